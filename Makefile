@@ -1,0 +1,40 @@
+# One build, out of tree in $(BUILD)/; per-folder fragments (rules.mk) are included, nothing recurses.
+BUILD  ?= build
+PREFIX ?= /usr/local
+DESTDIR ?=
+CC     ?= cc
+SAN    ?=
+O      ?= -O2
+
+ARCH := x86_64
+
+WARN     := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wno-missing-field-initializers
+CPPFLAGS += -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -I$(BUILD)/gen -Ilibcriu-proto/include -Ilibcriu-core \
+            -Ilibcriu-core/include -Ilibcriu-core/arch/$(ARCH)
+CFLAGS   += -std=gnu11 $(O) -g $(WARN) -fvisibility=hidden -fno-strict-aliasing -fstack-protector-strong
+LDLIBS   := -lprotobuf-nanopb -lcap -lpthread
+ifneq ($(SAN),)
+BUILD    := $(BUILD)/san
+CFLAGS   += -fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=all
+LDFLAGS  += -fsanitize=$(SAN)
+endif
+
+all:
+
+include libcriu-proto/rules.mk
+include libcriu-core/rules.mk
+include $(wildcard criu-cli/rules.mk criu-srv/rules.mk test/rules.mk fuzz/rules.mk docs/rules.mk)
+
+all: $(ALL)
+
+$(BUILD)/%.o: %.c
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c $< -o $@
+
+-include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
+
+clean:
+	rm -rf $(BUILD)
+
+.PHONY: all clean
+.DELETE_ON_ERROR:
