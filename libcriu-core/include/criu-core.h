@@ -1,0 +1,96 @@
+/*
+ * The engine's public face: an opaque context, an options struct that is the decoded criu_opts plus what only a
+ * command line can say, a handful of verbs, and an observer for log lines, progress and notifications.
+ * Two contexts can live in one process. Nothing here prints.
+ */
+#ifndef CRIU_CORE_H
+#define CRIU_CORE_H
+
+#include "base/error.h"
+#include "base/log.h"
+#include "proto/rpc.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct cr_context;
+
+/* What a client or a command line asks for. Owned by the caller, constant during a verb. */
+struct cr_options {
+	const rpc_criu_opts *rpc;        /* every option that exists on the wire; never NULL */
+	int   images_dirfd;              /* open directory, O_RDONLY; resolved by the front end */
+	int   work_dirfd;                /* open directory for side files (stats, pidfile) */
+	pid_t pid;                       /* root of the tree; host pid as the caller sees it */
+
+	/* command line only */
+	const char *pidfile;             /* restore: write the root's pid there, relative to the work directory; NULL = no */
+	bool  detached;                  /* restore: do not wait (RPC: always true) */
+	bool  foreground_sibling;        /* restore: CLONE_PARENT (rst_sibling) */
+	int   file_validation;           /* enum cr_file_validation */
+	int   inject_stage;              /* testing: fail at the n-th stage (1...), 0 = never */
+
+	/* who asks; the service fills it from the socket, the command line from itself */
+	uid_t client_uid;
+	gid_t client_gid;
+	bool  client_is_peer;            /* true: apply the policy for unprivileged clients */
+};
+
+enum cr_file_validation { CR_VALIDATE_BUILDID = 0, CR_VALIDATE_SIZE = 1 };
+
+/* A verb's milestones, for notification scripts. Names as in the RPC protocol. */
+struct cr_observer {
+	struct cr_log log;
+	/* stage notification ("pre-dump", "post-restore", ...); pid 0 if none. Return: 0 go on, negative errno refuses. NULL: none wanted */
+	int  (*notify)(void *arg, const char *script, pid_t pid);
+	/* long work: done of total bytes; total 0 = a new phase named @phase begins. NULL: not wanted */
+	void (*progress)(void *arg, const char *phase, uint64_t done, uint64_t total);
+	void *arg;
+};
+
+/** cr_context_new() - options and observer must outlive the context. Return: NULL when memory is short. */
+struct cr_context *cr_context_new(const struct cr_options *opts, const struct cr_observer *obs);
+void cr_context_free(struct cr_context *ctx);
+
+struct cr_dump_result {
+	uint64_t frozen_us, pages_written, bytes_written;
+};
+
+struct cr_restore_result {
+	pid_t pid;               /* of the root task as seen by the caller; -1 when it was never created */
+	int   exit_status;       /* raw wait status, when the caller asked to wait */
+};
+
+/**
+ * cr_dump() - checkpoint the tree of opts->pid into opts->images_dirfd
+ * The tree carries on as before after any failure; after success it is gone, running or stopped, as the options say.
+ * Return: 0 or negative errno: -ESRCH no such process; -EBUSY something stands in the way (see cr_obstacles()).
+ */
+int cr_dump(struct cr_context *ctx, struct cr_dump_result *ret, struct cr_error *err);
+
+/** cr_restore() - recreate the tree of an image set. Return: 0; -EEXIST a pid is taken; negative errno, nothing is left behind. */
+int cr_restore(struct cr_context *ctx, struct cr_restore_result *ret, struct cr_error *err);
+
+/* One row of `check`. */
+struct cr_check_row {
+	const char *name;     /* CRIU's feature name or our own */
+	const char *since;    /* kernel version, for people */
+	bool        needed;   /* indispensable, or only for some trees */
+	int         result;   /* 0 there, negative errno why not */
+	const char *loss;     /* what cannot be done without it */
+};
+
+/** cr_check() - probe every feature. @rows lives as long as the context. Return: 0 if all needed ones are there, -ENOSYS else. */
+int cr_check(struct cr_context *ctx, const struct cr_check_row **ret_rows, size_t *ret_nr, struct cr_error *err);
+
+/** cr_check_tree() - list what would stand in the way of a dump of opts->pid. Return: 0 nothing, -EBUSY see cr_obstacles(). */
+int cr_check_tree(struct cr_context *ctx, struct cr_error *err);
+
+/** cr_obstacles() - what the last verb found in the way; lives as long as the context */
+const struct obstacles *cr_obstacles(const struct cr_context *ctx);
+
+/** cr_stage_name() - the n-th stage of dump (or restore); NULL past the end: lets tests fail at each of them */
+const char *cr_stage_name(bool restore, int n);
+
+#endif
