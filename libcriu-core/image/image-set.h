@@ -1,0 +1,73 @@
+/*
+ * A set of images: one flat directory. Written with the inventory last; read only with the inventory there.
+ * Names, magics and framing are libcriu-proto's (proto/images.h); this is the I/O around them.
+ *
+ * Files of a set that is being written carry their final names but the set does not exist until
+ * image_set_commit(). A set that is not committed removes what it created when it is freed.
+ */
+#ifndef CR_IMAGE_IMAGE_SET_H
+#define CR_IMAGE_IMAGE_SET_H
+
+#include "base/error.h"
+#include "base/log.h"
+#include "base/own.h"
+#include "proto/images.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct image_set;
+
+/** image_set_create() - begin a set in @dirfd (borrowed). An older set's inventory is removed first: it is about to be overwritten. */
+int image_set_create(int dirfd, struct image_set **ret, struct cr_error *err);
+/** image_set_open() - open a complete set for reading. Return: 0; -ENOENT without inventory.img (an incomplete dump). */
+int image_set_open(int dirfd, struct image_set **ret, struct cr_error *err);
+/** image_set_commit() - write the inventory and so make the set whole */
+int image_set_commit(struct image_set *set, const img_inventory_entry *inv, struct cr_error *err);
+/** image_set_free() - close; removes the files of a set that was begun and not committed */
+void image_set_free(struct image_set *set);
+DEFINE_SLOT(struct image_set, image_set_free)
+
+/*
+ * Writing. The file is created at the first entry; entries are buffered and written in large pieces. Thread-safe between
+ * different images of one set.
+ */
+struct image_writer;
+int image_writer_open(struct image_set *set, enum img_type type, uint64_t id, struct image_writer **ret, struct cr_error *err);
+/* one framed entry; for images with a head, the first entry is the head message */
+int image_write(struct image_writer *w, const void *entry, struct cr_error *err);
+/* raw bytes behind the last entry (extra payload) */
+int image_write_raw(struct image_writer *w, const void *data, size_t len, struct cr_error *err);
+/* descriptor with everything buffered flushed, for large payloads that the caller writes itself at the end of file */
+int image_writer_fd(struct image_writer *w, struct cr_error *err);
+/** image_writer_close() - flush and close. @keep_empty: create the file even without entries. Frees @w always. */
+int image_writer_close(struct image_writer *w, bool keep_empty, struct cr_error *err);
+/** image_writer_drop() - close without flushing, after a failure */
+void image_writer_drop(struct image_writer *w);
+DEFINE_SLOT(struct image_writer, image_writer_drop)
+
+/** image_write_single() - a whole image with one entry */
+int image_write_single(struct image_set *set, enum img_type type, uint64_t id, const void *entry, struct cr_error *err);
+/** image_open_raw() - create (O_RDWR) or open (O_RDONLY, of a set opened for reading) an image without framing. Return: descriptor, owned by the caller */
+int image_open_raw(struct image_set *set, enum img_type type, uint64_t id, struct cr_error *err);
+
+/* Reading: a whole image as a stream of entries. */
+struct image_reader;
+/** image_reader_open() - Return: 0; 1 the image does not exist (*ret is NULL: no entries); negative errno */
+int image_reader_open(struct image_set *set, enum img_type type, uint64_t id, struct image_reader **ret, struct cr_error *err);
+/** image_read() - next entry, decoded; free it with img_entry_free(type, ...). Return: 1 an entry, 0 end of file, negative errno */
+int image_read(struct image_reader *r, void **ret_entry, struct cr_error *err);
+/** image_read_raw() - the next @len bytes behind the last entry; valid until the reader is closed. Return: 0 or -EBADMSG */
+int image_read_raw(struct image_reader *r, size_t len, const void **ret, struct cr_error *err);
+/* Offset of the next unread byte in the file, and the descriptor, for large payloads that are not to be read into memory. */
+uint64_t image_reader_tell(const struct image_reader *r);
+int image_reader_fd(const struct image_reader *r);
+int image_reader_skip(struct image_reader *r, uint64_t len, struct cr_error *err);
+void image_reader_close(struct image_reader *r);
+DEFINE_SLOT(struct image_reader, image_reader_close)
+
+/** image_read_single() - the only entry of an image. Return: 0; 1 no such image; -EBADMSG none or more than one; negative errno */
+int image_read_single(struct image_set *set, enum img_type type, uint64_t id, void **ret_entry, struct cr_error *err);
+
+#endif
