@@ -1,0 +1,183 @@
+/*
+ * Memory: the mappings of a process and what is in them, dump and restore.
+ *
+ * A dump goes: mm_collect() for every task, mm_ask() and mm_answer() around the one program that runs inside it,
+ * mm_write() for mm-PID.img, mm_dump_pages() once for the tree. A restore goes: mm_read() for every task, mm_hole() for
+ * the region, mm_segments_open() once, mm_plan() and mm_plan_late() into each task's routine, parents first.
+ */
+#ifndef CR_MM_MM_H
+#define CR_MM_MM_H
+
+#include "base/error.h"
+#include "base/own.h"
+#include "image/file-source.h"
+#include "image/image-set.h"
+#include "proto/images.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct cr_context;
+struct program;
+struct routine;
+struct task;
+struct tree;
+
+/* Half-open, page aligned. */
+struct mm_range {
+	uint64_t start, end;
+};
+
+/* ---------------------------------------------------------------- dump */
+
+/* What mm/ remembers of one dump: mapped files and their ids, shared segments, questions under way. */
+struct mm_dump;
+
+struct mm_dump_config {
+	const struct file_sink *sink;   /* outlives the dump */
+	bool     own_ipc_ns;            /* the tree has an IPC namespace of its own: its segments belong to ns/ */
+	uint32_t ipc_ns_id;             /* number of the IPC namespace in image names */
+};
+
+/** mm_dump_new() - Return: 0, -ENOMEM. */
+int mm_dump_new(struct cr_context *ctx, const struct mm_dump_config *config, struct mm_dump **ret, struct cr_error *err);
+/** mm_dump_free() - also takes back task->mm of every task it collected; before tree_free(), which must not free task->mm */
+void mm_dump_free(struct mm_dump *d);
+DEFINE_SLOT(struct mm_dump, mm_dump_free)
+
+/**
+ * mm_collect() - the mappings of a stopped task, before anything of ours is mapped there
+ * Sets task->mm (owned by @d) and registers mapped files and the executable with the sink. What cannot be dumped
+ * is noted in ctx->obstacles; the caller looks there.
+ * Return: 0; negative errno: procfs cannot be read, memory is short.
+ */
+int mm_collect(struct mm_dump *d, struct task *task, struct cr_error *err);
+
+/**
+ * mm_note_segment() - have the content of a memory object saved that may not be mapped anywhere
+ * @shmid: number of its pagemap-shmem image (files/: what add_memfd() gave; ns/: id of the System V segment)
+ * @fd:    readable descriptor of the object; duplicated. Noting one twice is fine.
+ * @size:  bytes
+ */
+int mm_note_segment(struct mm_dump *d, uint32_t shmid, int fd, uint64_t size, struct cr_error *err);
+
+/** mm_ask() - questions only the task itself can answer (brk, dumpable, ...), into the program of its leading thread */
+int mm_ask(struct mm_dump *d, struct task *task, struct program *p, struct routine *r, struct cr_error *err);
+/** mm_answer() - after the program ran and its arena was read back: complete task->mm */
+int mm_answer(struct mm_dump *d, struct task *task, const struct program *p, struct cr_error *err);
+
+/** mm_write() - mm-PID.img */
+int mm_write(struct mm_dump *d, const struct task *task, struct image_set *set, struct cr_error *err);
+
+struct mm_dump_stats {
+	uint64_t pages_scanned;   /* pages of mappings whose content was considered */
+	uint64_t pages_written;   /* of tasks */
+	uint64_t shpages_written; /* of shared segments */
+	uint64_t shpages_scanned;
+	uint64_t bytes_written;
+};
+
+/**
+ * mm_dump_pages() - pagemap-*.img and pages-*.img of all tasks and shared segments; descriptions of System V segments
+ * All tasks are stopped, nothing of ours is mapped in them. Progress goes to the observer.
+ */
+int mm_dump_pages(struct mm_dump *d, const struct tree *tree, struct image_set *set, struct mm_dump_stats *ret, struct cr_error *err);
+
+/* ---------------------------------------------------------------- restore */
+
+/* One address space as the images describe it, checked. */
+struct mm_space;
+
+/**
+ * mm_read() - read and check mm-PID.img, pagemap-PID.img and the size of its pages file
+ * Return: 0; -ENOENT no such process in the set; -EBADMSG something is out of range, named; -EOPNOTSUPP cannot be
+ * restored here, named; negative errno.
+ */
+int mm_read(struct cr_context *ctx, struct image_set *set, pid_t ns_pid, struct mm_space **ret, struct cr_error *err);
+void mm_space_free(struct mm_space *s);
+DEFINE_SLOT(struct mm_space, mm_space_free)
+
+/* The mm entry as read; belongs to @s. For dumpable (tasks/) and references to files. */
+const img_mm_entry *mm_space_entry(const struct mm_space *s);
+/* Open pages image, -1 if nothing is stored; belongs to @s and must stay open in the coordinator while tasks read. */
+int mm_space_pages_fd(const struct mm_space *s);
+
+/** mm_space_uses_file() - is @id mapped or the executable of this space? */
+bool mm_space_uses_file(const struct mm_space *s, uint32_t id);
+
+/**
+ * mm_inherits() - shall the child be forked with its parent's memory in place, so that pages can stay shared?
+ * Pure. true: fork after mm_plan() of the parent; false: fork before it.
+ */
+bool mm_inherits(const struct mm_space *child, const struct mm_space *parent);
+
+/** mm_plan_size() - upper bound of the arena bytes that mm_plan() and mm_plan_late() take for @s */
+size_t mm_plan_size(const struct mm_space *s);
+
+/** mm_spare_size() - bytes of spare room that the region needs for moving vDSO and vvar; the same for all tasks */
+uint64_t mm_spare_size(void);
+
+/**
+ * mm_hole_find() - lowest address from @floor of a hole of @size bytes outside all of @busy. Pure; sorts @busy.
+ * Return: 0 if there is none.
+ */
+uint64_t mm_hole_find(struct mm_range *busy, size_t nr, uint64_t floor, uint64_t ceiling, uint64_t size);
+
+/**
+ * mm_hole() - a place for the region: free in all spaces, in the coordinator now, and outside the room that stacks grow into
+ * Return: 0; -ENOSPC no such hole.
+ */
+int mm_hole(const struct mm_space *const *spaces, size_t nr, uint64_t size, struct mm_range *ret, struct cr_error *err);
+
+/* Shared memory that is made before any task: content read from the images. */
+struct mm_segments;
+
+/**
+ * mm_segments_open() - create and fill the shared anonymous and System V segments that @spaces map
+ * @ipc_ns_id: number of the images of the IPC namespace; segments of an own IPC namespace exist already (ns/ made them): @own_ipc_ns
+ */
+int mm_segments_open(struct cr_context *ctx, struct image_set *set, const struct mm_space *const *spaces, size_t nr,
+		     bool own_ipc_ns, uint32_t ipc_ns_id, struct mm_segments **ret, struct cr_error *err);
+/** mm_segments_keep() - the restore succeeded: System V segments that were made stay */
+void mm_segments_keep(struct mm_segments *g);
+/** mm_segments_free() - close descriptors; without mm_segments_keep() removes the System V segments that were made */
+void mm_segments_free(struct mm_segments *g);
+DEFINE_SLOT(struct mm_segments, mm_segments_free)
+
+/**
+ * mm_shared_memory() - true shared anonymous memory ("/dev/zero (deleted)" in maps), as a descriptor; files/ makes memfds of
+ * that name with it. Return: descriptor (O_RDWR); -EOPNOTSUPP map_files cannot be opened here: use a memfd.
+ */
+int mm_shared_memory(struct cr_context *ctx, uint64_t size, struct cr_error *err);
+
+/** mm_fill() - read the content of pagemap-shmem-@shmid.img into a fresh object. No such image: nothing to do. */
+int mm_fill(struct cr_context *ctx, struct image_set *set, uint32_t shmid, int fd, uint64_t size, struct cr_error *err);
+
+/* What the planner needs to know of one task. */
+struct mm_plan {
+	struct cr_context        *ctx;
+	struct program           *program;
+	struct routine           *routine;
+	struct mm_space          *space;       /* remembers where its vDSO ends up, for children that inherit */
+	const struct mm_space    *parent;      /* planned already, and in place when the task was forked; NULL: the task is a copy of the coordinator */
+	struct mm_range           region;      /* never touched */
+	struct mm_range           spare;       /* inside the region: mm_spare_size() bytes that may be mapped over */
+	const struct file_opener *opener;
+	const struct mm_segments *segments;
+};
+
+/**
+ * mm_plan() - emit everything from "unmap all" to the final layout and PR_SET_MM_MAP
+ * Slots used: SLOT_PIDFD (read), SLOT_TMP, SLOT_TMP2, SLOT_PAGES, SLOT_FILE. Descriptors taken are closed again.
+ */
+int mm_plan(const struct mm_plan *plan, struct cr_error *err);
+
+/**
+ * mm_plan_late() - what must follow all other work in the task and all forks, still with full rights: locks, seals, guards,
+ * process-wide memory switches. The last of all resource folders.
+ */
+int mm_plan_late(const struct mm_plan *plan, struct cr_error *err);
+
+#endif
