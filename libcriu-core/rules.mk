@@ -3,6 +3,34 @@ core-dirs := base kernel procfs infect image tasks mm files net ns cgroup dump r
 core-srcs := $(wildcard $(foreach d,$(core-dirs),libcriu-core/$(d)/*.c))
 core-objs := $(core-srcs:%.c=$(BUILD)/%.o)
 
+# The interpreter: freestanding, general registers only, linked to one flat piece without relocations.
+blob-dir  := $(BUILD)/libcriu-core/pie
+blob-objs := $(blob-dir)/blob.pie.o $(blob-dir)/blob-entry.pie.o
+BLOB_CFLAGS := -std=gnu11 -O2 -ffreestanding -fpie -mgeneral-regs-only -fno-stack-protector -fcf-protection=none \
+               -fno-asynchronous-unwind-tables -fno-tree-loop-distribute-patterns -fno-jump-tables -fvisibility=hidden \
+               -fno-strict-aliasing -fomit-frame-pointer $(WARN)
+
+$(blob-dir)/blob.pie.o: libcriu-core/pie/blob.c
+	@mkdir -p $(@D)
+	$(CC) -Ilibcriu-core -Ilibcriu-core/arch/$(ARCH) $(BLOB_CFLAGS) -MMD -MP -c $< -o $@
+
+$(blob-dir)/blob-entry.pie.o: libcriu-core/arch/$(ARCH)/blob-entry.S
+	@mkdir -p $(@D)
+	$(CC) -Ilibcriu-core/arch/$(ARCH) -MMD -MP -c $< -o $@
+
+$(blob-dir)/blob.elf: $(blob-objs) libcriu-core/pie/blob.lds
+	$(LD) -pie --no-dynamic-linker --no-undefined -z noexecstack -z norelro --build-id=none \
+		-T libcriu-core/pie/blob.lds -o $@ $(blob-objs)
+
+$(blob-dir)/blob.bin: $(blob-dir)/blob.elf
+	$(OBJCOPY) -O binary -j .blob $< $@
+
+$(blob-dir)/blob-image.o: libcriu-core/pie/blob-image.S $(blob-dir)/blob.bin
+	$(CC) -DBLOB_BIN='"$(blob-dir)/blob.bin"' -c $< -o $@
+
+OBJCOPY ?= objcopy
+core-objs += $(blob-dir)/blob-image.o
+
 $(BUILD)/libcriu-core.a: $(core-objs)
 	@rm -f $@
 	$(AR) rcs $@ $^

@@ -34,6 +34,7 @@ struct routine {
 	struct op_vec ops;
 	int           error;     /* first failure of an emission, 0 = none */
 	uint32_t      index;     /* its place in the control's table */
+	struct abi_op scratch;   /* what emit() hands out after a failure */
 };
 
 /* Names of operations for errors: tag = index. Texts are string literals; the table lives as long as the programs. */
@@ -41,6 +42,8 @@ struct tag_table;
 struct tag_table *tag_table_new(void);
 void tag_table_free(struct tag_table *t);
 const char *tag_text(const struct tag_table *t, uint32_t tag);
+/** tag_of() - the number of @text, a string literal. Return: 0, -ENOMEM, -ENOSPC. */
+int tag_of(struct tag_table *t, const char *text, uint32_t *ret);
 
 struct program {
 	struct arena       arena;

@@ -21,7 +21,7 @@ enum abi_op_kind {
 	ABI_OP_ARRIVE,      /* arg: 0 stage; counts itself as arrived and goes on */
 	ABI_OP_READ,        /* arg: 0 descriptor, 1 file offset, 2 address of abi_iov array, 3 count: read all of it */
 	ABI_OP_COMPARE,     /* as READ, but a page is stored only where memory differs: keeps copy-on-write sharing;
-	                       arg 4: address of a scratch page */
+	                       arg 4: address of scratch memory, 5: its size (0: one page); areas are whole pages */
 	ABI_OP_STORE,       /* arg: 0 address, 1 value, 2 size in bytes (1, 2, 4, 8) */
 	ABI_OP_CALL,        /* arg: 0 routine; runs it and comes back */
 	ABI_OP_TRAP,        /* end of a program in a tracee: reports to the tracer; see blob.c */
@@ -71,8 +71,8 @@ struct abi_control {
 	uint32_t version;                  /* ABI_PROGRAM_VERSION */
 	uint32_t nr_routines;
 	uint64_t routines;                 /* address of the abi_routine array */
-	uint32_t stage;                    /* the stage that tasks may pass; written by the coordinator only */
-	uint32_t abort;                    /* set: everybody ends at once */
+	uint32_t stage;                    /* tasks may pass the stages below this; written by the coordinator only */
+	uint32_t abort;                    /* set: everybody ends at once; the coordinator changes stage after it (control_abort()) */
 	uint32_t events;                   /* grows with each arrival that completes a stage, and with each failure */
 	uint32_t failed;                   /* number of routines that failed */
 	uint32_t first_failed;             /* 1 + index of the first routine that failed, 0 = none */
