@@ -1,0 +1,249 @@
+/*
+ * Every message of the image protos, once. enum img_msg, the tables that describe the messages and
+ * the typed functions of images.h are made from this list.
+ */
+#ifndef PROTO_IMG_MESSAGES_H
+#define PROTO_IMG_MESSAGES_H
+
+#define IMG_MESSAGES(X) \
+	X(aa_namespace) \
+	X(aa_policy) \
+	X(aio_ring_entry) \
+	X(apparmor_entry) \
+	X(autofs_entry) \
+	X(binfmt_misc_entry) \
+	X(bpfmap_data_entry) \
+	X(bpfmap_file_entry) \
+	X(cg_controller_entry) \
+	X(cg_member_entry) \
+	X(cg_set_entry) \
+	X(cgroup_dir_entry) \
+	X(cgroup_entry) \
+	X(cgroup_perms) \
+	X(cgroup_prop_entry) \
+	X(core_entry) \
+	X(cpuinfo_entry) \
+	X(cpuinfo_ppc64_entry) \
+	X(cpuinfo_s390_entry) \
+	X(cpuinfo_x86_entry) \
+	X(creds_entry) \
+	X(dump_stats_entry) \
+	X(eventfd_file_entry) \
+	X(eventpoll_file_entry) \
+	X(eventpoll_tfd_entry) \
+	X(ext_file_entry) \
+	X(fanotify_file_entry) \
+	X(fanotify_inode_mark_entry) \
+	X(fanotify_mark_entry) \
+	X(fanotify_mount_mark_entry) \
+	X(fdinfo_entry) \
+	X(fh_entry) \
+	X(fifo_entry) \
+	X(file_entry) \
+	X(file_lock_entry) \
+	X(file_perms_entry) \
+	X(fown_entry) \
+	X(fs_entry) \
+	X(ghost_chunk_entry) \
+	X(ghost_file_entry) \
+	X(img_streamer_reply_entry) \
+	X(img_streamer_request_entry) \
+	X(inet_sk_entry) \
+	X(inotify_file_entry) \
+	X(inotify_wd_entry) \
+	X(inventory_entry) \
+	X(ip_opts_entry) \
+	X(ip_opts_raw_entry) \
+	X(ipc_desc_entry) \
+	X(ipc_msg) \
+	X(ipc_msg_entry) \
+	X(ipc_sem_entry) \
+	X(ipc_shm_entry) \
+	X(ipc_var_entry) \
+	X(irmap_cache_entry) \
+	X(itimer_entry) \
+	X(macvlan_link_entry) \
+	X(memfd_file_entry) \
+	X(memfd_inode_entry) \
+	X(mm_entry) \
+	X(mm_ext) \
+	X(mnt_entry) \
+	X(net_device_entry) \
+	X(netlink_sk_entry) \
+	X(netns_entry) \
+	X(netns_id) \
+	X(ns_file_entry) \
+	X(pac_address_keys) \
+	X(pac_generic_keys) \
+	X(pac_keys) \
+	X(packet_mclist) \
+	X(packet_ring) \
+	X(packet_sock_entry) \
+	X(pagemap_entry) \
+	X(pagemap_head) \
+	X(pidfd_entry) \
+	X(pidns_entry) \
+	X(pipe_data_entry) \
+	X(pipe_data_ext) \
+	X(pipe_entry) \
+	X(plugins_entry) \
+	X(posix_timer_entry) \
+	X(pstree_entry) \
+	X(reg_file_entry) \
+	X(remap_file_path_entry) \
+	X(restore_stats_entry) \
+	X(rlimit_entry) \
+	X(rseq_entry) \
+	X(sa_entry) \
+	X(scm_entry) \
+	X(seccomp_entry) \
+	X(seccomp_filter) \
+	X(siginfo_entry) \
+	X(signal_queue_entry) \
+	X(signalfd_entry) \
+	X(sit_entry) \
+	X(sk_opts_entry) \
+	X(sk_packet_entry) \
+	X(stats_entry) \
+	X(sud_ext) \
+	X(sysctl_entry) \
+	X(task_core_entry) \
+	X(task_ext) \
+	X(task_kobj_ids_entry) \
+	X(task_rlimits_entry) \
+	X(task_timers_entry) \
+	X(tcp_opts_entry) \
+	X(tcp_stream_entry) \
+	X(termios_entry) \
+	X(thread_core_entry) \
+	X(thread_ext) \
+	X(thread_info_aarch64) \
+	X(thread_info_arm) \
+	X(thread_info_loongarch64) \
+	X(thread_info_mips) \
+	X(thread_info_ppc64) \
+	X(thread_info_riscv64) \
+	X(thread_info_s390) \
+	X(thread_info_x86) \
+	X(thread_sas_entry) \
+	X(timens_entry) \
+	X(timerfd_entry) \
+	X(timespec) \
+	X(timeval) \
+	X(tty_data_entry) \
+	X(tty_file_entry) \
+	X(tty_info_entry) \
+	X(tty_pty_entry) \
+	X(tun_link_entry) \
+	X(tunfile_entry) \
+	X(uid_gid_extent) \
+	X(unix_sk_entry) \
+	X(user_aarch64_fpsimd_context_entry) \
+	X(user_aarch64_regs_entry) \
+	X(user_arm_regs_entry) \
+	X(user_arm_vfpstate_entry) \
+	X(user_desc_t) \
+	X(user_loongarch64_fpregs_entry) \
+	X(user_loongarch64_gpregs_entry) \
+	X(user_mips_fpregs_entry) \
+	X(user_mips_regs_entry) \
+	X(user_ppc64_fpstate_entry) \
+	X(user_ppc64_regs_entry) \
+	X(user_ppc64_tm_regs_entry) \
+	X(user_ppc64_vrstate_entry) \
+	X(user_ppc64_vsxstate_entry) \
+	X(user_riscv64_d_ext_entry) \
+	X(user_riscv64_regs_entry) \
+	X(user_s390_fpregs_entry) \
+	X(user_s390_gs_cb_entry) \
+	X(user_s390_regs_entry) \
+	X(user_s390_ri_entry) \
+	X(user_s390_vxrs_high_entry) \
+	X(user_s390_vxrs_low_entry) \
+	X(user_x86_cet_entry) \
+	X(user_x86_fpregs_entry) \
+	X(user_x86_regs_entry) \
+	X(user_x86_xsave_entry) \
+	X(userns_entry) \
+	X(utsns_entry) \
+	X(vma_entry) \
+	X(vma_ext) \
+	X(winsize_entry)
+
+#include "images/apparmor.pb.h"
+#include "images/autofs.pb.h"
+#include "images/binfmt-misc.pb.h"
+#include "images/bpfmap-data.pb.h"
+#include "images/bpfmap-file.pb.h"
+#include "images/cgroup.pb.h"
+#include "images/core-aarch64.pb.h"
+#include "images/core-arm.pb.h"
+#include "images/core-loongarch64.pb.h"
+#include "images/core-mips.pb.h"
+#include "images/core-ppc64.pb.h"
+#include "images/core-riscv64.pb.h"
+#include "images/core-s390.pb.h"
+#include "images/core-x86.pb.h"
+#include "images/core.pb.h"
+#include "images/cpuinfo.pb.h"
+#include "images/creds.pb.h"
+#include "images/eventfd.pb.h"
+#include "images/eventpoll.pb.h"
+#include "images/ext-file.pb.h"
+#include "images/ext.pb.h"
+#include "images/fdinfo.pb.h"
+#include "images/fh.pb.h"
+#include "images/fifo.pb.h"
+#include "images/file-lock.pb.h"
+#include "images/fown.pb.h"
+#include "images/fs.pb.h"
+#include "images/fsnotify.pb.h"
+#include "images/ghost-file.pb.h"
+#include "images/img-streamer.pb.h"
+#include "images/inventory.pb.h"
+#include "images/ipc-desc.pb.h"
+#include "images/ipc-msg.pb.h"
+#include "images/ipc-sem.pb.h"
+#include "images/ipc-shm.pb.h"
+#include "images/ipc-var.pb.h"
+#include "images/macvlan.pb.h"
+#include "images/memfd.pb.h"
+#include "images/mm.pb.h"
+#include "images/mnt.pb.h"
+#include "images/netdev.pb.h"
+#include "images/ns.pb.h"
+#include "images/packet-sock.pb.h"
+#include "images/pagemap.pb.h"
+#include "images/pidfd.pb.h"
+#include "images/pidns.pb.h"
+#include "images/pipe-data.pb.h"
+#include "images/pipe.pb.h"
+#include "images/pstree.pb.h"
+#include "images/regfile.pb.h"
+#include "images/remap-file-path.pb.h"
+#include "images/rlimit.pb.h"
+#include "images/rseq.pb.h"
+#include "images/sa.pb.h"
+#include "images/seccomp.pb.h"
+#include "images/siginfo.pb.h"
+#include "images/signalfd.pb.h"
+#include "images/sit.pb.h"
+#include "images/sk-inet.pb.h"
+#include "images/sk-netlink.pb.h"
+#include "images/sk-opts.pb.h"
+#include "images/sk-packet.pb.h"
+#include "images/sk-unix.pb.h"
+#include "images/stats.pb.h"
+#include "images/sysctl.pb.h"
+#include "images/tcp-stream.pb.h"
+#include "images/time.pb.h"
+#include "images/timens.pb.h"
+#include "images/timer.pb.h"
+#include "images/timerfd.pb.h"
+#include "images/tty.pb.h"
+#include "images/tun.pb.h"
+#include "images/userns.pb.h"
+#include "images/utsns.pb.h"
+#include "images/vma.pb.h"
+
+#endif
