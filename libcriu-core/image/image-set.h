@@ -37,6 +37,8 @@ struct image_writer;
 int image_writer_open(struct image_set *set, enum img_type type, uint64_t id, struct image_writer **ret, struct cr_error *err);
 /* one framed entry; for images with a head, the first entry is the head message */
 int image_write(struct image_writer *w, const void *entry, struct cr_error *err);
+/* one framed record behind an entry, of another message type (chunks of ghost files) */
+int image_write_record(struct image_writer *w, enum img_msg msg, const void *entry, struct cr_error *err);
 /* raw bytes behind the last entry (extra payload) */
 int image_write_raw(struct image_writer *w, const void *data, size_t len, struct cr_error *err);
 /* descriptor with everything buffered flushed, for large payloads that the caller writes itself at the end of file */
@@ -56,8 +58,10 @@ int image_open_raw(struct image_set *set, enum img_type type, uint64_t id, struc
 struct image_reader;
 /** image_reader_open() - Return: 0; 1 the image does not exist (*ret is NULL: no entries); negative errno */
 int image_reader_open(struct image_set *set, enum img_type type, uint64_t id, struct image_reader **ret, struct cr_error *err);
-/** image_read() - next entry, decoded; free it with img_entry_free(type, ...). Return: 1 an entry, 0 end of file, negative errno */
+/** image_read() - next entry, decoded; free it with img_entry_free(). Return: 1 an entry, 0 end of file, negative errno */
 int image_read(struct image_reader *r, void **ret_entry, struct cr_error *err);
+/** image_read_record() - as image_read(), for a record of another message type behind an entry */
+int image_read_record(struct image_reader *r, enum img_msg msg, void **ret_entry, struct cr_error *err);
 /** image_read_raw() - the next @len bytes behind the last entry; valid until the reader is closed. Return: 0 or -EBADMSG */
 int image_read_raw(struct image_reader *r, size_t len, const void **ret, struct cr_error *err);
 /* Offset of the next unread byte in the file, and the descriptor, for large payloads that are not to be read into memory. */

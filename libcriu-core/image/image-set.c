@@ -1,0 +1,118 @@
+/* Image sets: which files a set has, and when it exists; see image-set.h. The files' insides are image-file.c. */
+#include "image/image-set.h"
+#include "image/image-set-internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static int set_new(int dirfd, bool writing, struct image_set **ret, struct cr_error *err)
+{
+	struct image_set *set = calloc(1, sizeof(*set));
+
+	if (!set)
+		return cr_fail(err, -ENOMEM, "open image set");
+	set->dirfd = dirfd;
+	set->writing = writing;
+	if (pthread_mutex_init(&set->lock, NULL)) {
+		free(set);
+		return cr_fail(err, -ENOMEM, "open image set");
+	}
+	*ret = set;
+	return 0;
+}
+
+int image_set_create(int dirfd, struct image_set **ret, struct cr_error *err)
+{
+	char name[IMG_NAME_MAX];
+
+	img_name(IMG_INVENTORY, 0, name, sizeof(name));
+	if (unlinkat(dirfd, name, 0) < 0 && errno != ENOENT)
+		return cr_fail(err, -errno, "remove the old %s", name);
+	return set_new(dirfd, true, ret, err);
+}
+
+int image_set_open(int dirfd, struct image_set **ret, struct cr_error *err)
+{
+	char name[IMG_NAME_MAX];
+
+	img_name(IMG_INVENTORY, 0, name, sizeof(name));
+	if (faccessat(dirfd, name, R_OK, AT_EACCESS) < 0) {
+		int code = -errno;
+
+		cr_fail(err, code, "open %s", name);
+		if (code == -ENOENT)
+			cr_advise(err, "this directory holds no complete checkpoint: give the directory of one with --images-dir");
+		return code;
+	}
+	return set_new(dirfd, false, ret, err);
+}
+
+int image_set_note(struct image_set *set, enum img_type type, uint64_t id, struct cr_error *err)
+{
+	struct made_image *m;
+
+	pthread_mutex_lock(&set->lock);
+	m = made_vec_add(&set->made);
+	if (m) {
+		m->type = type;
+		m->id = id;
+	}
+	pthread_mutex_unlock(&set->lock);
+	return m ? 0 : cr_fail(err, -ENOMEM, "note an image");
+}
+
+int image_set_commit(struct image_set *set, const img_inventory_entry *inv, struct cr_error *err)
+{
+	int r = image_write_single(set, IMG_INVENTORY, 0, inv, err);
+
+	if (r < 0)
+		return r;
+	set->committed = true;
+	return 0;
+}
+
+void image_set_free(struct image_set *set)
+{
+	if (!set)
+		return;
+	if (set->writing && !set->committed) {
+		/* the inventory first, so that the set never looks whole while its parts go */
+		for (size_t i = set->made.nr; i-- > 0;) {
+			char name[IMG_NAME_MAX];
+
+			if (img_name(set->made.items[i].type, set->made.items[i].id, name, sizeof(name)) == 0)
+				unlinkat(set->dirfd, name, 0);
+		}
+	}
+	made_vec_done(&set->made);
+	pthread_mutex_destroy(&set->lock);
+	free(set);
+}
+
+int image_set_openat(struct image_set *set, enum img_type type, uint64_t id, int flags, struct cr_error *err)
+{
+	char name[IMG_NAME_MAX];
+	int fd, r;
+
+	r = img_name(type, id, name, sizeof(name));
+	if (r < 0)
+		return cr_fail(err, r, "name an image");
+	if (flags & O_CREAT) {
+		r = image_set_note(set, type, id, err);
+		if (r < 0)
+			return r;
+	}
+	/* A link or a special file under an image's name is not an image: nothing is followed, nothing blocks. */
+	fd = openat(set->dirfd, name, flags | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0644);
+	if (fd < 0)
+		return cr_fail(err, -errno, "open %s", name);
+	return fd;
+}
+
+int image_open_raw(struct image_set *set, enum img_type type, uint64_t id, struct cr_error *err)
+{
+	return image_set_openat(set, type, id, set->writing ? O_RDWR | O_CREAT | O_TRUNC : O_RDONLY, err);
+}
