@@ -1,5 +1,5 @@
 # libcriu-core.a: every .c of the library's folders, and the program interpreter that runs inside other processes.
-core-dirs := base kernel procfs infect image tasks mm files net ns cgroup dump restore arch/$(ARCH)
+core-dirs := base kernel procfs infect image tasks mm files net ns cgroup dump restore options arch/$(ARCH)
 core-srcs := $(wildcard $(foreach d,$(core-dirs),libcriu-core/$(d)/*.c))
 core-objs := $(core-srcs:%.c=$(BUILD)/%.o)
 

@@ -16,6 +16,7 @@
 #include <sys/types.h>
 
 struct cr_context;
+struct _img_creds_entry;   /* proto/images.h */
 
 /* What a client or a command line asks for. Owned by the caller, constant during a verb. */
 struct cr_options {
@@ -42,10 +43,24 @@ enum cr_file_validation { CR_VALIDATE_BUILDID = 0, CR_VALIDATE_SIZE = 1 };
 /* A verb's milestones, for notification scripts. Names as in the RPC protocol. */
 struct cr_observer {
 	struct cr_log log;
-	/* stage notification ("pre-dump", "post-restore", ...); pid 0 if none. Return: 0 go on, negative errno refuses. NULL: none wanted */
+	/*
+	 * Stage notification ("pre-dump", "post-restore", ...); pid 0 if none. Return: 0 go on, negative errno refuses.
+	 * NULL: none wanted. While "query-ext-files" is answered, entries may be appended to external of the RPC options:
+	 * the one exception from their being constant.
+	 */
 	int  (*notify)(void *arg, const char *script, pid_t pid);
 	/* long work: done of total bytes; total 0 = a new phase named @phase begins. NULL: not wanted */
 	void (*progress)(void *arg, const char *phase, uint64_t done, uint64_t total);
+	/*
+	 * Whose tree is it? Asked for every thread of the frozen tree (ids as procfs counts), before anything of it is
+	 * read into images. Return: 0 go on; negative errno with @err filled: the dump ends there. NULL: anything may be dumped
+	 */
+	int  (*may_dump)(void *arg, pid_t pid, pid_t tid, struct cr_error *err);
+	/*
+	 * Asked for the credentials of every thread of the images, before any process is made. Return: as may_dump().
+	 * NULL: anything may be restored
+	 */
+	int  (*may_restore)(void *arg, const struct _img_creds_entry *creds, struct cr_error *err);
 	void *arg;
 };
 
