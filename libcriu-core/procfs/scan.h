@@ -19,7 +19,8 @@ struct scan {
 	const char *end;   /* first byte that is not ours */
 };
 
-#define SCAN_INIT(text, len) { (text), (text) + (len) }
+/* an empty text may be a null pointer, to which C lets nobody add even 0 */
+#define SCAN_INIT(text, len) { (text), (len) ? (text) + (len) : (text) }
 
 static inline size_t scan_left(const struct scan *s)
 {
