@@ -1,0 +1,215 @@
+#!/usr/bin/python3
+"""Runs the suites of the project and adds up their cases.
+
+A suite is a program that prints one line per case on standard output: "PASS name", "FAIL name: why" or
+"SKIP name: why". Other lines are shown when the suite failed. The last line is the total, alone on its line.
+"""
+import argparse
+import concurrent.futures
+import glob
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(os.path.dirname(HERE))
+
+
+class Tally:
+    def __init__(self):
+        self.passed, self.failed, self.skipped = [], [], []
+
+    def line(self, suite, line):
+        """One line of a suite's output; True if it was a verdict."""
+        m = re.match(r"(PASS|FAIL|SKIP) (\S+?)(?:: (.*))?$", line)
+        if not m:
+            return False
+        verdict, name, why = m.group(1), f"{suite}: {m.group(2)}", m.group(3) or ""
+        {"PASS": self.passed, "FAIL": self.failed, "SKIP": self.skipped}[verdict].append((name, why))
+        if verdict == "FAIL":
+            print(f"FAIL {name}: {why}", flush=True)
+        return True
+
+
+def run(cmd, timeout, env=None):
+    """Runs one program in a session of its own, so that a timeout ends what it started too. Returns (code, text)."""
+    with tempfile.TemporaryFile() as out:
+        p = subprocess.Popen(cmd, stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, cwd=ROOT, env=env,
+                             start_new_session=True)
+        try:
+            code = p.wait(timeout)
+        except subprocess.TimeoutExpired:
+            os.killpg(p.pid, 9)
+            p.wait()
+            code = None
+        out.seek(0)
+        return code, out.read().decode(errors="replace")
+
+
+# --- unit tests: cmocka speaks TAP
+
+def unit_env(san):
+    env = dict(os.environ, CMOCKA_MESSAGE_OUTPUT="TAP", TEST_DATA="test/data")
+    if san:
+        env["ASAN_OPTIONS"] = env.get("ASAN_OPTIONS", "") + ":detect_leaks=1:allocator_may_return_null=1"
+        env["UBSAN_OPTIONS"] = env.get("UBSAN_OPTIONS", "") + ":print_stacktrace=1"
+    return env
+
+
+def unit_one(binary, name, env):
+    start = time.monotonic()
+    code, text = run([binary], 120, env)
+    verdicts, notes = [], []
+    for line in text.splitlines():
+        m = re.match(r"(not ok|ok) \d+ - (\S+)(.*)$", line)
+        if m:
+            skip = "# SKIP" in m.group(3).upper()
+            word = "SKIP" if skip else "PASS" if m.group(1) == "ok" else "FAIL"
+            why = " ".join(notes[-3:]) if word == "FAIL" else "skipped itself" if skip else ""
+            verdicts.append(f"{word} {name}/{m.group(2)}" + (f": {why}" if why else ""))
+            notes = []
+        elif line.startswith("#") or line.strip():
+            notes.append(line.lstrip("# ").strip())
+    if code != 0 and not any(v.startswith("FAIL") for v in verdicts):
+        how = "timeout after 120 s" if code is None else f"exit status {code}"
+        verdicts.append(f"FAIL {name}: {how}; {' | '.join(text.splitlines()[-8:])}")
+    elif code == 0 and not verdicts:
+        verdicts.append(f"PASS {name}")
+    return verdicts, time.monotonic() - start, text if code != 0 else ""
+
+
+def suite_unit(args, tally):
+    sources = sorted(glob.glob("test/unit/*/test-*.c") + glob.glob("test/unit/*/*/test-*.c"))
+    names = [os.path.relpath(s[:-2], "test/unit") for s in sources]
+    env = unit_env(args.san)
+    with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
+        jobs = [pool.submit(unit_one, os.path.join(args.build, "test/unit", n), n, env) for n in names]
+        for job in jobs:
+            verdicts, _, text = job.result()
+            for v in verdicts:
+                tally.line("unit", v)
+            if text and args.verbose:
+                print(text)
+
+
+# --- the other suites are programs
+
+def suite_program(suite, cmd, tally, timeout, env=None):
+    code, text = run(cmd, timeout, env)
+    before = len(tally.failed)
+    seen = sum(tally.line(suite, line) for line in text.splitlines())
+    if code is None:
+        tally.line(suite, f"FAIL {suite}: not finished within {timeout} s")
+    elif code != 0 and len(tally.failed) == before:
+        tally.line(suite, f"FAIL {suite}: exit status {code} without a failed case")
+    elif code == 0 and not seen:
+        tally.line(suite, f"SKIP {suite}: nothing to run")
+    if code != 0:
+        rest = [l for l in text.splitlines() if not re.match(r"(PASS|SKIP|FAIL) ", l)]
+        print("\n".join(rest[-60:]), flush=True)
+
+
+def suite_repo(args, tally):
+    cmd = [sys.executable, os.path.join(HERE, "repo.py"), "--build", args.build, "--cc", args.cc,
+           "--cppflags", args.cppflags, "--jobs", str(args.jobs)]
+    suite_program("repo", cmd, tally, 300)
+
+
+def need_root(suite, tally):
+    if os.geteuid() == 0:
+        return True
+    tally.line(suite, f"SKIP {suite}: needs root")
+    return False
+
+
+def criu_env(san):
+    env = dict(os.environ)
+    if san:
+        # LeakSanitizer traces its own process, which cannot be while that process traces others.
+        env["ASAN_OPTIONS"] = env.get("ASAN_OPTIONS", "") + ":detect_leaks=0:allocator_may_return_null=1"
+        env["UBSAN_OPTIONS"] = env.get("UBSAN_OPTIONS", "") + ":print_stacktrace=1"
+    return env
+
+
+def suite_e2e(args, tally):
+    if need_root("e2e", tally):
+        cmd = [sys.executable, "test/e2e/run.py", "--criu", os.path.join(args.build, "criu"), "--victims",
+               os.path.join(args.build, "test/victims"), "--jobs", str(args.jobs)]
+        suite_program("e2e", cmd, tally, 900 if args.san else 480, criu_env(args.san))
+
+
+def suite_apps(args, tally):
+    if need_root("apps", tally):
+        cmd = [sys.executable, "test/apps/run.py", "--criu", os.path.join(args.build, "criu"), "--jobs", str(args.jobs)]
+        suite_program("apps", cmd, tally, 400, criu_env(args.san))
+
+
+def suite_clients(args, tally):
+    """Programs that others wrote for CRIU: exit status 0 passed, 77 skipped (the last line says why)."""
+    env = dict(criu_env(args.san), CRIU=os.path.abspath(os.path.join(args.build, "criu")),
+               BUILD=os.path.abspath(args.build))
+    for path in sorted(glob.glob("test/clients/test-*")):
+        if not os.access(path, os.X_OK) or os.path.isdir(path):
+            continue
+        name = os.path.basename(path)
+        code, text = run([os.path.abspath(path)], 120, env)
+        last = (text.strip().splitlines() or [""])[-1]
+        if code == 0:
+            tally.line("clients", f"PASS {name}")
+        elif code == 77:
+            tally.line("clients", f"SKIP {name}: {last}")
+        else:
+            tally.line("clients", f"FAIL {name}: {'timeout' if code is None else f'exit status {code}'}; {last}")
+            print(text[-3000:])
+
+
+def suite_bench(args, tally):
+    """Not a measurement, only a proof that the benchmark still runs: tiny sizes, one repetition."""
+    if need_root("bench", tally):
+        cmd = [sys.executable, "test/bench/bench.py", "--criu", os.path.join(args.build, "criu"), "--tools",
+               os.path.join(args.build, "test/bench"), "--smoke"]
+        suite_program("bench", cmd, tally, 60, criu_env(args.san))
+
+
+SUITES = {"unit": suite_unit, "repo": suite_repo, "e2e": suite_e2e, "clients": suite_clients, "apps": suite_apps,
+          "bench": suite_bench}
+
+
+def main():
+    ap = argparse.ArgumentParser()
+    ap.add_argument("--build", default="build")
+    ap.add_argument("--jobs", type=int, default=2)
+    ap.add_argument("--cc", default="cc")
+    ap.add_argument("--cppflags", default="")
+    ap.add_argument("--san", default="")
+    ap.add_argument("-v", "--verbose", action="store_true")
+    ap.add_argument("suites", nargs="*")
+    args = ap.parse_args()
+    for name in args.suites:
+        if name not in SUITES:
+            ap.error(f"no suite named {name}")
+    os.chdir(ROOT)
+
+    tally = Tally()
+    for name in args.suites or SUITES:
+        start = time.monotonic()
+        counts = len(tally.passed), len(tally.failed), len(tally.skipped)
+        SUITES[name](args, tally)
+        p, f, s = (len(x) - n for x, n in zip((tally.passed, tally.failed, tally.skipped), counts))
+        print(f"{name}: {p} passed, {f} failed, {s} skipped in {time.monotonic() - start:.1f} s", flush=True)
+
+    for title, rows in (("skipped", tally.skipped), ("failed", tally.failed)):
+        if rows:
+            print(f"\n{title}:")
+            for name, why in rows:
+                print(f"  {name}: {why}"[:400])
+    print()
+    print(f"{len(tally.passed)} passed, {len(tally.failed)} failed, {len(tally.skipped)} skipped")
+    return 1 if tally.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
