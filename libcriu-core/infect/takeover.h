@@ -1,0 +1,39 @@
+/*
+ * The coordinator's hand on a thread that it restores: seized while it still runs its program, stopped once that is
+ * parked, given its registers, let go. Order: takeover_seize() for every thread, (they park), takeover_interrupt() for
+ * every thread, takeover_wait() for every thread, takeover_unmap() once per process, takeover_load(), takeover_release().
+ */
+#ifndef CR_INFECT_TAKEOVER_H
+#define CR_INFECT_TAKEOVER_H
+
+#include "base/error.h"
+#include "base/own.h"
+#include "proto/images.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct takeover;
+
+/** takeover_seize() - PTRACE_SEIZE with PTRACE_O_EXITKILL, without stopping the thread. Return: 0, negative errno. */
+int takeover_seize(pid_t tid, struct takeover **ret, struct cr_error *err);
+
+/** takeover_interrupt() - ask for a stop; takeover_wait() - until it has stopped. Return: 0, -ECHILD it has died, negative errno. */
+int takeover_interrupt(struct takeover *t, struct cr_error *err);
+int takeover_wait(struct takeover *t, struct cr_error *err);
+
+/** takeover_unmap() - munmap [@start, @start + @len) through the stopped thread, whose code may lie in there. Return: 0, negative errno. */
+int takeover_unmap(struct takeover *t, uint64_t start, uint64_t len, struct cr_error *err);
+
+/** takeover_load() - general registers, extended state and signal mask of the image. Return: 0; -EOPNOTSUPP this CPU lacks a part, named. */
+int takeover_load(struct takeover *t, const img_core_entry *core, uint64_t sigmask, struct cr_error *err);
+
+/** takeover_release() - let it go: running, or stopped by SIGSTOP (@stopped; once per process is enough). Return: 0, negative errno. */
+int takeover_release(struct takeover *t, bool stopped, struct cr_error *err);
+
+/** takeover_free() - detaches if it still holds on; a thread that was killed is fine, NULL too */
+void takeover_free(struct takeover *t);
+DEFINE_SLOT(struct takeover, takeover_free)
+
+#endif

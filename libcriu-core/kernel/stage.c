@@ -1,0 +1,38 @@
+/* The stage runner; see stage.h. */
+#include "kernel/stage.h"
+#include "kernel/context.h"
+
+#include <errno.h>
+#include <time.h>
+
+uint64_t time_us(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
+}
+
+int stages_run(struct cr_context *ctx, const struct stage *table, size_t nr, void *op, int fail_at, uint64_t *ret_us,
+	       struct cr_error *err)
+{
+	for (size_t i = 0; i < nr; i++) {
+		uint64_t begin = time_us();
+		int r = table[i].run(op, err);
+
+		if (r >= 0 && fail_at == (int)i + 1)
+			r = cr_refuse(err, -ECANCELED, "failed on purpose after this stage");
+		if (ret_us)
+			ret_us[i] = time_us() - begin;
+		if (r < 0) {
+			log_debug(&ctx->log, "stage %s: failed after %llu us, undoing", table[i].name,
+				  (unsigned long long)(time_us() - begin));
+			for (size_t k = i + 1; k-- > 0;)
+				if (table[k].undo)
+					table[k].undo(op);
+			return cr_within(err, r, "%s", table[i].name);
+		}
+		log_debug(&ctx->log, "stage %s: %llu us", table[i].name, (unsigned long long)(time_us() - begin));
+	}
+	return 0;
+}

@@ -1,0 +1,199 @@
+/* Restore, first stage: the whole image set is read and checked before anything is created. */
+#include "restore/restore-internal.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#define MAX_TASKS   (1u << 22)   /* PID_MAX_LIMIT on 64 bit */
+
+static int read_inventory(struct restore *rs, struct cr_error *err)
+{
+	img_inventory_entry *inv;
+	void *entry;
+	int r = image_set_open(rs->ctx->opts->images_dirfd, &rs->set, err);
+
+	if (r < 0)
+		return r;
+	r = image_read_single(rs->set, IMG_INVENTORY, 0, &entry, err);
+	if (r)
+		return r < 0 ? r : cr_refuse(err, -ENOENT, "no inventory.img");
+	rs->inventory = inv = entry;
+	if (inv->img_version == 0) {
+		cr_refuse(err, -EINVAL, "this is a pre-dump: it holds memory only and cannot be restored");
+		cr_advise(err, "restore the directory of the final dump");
+		return -EINVAL;
+	}
+	if (inv->img_version > 2)
+		return cr_refuse(err, -EOPNOTSUPP, "inventory.img: image version %u is not known", inv->img_version);
+	if (!inv->has_fdinfo_per_id || !inv->fdinfo_per_id)
+		return cr_refuse(err, -EOPNOTSUPP, "inventory.img: descriptor images by process (a layout of before 2013) cannot be read");
+	if (inv->has_root_cg_set && inv->root_cg_set == 0)
+		return cr_refuse(err, -EBADMSG, "inventory.img: root_cg_set is 0");
+	if (!inv->root_ids)
+		return cr_refuse(err, -EBADMSG, "inventory.img: root_ids are missing");
+	if (inv->plugins_entry && inv->plugins_entry->plugins.nr)
+		return cr_refuse(err, -EOPNOTSUPP, "the set needs plugin %s, and plugins cannot be loaded", inv->plugins_entry->plugins.items[0]);
+	return 0;
+}
+
+static int read_pstree(struct restore *rs, struct cr_error *err)
+{
+	autofree_by(image_reader_close) struct image_reader *reader = NULL;
+	size_t cap = 0;
+	void *entry;
+	int r = image_reader_open(rs->set, IMG_PSTREE, 0, &reader, err);
+
+	if (r)
+		return r < 0 ? r : cr_refuse(err, -ENOENT, "no pstree.img");
+	while ((r = image_read(reader, &entry, err)) > 0) {
+		if (rs->nr_tasks == cap) {
+			size_t more = cap ? cap * 2 : 16;
+			struct rtask *tasks = more > MAX_TASKS ? NULL : realloc(rs->tasks, more * sizeof(*tasks));
+
+			if (!tasks) {
+				img_entry_free(entry);
+				return cr_fail(err, -ENOMEM, "read pstree.img");
+			}
+			rs->tasks = tasks;
+			cap = more;
+		}
+		rs->tasks[rs->nr_tasks++] = (struct rtask){ .entry = entry };
+	}
+	if (r < 0)
+		return r;
+	return rs->nr_tasks ? 0 : cr_refuse(err, -EBADMSG, "pstree.img: no process");
+}
+
+static int read_core(struct restore *rs, uint32_t tid, img_core_entry **ret, struct cr_error *err)
+{
+	void *entry;
+	int r = image_read_single(rs->set, IMG_CORE, tid, &entry, err);
+
+	if (r)
+		return r < 0 ? r : cr_refuse(err, -ENOENT, "no core-%u.img", tid);
+	*ret = entry;
+	return 0;
+}
+
+/* Namespaces other than those of the restorer cannot be made yet. */
+static int check_namespaces(const struct restore *rs, const struct rtask *t, struct cr_error *err)
+{
+	const img_task_kobj_ids_entry *own = rs->inventory->root_ids, *ids = t->ids;
+	const struct {
+		const char *name;
+		bool has;
+		uint32_t theirs, ours;
+	} kinds[] = {
+		{ "pid", ids->has_pid_ns_id, ids->pid_ns_id, own->pid_ns_id },
+		{ "network", ids->has_net_ns_id, ids->net_ns_id, own->net_ns_id },
+		{ "IPC", ids->has_ipc_ns_id, ids->ipc_ns_id, own->ipc_ns_id },
+		{ "UTS", ids->has_uts_ns_id, ids->uts_ns_id, own->uts_ns_id },
+		{ "mount", ids->has_mnt_ns_id, ids->mnt_ns_id, own->mnt_ns_id },
+		{ "user", ids->has_user_ns_id, ids->user_ns_id, own->user_ns_id },
+		{ "cgroup", ids->has_cgroup_ns_id, ids->cgroup_ns_id, own->cgroup_ns_id },
+		{ "time", ids->has_time_ns_id, ids->time_ns_id, own->time_ns_id },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
+		if (!kinds[i].has || !kinds[i].theirs || kinds[i].theirs == kinds[i].ours)
+			continue;
+		cr_refuse(err, -EOPNOTSUPP, "pid %u: its %s namespace is part of the images, and namespaces cannot be recreated", t->entry->pid, kinds[i].name);
+		cr_advise(err, "dump and restore from inside that namespace (nsenter)");
+		return -EOPNOTSUPP;
+	}
+	return 0;
+}
+
+static int read_ids(struct restore *rs, struct rtask *t, struct cr_error *err)
+{
+	void *entry;
+	int r = image_read_single(rs->set, IMG_IDS, t->entry->pid, &entry, err);
+
+	if (r)
+		return r < 0 ? r : cr_refuse(err, -ENOENT, "no ids-%u.img", t->entry->pid);
+	t->ids = entry;
+	return check_namespaces(rs, t, err);
+}
+
+static int read_task(struct restore *rs, struct rtask *t, struct cr_error *err)
+{
+	const struct proto_u32_vec *threads = &t->entry->threads;
+	img_core_entry *leader;
+	int r;
+
+	t->cores = calloc(threads->nr ? threads->nr : 1, sizeof(t->cores[0]));
+	t->tids = calloc(threads->nr ? threads->nr : 1, sizeof(t->tids[0]));
+	if (!t->cores || !t->tids)
+		return cr_fail(err, -ENOMEM, "read process images");
+	r = read_core(rs, t->entry->pid, &t->cores[0], err);
+	if (r < 0)
+		return r;
+	t->nr_threads = 1;
+	t->tids[0] = t->entry->pid;
+	leader = t->cores[0];
+	if (!leader->tc)
+		return cr_refuse(err, -EBADMSG, "core-%u.img: no task part", t->entry->pid);
+	t->zombie = leader->tc->task_state == TASK_DEAD;
+	for (size_t i = 0; i < threads->nr && !t->zombie; i++) {
+		if (threads->items[i] == t->entry->pid)
+			continue;
+		if (t->nr_threads == threads->nr)
+			return cr_refuse(err, -EBADMSG, "pstree.img: the leading thread of %u is missing", t->entry->pid);
+		r = read_core(rs, threads->items[i], &t->cores[t->nr_threads], err);
+		if (r < 0)
+			return r;
+		t->tids[t->nr_threads++] = threads->items[i];
+	}
+	r = tasks_check(leader, (const img_core_entry *const *)t->cores, t->tids, t->zombie ? 0 : t->nr_threads, err);
+	if (r < 0 || t->zombie)
+		return r;
+	r = read_ids(rs, t, err);
+	return r < 0 ? r : mm_read(rs->ctx, rs->set, (pid_t)t->entry->pid, &t->space, err);
+}
+
+int restore_read(struct restore *rs, struct cr_error *err)
+{
+	struct files_owner *owners;
+	size_t nr_owners = 0;
+	int r = read_inventory(rs, err);
+
+	if (r == 0)
+		r = read_pstree(rs, err);
+	for (size_t i = 0; r == 0 && i < rs->nr_tasks; i++)
+		r = cr_within(err, read_task(rs, &rs->tasks[i], err), "pid %u", rs->tasks[i].entry->pid);
+	if (r < 0)
+		return r;
+	owners = calloc(rs->nr_tasks, sizeof(*owners));
+	if (!owners)
+		return cr_fail(err, -ENOMEM, "read images");
+	for (size_t i = 0; i < rs->nr_tasks; i++)
+		if (!rs->tasks[i].zombie)
+			owners[nr_owners++] = (struct files_owner){ (pid_t)rs->tasks[i].entry->pid, rs->tasks[i].ids->files_id };
+	r = files_read(rs->ctx, rs->set, owners, nr_owners, &rs->files, err);
+	free(owners);
+	return r;
+}
+
+void restore_drop_images(struct restore *rs)
+{
+	for (size_t i = 0; i < rs->nr_tasks; i++) {
+		struct rtask *t = &rs->tasks[i];
+
+		for (size_t k = 0; k < t->nr_threads; k++)
+			img_entry_free(t->cores[k]);
+		free(t->cores);
+		free(t->tids);
+		img_entry_free(t->entry);
+		img_entry_free(t->ids);
+		mm_space_free(t->space);
+	}
+	free(rs->tasks);
+	rs->tasks = NULL;
+	rs->nr_tasks = 0;
+	files_free(rs->files);
+	rs->files = NULL;
+	img_entry_free(rs->inventory);
+	rs->inventory = NULL;
+	image_set_free(rs->set);
+	rs->set = NULL;
+}

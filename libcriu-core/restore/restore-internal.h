@@ -1,0 +1,87 @@
+/* A restore under way: what its stages share. */
+#ifndef CR_RESTORE_INTERNAL_H
+#define CR_RESTORE_INTERNAL_H
+
+#include "files/files.h"
+#include "image/image-set.h"
+#include "infect/program.h"
+#include "kernel/context.h"
+#include "mm/mm.h"
+#include "restore/region.h"
+#include "tasks/pstree-plan.h"
+#include "tasks/tasks.h"
+
+#include <signal.h>
+
+/* One process of the image set, checked. */
+struct rtask {
+	img_pstree_entry        *entry;
+	img_task_kobj_ids_entry *ids;        /* NULL: zombie */
+	img_core_entry         **cores;      /* nr_threads, the leader's first */
+	uint32_t                *tids;       /* same order */
+	size_t                   nr_threads;
+	bool                     zombie;
+	struct mm_space         *space;      /* NULL: zombie */
+	struct task_restore      plan;       /* borrows all of the above */
+};
+
+/* What the compiler of programs knows of a node of the tree plan. */
+struct rnode {
+	struct routine         routine;
+	uint32_t               index;        /* of its routine in the control block */
+	bool                   begun;
+	int                    service_from; /* number of the coordinator's pidfd when the node starts */
+	const struct mm_space *base;         /* memory that is in place when it starts, NULL: the coordinator's */
+};
+
+/* A thread that the coordinator takes over in the end. */
+struct rthread {
+	pid_t           tid;
+	struct rtask   *task;
+	size_t          index;               /* in task->tids */
+	struct takeover *hand;
+};
+DEFINE_VEC(rthread_vec, struct rthread)
+
+struct restore {
+	struct cr_context      *ctx;
+	struct cr_restore_result *result;
+	struct image_set       *set;
+	img_inventory_entry    *inventory;
+
+	struct rtask           *tasks;       /* in the order of pstree.img; nodes 0 ... nr_tasks - 1 of the plan */
+	size_t                  nr_tasks;
+	struct pstree_plan      tree;
+	struct restorer         restorer;
+
+	struct files           *files;
+	struct mm_segments     *segments;
+	int                     pidfd;       /* of this process, for the tasks */
+
+	struct region           region;
+	struct program          program;
+	bool                    program_made;
+	struct rnode           *nodes;
+	struct task_notes       notes;
+	struct rthread_vec      threads;
+
+	pid_t                   root_pid;    /* as this process sees it; 0: not forked */
+	bool                    resumed;
+	bool                    was_subreaper;
+	bool                    pidfile_written;
+	sigset_t                signals;     /* mask to go back to */
+	uint64_t                begin_us, fork_us, pages_restored;
+};
+
+/* Stages of control.stage above those of the tree plan. */
+#define RESTORE_STAGE_SEIZE 12
+
+int  restore_read(struct restore *rs, struct cr_error *err);      /* read.c */
+void restore_drop_images(struct restore *rs);
+int  restore_compile(struct restore *rs, struct cr_error *err);   /* compile.c */
+void restore_drop_programs(struct restore *rs);
+int  restore_run(struct restore *rs, struct cr_error *err);       /* run.c */
+void restore_kill(struct restore *rs);
+int  restore_resume(struct restore *rs, struct cr_error *err);    /* resume.c */
+
+#endif

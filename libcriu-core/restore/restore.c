@@ -1,0 +1,247 @@
+/* Restore: the table of stages and the verb. What each stage does is in the files beside this one. */
+#include "image/stats.h"
+#include "infect/takeover.h"
+#include "kernel/stage.h"
+#include "restore/restore-internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static int notify(struct restore *rs, const char *script, pid_t pid, struct cr_error *err)
+{
+	const struct cr_observer *obs = rs->ctx->obs;
+	int r = obs->notify ? obs->notify(obs->arg, script, pid) : 0;
+
+	return r < 0 ? cr_fail(err, r, "notification %s was refused", script) : 0;
+}
+
+static int check_free(pid_t pid, struct cr_error *err)
+{
+	if (kill(pid, 0) < 0 && errno == ESRCH)
+		return 0;
+	cr_refuse(err, -EEXIST, "pid %d is taken by another process", pid);
+	cr_advise(err, "restore in a pid namespace of its own (unshare --pid --fork --mount-proc), or wait until that process has ended");
+	return -EEXIST;
+}
+
+static int stage_tree(void *op, struct cr_error *err)
+{
+	struct restore *rs = op;
+	struct pstree_options opts = {
+		.shell_job = rs->ctx->opts->rpc->shell_job, .own_pid = (uint32_t)getpid(),
+		.own_sid = (uint32_t)getsid(0), .own_pgid = (uint32_t)getpgrp(),
+	};
+	struct pstree_input *in = calloc(rs->nr_tasks, sizeof(*in));
+	int r;
+
+	if (!in)
+		return cr_fail(err, -ENOMEM, "plan the tree");
+	for (size_t i = 0; i < rs->nr_tasks; i++)
+		pstree_input_of(rs->tasks[i].entry, rs->tasks[i].zombie, &in[i]);
+	r = pstree_plan_make(in, rs->nr_tasks, &opts, &rs->tree, err);
+	free(in);
+	for (size_t i = 0; r == 0 && i < rs->tree.nodes.nr; i++)
+		if (rs->tree.nodes.items[i].pid)
+			r = check_free((pid_t)rs->tree.nodes.items[i].pid, err);
+	for (size_t i = 0; r == 0 && i < rs->nr_tasks; i++)
+		for (size_t k = 1; r == 0 && k < rs->tasks[i].nr_threads; k++)
+			r = check_free((pid_t)rs->tasks[i].tids[k], err);
+	return r;
+}
+
+static int fill_memfds(struct restore *rs, struct cr_error *err)
+{
+	for (size_t i = 0; i < files_nr_memfds_restored(rs->files); i++) {
+		struct files_memfd m = files_memfd_restored(rs->files, i);
+		int r = mm_fill(rs->ctx, rs->set, m.shmid, m.fd, m.size, err);
+
+		if (r < 0)
+			return cr_within(err, r, "memory file %u", m.shmid);
+	}
+	return 0;
+}
+
+static int stage_open(void *op, struct cr_error *err)
+{
+	struct restore *rs = op;
+	int r = notify(rs, "pre-restore", 0, err);
+
+	if (r == 0)
+		r = restorer_init(rs->ctx, &rs->restorer, err);
+	if (r == 0)
+		r = files_open(rs->files, -1, err);
+	if (r < 0)
+		return r;
+	rs->pidfd = (int)syscall(SYS_pidfd_open, getpid(), 0);
+	return rs->pidfd < 0 ? cr_fail(err, -errno, "open a pidfd") : fill_memfds(rs, err);
+}
+
+static int stage_memory(void *op, struct cr_error *err)
+{
+	struct restore *rs = op;
+	const struct mm_space **spaces = calloc(rs->nr_tasks, sizeof(*spaces));
+	size_t nr = 0;
+	int r;
+
+	if (!spaces)
+		return cr_fail(err, -ENOMEM, "list memory");
+	for (size_t i = 0; i < rs->nr_tasks; i++)
+		if (rs->tasks[i].space)
+			spaces[nr++] = rs->tasks[i].space;
+	r = mm_segments_open(rs->ctx, rs->set, spaces, nr, false, 0, &rs->segments, err);
+	free(spaces);
+	return r;
+}
+
+static int stage_read(void *op, struct cr_error *err)
+{
+	return restore_read(op, err);
+}
+
+static int stage_compile(void *op, struct cr_error *err)
+{
+	return restore_compile(op, err);
+}
+
+static int stage_run(void *op, struct cr_error *err)
+{
+	return restore_run(op, err);
+}
+
+static void undo_run(void *op)
+{
+	restore_kill(op);
+}
+
+static int write_pidfile(struct restore *rs, struct cr_error *err)
+{
+	const char *path = rs->ctx->opts->pidfile;
+	autofd int fd = openat(rs->ctx->opts->work_dirfd, path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+
+	if (fd < 0)
+		return cr_fail(err, -errno, "create pidfile %s", path);
+	rs->pidfile_written = true;
+	return dprintf(fd, "%d", rs->root_pid) < 0 ? cr_fail(err, -errno, "write pidfile %s", path) : 0;
+}
+
+static int stage_announce(void *op, struct cr_error *err)
+{
+	struct restore *rs = op;
+	int r = notify(rs, "post-restore", rs->root_pid, err);
+
+	return r == 0 && rs->ctx->opts->pidfile ? write_pidfile(rs, err) : r;
+}
+
+static int stage_resume(void *op, struct cr_error *err)
+{
+	struct restore *rs = op;
+	struct cr_error ignored;
+
+	if (notify(rs, "pre-resume", 0, &ignored) < 0)
+		log_warn(&rs->ctx->log, "%s, continuing", ignored.text);
+	return restore_resume(rs, err);
+}
+
+static void undo_announce(void *op)
+{
+	struct restore *rs = op;
+
+	if (rs->pidfile_written)
+		unlinkat(rs->ctx->opts->work_dirfd, rs->ctx->opts->pidfile, 0);
+}
+
+const struct stage restore_stages[] = {
+	{ "read images", stage_read, NULL },
+	{ "plan the tree", stage_tree, NULL },
+	{ "open files", stage_open, NULL },
+	{ "shared memory", stage_memory, NULL },
+	{ "plan", stage_compile, NULL },
+	{ "create tasks", stage_run, undo_run },
+	{ "announce", stage_announce, undo_announce },
+	{ "resume", stage_resume, NULL },
+};
+const size_t nr_restore_stages = ARRAY_LEN(restore_stages);
+
+static void restore_done(struct restore *rs)
+{
+	for (size_t i = 0; i < rs->threads.nr; i++)
+		takeover_free(rs->threads.items[i].hand);
+	restore_drop_programs(rs);
+	mm_segments_free(rs->segments);
+	restore_drop_images(rs);
+	pstree_plan_done(&rs->tree);
+	if (rs->pidfd >= 0)
+		close(rs->pidfd);
+}
+
+static void write_stats(struct restore *rs)
+{
+	img_restore_stats_entry restore = {
+		.forking_time = (uint32_t)rs->fork_us, .restore_time = (uint32_t)(time_us() - rs->begin_us),
+		.has_pages_restored = true, .pages_restored = rs->pages_restored,
+	};
+	img_stats_entry stats = { .restore = &restore };
+	struct cr_error err = { 0 };
+
+	if (stats_write(rs->ctx->opts->work_dirfd, IMG_STATS_RESTORE, &stats, &err) < 0)
+		log_warn(&rs->ctx->log, "%s, continuing without statistics", err.text);
+}
+
+/* Tasks are born with all signals blocked, and orphans of a failed tree come to us. */
+static void enter(struct restore *rs)
+{
+	sigset_t all;
+	int was = 0;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &rs->signals);
+	prctl(PR_GET_CHILD_SUBREAPER, &was);
+	rs->was_subreaper = was;
+	prctl(PR_SET_CHILD_SUBREAPER, 1);
+}
+
+static void leave(struct restore *rs)
+{
+	if (!rs->was_subreaper)
+		prctl(PR_SET_CHILD_SUBREAPER, 0);
+	pthread_sigmask(SIG_SETMASK, &rs->signals, NULL);
+}
+
+static int wait_root(struct restore *rs, struct cr_error *err)
+{
+	while (waitpid(rs->root_pid, &rs->result->exit_status, 0) < 0)
+		if (errno != EINTR)
+			return cr_fail(err, -errno, "wait for pid %d", rs->root_pid);
+	return 0;
+}
+
+int cr_restore(struct cr_context *ctx, struct cr_restore_result *ret, struct cr_error *err)
+{
+	struct restore rs = { .ctx = ctx, .result = ret, .pidfd = -1, .begin_us = time_us() };
+	struct cr_error ignored = { 0 };
+	int r;
+
+	*ret = (struct cr_restore_result){ .pid = -1 };
+	enter(&rs);
+	r = stages_run(ctx, restore_stages, nr_restore_stages, &rs, ctx->opts->inject_stage, NULL, err);
+	leave(&rs);
+	if (r == 0) {
+		ret->pid = rs.root_pid;
+		write_stats(&rs);
+		if (notify(&rs, "post-resume", 0, &ignored) < 0)
+			log_warn(&ctx->log, "%s, continuing", ignored.text);
+		log_info(&ctx->log, "Restore finished successfully. Tasks resumed.");
+	}
+	restore_done(&rs);
+	if (r == 0 && !ctx->opts->detached && !ctx->opts->foreground_sibling)
+		r = wait_root(&rs, err);
+	return r;
+}

@@ -1,0 +1,198 @@
+/*
+ * Restore: let the programs run. The coordinator forks the root, releases one stage after the other, takes hold of
+ * every thread, and sees to it that a failure anywhere ends all of it.
+ */
+#include "blob-jump.h"
+#include "blob-layout.h"
+#include "infect/control.h"
+#include "infect/takeover.h"
+#include "kernel/stage.h"
+#include "procfs/proc-dir.h"
+#include "procfs/stat.h"
+#include "restore/restore-internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/sched.h>
+#include <sched.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define LOOK_EVERY_MS 100   /* between looks after tasks that died without a word */
+#define GONE_WITHIN_MS 5000 /* for killed tasks to be gone */
+
+/* In the child: nothing but the blob from here on. The stack is switched, so nothing of this frame is needed again. */
+static _Noreturn void enter_blob(const struct restore *rs)
+{
+	uint64_t *slots = (uint64_t *)(uintptr_t)(rs->region.leader_top - BLOB_SLOTS_BYTES);
+	uint64_t top = rs->region.leader_top - BLOB_SLOTS_BYTES;
+
+	memset(slots, 0, BLOB_SLOTS_BYTES);
+	slots[SLOT_PIDFD] = (uint64_t)rs->pidfd;
+	blob_jump(rs->region.entry, rs->program.control, rs->nodes[0].index, (uint64_t)(uintptr_t)slots, top);
+}
+
+static int fork_root(struct restore *rs, struct cr_error *err)
+{
+	pid_t want = (pid_t)rs->tree.nodes.items[0].pid;
+	bool sibling = rs->ctx->opts->foreground_sibling;
+	struct clone_args args = {
+		.flags = sibling ? CLONE_PARENT : 0, .exit_signal = sibling ? 0 : SIGCHLD,
+		.set_tid = (uint64_t)(uintptr_t)&want, .set_tid_size = 1,
+	};
+	long pid = syscall(SYS_clone3, &args, sizeof(args));
+
+	if (pid == 0)
+		enter_blob(rs);
+	if (pid < 0) {
+		int code = -errno;
+
+		cr_fail(err, code, "create pid %d", want);
+		if (code == -EPERM)
+			cr_advise(err, "choosing pids needs CAP_CHECKPOINT_RESTORE or CAP_SYS_ADMIN in the pid namespace");
+		return code;
+	}
+	rs->root_pid = (pid_t)pid;
+	log_debug(&rs->ctx->log, "root pid=%ld runs", pid);
+	return 0;
+}
+
+/* Return: 0 runs on, 1 it has ended (or never was). */
+static int has_ended(pid_t pid)
+{
+	autofree_by(proc_dir_close) struct proc_dir dir = { .fd = -1 };
+	struct proc_stat st;
+
+	if (proc_dir_open(AT_FDCWD, pid, &dir, NULL) < 0 || proc_stat_read(&dir, &st, NULL) < 0)
+		return 1;
+	return st.state == 'Z' || st.state == 'X';
+}
+
+/* A task killed from outside or by a fault in our code cannot say so. */
+static int look_for_dead(struct restore *rs, struct cr_error *err)
+{
+	const struct abi_control *c = program_control(&rs->program);
+
+	for (size_t i = 0; i < rs->nr_tasks; i++) {
+		const struct abi_routine *r = program_routine(&rs->program, rs->nodes[i].index);
+
+		if (rs->tasks[i].zombie || __atomic_load_n(&r->state, __ATOMIC_SEQ_CST) == ABI_IDLE)
+			continue;
+		if (has_ended((pid_t)rs->tasks[i].entry->pid) && !__atomic_load_n(&c->failed, __ATOMIC_SEQ_CST))
+			return cr_refuse(err, -ECHILD, "pid %u was killed while it was being restored", rs->tasks[i].entry->pid);
+	}
+	return 0;
+}
+
+static int explain(struct restore *rs, struct cr_error *err)
+{
+	uint32_t failed = program_control(&rs->program)->first_failed;
+	int r;
+
+	if (!failed)
+		return cr_refuse(err, -ECANCELED, "a task failed without saying why");
+	r = program_explain(&rs->program, failed - 1, err);
+	for (size_t i = 0; i < rs->tree.nodes.nr; i++)
+		if (rs->nodes[i].index == failed - 1)
+			return cr_within(err, r, "pid %u", rs->tree.nodes.items[i].pid);
+	return r;
+}
+
+static int restore_await(struct restore *rs, uint32_t stage, struct cr_error *err)
+{
+	struct abi_control *c = program_control(&rs->program);
+
+	for (;;) {
+		int r = c->expected[stage] ? control_wait(c, stage, LOOK_EVERY_MS) : 0;
+
+		if (r == 0)
+			return 0;
+		if (r == -ECANCELED)
+			return explain(rs, err);
+		if (r == -ETIMEDOUT) {
+			r = look_for_dead(rs, err);
+			if (r < 0)
+				return r;
+		}
+	}
+}
+
+/* From here on a coordinator that dies takes every thread with it, whatever the threads do with their death signals. */
+static int seize_all(struct restore *rs, struct cr_error *err)
+{
+	for (size_t i = 0; i < rs->threads.nr; i++) {
+		int r = takeover_seize(rs->threads.items[i].tid, &rs->threads.items[i].hand, err);
+
+		if (r < 0)
+			return cr_within(err, r, "thread %d", rs->threads.items[i].tid);
+	}
+	return 0;
+}
+
+int restore_run(struct restore *rs, struct cr_error *err)
+{
+	struct abi_control *c = program_control(&rs->program);
+	uint64_t begin = time_us();
+	int r = fork_root(rs, err);
+
+	for (uint32_t i = 0; r == 0 && i < rs->tree.nr_stages; i++) {
+		r = restore_await(rs, i, err);
+		if (r == 0)
+			control_release(c, i + 1);
+		if (i == 0)
+			rs->fork_us = time_us() - begin;
+	}
+	if (r == 0)
+		r = files_seal(rs->files, err);
+	if (r == 0)
+		r = restore_await(rs, RESTORE_STAGE_SEIZE, err);
+	if (r == 0)
+		r = seize_all(rs, err);
+	if (r < 0)
+		return r;
+	control_release(c, RESTORE_STAGE_SEIZE + 1);
+	r = restore_await(rs, ABI_NR_STAGES - 1, err);
+	if (r == 0)
+		task_notes_report(rs->ctx, &rs->program, &rs->notes);
+	return r;
+}
+
+/* Kill what was made, and wait until it is gone: its pids are free again, and nothing runs behind the caller's back. */
+void restore_kill(struct restore *rs)
+{
+	struct timespec tick = { 0, 1000000 };
+
+	if (!rs->root_pid || rs->resumed)
+		return;
+	for (size_t i = rs->nr_tasks; i-- > 0;) {
+		const struct abi_routine *r = program_routine(&rs->program, rs->nodes[i].index);
+
+		if (__atomic_load_n(&r->state, __ATOMIC_SEQ_CST) != ABI_IDLE)
+			kill((pid_t)rs->tasks[i].entry->pid, SIGKILL);
+	}
+	control_abort(program_control(&rs->program));
+	kill(rs->root_pid, SIGKILL);
+	for (size_t i = 0; i < rs->threads.nr; i++) {
+		takeover_free(rs->threads.items[i].hand);
+		rs->threads.items[i].hand = NULL;
+	}
+	for (int left = GONE_WITHIN_MS; left > 0; left--) {
+		bool running = false;
+
+		for (size_t i = 0; i < rs->tree.nodes.nr; i++) {
+			pid_t pid = (pid_t)rs->tree.nodes.items[i].pid;
+
+			if (pid && waitpid(pid, NULL, WNOHANG | __WALL) == 0)
+				running = true;
+		}
+		if (!running)
+			break;
+		nanosleep(&tick, NULL);
+	}
+	rs->root_pid = 0;
+}
