@@ -114,7 +114,46 @@ static unsigned int wire_type_of(const struct schema_field *field)
 	}
 }
 
-/* How many fields with this tag stand one after the other from here on; 1 for the one at hand. */
+static size_t vec_cap(const struct any_vec *vec)
+{
+	return vec->items != NULL ? *(const size_t *)((const uint8_t *)vec->items - VEC_HEAD) : 0;
+}
+
+/* Room for at least one more element; for @more if that many are known to come. */
+static int vec_grow(struct decode *d, const struct target *to, const struct schema_field *field,
+		    size_t more)
+{
+	struct any_vec *vec = (struct any_vec *)(to->msg + field->offset);
+	struct fail_path path = path_to(to, field);
+	/* At least doubled: fields that take turns must not cost a copy each. */
+	size_t want = vec->nr + (more > vec->nr ? more : vec->nr);
+	void *mem = NULL;
+
+	if (vec->nr >= d->limits->count)
+		return fail_at(d->err, -E2BIG, &path, "more than %zu elements", d->limits->count);
+	if (want > d->limits->count)
+		want = d->limits->count;
+	if (want > (SIZE_MAX - VEC_HEAD) / field->size)
+		return fail_at(d->err, -E2BIG, &path, "too many elements");
+
+	int r = take(d, &path, VEC_HEAD + want * field->size, &mem);
+
+	if (r < 0)
+		return r;
+	*(size_t *)mem = want;
+	if (vec->nr > 0)
+		memcpy((uint8_t *)mem + VEC_HEAD, vec->items, vec->nr * field->size);
+	vec->items = (uint8_t *)mem + VEC_HEAD;
+	return 0;
+}
+
+/* Where the next element goes. It counts only once @nr was raised. */
+static uint8_t *vec_next(const struct any_vec *vec, const struct schema_field *field)
+{
+	return (uint8_t *)vec->items + vec->nr * field->size;
+}
+
+/* How many fields with this tag stand one after the other; @in stands behind the first tag. */
 static size_t count_run(struct wire_input in, uint64_t tag)
 {
 	size_t nr = 0;
@@ -128,50 +167,11 @@ static size_t count_run(struct wire_input in, uint64_t tag)
 	return nr > 0 ? nr : 1;
 }
 
-/* The element is zeroed. @more: elements that are known to come, this one included. */
-static int vec_push(struct decode *d, const struct target *to, const struct schema_field *field,
-		    size_t more, uint8_t **ret_item)
-{
-	struct any_vec *vec = (struct any_vec *)(to->msg + field->offset);
-	size_t size = schema_element_size(field);
-	size_t cap = vec->items != NULL ? *(size_t *)((uint8_t *)vec->items - VEC_HEAD) : 0;
-	struct fail_path path = path_to(to, field);
-
-	if (vec->nr >= d->limits->count)
-		return fail_at(d->err, -E2BIG, &path, "more than %zu elements", d->limits->count);
-	if (vec->nr == cap) {
-		/* At least doubled: fields that alternate must not cost a copy each. */
-		size_t want = vec->nr + (more > vec->nr ? more : vec->nr);
-
-		if (want > d->limits->count)
-			want = d->limits->count;
-		if (want > (SIZE_MAX - VEC_HEAD) / size)
-			return fail_at(d->err, -E2BIG, &path, "too many elements");
-
-		void *mem;
-		int r = take(d, &path, VEC_HEAD + want * size, &mem);
-
-		if (r < 0)
-			return r;
-		*(size_t *)mem = want;
-		if (vec->nr > 0)
-			memcpy((uint8_t *)mem + VEC_HEAD, vec->items, vec->nr * size);
-		vec->items = (uint8_t *)mem + VEC_HEAD;
-	}
-	*ret_item = (uint8_t *)vec->items + vec->nr * size;
-	memset(*ret_item, 0, size);
-	return 0;
-}
-
-static void vec_pushed(const struct target *to, const struct schema_field *field)
-{
-	((struct any_vec *)(to->msg + field->offset))->nr++;
-}
-
 /* A protobuf writer may pack numbers; those of images do not, readers must take both. */
 static int read_packed(struct decode *d, const struct target *to, const struct schema_field *field,
 		       struct wire_input in)
 {
+	struct any_vec *vec = (struct any_vec *)(to->msg + field->offset);
 	size_t more = 0;
 
 	if (field->kind == SCHEMA_FIXED64)
@@ -180,19 +180,48 @@ static int read_packed(struct decode *d, const struct target *to, const struct s
 		for (const uint8_t *p = in.at; p < in.end; p++)
 			more += *p < 0x80;
 
-	while (in.at < in.end) {
+	for (; in.at < in.end; more--) {
 		uint64_t value;
-		uint8_t *item;
 
 		if (!read_number(&in, field, &value))
 			return bad(d, to, field, "packed numbers are cut short");
-		int r = vec_push(d, to, field, more--, &item);
-		if (r < 0)
-			return r;
-		store_number(item, field, value);
-		vec_pushed(to, field);
+		if (vec->nr == vec_cap(vec)) {
+			int r = vec_grow(d, to, field, more);
+
+			if (r < 0)
+				return r;
+		}
+		store_number(vec_next(vec, field), field, value);
+		vec->nr++;
 	}
 	return 0;
+}
+
+/* Numbers of one field that follow each other, each with its tag; @in stands behind the first. */
+static int read_numbers(struct decode *d, const struct target *to,
+			const struct schema_field *field, uint64_t tag, struct wire_input *in)
+{
+	struct any_vec *vec = (struct any_vec *)(to->msg + field->offset);
+	struct wire_input next;
+	uint64_t value;
+
+	for (;;) {
+		if (vec->nr == vec_cap(vec)) {
+			int r = vec_grow(d, to, field, count_run(*in, tag));
+
+			if (r < 0)
+				return r;
+		}
+		if (!read_number(in, field, &value))
+			return bad(d, to, field, "cut short");
+		store_number(vec_next(vec, field), field, value);
+		vec->nr++;
+
+		next = *in;
+		if (!wire_varint(&next, &value) || value != tag)
+			return 0;
+		*in = next;
+	}
 }
 
 static int read_string(struct decode *d, const struct target *to, const struct schema_field *field,
@@ -286,54 +315,78 @@ static int read_submessage(struct decode *d, const struct target *to,
 	return walk_fields(d, &sub, in);
 }
 
+/* A string, bytes or a message; @at is the member or the element. */
+static int read_value(struct decode *d, const struct target *to, const struct schema_field *field,
+		      struct wire_input *in, uint8_t *at)
+{
+	struct wire_input inner;
+	size_t len;
+
+	if (!wire_length(in, &len))
+		return bad(d, to, field, "cut short");
+	inner = (struct wire_input){ in->at, in->at + len };
+	in->at += len;
+
+	switch (field->kind) {
+	case SCHEMA_STRING:
+		return read_string(d, to, field, inner, at);
+	case SCHEMA_BYTES:
+		return read_bytes(d, to, field, inner, at);
+	default:
+		return read_submessage(d, to, field, inner, at);
+	}
+}
+
+static int read_repeated(struct decode *d, const struct target *to,
+			 const struct schema_field *field, uint64_t tag, struct wire_input *in)
+{
+	struct any_vec *vec = (struct any_vec *)(to->msg + field->offset);
+	unsigned int type = wire_type_of(field);
+	size_t len;
+	int r;
+
+	if ((tag & 7) == WIRE_BYTES && type != WIRE_BYTES) {
+		if (!wire_length(in, &len))
+			return bad(d, to, field, "cut short");
+		in->at += len;
+		return read_packed(d, to, field, (struct wire_input){ in->at - len, in->at });
+	}
+	if ((tag & 7) != type)
+		return bad(d, to, field, "wrong wire type");
+	if (type != WIRE_BYTES)
+		return read_numbers(d, to, field, tag, in);
+
+	if (vec->nr == vec_cap(vec)) {
+		r = vec_grow(d, to, field, count_run(*in, tag));
+		if (r < 0)
+			return r;
+	}
+	memset(vec_next(vec, field), 0, field->size);
+	r = read_value(d, to, field, in, vec_next(vec, field));
+	if (r < 0)
+		return r;
+	vec->nr++;
+	return 0;
+}
+
 /* One field; @in stands behind its tag. */
 static int read_field(struct decode *d, const struct target *to, const struct schema_field *field,
 		      uint64_t tag, struct wire_input *in)
 {
-	uint8_t *at = to->msg + field->offset;
 	unsigned int type = wire_type_of(field);
-	struct wire_input inner;
-	size_t len;
+	uint64_t value;
 
-	if ((tag & 7) == WIRE_BYTES && type != WIRE_BYTES && field->label == SCHEMA_REPEATED) {
-		if (!wire_length(in, &len))
-			return bad(d, to, field, "cut short");
-		inner = (struct wire_input){ in->at, in->at + len };
-		in->at += len;
-		return read_packed(d, to, field, inner);
-	}
+	if (field->label == SCHEMA_REPEATED)
+		return read_repeated(d, to, field, tag, in);
 	if ((tag & 7) != type)
 		return bad(d, to, field, "wrong wire type");
+	if (type == WIRE_BYTES)
+		return read_value(d, to, field, in, to->msg + field->offset);
 
-	if (field->label == SCHEMA_REPEATED) {
-		const struct any_vec *vec = (const void *)at;
-		size_t cap = vec->items != NULL ? ((size_t *)vec->items)[-(VEC_HEAD / 8)] : 0;
-		int r = vec_push(d, to, field, vec->nr == cap ? count_run(*in, tag) : 1, &at);
-
-		if (r < 0)
-			return r;
-	}
-	if (type != WIRE_BYTES) {
-		uint64_t value;
-
-		if (!read_number(in, field, &value))
-			return bad(d, to, field, "cut short");
-		store_number(at, field, value);
-	} else {
-		if (!wire_length(in, &len))
-			return bad(d, to, field, "cut short");
-		inner = (struct wire_input){ in->at, in->at + len };
-		in->at += len;
-
-		int r = field->kind == SCHEMA_MESSAGE ? read_submessage(d, to, field, inner, at) :
-			field->kind == SCHEMA_STRING  ? read_string(d, to, field, inner, at) :
-							read_bytes(d, to, field, inner, at);
-		if (r < 0)
-			return r;
-	}
-	if (field->label == SCHEMA_REPEATED)
-		vec_pushed(to, field);
-	else if (field->has != SCHEMA_NO_HAS)
+	if (!read_number(in, field, &value))
+		return bad(d, to, field, "cut short");
+	store_number(to->msg + field->offset, field, value);
+	if (field->has != SCHEMA_NO_HAS)
 		*(bool *)(to->msg + field->has) = true;
 	return 0;
 }

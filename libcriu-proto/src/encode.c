@@ -51,6 +51,10 @@ static int fail_member(struct encode *e, const struct source *from,
 
 static int reserve(struct encode *e, const struct source *from, size_t more)
 {
+	/* Asked for every number: the usual case must stay here. */
+	if (e->buf->cap - e->buf->len >= more)
+		return 0;
+
 	int r = proto_buf_reserve(e->buf, more);
 
 	if (r == -E2BIG)
@@ -198,12 +202,11 @@ static int put_repeated(struct encode *e, const struct source *from,
 			const struct schema_field *field)
 {
 	const struct any_vec *vec = (const struct any_vec *)(from->msg + field->offset);
-	size_t size = schema_element_size(field);
 
 	if (vec->nr > 0 && vec->items == NULL)
 		return fail_member(e, from, field, 0, -EINVAL, "count without elements");
 	for (size_t i = 0; i < vec->nr; i++) {
-		const uint8_t *at = vec->items + i * size;
+		const uint8_t *at = vec->items + i * field->size;
 		int r;
 
 		if (field->kind >= SCHEMA_STRING) {

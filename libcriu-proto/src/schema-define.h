@@ -60,17 +60,22 @@
 #define SIZE_OF_BYTES   sizeof(struct proto_bytes)
 #define SIZE_OF_MESSAGE sizeof(void *)
 
+/* And of one element of an array. */
 #define ELEMENT_REQUIRED(kind, s, field)
 #define ELEMENT_OPTIONAL(kind, s, field)
-#define ELEMENT_REPEATED(kind, s, field)                                              \
-	static_assert(sizeof(*((s *)0)->field.items) == ELEMENT_OF_##kind(s, field),  \
+#define ELEMENT_REPEATED(kind, s, field)                                                 \
+	static_assert(sizeof(*((s *)0)->field.items) == ELEMENT_SIZE_##kind(s, field),   \
 		      "vector type of " #s "." #field);
-#define ELEMENT_OF_INT32(s, field)   4
-#define ELEMENT_OF_UINT32(s, field)  4
-#define ELEMENT_OF_UINT64(s, field)  8
-#define ELEMENT_OF_FIXED64(s, field) 8
-#define ELEMENT_OF_STRING(s, field)  sizeof(char *)
-#define ELEMENT_OF_MESSAGE(s, field) sizeof(s##_##field##_MSGTYPE)
+#define ELEMENT_SIZE_INT32(s, field)   4
+#define ELEMENT_SIZE_UINT32(s, field)  4
+#define ELEMENT_SIZE_UINT64(s, field)  8
+#define ELEMENT_SIZE_FIXED64(s, field) 8
+#define ELEMENT_SIZE_STRING(s, field)  sizeof(char *)
+#define ELEMENT_SIZE_MESSAGE(s, field) sizeof(s##_##field##_MSGTYPE)
+
+#define ROW_SIZE_REQUIRED(s, field) sizeof(((s *)0)->field)
+#define ROW_SIZE_OPTIONAL(s, field) sizeof(((s *)0)->field)
+#define ROW_SIZE_REPEATED(s, field) sizeof(*((s *)0)->field.items)
 
 #define SUB_BOOL(s, field)    NULL
 #define SUB_INT32(s, field)   NULL
@@ -95,6 +100,7 @@
 		.tag = number,                                 \
 		.offset = offsetof(s, field),                  \
 		.has = HAS_##atype##_##htype(s, field),        \
+		.size = ROW_SIZE_##htype(s, field),            \
 		.kind = SCHEMA_##ltype,                        \
 		.label = SCHEMA_##htype,                       \
 	},

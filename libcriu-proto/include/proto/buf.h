@@ -7,6 +7,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#define PROTO_BUF_SLACK 32
+
 /**
  * struct proto_buf - bytes that are appended to
  * @data: the bytes, on the heap; NULL while nothing was appended
@@ -14,7 +16,8 @@
  * @cap:  how many fit before the next reallocation
  * @max:  ceiling of @len; appending past it is -E2BIG
  *
- * A function that fails leaves @len as it was.
+ * A function that fails leaves @len as it was. The encoders ask for up to PROTO_BUF_SLACK bytes
+ * more than they write in the end, and count these against @max.
  */
 struct proto_buf {
 	uint8_t *data;
