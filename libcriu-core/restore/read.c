@@ -1,5 +1,6 @@
 /* Restore, first stage: the whole image set is read and checked before anything is created. */
 #include "restore/restore-internal.h"
+#include "tasks/ids.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -75,35 +76,6 @@ static int read_core(struct restore *rs, uint32_t tid, img_core_entry **ret, str
 	return 0;
 }
 
-/* Namespaces other than those of the restorer cannot be made yet. */
-static int check_namespaces(const struct restore *rs, const struct rtask *t, struct cr_error *err)
-{
-	const img_task_kobj_ids_entry *own = rs->inventory->root_ids, *ids = t->ids;
-	const struct {
-		const char *name;
-		bool has;
-		uint32_t theirs, ours;
-	} kinds[] = {
-		{ "pid", ids->has_pid_ns_id, ids->pid_ns_id, own->pid_ns_id },
-		{ "network", ids->has_net_ns_id, ids->net_ns_id, own->net_ns_id },
-		{ "IPC", ids->has_ipc_ns_id, ids->ipc_ns_id, own->ipc_ns_id },
-		{ "UTS", ids->has_uts_ns_id, ids->uts_ns_id, own->uts_ns_id },
-		{ "mount", ids->has_mnt_ns_id, ids->mnt_ns_id, own->mnt_ns_id },
-		{ "user", ids->has_user_ns_id, ids->user_ns_id, own->user_ns_id },
-		{ "cgroup", ids->has_cgroup_ns_id, ids->cgroup_ns_id, own->cgroup_ns_id },
-		{ "time", ids->has_time_ns_id, ids->time_ns_id, own->time_ns_id },
-	};
-
-	for (size_t i = 0; i < ARRAY_LEN(kinds); i++) {
-		if (!kinds[i].has || !kinds[i].theirs || kinds[i].theirs == kinds[i].ours)
-			continue;
-		cr_refuse(err, -EOPNOTSUPP, "pid %u: its %s namespace is part of the images, and namespaces cannot be recreated", t->entry->pid, kinds[i].name);
-		cr_advise(err, "dump and restore from inside that namespace (nsenter)");
-		return -EOPNOTSUPP;
-	}
-	return 0;
-}
-
 static int read_ids(struct restore *rs, struct rtask *t, struct cr_error *err)
 {
 	void *entry;
@@ -112,7 +84,23 @@ static int read_ids(struct restore *rs, struct rtask *t, struct cr_error *err)
 	if (r)
 		return r < 0 ? r : cr_refuse(err, -ENOENT, "no ids-%u.img", t->entry->pid);
 	t->ids = entry;
-	return check_namespaces(rs, t, err);
+	return ids_check(t->ids, rs->inventory->root_ids, err);
+}
+
+/* A client that is not root may not become through images what it is not. */
+static int ask_policy(const struct restore *rs, const struct rtask *t, struct cr_error *err)
+{
+	const struct cr_observer *obs = rs->ctx->obs;
+	int r = 0;
+
+	if (!obs->may_restore)
+		return 0;
+	for (size_t i = 0; r == 0 && i < t->nr_threads; i++) {
+		if (!t->cores[i]->thread_core || !t->cores[i]->thread_core->creds)
+			return cr_refuse(err, -EBADMSG, "thread %u: no credentials", t->tids[i]);
+		r = obs->may_restore(obs->arg, t->cores[i]->thread_core->creds, err);
+	}
+	return r;
 }
 
 static int read_task(struct restore *rs, struct rtask *t, struct cr_error *err)
@@ -146,6 +134,9 @@ static int read_task(struct restore *rs, struct rtask *t, struct cr_error *err)
 	}
 	r = tasks_check(leader, (const img_core_entry *const *)t->cores, t->tids, t->zombie ? 0 : t->nr_threads, err);
 	if (r < 0 || t->zombie)
+		return r;
+	r = ask_policy(rs, t, err);
+	if (r < 0)
 		return r;
 	r = read_ids(rs, t, err);
 	return r < 0 ? r : mm_read(rs->ctx, rs->set, (pid_t)t->entry->pid, &t->space, err);
