@@ -58,7 +58,7 @@ int mm_collect(struct mm_dump *d, struct task *task, struct cr_error *err);
 /**
  * mm_note_segment() - have the content of a memory object saved that may not be mapped anywhere
  * @shmid: number of its pagemap-shmem image (files/: what add_memfd() gave; ns/: id of the System V segment)
- * @fd:    readable descriptor of the object; duplicated. Noting one twice is fine.
+ * @fd:    any descriptor of the object; opened again for reading. Noting one twice is fine.
  * @size:  bytes
  */
 int mm_note_segment(struct mm_dump *d, uint32_t shmid, int fd, uint64_t size, struct cr_error *err);

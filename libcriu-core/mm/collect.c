@@ -1,0 +1,372 @@
+/*
+ * What a task has mapped, as mm-PID.img says it. smaps is the only place where the flags of mappings are shown
+ * (VmFlags), so it is read once and maps is not.
+ */
+#include "mm/mapped-files.h"
+#include "mm/page-select.h"
+
+#include "infect/program.h"
+#include "infect/task.h"
+#include "kernel/context.h"
+#include "kernel/uapi.h"
+#include "procfs/attrs.h"
+#include "procfs/numa-maps.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/sysmacros.h>
+
+static void mm_task_free(struct mm_task *mt)
+{
+	if (!mt)
+		return;
+	for (size_t i = 0; i < mt->vmas.nr; i++) {
+		img_vma_ext *ext = mt->vmas.items[i].ext;
+
+		if (ext) {
+			free(ext->anon_name);
+			free((void *)ext->mempolicy_nodes.data);
+			free(ext);
+		}
+	}
+	img_vmas_done(&mt->vmas);
+	page_runs_done(&mt->pages);
+	free(mt->entry.mm_saved_auxv.items);
+	if (mt->task->mm == &mt->entry)
+		mt->task->mm = NULL;
+	free(mt);
+}
+
+/* A memfd tells the device of the internal tmpfs; tmpfs of the kernel has no other name. */
+static void find_devices(struct mm_devices *ret)
+{
+	autofd int fd = (int)syscall(SYS_memfd_create, "probe", MFD_CLOEXEC);
+	struct stat st;
+
+	if (fd >= 0 && fstat(fd, &st) == 0)
+		*ret = (struct mm_devices){ .shm_major = major(st.st_dev), .shm_minor = minor(st.st_dev), .shm_known = true };
+}
+
+static bool has_many_nodes(void)
+{
+	char text[64];
+	autofd int fd = open("/sys/devices/system/node/online", O_RDONLY | O_CLOEXEC);
+	ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text));
+
+	/* "0\n" is the only list with one node that a running system has */
+	return n > 0 && !(n <= 2 && text[0] == '0');
+}
+
+int mm_dump_new(struct cr_context *ctx, const struct mm_dump_config *config, struct mm_dump **ret, struct cr_error *err)
+{
+	struct mm_dump *d = calloc(1, sizeof(*d));
+
+	if (!d)
+		return cr_fail(err, -ENOMEM, "begin to dump memory");
+	d->ctx = ctx;
+	d->config = *config;
+	d->next_pages_id = 1;
+	d->files = file_cache_new();
+	if (!d->files) {
+		free(d);
+		return cr_fail(err, -ENOMEM, "begin to dump memory");
+	}
+	find_devices(&d->devices);
+	d->many_nodes = has_many_nodes();
+	*ret = d;
+	return 0;
+}
+
+void mm_dump_free(struct mm_dump *d)
+{
+	if (!d)
+		return;
+	for (size_t i = 0; i < d->tasks.nr; i++)
+		mm_task_free(d->tasks.items[i]);
+	mm_tasks_done(&d->tasks);
+	for (size_t i = 0; i < d->segments.nr; i++)
+		close(d->segments.items[i].fd);
+	segments_done(&d->segments);
+	file_cache_free(d->files);
+	free(d);
+}
+
+static img_vma_ext *ext_of(img_vma_entry *v)
+{
+	if (!v->ext)
+		v->ext = calloc(1, sizeof(*v->ext));
+	return v->ext;
+}
+
+/* What upstream has no field for. Return: 0, -ENOMEM. */
+static int fill_ext(img_vma_entry *v, const struct proc_vma *p, const char *path)
+{
+	bool exec_only = p->prot == PROT_EXEC;
+	const char *name = strncmp(path, "[anon:", 6) == 0 ? path + 6 : strncmp(path, "[anon_shmem:", 12) == 0 ? path + 12 : NULL;
+	img_vma_ext *ext;
+
+	/* Memory that may only be executed gets a key from the kernel by itself (execute_only_pkey(), arch/x86/mm/pkeys.c). */
+	if (!(p->pkey > 0 && !exec_only) && !(p->vm_flags & (PROC_VM_SL | PROC_VM_LF)) && !name)
+		return 0;
+	ext = ext_of(v);
+	if (!ext)
+		return -ENOMEM;
+	if (p->pkey > 0 && !exec_only) {
+		ext->has_pkey = true;
+		ext->pkey = (uint32_t)p->pkey;
+	}
+	ext->has_sealed = ext->sealed = p->vm_flags & PROC_VM_SL;
+	ext->has_lock_on_fault = ext->lock_on_fault = p->vm_flags & PROC_VM_LF;
+	if (name) {
+		ext->anon_name = strndup(name, strlen(name) - 1);
+		if (!ext->anon_name)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+/* Several areas of vvar (6.13 added [vvar_vclock]) are one mapping to the readers of images. */
+static bool joins_vvar(const struct mm_task *mt, const struct vma_class *c, const struct proc_vma *p)
+{
+	const img_vma_entry *last = mt->vmas.nr ? &mt->vmas.items[mt->vmas.nr - 1] : NULL;
+
+	return c->kind == VMA_VVAR && last && last->status & MM_ST_VVAR && last->end == p->start;
+}
+
+static int add_vma(struct mm_dump *d, struct mm_task *mt, const struct proc_vma *p, const char *path, struct cr_error *err)
+{
+	struct vma_class c;
+	img_vma_entry *v;
+	int r;
+
+	vma_classify(&d->devices, p, path, &c);
+	if (c.kind == VMA_REFUSED) {
+		r = mm_obstacle(d, mt->task, p, path, c.what, c.advice, err);
+		return r < 0 ? r : 0;
+	}
+	if (joins_vvar(mt, &c, p)) {
+		mt->vmas.items[mt->vmas.nr - 1].end = p->end;
+		return 0;
+	}
+	v = img_vmas_add(&mt->vmas);
+	if (!v)
+		return cr_fail(err, -ENOMEM, "note a mapping");
+	*v = (img_vma_entry){
+		.start = p->start, .end = p->end, .prot = p->prot, .flags = c.flags, .status = c.status, .fd = -1,
+		.has_madv = c.madv != 0, .madv = c.madv,
+	};
+	if (c.kind == VMA_FILE || c.kind == VMA_MEMFD || c.kind == VMA_SYSV) {
+		v->pgoff = p->pgoff;
+		v->has_fdflags = c.kind != VMA_SYSV;
+		v->fdflags = p->shared && p->vm_flags & PROC_VM_MW ? O_RDWR : O_RDONLY;
+		r = file_cache_map(d, mt->task, p, path, c.kind, v->fdflags, &v->shmid, err);
+		if (r < 0)
+			return r;
+	}
+	return fill_ext(v, p, path) < 0 ? cr_fail(err, -ENOMEM, "note a mapping") : 0;
+}
+
+static void warn_unknown_flags(struct mm_dump *d, const struct task *task, const struct proc_vma_list *l)
+{
+	for (size_t i = 0; i < ARRAY_LEN(l->unknown) && l->unknown[i].count && !d->warned_flags; i++)
+		log_warn(&d->ctx->log, "pid %d: %zu mappings have flag \"%s\", which is not known; continuing without it",
+			 task->host_pid, l->unknown[i].count, l->unknown[i].code);
+	d->warned_flags |= l->unknown[0].count != 0;
+}
+
+static int collect_vmas(struct mm_dump *d, struct mm_task *mt, struct cr_error *err)
+{
+	autovmas struct proc_vma_list list = { 0 };
+	int r = proc_smaps_read(&mt->task->dir, &list, err);
+
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < list.nr && r == 0; i++)
+		r = add_vma(d, mt, &list.items[i], proc_vma_path(&list, &list.items[i]), err);
+	warn_unknown_flags(d, mt->task, &list);
+	return r;
+}
+
+static int set_policy(img_vma_entry *v, const struct proc_numa_policy *p)
+{
+	img_vma_ext *ext = ext_of(v);
+	uint8_t *nodes;
+
+	if (!ext)
+		return -ENOMEM;
+	nodes = malloc(sizeof(p->nodes));
+	if (!nodes)
+		return -ENOMEM;
+	memcpy(nodes, p->nodes, sizeof(p->nodes));
+	ext->mempolicy_nodes = (struct proto_bytes){ .data = nodes, .len = sizeof(p->nodes) };
+	ext->has_mempolicy_mode = ext->has_mempolicy_flags = true;
+	ext->mempolicy_mode = p->mode;
+	ext->mempolicy_flags = p->flags;
+	return 0;
+}
+
+/* numa_maps walks the page tables again; with one node no policy changes anything, so it is not read there. */
+static int collect_policies(struct mm_dump *d, struct mm_task *mt, struct cr_error *err)
+{
+	struct proc_numa_vec list = { 0 };
+	int r = d->many_nodes ? proc_numa_maps_read(&mt->task->dir, &list, err) : 0;
+
+	if (r == -ENOENT) {
+		cr_error_clear(err);
+		r = 0;
+	}
+	for (size_t i = 0, at = 0; i < list.nr && r == 0; i++) {
+		const struct proc_numa_policy *p = &list.items[i];
+
+		while (at < mt->vmas.nr && mt->vmas.items[at].start < p->addr)
+			at++;
+		if (at == mt->vmas.nr || mt->vmas.items[at].start != p->addr)
+			continue;
+		if (p->mode == PROC_MPOL_UNKNOWN) {
+			log_warn(&d->ctx->log, "pid %d: memory policy of %" PRIx64 " is not known; continuing without it",
+				 mt->task->host_pid, p->addr);
+			continue;
+		}
+		if (set_policy(&mt->vmas.items[at], p) < 0)
+			r = cr_fail(err, -ENOMEM, "note a memory policy");
+	}
+	proc_numa_vec_done(&list);
+	return r;
+}
+
+static int collect_auxv(struct mm_task *mt, struct cr_error *err)
+{
+	struct proc_auxv_vec auxv = { 0 };
+	int r = proc_auxv_read(&mt->task->dir, &auxv, err);
+
+	if (r < 0) {
+		proc_auxv_vec_done(&auxv);
+		return r;
+	}
+	/* images end before AT_NULL, which the kernel adds by itself */
+	while (auxv.nr >= 2 && auxv.items[auxv.nr - 2] == 0 && auxv.items[auxv.nr - 1] == 0)
+		auxv.nr -= 2;
+	mt->entry.mm_saved_auxv = (struct proto_u64_vec){ .items = auxv.items, .nr = auxv.nr };
+	return 0;
+}
+
+static int collect_exe(struct mm_dump *d, struct mm_task *mt, struct cr_error *err)
+{
+	autofd int fd = proc_open(&mt->task->dir, "exe", O_PATH, err);
+	char path[4096];
+	ssize_t n;
+	int r;
+
+	if (fd < 0)
+		return cr_within(err, fd, "executable");
+	n = readlinkat(mt->task->dir.fd, "exe", path, sizeof(path) - 1);
+	if (n < 0)
+		return cr_fail(err, -errno, "path of the executable");
+	path[n] = '\0';
+	r = d->config.sink->add(d->config.sink->arg, mt->task, fd, path, O_RDONLY, &mt->entry.exe_file_id, err);
+	return r < 0 ? cr_within(err, r, "executable") : 0;
+}
+
+static void fill_layout(struct mm_task *mt)
+{
+	const struct proc_stat *s = &mt->task->stat;
+	img_mm_entry *e = &mt->entry;
+
+	e->mm_start_code = s->start_code;
+	e->mm_end_code = s->end_code;
+	e->mm_start_data = s->start_data;
+	e->mm_end_data = s->end_data;
+	e->mm_start_stack = s->start_stack;
+	e->mm_start_brk = s->start_brk;
+	e->mm_arg_start = s->arg_start;
+	e->mm_arg_end = s->arg_end;
+	e->mm_env_start = s->env_start;
+	e->mm_env_end = s->env_end;
+	/* exact from mm_answer(); the heap ends on a page */
+	e->mm_brk = s->start_brk;
+	for (size_t i = 0; i < mt->vmas.nr; i++)
+		if (mt->vmas.items[i].status & MM_ST_HEAP)
+			e->mm_brk = mt->vmas.items[i].end;
+}
+
+static int collect(struct mm_dump *d, struct mm_task *mt, struct cr_error *err)
+{
+	int r = collect_vmas(d, mt, err);
+
+	if (r == 0)
+		r = collect_policies(d, mt, err);
+	if (r == 0)
+		r = collect_auxv(mt, err);
+	if (r == 0)
+		r = collect_exe(d, mt, err);
+	if (r == 0)
+		r = page_select(d, mt, err);
+	if (r < 0)
+		return r;
+	fill_layout(mt);
+	mt->entry.vmas = (struct img_vma_entry_vec){ .items = mt->vmas.items, .nr = mt->vmas.nr };
+	mt->task->mm = &mt->entry;
+	mt->task->mm_priv = mt;
+	return 0;
+}
+
+int mm_collect(struct mm_dump *d, struct task *task, struct cr_error *err)
+{
+	struct mm_task *mt = calloc(1, sizeof(*mt)), **slot;
+	int r;
+
+	if (!mt)
+		return cr_fail(err, -ENOMEM, "note the mappings of pid %d", task->host_pid);
+	mt->task = task;
+	slot = mm_tasks_add(&d->tasks);
+	if (!slot) {
+		free(mt);
+		return cr_fail(err, -ENOMEM, "note the mappings of pid %d", task->host_pid);
+	}
+	*slot = mt;
+	r = collect(d, mt, err);
+	return cr_within(err, r, "pid %d", task->host_pid);
+}
+
+int mm_ask(struct mm_dump *d, struct task *task, struct program *p, struct routine *r, struct cr_error *err)
+{
+	struct mm_task *mt = task->mm_priv;
+
+	(void)d;
+	(void)err;
+	mt->ask_routine = r->index;
+	mt->ask_op = (uint32_t)r->ops.nr;
+	mt->asked = true;
+	op_result(emit_call(p, r, "ask for the end of the heap", SYS_brk, 0));
+	return 0;
+}
+
+int mm_answer(struct mm_dump *d, struct task *task, const struct program *p, struct cr_error *err)
+{
+	struct mm_task *mt = task->mm_priv;
+	const struct abi_routine *routine = program_routine(p, mt->ask_routine);
+	const struct abi_op *op = NULL;
+
+	(void)d;
+	if (routine && mt->ask_op < routine->nr_ops)
+		op = arena_at(&p->arena, routine->ops + (uint64_t)mt->ask_op * sizeof(*op), sizeof(*op));
+	if (!mt->asked || !op)
+		return cr_refuse(err, -EPROTO, "pid %d: no answer about its heap", task->host_pid);
+	if (op->arg[0] < mt->entry.mm_start_brk || op->arg[0] > UINT64_C(1) << 57)
+		return cr_refuse(err, -EPROTO, "pid %d: its heap ends at %" PRIx64, task->host_pid, op->arg[0]);
+	mt->entry.mm_brk = op->arg[0];
+	return 0;
+}
+
+int mm_write(struct mm_dump *d, const struct task *task, struct image_set *set, struct cr_error *err)
+{
+	int r = image_write_single(set, IMG_MM, (uint64_t)task->ns_pid, task->mm, err);
+
+	(void)d;
+	return cr_within(err, r, "pid %d: mappings", task->host_pid);
+}

@@ -1,0 +1,312 @@
+/*
+ * Copying pages. Each worker takes the next chunk, reads it into a buffer that stays in its own second-level cache and
+ * writes it from there, so that memory is read once and written once. The file system lets one writer at a time into
+ * a file (inode lock): while one worker writes, the others read. Offsets are known beforehand, since all pages
+ * are stored in order; so nothing has to be put together afterwards.
+ */
+#include "mm/page-copy.h"
+
+#include "base/io.h"
+#include "kernel/context.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/uio.h>
+
+#define CHUNK       ((uint64_t)256 * 1024)   /* fits the L2 cache of any current machine, and hides the cost of a call */
+#define MAX_WORKERS 4
+#define ALONE       ((uint64_t)4 << 20)      /* less than this is copied sooner than threads are started */
+
+struct chunk {
+	struct copy_job *job;
+	uint64_t len, out_off;
+	size_t   nr;
+	struct iovec iov[CHUNK / MM_PAGE];
+	bool     slow[CHUNK / MM_PAGE];
+};
+
+struct copy {
+	struct mm_dump   *d;
+	struct image_set *set;
+	struct copy_job  *jobs;
+	size_t            nr, next;
+	uint64_t          done, total;
+	pthread_mutex_t   lock;
+	int               failed;   /* first failure of a worker */
+	struct cr_error   err;
+};
+
+struct worker {
+	struct copy *copy;
+	bool         reports;
+	pthread_t    thread;
+};
+
+bool page_is_zero(const void *page)
+{
+	const uint64_t *w = page;
+	const size_t nr = MM_PAGE / sizeof(*w);
+
+	for (size_t i = 0; i < nr; i += 8)
+		if (w[i] | w[i + 1] | w[i + 2] | w[i + 3] | w[i + 4] | w[i + 5] | w[i + 6] | w[i + 7])
+			return false;
+	return true;
+}
+
+uint64_t page_runs_bytes(const struct page_runs *runs)
+{
+	uint64_t sum = 0;
+
+	for (size_t i = 0; i < runs->nr; i++)
+		sum += runs->items[i].end - runs->items[i].start;
+	return sum;
+}
+
+static int open_job(struct copy *c, struct copy_job *j, struct cr_error *err)
+{
+	bool slow = false;
+
+	j->opened = true;
+	j->refs = 1;
+	j->out = j->mem = -1;
+	for (size_t i = 0; i < j->runs->nr; i++)
+		slow |= j->runs->items[i].slow;
+	j->out = image_open_raw(c->set, IMG_PAGES, j->pages_id, err);
+	if (j->out < 0)
+		return j->out;
+	if (ftruncate(j->out, (off_t)page_runs_bytes(j->runs)) < 0)
+		return cr_fail(err, -errno, "make room in pages-%" PRIu32 ".img", j->pages_id);
+	if (j->pid && slow) {
+		j->mem = proc_open(j->dir, "mem", O_RDONLY, err);
+		if (j->mem < 0)
+			return j->mem;
+	}
+	return 0;
+}
+
+static void put_job(struct copy_job *j)
+{
+	if (!j->opened || --j->refs)
+		return;
+	if (j->out >= 0)
+		close(j->out);
+	if (j->mem >= 0)
+		close(j->mem);
+	j->out = j->mem = -1;
+}
+
+/* Fills @ch from the job at hand. Called with the lock held. Return: 1 a chunk, 0 nothing left, negative errno. */
+static int take_chunk(struct copy *c, struct chunk *ch)
+{
+	struct copy_job *j;
+
+	for (;; c->next++) {
+		if (c->next == c->nr)
+			return 0;
+		j = &c->jobs[c->next];
+		if (!j->opened) {
+			int r = open_job(c, j, &c->err);
+
+			if (r < 0)
+				return r;
+		}
+		if (j->run < j->runs->nr)
+			break;
+		put_job(j);
+	}
+	ch->job = j;
+	ch->len = 0;
+	ch->nr = 0;
+	ch->out_off = j->out_off;
+	while (ch->len < CHUNK && j->run < j->runs->nr) {
+		const struct page_run *run = &j->runs->items[j->run];
+		uint64_t left = run->end - run->start - j->run_off, n = left < CHUNK - ch->len ? left : CHUNK - ch->len;
+
+		ch->iov[ch->nr] = (struct iovec){ (void *)(uintptr_t)(run->start + j->run_off), n };
+		ch->slow[ch->nr++] = run->slow;
+		ch->len += n;
+		j->run_off = n == left ? 0 : j->run_off + n;
+		j->run += n == left;
+	}
+	j->out_off += ch->len;
+	j->refs++;
+	return 1;
+}
+
+/* Reads one area through /proc/PID/mem, which a tracer may read whatever the protection. */
+static int read_slow(struct copy_job *j, const struct iovec *iov, uint64_t skip, char *buf, struct cr_error *err)
+{
+	uint64_t at = (uintptr_t)iov->iov_base + skip;
+	autofd int own = -1;
+	int mem = j->mem;
+
+	if (mem < 0) {
+		mem = own = proc_open(j->dir, "mem", O_RDONLY, err);
+		if (mem < 0)
+			return mem;
+	}
+	for (uint64_t left = iov->iov_len - skip; left;) {
+		ssize_t n = pread(mem, buf, left, (off_t)at);
+
+		if (n <= 0)
+			return cr_fail(err, n ? -errno : -EIO, "read memory of pid %d at %" PRIx64, j->pid, at);
+		at += (uint64_t)n;
+		buf += n;
+		left -= (uint64_t)n;
+	}
+	return 0;
+}
+
+static int read_task(const struct chunk *ch, char *buf, struct cr_error *err)
+{
+	struct iovec rest[CHUNK / MM_PAGE];
+	uint64_t at = 0;
+
+	for (size_t i = 0; i < ch->nr;) {
+		size_t n = 0;
+		uint64_t len = 0;
+
+		while (i + n < ch->nr && !ch->slow[i + n]) {
+			rest[n] = ch->iov[i + n];
+			len += rest[n++].iov_len;
+		}
+		ssize_t got = n ? process_vm_readv(ch->job->pid, &(struct iovec){ buf + at, len }, 1, rest, n, 0) : 0;
+
+		if (got < 0 && errno != EFAULT)
+			return cr_fail(err, -errno, "read memory of pid %d", ch->job->pid);
+		/* what could not be read so is read the slow way, up to the end of its area; then fast again */
+		uint64_t left = got > 0 ? (uint64_t)got : 0;
+
+		at += left;
+		while (i < ch->nr && left >= ch->iov[i].iov_len)
+			left -= ch->iov[i++].iov_len;
+		if (i == ch->nr || (n && (uint64_t)(got > 0 ? got : 0) == len))
+			continue;
+
+		int r = read_slow(ch->job, &ch->iov[i], left, buf + at, err);
+
+		if (r < 0)
+			return r;
+		at += ch->iov[i++].iov_len - left;
+	}
+	return 0;
+}
+
+static int read_segment(const struct chunk *ch, char *buf, struct cr_error *err)
+{
+	for (size_t i = 0; i < ch->nr; i++) {
+		ssize_t n = fd_pread_all(ch->job->fd, buf, ch->iov[i].iov_len, (off_t)(uintptr_t)ch->iov[i].iov_base);
+
+		if (n < 0)
+			return cr_fail(err, (int)n, "read shared memory");
+		/* the last page of an object may end before its page does */
+		memset(buf + n, 0, ch->iov[i].iov_len - (size_t)n);
+		buf += ch->iov[i].iov_len;
+	}
+	return 0;
+}
+
+static int write_chunk(const struct chunk *ch, const char *buf, struct cr_error *err)
+{
+	uint64_t at = 0;
+
+	while (at < ch->len) {
+		uint64_t end = at;
+
+		while (end < ch->len && !page_is_zero(buf + end))
+			end += MM_PAGE;
+		if (end > at) {
+			int r = fd_pwrite_all(ch->job->out, buf + at, end - at, (off_t)(ch->out_off + at));
+
+			if (r < 0)
+				return cr_fail(err, r, "write pages-%" PRIu32 ".img", ch->job->pages_id);
+		}
+		at = end + MM_PAGE;
+	}
+	return 0;
+}
+
+static void report(struct copy *c, const struct worker *w)
+{
+	const struct cr_observer *obs = c->d->ctx->obs;
+
+	if (w->reports && obs && obs->progress)
+		obs->progress(obs->arg, "memory", c->done, c->total);
+}
+
+static void *work(void *arg)
+{
+	struct worker *w = arg;
+	struct copy *c = w->copy;
+	autofree char *buf = aligned_alloc(MM_PAGE, CHUNK);
+	autofree struct chunk *ch = malloc(sizeof(*ch));
+	struct cr_error err = { 0 };
+	int r = buf && ch ? 0 : cr_fail(&err, -ENOMEM, "copy pages");
+
+	for (;;) {
+		pthread_mutex_lock(&c->lock);
+		if (r < 0 && !c->failed) {
+			c->failed = r;
+			c->err = err;
+		}
+		r = c->failed ? 0 : take_chunk(c, ch);
+		if (r < 0)
+			c->failed = r;
+		pthread_mutex_unlock(&c->lock);
+		if (r <= 0)
+			return NULL;
+		r = ch->job->pid ? read_task(ch, buf, &err) : read_segment(ch, buf, &err);
+		if (r == 0)
+			r = write_chunk(ch, buf, &err);
+		pthread_mutex_lock(&c->lock);
+		put_job(ch->job);
+		c->done += ch->len;
+		pthread_mutex_unlock(&c->lock);
+		report(c, w);
+	}
+}
+
+static size_t nr_workers(uint64_t total)
+{
+	cpu_set_t cpus;
+	int n = sched_getaffinity(0, sizeof(cpus), &cpus) == 0 ? CPU_COUNT(&cpus) : 1;
+
+	return total < ALONE || n < 1 ? 1 : n < MAX_WORKERS ? (size_t)n : MAX_WORKERS;
+}
+
+int page_copy(struct mm_dump *d, struct image_set *set, struct copy_job *jobs, size_t nr, struct cr_error *err)
+{
+	struct copy c = { .d = d, .set = set, .jobs = jobs, .nr = nr, .lock = PTHREAD_MUTEX_INITIALIZER };
+	struct worker w[MAX_WORKERS];
+	sigset_t all, old;
+	size_t want, started = 1;
+
+	for (size_t i = 0; i < nr; i++)
+		c.total += page_runs_bytes(jobs[i].runs);
+	want = nr_workers(c.total);
+	for (size_t i = 0; i < want; i++)
+		w[i] = (struct worker){ .copy = &c, .reports = i == 0 };
+	report(&c, &w[0]);
+	/* signals are the business of the thread that called us */
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	while (started < want && pthread_create(&w[started].thread, NULL, work, &w[started]) == 0)
+		started++;
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	work(&w[0]);
+	for (size_t i = 1; i < started; i++)
+		pthread_join(w[i].thread, NULL);
+	for (size_t i = 0; i < nr; i++)
+		if (jobs[i].opened && jobs[i].refs)
+			put_job(&jobs[i]);
+	report(&c, &w[0]);
+	if (c.failed && err)
+		*err = c.err;
+	return c.failed;
+}

@@ -1,0 +1,36 @@
+/* The bulk of a dump: page contents into pages-N.img, from several threads. */
+#ifndef CR_MM_PAGE_COPY_H
+#define CR_MM_PAGE_COPY_H
+
+#include "mm/mm-internal.h"
+#include "procfs/proc-dir.h"
+
+/* What goes into one pages file. The caller fills the first part, with zeroes behind it. */
+struct copy_job {
+	uint32_t pages_id;
+	pid_t    pid;                  /* task to read from; 0: read from fd */
+	const struct proc_dir *dir;    /* of the task, for memory without read access */
+	int      fd;                   /* segment */
+	const struct page_runs *runs;  /* ascending; the content of all is stored */
+
+	size_t   run;                  /* private from here on: next byte to be handed out */
+	uint64_t run_off, out_off;
+	int      out, mem;             /* opened at the first chunk; valid while refs > 0 */
+	unsigned int refs;             /* chunks under way, and one until the last was handed out */
+	bool     opened;
+};
+
+/**
+ * page_copy() - carry out all jobs
+ * Pages that are all zero become holes of the pages file, whose size stays that of all pages.
+ * Return: 0 or negative errno; all descriptors are closed in either case.
+ */
+int page_copy(struct mm_dump *d, struct image_set *set, struct copy_job *jobs, size_t nr, struct cr_error *err);
+
+/** page_is_zero() - @page: MM_PAGE bytes, aligned to 8 */
+bool page_is_zero(const void *page);
+
+/** page_runs_bytes() - all of them together */
+uint64_t page_runs_bytes(const struct page_runs *runs);
+
+#endif

@@ -1,0 +1,235 @@
+/*
+ * Page selection. Private memory: pages that are present or swapped out and do not belong to the file; the zero
+ * page is nobody's. PAGEMAP_SCAN (6.7) answers this in runs; before, /proc/PID/pagemap tells it page by page, except for
+ * the zero page, which then is copied and left out as a page of zeroes.
+ */
+#include "mm/page-select.h"
+
+#include "infect/task.h"
+#include "kernel/context.h"
+#include "kernel/uapi.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <sys/mman.h>
+
+#define SCAN_REGIONS 1024
+#define MAP_WORDS    4096
+
+enum vma_content vma_content_of(const img_vma_entry *v)
+{
+	if (v->status & (MM_ST_VVAR | MM_ST_VSYSCALL | MM_ST_GUARD))
+		return VMA_CONTENT_NONE;
+	if (v->status & MM_ST_VDSO)
+		return VMA_CONTENT_ALL;
+	return v->status & (MM_ST_ANON_PRIVATE | MM_ST_FILE_PRIVATE) ? VMA_CONTENT_PRIVATE : VMA_CONTENT_NONE;
+}
+
+int page_runs_put(struct page_runs *runs, uint64_t start, uint64_t end, uint32_t flags, bool slow)
+{
+	struct page_run *last = runs->nr ? &runs->items[runs->nr - 1] : NULL;
+
+	if (last && last->end == start && last->flags == flags && last->slow == slow) {
+		last->end = end;
+		return 0;
+	}
+	last = page_runs_add(runs);
+	if (!last)
+		return -ENOMEM;
+	*last = (struct page_run){ .start = start, .end = end, .flags = flags, .slow = slow };
+	return 0;
+}
+
+/* Only plain anonymous memory can come later, through userfaultfd; images-files.md calls it lazy. */
+static uint32_t flags_for(const img_vma_entry *v)
+{
+	bool lazy = v->status & MM_ST_ANON_PRIVATE && !(v->status & MM_ST_VDSO) && !(v->flags & (MAP_HUGETLB | MAP_LOCKED));
+
+	return MM_PE_PRESENT | (lazy ? MM_PE_LAZY : 0);
+}
+
+static int put_piece(struct page_runs *runs, const img_vma_entry *v, uint64_t start, uint64_t end)
+{
+	uint64_t from = start > v->start ? start : v->start, to = end < v->end ? end : v->end;
+
+	return from < to ? page_runs_put(runs, from, to, flags_for(v), !(v->prot & PROT_READ)) : 0;
+}
+
+/* Regions of one scan, fetched as they are needed. */
+struct scanner {
+	int      fd;
+	bool     guards;
+	uint64_t at, end;              /* still to be scanned */
+	struct uapi_page_region *vec;
+	size_t   nr, next;
+	struct page_runs found_guards;
+};
+
+static int scanner_fetch(struct scanner *s)
+{
+	struct uapi_pm_scan_arg arg = {
+		.size = sizeof(arg), .start = s->at, .end = s->end, .vec = (uintptr_t)s->vec, .vec_len = SCAN_REGIONS,
+		.category_inverted = PAGE_IS_FILE | PAGE_IS_PFNZERO, .category_mask = PAGE_IS_FILE | PAGE_IS_PFNZERO,
+		.category_anyof_mask = PAGE_IS_PRESENT | PAGE_IS_SWAPPED, .return_mask = s->guards ? PAGE_IS_GUARD : PAGE_IS_FILE,
+	};
+	long n = ioctl(s->fd, UAPI_PAGEMAP_SCAN, &arg);
+
+	if (n < 0)
+		return -errno;
+	if (arg.walk_end <= s->at || (size_t)n > SCAN_REGIONS)
+		return -EPROTO;
+	s->at = arg.walk_end;
+	s->nr = (size_t)n;
+	s->next = 0;
+	return 0;
+}
+
+/* The region that the scan stands at; guards are put aside. Return: 1, 0 at the end, negative errno. */
+static int scanner_peek(struct scanner *s, const struct uapi_page_region **ret)
+{
+	for (;;) {
+		while (s->next < s->nr) {
+			const struct uapi_page_region *g = &s->vec[s->next];
+
+			if (!(s->guards && g->categories & PAGE_IS_GUARD)) {
+				*ret = g;
+				return 1;
+			}
+			if (page_runs_put(&s->found_guards, g->start, g->end, 0, false) < 0)
+				return -ENOMEM;
+			s->next++;
+		}
+		if (s->at >= s->end)
+			return 0;
+
+		int r = scanner_fetch(s);
+
+		if (r < 0)
+			return r;
+	}
+}
+
+static int scan_vma(struct scanner *s, struct page_runs *runs, const img_vma_entry *v)
+{
+	const struct uapi_page_region *g;
+	int r;
+
+	while ((r = scanner_peek(s, &g)) > 0 && g->start < v->end) {
+		if (g->end > v->start) {
+			r = put_piece(runs, v, g->start, g->end);
+			if (r < 0)
+				return r;
+		}
+		if (g->end > v->end)
+			return 0;
+		s->next++;
+	}
+	return r < 0 ? r : 0;
+}
+
+static int put_guards(struct mm_task *mt, const struct page_runs *guards)
+{
+	for (size_t i = 0; i < guards->nr; i++) {
+		img_vma_entry *v = img_vmas_add(&mt->vmas);
+
+		if (!v)
+			return -ENOMEM;
+		*v = (img_vma_entry){
+			.start = guards->items[i].start, .end = guards->items[i].end, .status = MM_ST_GUARD,
+			.flags = MAP_PRIVATE | MAP_ANONYMOUS, .fd = -1,
+		};
+	}
+	return 0;
+}
+
+static int select_by_scan(struct mm_dump *d, struct mm_task *mt, int fd, size_t nr_vmas)
+{
+	struct scanner s = { .fd = fd, .guards = kernel_has(&d->ctx->probes, KERNEL_PAGEMAP_GUARD) };
+	const struct uapi_page_region *g;
+	int r = 0;
+
+	/* [vsyscall] is beyond what the scan accepts */
+	s.at = mt->vmas.items[0].start;
+	for (size_t i = 0; i < nr_vmas; i++)
+		if (!(mt->vmas.items[i].status & MM_ST_VSYSCALL))
+			s.end = mt->vmas.items[i].end;
+	s.vec = calloc(SCAN_REGIONS, sizeof(*s.vec));
+	if (!s.vec)
+		return -ENOMEM;
+	for (size_t i = 0; i < nr_vmas && r >= 0; i++) {
+		const img_vma_entry *v = &mt->vmas.items[i];
+		enum vma_content content = vma_content_of(v);
+
+		if (content == VMA_CONTENT_ALL)
+			r = put_piece(&mt->pages, v, v->start, v->end);
+		else if (content == VMA_CONTENT_PRIVATE)
+			r = scan_vma(&s, &mt->pages, v);
+	}
+	while (r >= 0 && (r = scanner_peek(&s, &g)) > 0)
+		s.next++;
+	if (r >= 0)
+		r = put_guards(mt, &s.found_guards);
+	page_runs_done(&s.found_guards);
+	free(s.vec);
+	return r;
+}
+
+static int pagemap_vma(struct mm_task *mt, int fd, const img_vma_entry *v, uint64_t *words)
+{
+	for (uint64_t at = v->start; at < v->end;) {
+		uint64_t want = (v->end - at) / MM_PAGE;
+		ssize_t n = pread(fd, words, (want < MAP_WORDS ? want : MAP_WORDS) * 8, (off_t)(at / MM_PAGE * 8));
+
+		if (n < 8)
+			return n < 0 ? -errno : -EIO;
+		for (ssize_t i = 0; i < n / 8; i++, at += MM_PAGE) {
+			uint64_t w = words[i];
+
+			if (!(w & (UAPI_PM_PRESENT | UAPI_PM_SWAP)) || w & (UAPI_PM_FILE | UAPI_PM_GUARD_REGION))
+				continue;
+			if (put_piece(&mt->pages, v, at, at + MM_PAGE) < 0)
+				return -ENOMEM;
+		}
+	}
+	return 0;
+}
+
+static int select_by_pagemap(struct mm_task *mt, int fd, size_t nr_vmas)
+{
+	autofree uint64_t *words = calloc(MAP_WORDS, sizeof(*words));
+	int r = words ? 0 : -ENOMEM;
+
+	for (size_t i = 0; i < nr_vmas && r == 0; i++) {
+		const img_vma_entry *v = &mt->vmas.items[i];
+		enum vma_content content = vma_content_of(v);
+
+		if (content == VMA_CONTENT_ALL)
+			r = put_piece(&mt->pages, v, v->start, v->end);
+		else if (content == VMA_CONTENT_PRIVATE)
+			r = pagemap_vma(mt, fd, v, words);
+	}
+	return r;
+}
+
+int page_select(struct mm_dump *d, struct mm_task *mt, struct cr_error *err)
+{
+	size_t nr_vmas = mt->vmas.nr;
+	int r;
+
+	for (size_t i = 0; i < nr_vmas; i++)
+		if (vma_content_of(&mt->vmas.items[i]) != VMA_CONTENT_NONE)
+			mt->nr_scanned += (mt->vmas.items[i].end - mt->vmas.items[i].start) / MM_PAGE;
+	if (!mt->nr_scanned)
+		return 0;
+
+	autofd int fd = proc_open(&mt->task->dir, "pagemap", O_RDONLY, err);
+
+	if (fd < 0)
+		return fd;
+	if (kernel_has(&d->ctx->probes, KERNEL_PAGEMAP_SCAN))
+		r = select_by_scan(d, mt, fd, nr_vmas);
+	else
+		r = select_by_pagemap(mt, fd, nr_vmas);
+	return r < 0 ? cr_fail(err, r, "find the pages of %d mappings", (int)nr_vmas) : 0;
+}

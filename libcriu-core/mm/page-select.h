@@ -1,0 +1,22 @@
+/* Which pages of a task have content that only the task holds. */
+#ifndef CR_MM_PAGE_SELECT_H
+#define CR_MM_PAGE_SELECT_H
+
+#include "mm/vma-class.h"
+
+/** vma_content_of() - what is stored of a mapping that is in the image already. Pure. */
+enum vma_content vma_content_of(const img_vma_entry *v);
+
+/**
+ * page_select() - fill mt->pages, ascending; and append guard pseudo-mappings to mt->vmas
+ * Asks the kernel for the whole address space at once: the price is that of the page tables, not of the mappings.
+ */
+int page_select(struct mm_dump *d, struct mm_task *mt, struct cr_error *err);
+
+/**
+ * page_runs_put() - add a run, joined with the last one where it continues it
+ * Return: 0, -ENOMEM.
+ */
+int page_runs_put(struct page_runs *runs, uint64_t start, uint64_t end, uint32_t flags, bool slow);
+
+#endif
