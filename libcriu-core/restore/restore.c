@@ -1,7 +1,7 @@
 /* Restore: the table of stages and the verb. What each stage does is in the files beside this one. */
 #include "image/stats.h"
 #include "infect/takeover.h"
-#include "kernel/stage.h"
+#include "kernel/stage-tables.h"
 #include "restore/restore-internal.h"
 
 #include <errno.h>
