@@ -23,10 +23,10 @@ enum task_state { TASK_ALIVE = 1, TASK_DEAD = 2, TASK_STOPPED = 3 };
 struct thread {
 	pid_t             host_tid;   /* as the dumper sees it */
 	pid_t             ns_tid;     /* as the tree's pid namespace sees it: what images hold */
-	struct proc_dir   dir;        /* /proc/PID/task/TID; .fd -1 for threads whose state needs no files */
+	struct proc_dir   dir;        /* /proc/PID/task/TID, opened on first use: thread_dir() of freeze.h */
 	struct tracee    *tracee;     /* NULL: not seized (zombie) */
 	bool              dead;       /* exited leader thread of a living process */
-	img_core_entry   *core;       /* being filled; owned here */
+	img_core_entry   *core;       /* being filled; owned by tasks/ */
 	struct proc_stat   stat;
 	struct proc_status status;
 	uint64_t          answers;    /* remote address of this thread's routine answers, private to tasks/ */
@@ -50,11 +50,11 @@ struct task {
 	char              comm[16];
 	int               exit_code;  /* raw wait word of a zombie */
 	int               stop_signo; /* TASK_STOPPED: the signal */
-	/* what is being collected; owned here, freed by tree_free() */
+	/* what is being collected; mm is owned by mm/ */
 	img_task_kobj_ids_entry ids;
 	img_mm_entry     *mm;
 	img_fs_entry      fs;
-	void             *mm_priv, *files_priv; /* of mm/ and files/ while a dump runs; freed by them */
+	void             *mm_priv, *files_priv, *tasks_priv; /* of mm/, files/ and tasks/ while a dump runs; freed by them */
 };
 
 /* Tasks are stored as pointers so that parent links survive growth; parents come before their children. */

@@ -1,0 +1,166 @@
+#include "regs.h"
+
+#include "base/error.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <sys/types.h>
+
+/* Results that never reach user space; include/linux/errno.h */
+#define K_ERESTARTSYS           512
+#define K_ERESTARTNOINTR        513
+#define K_ERESTARTNOHAND        514
+#define K_ERESTART_RESTARTBLOCK 516
+
+#define FLAG_TF 0x100u
+#define FLAG_IF 0x200u
+#define FLAG_DF 0x400u
+#define FLAG_AC 0x40000u
+/* What user code may have in its flags: FLAG_MASK of arch/x86/kernel/ptrace.c, and IF, which is always set there */
+#define FLAGS_USER 0x50dd5u
+
+#define USER_CS 0x33u
+#define USER_DS 0x2bu
+#define TASK_SIZE_LA57 (UINT64_C(1) << 56)
+
+const unsigned char syscall_insn[SYSCALL_INSN_SIZE] = { 0x0f, 0x05 };
+
+int regs_get(int tid, struct regs *ret)
+{
+	return ptrace(PTRACE_GETREGS, tid, NULL, &ret->u) < 0 ? -errno : 0;
+}
+
+int regs_set(int tid, const struct regs *r)
+{
+	return ptrace(PTRACE_SETREGS, tid, NULL, &r->u) < 0 ? -errno : 0;
+}
+
+/*
+ * orig_rax -1 says that the thread is in no system call: whatever is in rax then, the kernel restarts nothing.
+ * The flags are those of a fresh function call: direction up, no single step, no alignment checks.
+ */
+static void clean_start(struct regs *r)
+{
+	r->u.orig_rax = (unsigned long long)-1;
+	r->u.eflags &= ~(unsigned long long)(FLAG_TF | FLAG_DF | FLAG_AC);
+}
+
+void regs_enter_blob(struct regs *r, uint64_t entry, uint64_t stack, uint64_t control, uint32_t routine, uint64_t slots,
+		     uint64_t frame)
+{
+	clean_start(r);
+	r->u.rip = entry;
+	r->u.rsp = stack & ~(uint64_t)15;
+	r->u.rdi = control;
+	r->u.rsi = routine;
+	r->u.rdx = slots;
+	r->u.rcx = frame;
+}
+
+void regs_enter_syscall(struct regs *r, uint64_t insn, long nr, const uint64_t arg[6])
+{
+	clean_start(r);
+	r->u.rip = insn;
+	r->u.rax = (unsigned long long)nr;
+	r->u.rdi = arg[0];
+	r->u.rsi = arg[1];
+	r->u.rdx = arg[2];
+	r->u.r10 = arg[3];
+	r->u.r8 = arg[4];
+	r->u.r9 = arg[5];
+}
+
+/*
+ * Which calls leave a restart block, and what repeating them with the same arguments means:
+ *
+ * - clock_nanosleep(TIMER_ABSTIME), FUTEX_WAIT_BITSET, FUTEX_LOCK_PI: an absolute time, repeating is exact.
+ * - nanosleep, relative clock_nanosleep, poll, FUTEX_WAIT with a timeout: the time left is in the kernel's block only.
+ *   Repeated in full the wait is longer than asked, by up to its whole length. The alternative, -EINTR, is what a
+ *   signal handler would cause, but a program without handlers need not expect it (sleep(3) would return early, a shell's
+ *   `sleep` would fail); waiting longer is always allowed by the standards. So the call is repeated.
+ *   For the two sleeps the kernel has written the time left to *rmtp if the caller gave one; it is the same object as the
+ *   request in the usual loops, which makes even those exact: the repeated call reads what is left.
+ * - restart_syscall itself (the thread was stopped twice): the original number is lost, so -EINTR.
+ */
+static bool repeatable(unsigned long long nr)
+{
+	switch (nr) {
+	case SYS_nanosleep:
+	case SYS_clock_nanosleep:
+	case SYS_poll:
+	case SYS_futex:
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* As arch_do_signal_or_restart() in arch/x86/kernel/signal.c does without a handler */
+void regs_settle(struct regs *r)
+{
+	if (!regs_in_syscall(r))
+		return;
+	switch (-(int64_t)r->u.rax) {
+	case K_ERESTARTSYS:
+	case K_ERESTARTNOINTR:
+	case K_ERESTARTNOHAND:
+		r->u.rax = r->u.orig_rax;
+		r->u.rip -= SYSCALL_INSN_SIZE;
+		break;
+	case K_ERESTART_RESTARTBLOCK:
+		if (repeatable(r->u.orig_rax)) {
+			r->u.rax = r->u.orig_rax;
+			r->u.rip -= SYSCALL_INSN_SIZE;
+		} else {
+			r->u.rax = (unsigned long long)-EINTR;
+		}
+		break;
+	default:
+		break;
+	}
+}
+
+#define REGS_MAP(X)                                                                                                    \
+	X(r15, r15) X(r14, r14) X(r13, r13) X(r12, r12) X(bp, rbp) X(bx, rbx) X(r11, r11) X(r10, r10) X(r9, r9)        \
+	X(r8, r8) X(ax, rax) X(cx, rcx) X(dx, rdx) X(si, rsi) X(di, rdi) X(orig_ax, orig_rax) X(ip, rip) X(cs, cs)     \
+	X(flags, eflags) X(sp, rsp) X(ss, ss) X(fs_base, fs_base) X(gs_base, gs_base) X(ds, ds) X(es, es) X(fs, fs)    \
+	X(gs, gs)
+
+void regs_to_image(const struct regs *r, img_user_x86_regs_entry *ret)
+{
+	memset(ret, 0, sizeof(*ret));
+#define TO_IMAGE(field, reg) ret->field = r->u.reg;
+	REGS_MAP(TO_IMAGE)
+#undef TO_IMAGE
+	ret->has_mode = true;
+	ret->mode = img_user_x86_regs_mode_NATIVE;
+}
+
+int regs_from_image(const img_user_x86_regs_entry *e, struct regs *ret, struct cr_error *err)
+{
+	struct regs r = { 0 };
+
+	if (e->has_mode && e->mode != img_user_x86_regs_mode_NATIVE)
+		return cr_refuse(err, -ENOTSUP, "the image is of a 32-bit task, which this version cannot restore");
+#define FROM_IMAGE(field, reg) r.u.reg = e->field;
+	REGS_MAP(FROM_IMAGE)
+#undef FROM_IMAGE
+	if (r.u.fs_base >= TASK_SIZE_LA57 || r.u.gs_base >= TASK_SIZE_LA57 || r.u.rip >= TASK_SIZE_LA57)
+		return cr_refuse(err, -EINVAL, "registers point outside of user memory");
+	if (r.u.cs == 0x23)
+		return cr_refuse(err, -ENOTSUP, "the task was in 32-bit code, which this version cannot restore");
+
+	/*
+	 * Images of other makers may hold a call to be restarted the kernel's way, or 0 segments. The thread sits in a futex
+	 * call of the blob when these registers reach it, so "no call" must be said in any case.
+	 */
+	regs_settle(&r);
+	r.u.orig_rax = (unsigned long long)-1;
+	r.u.cs = USER_CS;
+	r.u.ss = USER_DS;
+	r.u.eflags = (r.u.eflags & FLAGS_USER) | FLAG_IF | 2;
+	*ret = r;
+	return 0;
+}

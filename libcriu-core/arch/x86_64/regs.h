@@ -1,0 +1,63 @@
+/*
+ * General registers of a stopped thread: what has to be set to make it run something of ours, and what its own
+ * registers say about where it was stopped.
+ */
+#ifndef CR_ARCH_REGS_H
+#define CR_ARCH_REGS_H
+
+#include "proto/images.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/user.h>
+
+struct cr_error;
+
+struct regs {
+	struct user_regs_struct u;
+};
+
+/* Bytes of the system call instruction */
+#define SYSCALL_INSN_SIZE 2
+extern const unsigned char syscall_insn[SYSCALL_INSN_SIZE];
+
+static inline uint64_t regs_ip(const struct regs *r) { return r->u.rip; }
+static inline uint64_t regs_sp(const struct regs *r) { return r->u.rsp; }
+/* 32-bit code: the i386 code segment (__USER32_CS); also a 64-bit process that jumped there */
+static inline bool regs_compat(const struct regs *r) { return r->u.cs == 0x23; }
+/* Inside a system call, or just out of one that has not been restarted yet */
+static inline bool regs_in_syscall(const struct regs *r) { return (int64_t)r->u.orig_rax >= 0; }
+
+/** regs_get(), regs_set() - of the stopped tracee @tid. Return: 0 or negative errno. */
+int regs_get(int tid, struct regs *ret);
+int regs_set(int tid, const struct regs *r);
+
+/** regs_enter_blob() - make @r run the blob; segments and bases stay. No system call will be restarted. */
+void regs_enter_blob(struct regs *r, uint64_t entry, uint64_t stack, uint64_t control, uint32_t routine, uint64_t slots,
+		     uint64_t frame);
+
+/** regs_enter_syscall() - make @r run the system call instruction at @insn */
+void regs_enter_syscall(struct regs *r, uint64_t insn, long nr, const uint64_t arg[6]);
+
+/** regs_result() - what a system call returned, negative errno included */
+static inline int64_t regs_result(const struct regs *r) { return (int64_t)r->u.rax; }
+
+/**
+ * regs_settle() - registers with which the thread goes on by itself, with no help of the kernel's
+ * @r: as ptrace shows them in a stop; changed in place
+ *
+ * A stop inside a system call shows an internal code in the result register, with which the kernel restarts the call
+ * when the thread leaves the stop. Images and signal frames cannot rely on that, so it is done here:
+ * see regs.c for each code.
+ */
+void regs_settle(struct regs *r);
+
+void regs_to_image(const struct regs *r, img_user_x86_regs_entry *ret);
+
+/**
+ * regs_from_image() - @ret is complete: segments and flags are made safe, orig_ax is "no call"
+ * Return: 0; -ENOTSUP 32-bit; -EINVAL with a sentence.
+ */
+int regs_from_image(const img_user_x86_regs_entry *e, struct regs *ret, struct cr_error *err);
+
+#endif

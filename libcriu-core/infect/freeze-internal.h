@@ -1,0 +1,28 @@
+/* Shared by freeze.c (seizing) and freeze-order.c (who belongs where). */
+#ifndef CR_INFECT_FREEZE_INTERNAL_H
+#define CR_INFECT_FREEZE_INTERNAL_H
+
+#include "infect/freeze.h"
+#include "procfs/lists.h"
+
+struct freezer {
+	struct cr_context *ctx;
+	struct tree       *tree;
+	uint64_t           deadline;
+	struct task      **by_pid;      /* open addressing by host pid, a power of two, at most half full */
+	size_t             by_pid_size;
+};
+
+struct task *freezer_find(const struct freezer *f, pid_t pid);
+int freezer_index(struct freezer *f, struct task *task);
+
+/** task_free() - give one process back: its threads run on */
+void task_free(struct task *task);
+
+/**
+ * tree_order() - parents as procfs has them now, parents before children; processes that are no longer below the root are
+ * let go. Numbers of the tree's own pid namespace are filled in.
+ */
+int tree_order(struct freezer *f, struct cr_error *err);
+
+#endif

@@ -1,0 +1,507 @@
+/*
+ * Freezing. Level by level: all threads of all processes of a level are asked to stop, then the stops are collected,
+ * then their children are read; a stopped process makes none. What remains is movement from below: a process of a deeper
+ * level that exits hands its children to a reaper above. So at the end all children lists are read again until one whole
+ * pass finds nothing new.
+ */
+#include "infect/freeze-internal.h"
+
+#include "infect/tracee.h"
+#include "kernel/uapi.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ptrace.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define DEFAULT_TIMEOUT_S 10
+#define PF_KTHREAD 0x00200000u
+#define SLICE_MS 20
+#define TASKS_MAX (1u << 22)   /* PID_MAX_LIMIT */
+
+static bool ended(char state)
+{
+	return state == 'Z' || state == 'X';
+}
+
+static int obstacle(struct freezer *f, const struct task *task, const char *what, const char *advice, struct cr_error *err)
+{
+	obstacle_add(&f->ctx->obstacles, task->host_pid, task->comm, "", advice, "%s", what);
+	cr_refuse(err, -EBUSY, "pid %d (%s) %s", task->host_pid, task->comm, what);
+	if (*advice)
+		cr_advise(err, "%s", advice);
+	return -EBUSY;
+}
+
+static int read_stat(struct task *task, struct cr_error *err)
+{
+	int r = proc_stat_read(&task->dir, &task->stat, err);
+
+	if (r == 0)
+		snprintf(task->comm, sizeof(task->comm), "%.15s", task->stat.comm);
+	return r;
+}
+
+/* EPERM to a seize has several reasons. Return: 1 the thread has ended (or is about to); -EBUSY. */
+static int why_not_seized(struct freezer *f, struct task *task, pid_t tid, struct cr_error *err)
+{
+	autostatus struct proc_status s = { 0 };
+	autoprocdir struct proc_dir dir = PROC_DIR_NONE;
+	char what[64];
+	int r = proc_dir_open_task(AT_FDCWD, task->host_pid, tid, &dir, err);
+
+	if (r == 0)
+		r = proc_status_read(&dir, &s, err);
+	if (r == -ESRCH || (r == 0 && ended(s.state)))
+		return 1;
+	if (r < 0)
+		return r;
+	if (task->stat.flags & PF_KTHREAD)
+		return obstacle(f, task, "is a kernel thread", "", err);
+	if (s.tracer_pid) {
+		snprintf(what, sizeof(what), "is traced already, by pid %d", s.tracer_pid);
+		return obstacle(f, task, what, "end the debugger (strace, gdb) first", err);
+	}
+	return obstacle(f, task, "may not be traced by this process", "run as root or with CAP_SYS_PTRACE", err);
+}
+
+/* Return: 0 seized and asked to stop; 1 it has ended; negative errno. */
+static int seize_thread(struct freezer *f, struct task *task, pid_t tid, struct cr_error *err)
+{
+	struct tracee *tracee = NULL;
+	struct thread *t;
+	int r = tracee_seize(task->host_pid, tid, 0, &tracee, err);
+
+	if (r == -EPERM)
+		return why_not_seized(f, task, tid, err);
+	if (r < 0)
+		return r == -ESRCH ? 1 : r;
+	t = thread_vec_add(&task->threads);
+	if (!t) {
+		tracee_free(tracee);
+		return cr_fail(err, -ENOMEM, "note thread %d", tid);
+	}
+	*t = (struct thread){ .host_tid = tid, .dir = { .fd = -1, .pid = tid }, .tracee = tracee };
+	tracee_interrupt(tracee);
+	return 0;
+}
+
+static bool knows_thread(const struct task *task, pid_t tid)
+{
+	for (size_t i = 0; i < task->threads.nr; i++)
+		if (task->threads.items[i].host_tid == tid)
+			return true;
+	return false;
+}
+
+/* Both lists ascend, so a thread is mostly where the last one was found. */
+static int seize_new_threads(struct freezer *f, struct task *task, size_t *ret_new, struct cr_error *err)
+{
+	autointvec struct int_vec tids = { 0 };
+	int r = proc_tasks_read(&task->dir, &tids, err);
+	size_t known = task->threads.nr, at = 0;
+
+	*ret_new = 0;
+	if (r < 0)
+		return r == -ESRCH || r == -ENOENT ? 0 : r;
+	for (size_t i = 0; i < tids.nr; i++) {
+		while (at < known && task->threads.items[at].host_tid < tids.items[i])
+			at++;
+		if (at < known && task->threads.items[at].host_tid == tids.items[i])
+			continue;
+		if (tids.items[i] == task->host_pid || (known > 1 && knows_thread(task, tids.items[i])))
+			continue;
+		r = seize_thread(f, task, tids.items[i], err);
+		if (r < 0)
+			return r;
+		*ret_new += r == 0;
+	}
+	return 0;
+}
+
+static void drop_thread(struct task *task, size_t i)
+{
+	tracee_free(task->threads.items[i].tracee);
+	memmove(&task->threads.items[i], &task->threads.items[i + 1],
+		(task->threads.nr - i - 1) * sizeof(task->threads.items[0]));
+	task->threads.nr--;
+}
+
+/*
+ * The leader of a process with other threads can have exited: it stays as a zombie that reports nothing until the last
+ * thread has gone. The same file tells it from a task that only takes long.
+ */
+static int wait_thread(struct freezer *f, struct task *task, struct thread *t, struct cr_error *err)
+{
+	for (;;) {
+		uint64_t slice = deadline_in(SLICE_MS);
+		int r = tracee_wait(t->tracee, slice < f->deadline ? slice : f->deadline, err);
+
+		if (r != -ETIMEDOUT)
+			return r;
+		r = read_stat(task, err);
+		if (r < 0 && r != -ESRCH)
+			return r;
+		if (t->host_tid == task->host_pid && (r == -ESRCH || ended(task->stat.state))) {
+			t->tracee->state = TRACEE_GONE;
+			return -ESRCH;
+		}
+		if (monotonic_ns() >= f->deadline) {
+			char what[96];
+
+			snprintf(what, sizeof(what), "does not stop (state %c): it is in an uninterruptible wait, or frozen by its cgroup",
+				 task->stat.state);
+			obstacle(f, task, what, "thaw its cgroup, or wait for what it waits for", err);
+			err->code = -ETIMEDOUT;
+			return -ETIMEDOUT;
+		}
+	}
+}
+
+static int wait_threads(struct freezer *f, struct task *task, struct cr_error *err)
+{
+	for (size_t i = 0; i < task->threads.nr;) {
+		struct thread *t = &task->threads.items[i];
+
+		if (t->dead || t->tracee->state != TRACEE_RUNS) {
+			i++;
+			continue;
+		}
+
+		int r = wait_thread(f, task, t, err);
+
+		if (r == 0)
+			i++;
+		else if (r != -ESRCH)
+			return r;
+		else
+			drop_thread(task, i);
+	}
+	return 0;
+}
+
+/* The leader has ended while others live: its place in the list is kept, without a tracee. */
+static int keep_dead_leader(struct task *task, struct cr_error *err)
+{
+	struct thread *t;
+
+	if (task->threads.nr && task->threads.items[0].host_tid == task->host_pid)
+		return 0;
+	t = thread_vec_add(&task->threads);
+	if (!t)
+		return cr_fail(err, -ENOMEM, "note thread %d", task->host_pid);
+	memmove(&task->threads.items[1], &task->threads.items[0], (task->threads.nr - 1) * sizeof(*t));
+	task->threads.items[0] = (struct thread){
+		.host_tid = task->host_pid, .ns_tid = 0, .dir = { .fd = -1, .pid = task->host_pid }, .dead = true,
+	};
+	return 0;
+}
+
+static void become_zombie(struct task *task)
+{
+	task->state = TASK_DEAD;
+	task->exit_code = task->stat.exit_code;
+	for (size_t i = task->threads.nr; i-- > 0;)
+		drop_thread(task, i);
+}
+
+/* All threads of one process to a stop, until there are as many as the kernel counts. Return: 0; 1 it is gone. */
+static int collect_process(struct freezer *f, struct task *task, struct cr_error *err)
+{
+	for (;;) {
+		size_t new = 0;
+		int r = wait_threads(f, task, err);
+
+		if (r == 0)
+			r = read_stat(task, err);
+		if (r < 0)
+			return r == -ESRCH ? 1 : r;
+		if (ended(task->stat.state) && task->stat.num_threads <= 1) {
+			become_zombie(task);
+			return 0;
+		}
+		if (ended(task->stat.state))
+			r = keep_dead_leader(task, err);
+		if (r < 0)
+			return r;
+		if ((size_t)task->stat.num_threads == task->threads.nr)
+			return 0;
+		r = seize_new_threads(f, task, &new, err);
+		if (r < 0)
+			return r;
+		if (!new && task->threads.nr > 0 && task->threads.nr > task->threads.items[0].dead)
+			return 0;
+		if (monotonic_ns() >= f->deadline)
+			return obstacle(f, task, "makes threads faster than they can be stopped", "", err);
+		if (!new)
+			usleep(100); /* on its way out: neither to be seized nor a zombie yet */
+	}
+}
+
+static int add_process(struct freezer *f, pid_t pid, struct cr_error *err)
+{
+	struct task **slot, *task = NULL;
+	struct proc_dir dir;
+	int r = proc_dir_open(AT_FDCWD, pid, &dir, err);
+
+	if (r < 0)
+		return r;
+	if (f->tree->tasks.nr < TASKS_MAX)
+		task = calloc(1, sizeof(*task));
+	slot = task ? task_vec_add(&f->tree->tasks) : NULL;
+	if (!slot) {
+		free(task);
+		proc_dir_close(&dir);
+		return cr_fail(err, -ENOMEM, "note pid %d", pid);
+	}
+	*slot = task;
+	task->host_pid = pid;
+	task->dir = dir;
+	task->pidfd = -1;
+	task->state = TASK_ALIVE;
+	if (freezer_index(f, task) < 0)
+		return cr_fail(err, -ENOMEM, "note pid %d", pid);
+	r = seize_thread(f, task, pid, err);
+	return r < 0 ? r : 0;
+}
+
+static int add_children(struct freezer *f, const struct task *task, size_t *ret_new, struct cr_error *err)
+{
+	autointvec struct int_vec pids = { 0 };
+	int r = proc_children_read(&task->dir, &pids, err);
+
+	if (r < 0)
+		return r == -ESRCH || r == -ENOENT ? 0 : r;
+	for (size_t i = 0; i < pids.nr; i++) {
+		if (pids.items[i] == getpid())
+			return cr_refuse(err, -EINVAL, "The criu itself is within dumped tree");
+		if (freezer_find(f, pids.items[i]))
+			continue;
+		r = add_process(f, pids.items[i], err);
+		if (r < 0 && r != -ESRCH)
+			return r;
+		*ret_new += r == 0;
+	}
+	return 0;
+}
+
+/* Everything from task number @from on, and what is found below. */
+static int freeze_levels(struct freezer *f, size_t from, struct cr_error *err)
+{
+	struct task_vec *tasks = &f->tree->tasks;
+
+	while (from < tasks->nr) {
+		size_t end = tasks->nr, new = 0;
+		int r;
+
+		for (size_t i = from; i < end; i++) {
+			r = collect_process(f, tasks->items[i], err);
+			if (r < 0)
+				return r;
+			if (r > 0 && i == 0)
+				return cr_fail(err, -ESRCH, "pid %d", tasks->items[i]->host_pid);
+			if (r > 0)
+				tasks->items[i]->state = 0; /* gone; sorted out by prune() */
+		}
+		for (size_t i = from; i < end; i++) {
+			if (tasks->items[i]->state != TASK_ALIVE)
+				continue;
+			r = add_children(f, tasks->items[i], &new, err);
+			if (r < 0)
+				return r;
+		}
+		from = end;
+	}
+	return 0;
+}
+
+static int freeze_until_quiet(struct freezer *f, struct cr_error *err)
+{
+	for (;;) {
+		size_t nr = f->tree->tasks.nr, new = 0;
+
+		for (size_t i = 0; i < nr; i++) {
+			if (f->tree->tasks.items[i]->state != TASK_ALIVE)
+				continue;
+
+			int r = add_children(f, f->tree->tasks.items[i], &new, err);
+
+			if (r < 0)
+				return r;
+		}
+		if (!new)
+			return 0;
+
+		int r = freeze_levels(f, nr, err);
+
+		if (r < 0)
+			return r;
+		if (monotonic_ns() >= f->deadline)
+			return cr_refuse(err, -ETIMEDOUT, "the tree makes processes faster than they can be stopped");
+	}
+}
+
+static int read_thread(const struct task *task, struct thread *t, struct cr_error *err)
+{
+	char name[48], text[8192];
+	ssize_t len;
+	int r;
+
+	snprintf(name, sizeof(name), "task/%d/stat", t->host_tid);
+	len = proc_read_small(&task->dir, name, text, sizeof(text), err);
+	r = len < 0 ? (int)len : proc_stat_parse(text, (size_t)len, &t->stat, err);
+	if (r < 0)
+		return r;
+	snprintf(name, sizeof(name), "task/%d/status", t->host_tid);
+	len = proc_read_small(&task->dir, name, text, sizeof(text), err);
+	return len < 0 ? (int)len : proc_status_parse(text, (size_t)len, &t->status, err);
+}
+
+/*
+ * The leader's files are those of the process; it borrows what the process owns. When it has ended, /proc/PID shows no
+ * memory and no descriptors: the first thread that lives speaks for the process then, under its own number.
+ */
+static int read_process(struct freezer *f, struct task *task, struct cr_error *err)
+{
+	unsigned int flags = 0;
+	struct thread *first;
+	int r = proc_status_read(&task->dir, &task->status, err);
+
+	if (r < 0 || task->state == TASK_DEAD)
+		return r;
+	first = &task->threads.items[0];
+	first->stat = task->stat;
+	first->status = task->status;
+	first->status.heap = NULL;
+	for (size_t i = 1; i < task->threads.nr && r == 0; i++)
+		r = read_thread(task, &task->threads.items[i], err);
+	if (r < 0)
+		return r;
+	task->lead = first;
+	if (first->dead) {
+		task->lead = first + 1;
+		proc_dir_close(&task->dir);
+		r = proc_dir_open(AT_FDCWD, task->lead->host_tid, &task->dir, err);
+		if (r < 0)
+			return r;
+		flags = PIDFD_THREAD;
+	}
+	if (task->lead->tracee->stop_signo) {
+		task->state = TASK_STOPPED;
+		task->stop_signo = task->lead->tracee->stop_signo;
+	}
+	task->pidfd = (int)syscall(SYS_pidfd_open, task->lead->host_tid, flags);
+	if (task->pidfd < 0)
+		task->pidfd = (int)syscall(SYS_pidfd_open, task->host_pid, 0);
+	if (task->pidfd < 0)
+		return cr_fail(err, -errno, "open a pidfd of %d", task->host_pid);
+	if (!first->dead && task->stat.flags & PF_KTHREAD)
+		return obstacle(f, task, "is a kernel thread", "", err);
+	return 0;
+}
+
+/* Processes that went away while we looked leave the list */
+static void prune(struct tree *tree)
+{
+	size_t nr = 0;
+
+	for (size_t i = 0; i < tree->tasks.nr; i++) {
+		if (tree->tasks.items[i]->state)
+			tree->tasks.items[nr++] = tree->tasks.items[i];
+		else
+			task_free(tree->tasks.items[i]);
+	}
+	tree->tasks.nr = nr;
+}
+
+static int reindex(struct freezer *f)
+{
+	memset(f->by_pid, 0, f->by_pid_size * sizeof(*f->by_pid));
+	for (size_t i = 0; i < f->tree->tasks.nr; i++)
+		if (freezer_index(f, f->tree->tasks.items[i]) < 0)
+			return -ENOMEM;
+	return 0;
+}
+
+/* A dump that stops its own ancestor would never wake up again: found out before anything is stopped. */
+static int refuse_own_tree(pid_t root, struct cr_error *err)
+{
+	pid_t pid = getpid();
+
+	for (int i = 0; i < 4096 && pid > 0; i++) {
+		autoprocdir struct proc_dir dir = PROC_DIR_NONE;
+		struct proc_stat st;
+
+		if (pid == root)
+			return cr_refuse(err, -EINVAL, "The criu itself is within dumped tree");
+		if (proc_dir_open(AT_FDCWD, pid, &dir, NULL) < 0 || proc_stat_read(&dir, &st, NULL) < 0)
+			return 0;
+		pid = st.ppid;
+	}
+	return 0;
+}
+
+/* A descriptor or two per process stay open; the usual soft limit of 1024 is for programs that use select(). */
+static void raise_descriptor_limit(void)
+{
+	struct rlimit l;
+
+	if (getrlimit(RLIMIT_NOFILE, &l) == 0 && l.rlim_cur < l.rlim_max) {
+		l.rlim_cur = l.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &l);
+	}
+}
+
+static int freeze(struct freezer *f, pid_t root, struct cr_error *err)
+{
+	int r = add_process(f, root, err);
+
+	if (r == 0) {
+		f->tree->root = f->tree->tasks.items[0];
+		r = freeze_levels(f, 0, err);
+	}
+	if (r == 0)
+		r = freeze_until_quiet(f, err);
+	if (r < 0)
+		return r;
+	prune(f->tree);
+	if (reindex(f) < 0)
+		return cr_fail(err, -ENOMEM, "order processes");
+	for (size_t i = 0; i < f->tree->tasks.nr && r == 0; i++) {
+		struct task *task = f->tree->tasks.items[i];
+
+		r = cr_within(err, read_process(f, task, err), "pid %d", task->host_pid);
+	}
+	return r < 0 ? r : tree_order(f, err);
+}
+
+int freeze_tree(struct cr_context *ctx, pid_t root, struct tree **ret, struct cr_error *err)
+{
+	const rpc_criu_opts *o = ctx->opts->rpc;
+	unsigned int timeout_s = o && o->has_timeout && o->timeout ? o->timeout : DEFAULT_TIMEOUT_S;
+	struct freezer f = { .ctx = ctx, .deadline = deadline_in(timeout_s < 86400 ? timeout_s * 1000 : 86400000u) };
+	autofree_by(tree_free) struct tree *tree = NULL;
+	int r;
+
+	if (root <= 0)
+		return cr_refuse(err, -EINVAL, "no process to dump was named (pid %d)", root);
+	r = refuse_own_tree(root, err);
+	if (r < 0)
+		return r;
+	raise_descriptor_limit();
+	tree = calloc(1, sizeof(*tree));
+	if (!tree)
+		return cr_fail(err, -ENOMEM, "freeze pid %d", root);
+	f.tree = tree;
+	r = freeze(&f, root, err);
+	free(f.by_pid);
+	if (r < 0)
+		return cr_within(err, r, "freeze the tree of pid %d", root);
+	*ret = take_ptr(&tree);
+	return 0;
+}

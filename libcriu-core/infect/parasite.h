@@ -1,0 +1,46 @@
+/*
+ * Running programs inside a stopped process. Two mappings are made there by remote system calls: code (r-x, filled through
+ * /proc/PID/mem) and data (rw-); never one that is both, which PR_SET_MDWE and security modules forbid. In the data area
+ * lie the arena with the program, and for each thread that runs at the same time a stack and the signal frame through
+ * which the blob goes back by itself if we die (pie/blob.c).
+ */
+#ifndef CR_INFECT_PARASITE_H
+#define CR_INFECT_PARASITE_H
+
+#include "base/error.h"
+#include "base/own.h"
+#include "infect/program.h"
+#include "infect/task.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct parasite;
+
+/**
+ * parasite_infect() - map ourselves into a frozen process
+ * @data_size:    bytes of the arena: programs, questions and answers; rounded up to pages
+ * @max_routines: of the program
+ * Return: 0, *ret is owned by the caller; negative errno, nothing is left in the process.
+ */
+int parasite_infect(struct task *t, size_t data_size, uint32_t max_routines, struct parasite **ret, struct cr_error *err);
+
+/** parasite_program() - the program to fill; its arena is our copy of the data area */
+struct program *parasite_program(struct parasite *p);
+
+/**
+ * parasite_run() - upload the arena, run routine routines[i] on threads[i], all at a time (in batches if there are
+ * many), and read the arena back: answers are in the local arena then. May be called several times.
+ * The threads are stopped with their own registers and masks when it returns, also after a failure.
+ * Return: 0; the errno of the first operation that failed, explained; negative errno.
+ */
+int parasite_run(struct parasite *p, struct thread *const *threads, const uint32_t *routines, size_t nr, struct cr_error *err);
+
+/** parasite_cure() - remove the mappings. Return: 0, negative errno. */
+int parasite_cure(struct parasite *p, struct cr_error *err);
+
+/** parasite_free() - cure if that was not done, and free; NULL and half-built are fine */
+void parasite_free(struct parasite *p);
+DEFINE_SLOT(struct parasite, parasite_free)
+
+#endif

@@ -1,0 +1,108 @@
+/* The end of a dump: the tree runs on, stays stopped, or is killed. */
+#include "infect/freeze.h"
+
+#include "infect/tracee.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define DEATH_MS 10000  /* a killed process with much memory takes a while to give it back */
+#define REAPER_MS 200   /* the foster parent of orphans (init) reaps in its own time, some never do */
+
+static void first_failure(int *r, int now)
+{
+	if (*r == 0 && now < 0)
+		*r = now;
+}
+
+static int detach_all(struct tree *tree, struct cr_error *err)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < tree->tasks.nr; i++) {
+		struct task *task = tree->tasks.items[i];
+
+		for (size_t k = 0; k < task->threads.nr; k++)
+			if (task->threads.items[k].tracee)
+				first_failure(&r, tracee_detach(task->threads.items[k].tracee, r ? NULL : err));
+	}
+	return r;
+}
+
+/* The signal waits until the thread is let go, and is the first thing it sees then: it executes nothing in between. */
+static void stop_all(struct tree *tree)
+{
+	for (size_t i = 0; i < tree->tasks.nr; i++)
+		if (tree->tasks.items[i]->state == TASK_ALIVE)
+			kill(tree->tasks.items[i]->host_pid, SIGSTOP);
+}
+
+static int reap_threads(struct task *task, uint64_t deadline, struct cr_error *err)
+{
+	/* the leader reports only after all others are gone */
+	for (size_t k = task->threads.nr; k-- > 0;) {
+		struct tracee *t = task->threads.items[k].tracee;
+
+		if (t && tracee_reap(t, deadline) < 0)
+			return cr_fail(err, -ETIMEDOUT, "wait for the end of killed thread %d", t->tid);
+	}
+	return 0;
+}
+
+/*
+ * Orphans of the tree become zombies of init or of a subreaper, which reaps them some time later. Their numbers are
+ * not free before that, and a restore may follow at once.
+ */
+static void await_reaper(struct cr_context *ctx, struct tree *tree)
+{
+	uint64_t deadline = deadline_in(REAPER_MS);
+
+	for (size_t i = 1; i < tree->tasks.nr; i++) {
+		pid_t pid = tree->tasks.items[i]->host_pid;
+
+		while (kill(pid, 0) == 0) {
+			if (monotonic_ns() > deadline) {
+				log_debug(&ctx->log, "pid %d is dead but not reaped", pid);
+				return;
+			}
+			usleep(200);
+		}
+	}
+}
+
+static int kill_all(struct cr_context *ctx, struct tree *tree, struct cr_error *err)
+{
+	uint64_t deadline;
+	int r = 0;
+
+	for (size_t i = 0; i < tree->tasks.nr; i++) {
+		struct task *task = tree->tasks.items[i];
+
+		if (task->state != TASK_DEAD && kill(task->host_pid, SIGKILL) < 0 && errno != ESRCH)
+			first_failure(&r, cr_fail(r ? NULL : err, -errno, "kill pid %d", task->host_pid));
+	}
+	if (r < 0)
+		return r;
+	deadline = deadline_in(DEATH_MS);
+	for (size_t i = 0; i < tree->tasks.nr; i++)
+		first_failure(&r, reap_threads(tree->tasks.items[i], deadline, r ? NULL : err));
+	await_reaper(ctx, tree);
+	return r;
+}
+
+int thaw_tree(struct cr_context *ctx, struct tree *tree, enum thaw how, struct cr_error *err)
+{
+	switch (how) {
+	case THAW_KILLED:
+		return kill_all(ctx, tree, err);
+	case THAW_STOPPED:
+		stop_all(tree);
+		break;
+	case THAW_RUNNING:
+		break;
+	}
+	return detach_all(tree, err);
+}

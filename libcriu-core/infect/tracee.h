@@ -1,0 +1,120 @@
+/*
+ * One thread of somebody else, under ptrace. It is seized without a stop, interrupted, and while it is stopped its
+ * registers, signal mask and memory can be borrowed; the destructor puts back what was borrowed and detaches.
+ * All requests must come from the operating system thread that seized.
+ */
+#ifndef CR_INFECT_TRACEE_H
+#define CR_INFECT_TRACEE_H
+
+#include "base/error.h"
+#include "base/own.h"
+#include "regs.h"
+
+#include <signal.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+enum tracee_state { TRACEE_RUNS, TRACEE_STOPPED, TRACEE_GONE };
+
+/* PTRACE_GET_RSEQ_CONFIGURATION, and the critical section the thread was in when it was stopped */
+struct tracee_rseq {
+	uint64_t abi_pointer;    /* 0: not registered */
+	uint32_t abi_size, signature;
+	uint64_t cs_pointer;     /* as it was found in the area */
+	uint64_t abort_ip;       /* where the kernel would send the thread; 0: it was in no section */
+};
+
+struct tracee {
+	pid_t tid, tgid;             /* as we see them */
+	enum tracee_state state;
+	int  stop_signo;             /* the group stop it was found in, 0 = none */
+	bool borrowed;               /* registers or mask are not its own at the moment */
+	bool settled;                /* regs, mask and rseq below are valid */
+	struct regs regs;            /* its own, as ptrace showed them in the first stop */
+	uint64_t mask;               /* its own blocked signals */
+	struct tracee_rseq rseq;
+	void    *xstate;             /* its extended state in the layout of NT_X86_XSTATE; NULL: not read yet */
+	size_t   xstate_size;
+	uint64_t kept_thread, kept_process; /* signals that came while borrowed; sent again at the end: bit n - 1 */
+	uint64_t sud_mode[4];        /* syscall user dispatch, switched off while borrowed; [0] 0: was off */
+};
+
+/**
+ * tracee_seize() - attach without stopping
+ * @options: PTRACE_O_* in addition to PTRACE_O_TRACESYSGOOD
+ * Return: 0; -ESRCH gone; -EPERM zombie, traced by somebody else or not allowed (no sentence is recorded for these
+ * two: the caller knows more); -ENOMEM.
+ */
+int tracee_seize(pid_t tgid, pid_t tid, unsigned long options, struct tracee **ret, struct cr_error *err);
+
+/** tracee_interrupt() - ask for a stop; come for it with tracee_wait(). Return: 0, -ESRCH. */
+int tracee_interrupt(struct tracee *t);
+
+/**
+ * tracee_wait() - until the thread has stopped after tracee_interrupt()
+ * @deadline: deadline_in(), of this call
+ * Signals that are delivered meanwhile reach the thread. A group stop is recognised (stop_signo).
+ * Return: 0; -ESRCH it has exited (state GONE); -ETIMEDOUT without a sentence.
+ */
+int tracee_wait(struct tracee *t, uint64_t deadline, struct cr_error *err);
+
+/** deadline_in() - monotonic nanoseconds, @ms from now */
+uint64_t deadline_in(unsigned int ms);
+uint64_t monotonic_ns(void);
+
+/** tracee_settle() - read registers, mask and rseq state, once. Stopped only. Return: 0, negative errno. */
+int tracee_settle(struct tracee *t, struct cr_error *err);
+
+/** tracee_read_xstate() - fill t->xstate, once. Return: 0, negative errno. */
+int tracee_read_xstate(struct tracee *t, struct cr_error *err);
+
+/** tracee_own_regs() - registers with which the thread would go on without us: calls restarted, rseq aborted */
+void tracee_own_regs(const struct tracee *t, struct regs *ret);
+
+/**
+ * tracee_start() - let the thread run something of ours
+ * @r:        registers to begin with
+ * @allow:    signals that may be delivered (bits n - 1); all others are blocked
+ * @syscalls: stop at system calls
+ * Registers are set before the mask: a tracer that is killed in between leaves a thread that runs the blob with its own
+ * mask, which the blob survives; the other way round its own code would run with everything blocked.
+ */
+int tracee_start(struct tracee *t, const struct regs *r, uint64_t allow, bool syscalls, struct cr_error *err);
+/** tracee_go_on() - resume a borrowed run from its present stop */
+int tracee_go_on(struct tracee *t, bool syscalls, struct cr_error *err);
+
+/* How a borrowed run came to a stop */
+enum tracee_stop { TRACEE_AT_SYSCALL = 1, TRACEE_AT_SIGNAL };
+
+/**
+ * tracee_await() - wait for a borrowed run to come to a stop of interest
+ * @signo: the signal that ends the run (0 none); others are kept for later, faults are errors
+ * Return: enum tracee_stop; -ESRCH it died; -EFAULT it crashed (regs put back by tracee_return()); -ETIMEDOUT.
+ */
+int tracee_await(struct tracee *t, int signo, bool syscalls, uint64_t deadline, struct cr_error *err);
+
+/** tracee_return() - put own mask, registers and rseq section back; still stopped. Return: 0, negative errno. */
+int tracee_return(struct tracee *t, struct cr_error *err);
+
+/** tracee_recall() - stop a borrowed run wherever it is, and tracee_return(). Return: 0; -ETIMEDOUT; -ESRCH. */
+int tracee_recall(struct tracee *t, struct cr_error *err);
+
+/**
+ * tracee_signals() - queued signals, oldest first
+ * @shared: those of the process instead of the thread's own
+ * @ret:    room for @max; Return: how many were read, negative errno
+ */
+ssize_t tracee_signals(struct tracee *t, bool shared, siginfo_t *ret, size_t max, struct cr_error *err);
+
+/** tracee_detach() - return what was borrowed, send again what was kept, let go. The struct stays, state RUNS. */
+int tracee_detach(struct tracee *t, struct cr_error *err);
+
+/** tracee_reap() - wait for a killed thread to be gone. Return: 0, -ETIMEDOUT. */
+int tracee_reap(struct tracee *t, uint64_t deadline);
+
+/** tracee_free() - tracee_detach() if still attached, and free; NULL is fine */
+void tracee_free(struct tracee *t);
+DEFINE_SLOT(struct tracee, tracee_free)
+
+#endif
