@@ -1,0 +1,131 @@
+/* Log files; see log-sink.h. */
+#include "options/log-sink.h"
+
+#include "base/error.h"
+#include "base/io.h"
+#include "options/version.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#define EARLY_MAX 65536
+#define LINE_MAX_BYTES 1200   /* the longest text of cr_log() and what is put around it */
+
+void log_sink_init(struct log_sink *s, const char *scope)
+{
+	*s = (struct log_sink){ .fd = -1, .level = CR_LOG_DEBUG, .scope = scope, .early = BUF_INIT(EARLY_MAX),
+				.has_error = ATOMIC_FLAG_INIT };
+	clock_gettime(CLOCK_MONOTONIC, &s->start);
+}
+
+static size_t append(char *line, size_t used, const char *text)
+{
+	for (; *text && used + 2 < LINE_MAX_BYTES; text++)
+		line[used++] = (unsigned char)*text < ' ' || *text == 0x7f ? '?' : *text;
+	return used;
+}
+
+static void write_line(struct log_sink *s, enum cr_log_level level, const struct timespec *at, const char *text)
+{
+	char line[LINE_MAX_BYTES], mark[64] = "";
+	size_t used = 0, body;
+
+	if (level == CR_LOG_ERROR)
+		snprintf(mark, sizeof(mark), "Error (%s): ", s->scope);
+	else if (level == CR_LOG_WARN)
+		snprintf(mark, sizeof(mark), "Warn  (%s): ", s->scope);
+	if (s->level >= CR_LOG_INFO) {
+		char when[32];
+
+		snprintf(when, sizeof(when), "(%02lld.%06ld) ", (long long)at->tv_sec, at->tv_nsec / 1000);
+		used = append(line, used, when);
+	}
+	body = used;
+	used = append(line, used, mark);
+	used = append(line, used, text);
+	line[used++] = '\n';
+	if (level == CR_LOG_ERROR && !atomic_flag_test_and_set(&s->has_error)) {
+		size_t len = used - body < LOG_FIRST_ERROR ? used - body : LOG_FIRST_ERROR - 1;
+
+		memcpy(s->first_error, line + body, len);
+	}
+	/* a log that cannot be written must not fail the work it is about */
+	if ((int)level <= s->level && s->fd >= 0)
+		(void)!fd_write_all(s->fd, line, used);
+}
+
+void log_sink_line(void *arg, enum cr_log_level level, const char *text)
+{
+	struct log_sink *s = arg;
+	struct timespec now;
+
+	if (s->fd < 0) {
+		char c = (char)level;
+
+		if (buf_reserve(&s->early, strlen(text) + 2) == 0) {
+			buf_add(&s->early, &c, 1);
+			buf_add(&s->early, text, strlen(text) + 1);
+		}
+		if (level == CR_LOG_ERROR)
+			write_line(s, level, &(struct timespec){ 0 }, text);
+		return;
+	}
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	now.tv_sec -= s->start.tv_sec;
+	now.tv_nsec -= s->start.tv_nsec;
+	if (now.tv_nsec < 0) {
+		now.tv_sec--;
+		now.tv_nsec += 1000000000;
+	}
+	write_line(s, level, &now, text);
+}
+
+int log_sink_open(struct log_sink *s, int dirfd, const char *file, int level, struct cr_error *err)
+{
+	s->level = level;
+	if (!file) {
+		s->fd = STDERR_FILENO;
+	} else if (strcmp(file, "-") == 0) {
+		s->fd = STDOUT_FILENO;
+	} else {
+		s->fd = openat(dirfd, file, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC | O_NOCTTY, 0600);
+		if (s->fd < 0)
+			return cr_fail(err, -errno, "log file %s", file);
+		s->owned = true;
+	}
+	for (size_t at = 0; at < s->early.len; at += strlen(s->early.data + at) + 1) {
+		enum cr_log_level early = (enum cr_log_level)s->early.data[at++];
+
+		write_line(s, early, &(struct timespec){ 0 }, s->early.data + at);
+	}
+	buf_done(&s->early);
+	return 0;
+}
+
+struct cr_log log_sink_log(struct log_sink *s)
+{
+	return (struct cr_log){ .line = log_sink_line, .arg = s, .level = s->level };
+}
+
+void log_sink_greet(struct log_sink *s)
+{
+	struct cr_log log = log_sink_log(s);
+	struct utsname u;
+
+	log_info(&log, "Version: %s (gitid 0)", CR_COMPAT_VERSION);
+	if (uname(&u) == 0)
+		log_info(&log, "Running on %s %s %s %s %s", u.nodename, u.sysname, u.release, u.version, u.machine);
+}
+
+void log_sink_done(struct log_sink *s)
+{
+	if (s->owned && s->fd >= 0)
+		close(s->fd);
+	s->fd = -1;
+	s->owned = false;
+	buf_done(&s->early);
+}
