@@ -15,6 +15,7 @@
 #include <sys/types.h>
 
 struct takeover;
+struct xstate_layout;
 
 /** takeover_seize() - PTRACE_SEIZE with PTRACE_O_EXITKILL, without stopping the thread. Return: 0, negative errno. */
 int takeover_seize(pid_t tid, struct takeover **ret, struct cr_error *err);
@@ -26,8 +27,13 @@ int takeover_wait(struct takeover *t, struct cr_error *err);
 /** takeover_unmap() - munmap [@start, @start + @len) through the stopped thread, whose code may lie in there. Return: 0, negative errno. */
 int takeover_unmap(struct takeover *t, uint64_t start, uint64_t len, struct cr_error *err);
 
-/** takeover_load() - general registers, extended state and signal mask of the image. Return: 0; -EOPNOTSUPP this CPU lacks a part, named. */
-int takeover_load(struct takeover *t, const img_core_entry *core, uint64_t sigmask, struct cr_error *err);
+/**
+ * takeover_load() - general registers, extended state and signal mask of the image
+ * @layout: xstate_layout_init(), once for all threads: it executes CPUID, which is slow in virtual machines
+ * Return: 0; -EOPNOTSUPP this CPU lacks a part, named.
+ */
+int takeover_load(struct takeover *t, const struct xstate_layout *layout, const img_core_entry *core, uint64_t sigmask,
+		  struct cr_error *err);
 
 /** takeover_release() - let it go: running, or stopped by SIGSTOP (@stopped; once per process is enough). Return: 0, negative errno. */
 int takeover_release(struct takeover *t, bool stopped, struct cr_error *err);

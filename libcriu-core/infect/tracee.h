@@ -36,6 +36,7 @@ struct tracee {
 	struct tracee_rseq rseq;
 	void    *xstate;             /* its extended state in the layout of NT_X86_XSTATE; NULL: not read yet */
 	size_t   xstate_size;
+	struct tracee_image *image;  /* entries made of it: thread-image.c */
 	uint64_t kept_thread, kept_process; /* signals that came while borrowed; sent again at the end: bit n - 1 */
 	uint64_t sud_mode[4];        /* syscall user dispatch, switched off while borrowed; [0] 0: was off */
 };

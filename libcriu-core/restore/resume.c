@@ -6,6 +6,7 @@
 #include "infect/takeover.h"
 #include "kernel/stage.h"
 #include "restore/restore-internal.h"
+#include "xstate.h"
 
 #include <errno.h>
 
@@ -24,6 +25,9 @@ static int stop_all(struct restore *rs, struct cr_error *err)
 
 static int load_all(struct restore *rs, struct cr_error *err)
 {
+	struct xstate_layout layout;
+
+	xstate_layout_init(&layout);
 	for (size_t i = 0; i < rs->threads.nr; i++) {
 		struct rthread *t = &rs->threads.items[i];
 		const img_core_entry *core = t->task->cores[t->index];
@@ -32,7 +36,7 @@ static int load_all(struct restore *rs, struct cr_error *err)
 		if (t->index == 0)
 			r = takeover_unmap(t->hand, rs->region.all.start, rs->region.all.end - rs->region.all.start, err);
 		if (r == 0)
-			r = takeover_load(t->hand, core, thread_sigmask(core, t->index == 0), err);
+			r = takeover_load(t->hand, &layout, core, thread_sigmask(core, t->index == 0), err);
 		if (r < 0)
 			return cr_within(err, r, "thread %d", t->tid);
 	}

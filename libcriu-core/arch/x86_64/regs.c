@@ -164,3 +164,54 @@ int regs_from_image(const img_user_x86_regs_entry *e, struct regs *ret, struct c
 	*ret = r;
 	return 0;
 }
+
+#ifndef PTRACE_GET_THREAD_AREA
+#define PTRACE_GET_THREAD_AREA 25
+#define PTRACE_SET_THREAD_AREA 26
+#endif
+
+#define TLS_SEG_32BIT   0x01u
+#define TLS_CONTENTS_L  0x02u
+#define TLS_CONTENTS_H  0x04u
+#define TLS_READ_ONLY   0x08u
+#define TLS_LIMIT_PAGES 0x10u
+#define TLS_NOT_PRESENT 0x20u
+#define TLS_USABLE      0x40u
+_Static_assert(sizeof(struct regs_tls) == 16, "kernel ABI");
+
+int regs_tls_get(int tid, uint32_t entry_number, struct regs_tls *ret)
+{
+	return ptrace(PTRACE_GET_THREAD_AREA, tid, (unsigned long)entry_number, ret) < 0 ? -errno : 0;
+}
+
+int regs_tls_set(int tid, const struct regs_tls *d)
+{
+	return ptrace(PTRACE_SET_THREAD_AREA, tid, (unsigned long)d->entry_number, d) < 0 ? -errno : 0;
+}
+
+void regs_tls_to_image(const struct regs_tls *d, img_user_desc_t *ret)
+{
+	*ret = (img_user_desc_t){
+		.entry_number = d->entry_number, .base_addr = d->base_addr, .limit = d->limit,
+		.seg_32bit = d->bits & TLS_SEG_32BIT, .contents_l = d->bits & TLS_CONTENTS_L,
+		.contents_h = d->bits & TLS_CONTENTS_H, .read_exec_only = d->bits & TLS_READ_ONLY,
+		.limit_in_pages = d->bits & TLS_LIMIT_PAGES, .seg_not_present = d->bits & TLS_NOT_PRESENT,
+		.usable = d->bits & TLS_USABLE,
+	};
+}
+
+int regs_tls_from_image(const img_user_desc_t *e, struct regs_tls *ret, struct cr_error *err)
+{
+	if (e->entry_number < REGS_TLS_FIRST || e->entry_number >= REGS_TLS_FIRST + REGS_TLS_NR)
+		return cr_refuse(err, -EBADMSG, "thread descriptor %u does not exist", e->entry_number);
+	if (e->seg_not_present && !e->base_addr && !e->limit)
+		return REGS_TLS_EMPTY;
+	*ret = (struct regs_tls){
+		.entry_number = e->entry_number, .base_addr = e->base_addr, .limit = e->limit,
+		.bits = (e->seg_32bit ? TLS_SEG_32BIT : 0) | (e->contents_l ? TLS_CONTENTS_L : 0) |
+			(e->contents_h ? TLS_CONTENTS_H : 0) | (e->read_exec_only ? TLS_READ_ONLY : 0) |
+			(e->limit_in_pages ? TLS_LIMIT_PAGES : 0) | (e->seg_not_present ? TLS_NOT_PRESENT : 0) |
+			(e->usable ? TLS_USABLE : 0),
+	};
+	return 0;
+}

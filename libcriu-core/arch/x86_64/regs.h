@@ -60,4 +60,21 @@ void regs_to_image(const struct regs *r, img_user_x86_regs_entry *ret);
  */
 int regs_from_image(const img_user_x86_regs_entry *e, struct regs *ret, struct cr_error *err);
 
+/* A thread's descriptor in the global descriptor table, struct user_desc of asm/ldt.h */
+struct regs_tls {
+	uint32_t entry_number, base_addr, limit;
+	uint32_t bits;               /* seg_32bit 0, contents 1-2, read_exec_only 3, limit_in_pages 4, seg_not_present 5, useable 6 */
+};
+
+#define REGS_TLS_FIRST 12u   /* GDT_ENTRY_TLS_MIN of 64-bit kernels */
+#define REGS_TLS_NR 3u
+enum { REGS_TLS_EMPTY = 1 };
+
+/** regs_tls_get(), regs_tls_set() - of the stopped tracee @tid. Return: 0 or negative errno. */
+int regs_tls_get(int tid, uint32_t entry_number, struct regs_tls *ret);
+int regs_tls_set(int tid, const struct regs_tls *d);
+void regs_tls_to_image(const struct regs_tls *d, img_user_desc_t *ret);
+/** regs_tls_from_image() - Return: 0; REGS_TLS_EMPTY nothing to set; -EBADMSG. */
+int regs_tls_from_image(const img_user_desc_t *e, struct regs_tls *ret, struct cr_error *err);
+
 #endif

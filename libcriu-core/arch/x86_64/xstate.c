@@ -27,22 +27,21 @@ _Static_assert(sizeof(struct fxsave) == XSTATE_LEGACY, "hardware");
 
 void xstate_layout_init(struct xstate_layout *l)
 {
-	uint32_t a, b, c, d;
+	uint32_t a, b, c, d, low, high;
 
 	memset(l, 0, sizeof(*l));
 	l->size = XSTATE_LEGACY;
 	/* OSXSAVE: the kernel uses XSAVE, and xgetbv may be executed */
-	if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & bit_OSXSAVE))
+	__cpuid(1, a, b, c, d);
+	if (!(c & bit_OSXSAVE))
 		return;
-
-	uint32_t low, high;
-
 	__asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
 	l->features = (uint64_t)high << 32 | low;
 	l->size = XSTATE_LEGACY + XSTATE_HEADER;
 	for (uint32_t i = 2; i < XSTATE_BITS; i++) {
-		if (!(l->features & BIT64(i)) || !__get_cpuid_count(0xd, i, &a, &b, &c, &d))
+		if (!(l->features & BIT64(i)))
 			continue;
+		__cpuid_count(0xd, i, a, b, c, d);
 		l->at[i].offset = b;
 		l->at[i].size = a;
 		if (b + a > l->size)

@@ -1,0 +1,176 @@
+/*
+ * The threads of a restore, from the moment the coordinator seizes them while they run their programs until they go on
+ * as what they were. Nothing of them is put back on failure: PTRACE_O_EXITKILL and the caller's undo end them.
+ */
+#include "infect/takeover.h"
+
+#include "infect/remote-call.h"
+#include "infect/remote-mem.h"
+#include "infect/rseq.h"
+#include "infect/tracee.h"
+#include "xstate.h"
+
+#include <elf.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+
+#define STOP_MS 10000
+/* No processor has more than this; AMX makes it 11008 bytes */
+#define XSTATE_ROOM 65536u
+
+struct takeover {
+	struct tracee *tracee;
+};
+
+int takeover_seize(pid_t tid, struct takeover **ret, struct cr_error *err)
+{
+	struct takeover *t = calloc(1, sizeof(*t));
+	int r;
+
+	if (!t)
+		return cr_fail(err, -ENOMEM, "seize thread %d", tid);
+	r = tracee_seize(tid, tid, PTRACE_O_EXITKILL, &t->tracee, err);
+	if (r < 0) {
+		free(t);
+		return r == -ESRCH || r == -EPERM ? cr_fail(err, r, "seize thread %d", tid) : r;
+	}
+	*ret = t;
+	return 0;
+}
+
+int takeover_interrupt(struct takeover *t, struct cr_error *err)
+{
+	int r = tracee_interrupt(t->tracee);
+
+	if (r == -ESRCH)
+		return cr_refuse(err, -ECHILD, "thread %d has died", t->tracee->tid);
+	return r < 0 ? cr_fail(err, r, "stop thread %d", t->tracee->tid) : 0;
+}
+
+int takeover_wait(struct takeover *t, struct cr_error *err)
+{
+	int r = tracee_wait(t->tracee, deadline_in(STOP_MS), err);
+
+	if (r == -ESRCH)
+		return cr_refuse(err, -ECHILD, "thread %d has died", t->tracee->tid);
+	if (r == -ETIMEDOUT)
+		return cr_fail(err, r, "stop thread %d", t->tracee->tid);
+	return r;
+}
+
+/* The call is made with the instruction the thread is parked in; it comes back to where nothing is, but does not run there. */
+int takeover_unmap(struct takeover *t, uint64_t start, uint64_t len, struct cr_error *err)
+{
+	uint64_t insn, arg[6] = { start, len };
+	int64_t result;
+	int r = remote_find_syscall(t->tracee, &insn, err);
+
+	if (r == 0)
+		r = remote_syscall(t->tracee, insn, SYS_munmap, arg, &result, err);
+	if (r == 0 && result < 0)
+		r = cr_fail(err, (int)result, "unmap our memory in pid %d", t->tracee->tid);
+	return r;
+}
+
+static int load_xstate(struct tracee *t, const struct xstate_layout *layout, const img_core_entry *core, struct cr_error *err)
+{
+	const img_thread_ext *ext = core->thread_core ? core->thread_core->ext : NULL;
+	char area[XSTATE_ROOM];
+	struct iovec iov = { area, sizeof(area) };
+	int r;
+
+	if (layout->size > sizeof(area))
+		return cr_refuse(err, -E2BIG, "this processor has %u bytes of extended state", layout->size);
+	iov.iov_len = layout->size > XSTATE_LEGACY + XSTATE_HEADER ? layout->size : XSTATE_LEGACY + XSTATE_HEADER;
+	r = xstate_from_image(layout, core->thread_info->fpregs, ext ? ext->xsave_raw.data : NULL, ext ? ext->xsave_raw.len : 0,
+			      ext && ext->has_xsave_xfeatures ? ext->xsave_xfeatures : 0, area, iov.iov_len, err);
+	if (r < 0)
+		return r;
+	/* Without XSAVE there is only the FXSAVE area, of another register set */
+	if (ptrace(PTRACE_SETREGSET, t->tid, layout->features ? NT_X86_XSTATE : NT_PRFPREG, &iov) < 0)
+		return cr_fail(err, -errno, "set extended state of thread %d", t->tid);
+	return 0;
+}
+
+/* Slots of the global descriptor table; empty ones are what a new thread has */
+static int load_tls(struct tracee *t, const img_thread_info_x86 *info, struct cr_error *err)
+{
+	for (size_t i = 0; i < info->tls.nr; i++) {
+		struct regs_tls d;
+		int r = regs_tls_from_image(&info->tls.items[i], &d, err);
+
+		if (r < 0)
+			return r;
+		if (r == REGS_TLS_EMPTY)
+			continue;
+		r = regs_tls_set(t->tid, &d);
+		if (r < 0)
+			return cr_fail(err, r, "set descriptor %u of thread %d", d.entry_number, t->tid);
+	}
+	return 0;
+}
+
+/*
+ * The thread was inside a restartable sequence. With the pointer in the area the kernel sends it to the abort handler; if
+ * the address in the image is that already, the kernel clears the pointer.
+ */
+static int load_rseq(struct tracee *t, const img_core_entry *core, struct cr_error *err)
+{
+	const img_rseq_entry *e = core->thread_core ? core->thread_core->rseq_entry : NULL;
+	struct tracee_rseq rseq;
+	int r;
+
+	if (!e || !e->has_rseq_cs_pointer || !e->rseq_cs_pointer)
+		return 0;
+	rseq = (struct tracee_rseq){ .abi_pointer = e->rseq_abi_pointer, .cs_pointer = e->rseq_cs_pointer };
+	r = rseq_write_cs(t->tid, &rseq);
+	return r < 0 ? cr_fail(err, r, "write the restartable sequence of thread %d", t->tid) : 0;
+}
+
+int takeover_load(struct takeover *t, const struct xstate_layout *layout, const img_core_entry *core, uint64_t sigmask,
+		  struct cr_error *err)
+{
+	struct tracee *tracee = t->tracee;
+	struct regs regs;
+	int r;
+
+	if (!core->thread_info || !core->thread_info->gpregs || !core->thread_info->fpregs)
+		return cr_refuse(err, -EBADMSG, "the image has no registers of thread %d", tracee->tid);
+	r = regs_from_image(core->thread_info->gpregs, &regs, err);
+	if (r == 0)
+		r = load_xstate(tracee, layout, core, err);
+	if (r == 0)
+		r = load_tls(tracee, core->thread_info, err);
+	if (r == 0)
+		r = load_rseq(tracee, core, err);
+	if (r < 0)
+		return r;
+	r = regs_set(tracee->tid, &regs);
+	if (r < 0)
+		return cr_fail(err, r, "set registers of thread %d", tracee->tid);
+	if (ptrace(PTRACE_SETSIGMASK, tracee->tid, sizeof(sigmask), &sigmask) < 0)
+		return cr_fail(err, -errno, "set the signal mask of thread %d", tracee->tid);
+	/* what it had in the blob is not to be put back */
+	tracee->borrowed = false;
+	return 0;
+}
+
+int takeover_release(struct takeover *t, bool stopped, struct cr_error *err)
+{
+	if (stopped && kill(t->tracee->tid, SIGSTOP) < 0)
+		return cr_fail(err, -errno, "stop pid %d", t->tracee->tid);
+	return tracee_detach(t->tracee, err);
+}
+
+void takeover_free(struct takeover *t)
+{
+	if (!t)
+		return;
+	tracee_free(t->tracee);
+	free(t);
+}
