@@ -3,6 +3,7 @@
  */
 #include "proto/rpc.h"
 
+#include <assert.h>
 #include <errno.h>
 
 #include "arena.h"
@@ -116,6 +117,9 @@ static int decode_first(const void *bytes, size_t len, const struct proto_limits
 
 	if (r < 0)
 		return r;
+
+	/* Or it would not have been taken for one of the first generation. */
+	assert(msg != NULL && msg->dump_req != NULL);
 
 	rpc_criu_opts opts = opts_of_first(msg->dump_req);
 	rpc_criu_req req = { .type = rpc_criu_req_type_DUMP, .opts = &opts };

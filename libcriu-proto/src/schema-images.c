@@ -5,4 +5,5 @@
 
 #define DEFINE(msg) SCHEMA_DEFINE(img_##msg, #msg)
 
+/* NOLINTNEXTLINE(bugprone-sizeof-expression): of a member that is a pointer, its own size is meant */
 IMG_MESSAGES(DEFINE)

@@ -5,4 +5,5 @@
 
 #define DEFINE(msg) SCHEMA_DEFINE(rpc_##msg, #msg)
 
+/* NOLINTNEXTLINE(bugprone-sizeof-expression): of a member that is a pointer, its own size is meant */
 RPC_MESSAGES(DEFINE)
