@@ -198,7 +198,7 @@ static int emit_step(struct unit *u, const struct pstree_step *step, struct cr_e
 	case PSTREE_FORK_SIBLING:
 		return emit_fork(u, step->arg, true, err);
 	case PSTREE_SETSID:
-		emit_call(p, r, "lead a session", SYS_setsid);
+		emit_call(p, r, "lead a session", SYS_setsid, 0);
 		return 0;
 	case PSTREE_SETPGID:
 		emit_call(p, r, "join a process group", SYS_setpgid, 0, step->arg);

@@ -178,6 +178,7 @@ static void restore_done(struct restore *rs)
 	mm_segments_free(rs->segments);
 	restore_drop_images(rs);
 	pstree_plan_done(&rs->tree);
+	restorer_done(&rs->restorer);
 	if (rs->pidfd >= 0)
 		close(rs->pidfd);
 }

@@ -1,0 +1,61 @@
+/* Dump: everything that can be learnt of the stopped tree from outside, before anything runs in it or is written. */
+#include "dump/dump-internal.h"
+#include "tasks/ids.h"
+#include "tasks/tasks.h"
+
+#include <errno.h>
+
+static int collect_task(struct dump *d, struct task *t, struct cr_error *err)
+{
+	int r = tasks_collect(d->ctx, t, err);
+
+	if (r < 0 || t->state == TASK_DEAD)
+		return r;
+	r = files_collect(d->files, t, err);
+	if (r == 0)
+		r = mm_collect(d->mm, t, err);
+	return r;
+}
+
+int dump_collect(struct dump *d, struct cr_error *err)
+{
+	struct mm_dump_config config = { .sink = &d->sink };
+	int r = ids_collect(d->ctx, d->tree, &d->root_ids, err);
+
+	if (r == 0)
+		r = file_table_new(d->ctx, d->tree, &d->files, err);
+	if (r < 0)
+		return r;
+	d->sink = files_sink(d->files);
+	r = mm_dump_new(d->ctx, &config, &d->mm, err);
+	for (size_t i = 0; r == 0 && i < d->tree->tasks.nr; i++) {
+		struct task *t = d->tree->tasks.items[i];
+
+		r = cr_within(err, collect_task(d, t, err), "pid %d (%s)", t->host_pid, t->comm);
+	}
+	if (r == 0)
+		r = files_collect_end(d->files, err);
+	for (size_t i = 0; r == 0 && i < files_nr_memfds(d->files); i++) {
+		struct files_memfd m = files_memfd(d->files, i);
+
+		r = mm_note_segment(d->mm, m.shmid, m.fd, m.size, err);
+	}
+	return r;
+}
+
+int dump_obstacles(struct dump *d, struct cr_error *err)
+{
+	const struct obstacles *list = &d->ctx->obstacles;
+	const struct obstacle *o = list->items;
+
+	if (!list->nr)
+		return 0;
+	if (list->nr == 1)
+		cr_refuse(err, -EBUSY, "pid %d (%s)%s%s: %s", o->pid, o->comm, o->where[0] ? ": " : "", o->where, o->what);
+	else
+		cr_refuse(err, -EBUSY, "%zu things stand in the way, the first: pid %d (%s)%s%s: %s", list->nr, o->pid, o->comm,
+			  o->where[0] ? ": " : "", o->where, o->what);
+	if (o->advice[0])
+		cr_advise(err, "%s", o->advice);
+	return -EBUSY;
+}

@@ -1,0 +1,186 @@
+/* Dump: the table of stages and the verbs dump and check --tree. What each stage does is in the files beside this one. */
+#include "dump/dump-internal.h"
+#include "image/stats.h"
+#include "infect/freeze.h"
+#include "kernel/stage-tables.h"
+#include "tasks/tasks.h"
+
+#include <errno.h>
+
+static int notify(struct dump *d, const char *script, struct cr_error *err)
+{
+	const struct cr_observer *obs = d->ctx->obs;
+	int r = obs->notify ? obs->notify(obs->arg, script, 0) : 0;
+
+	return r < 0 ? cr_fail(err, r, "notification %s was refused", script) : 0;
+}
+
+static int stage_freeze(void *op, struct cr_error *err)
+{
+	struct dump *d = op;
+	uint64_t begin;
+	int r = d->look_only ? 0 : notify(d, "pre-dump", err);
+
+	if (r < 0)
+		return r;
+	begin = time_us();
+	r = freeze_tree(d->ctx, d->ctx->opts->pid, &d->tree, err);
+	d->frozen_since_us = begin;
+	d->freezing_us = time_us() - begin;
+	return r;
+}
+
+static int thaw(struct dump *d, enum thaw how, struct cr_error *err)
+{
+	int r;
+
+	if (!d->tree || d->thawed)
+		return 0;
+	d->thawed = true;
+	r = thaw_tree(d->ctx, d->tree, how, err);
+	d->frozen_us = time_us() - d->frozen_since_us;
+	return r;
+}
+
+static void undo_freeze(void *op)
+{
+	struct dump *d = op;
+	struct cr_error err = { 0 };
+
+	if (thaw(d, THAW_RUNNING, &err) < 0)
+		log_warn(&d->ctx->log, "let the tree go on: %s", err.text);
+}
+
+/* Whose tree is it? The service must not become a way to read other people's processes. */
+static int stage_policy(void *op, struct cr_error *err)
+{
+	struct dump *d = op;
+	const struct cr_observer *obs = d->ctx->obs;
+
+	if (obs->may_dump)
+		for (size_t i = 0; i < d->tree->tasks.nr; i++) {
+			const struct task *t = d->tree->tasks.items[i];
+			int r = t->threads.nr ? 0 : obs->may_dump(obs->arg, t->host_pid, t->host_pid, err);
+
+			for (size_t k = 0; r == 0 && k < t->threads.nr; k++)
+				r = obs->may_dump(obs->arg, t->host_pid, t->threads.items[k].host_tid, err);
+			if (r < 0)
+				return r;
+		}
+	return d->look_only ? 0 : notify(d, "query-ext-files", err);
+}
+
+static int stage_collect(void *op, struct cr_error *err)
+{
+	int r = dump_collect(op, err);
+
+	return r == 0 ? dump_obstacles(op, err) : r;
+}
+
+static int stage_ask(void *op, struct cr_error *err)
+{
+	return dump_ask(op, err);
+}
+
+static int stage_write(void *op, struct cr_error *err)
+{
+	return dump_write(op, err);
+}
+
+static int stage_memory(void *op, struct cr_error *err)
+{
+	struct dump *d = op;
+	uint64_t begin = time_us();
+	int r = mm_dump_pages(d->mm, d->tree, d->set, &d->pages, err);
+
+	d->memdump_us = time_us() - begin;
+	return r;
+}
+
+static int stage_commit(void *op, struct cr_error *err)
+{
+	struct dump *d = op;
+	int r = dump_inventory(d, err);
+
+	if (r < 0)
+		return r;
+	file_table_commit(d->files);
+	return notify(d, "post-dump", err);
+}
+
+static int stage_end(void *op, struct cr_error *err)
+{
+	struct dump *d = op;
+	const rpc_criu_opts *rpc = d->ctx->opts->rpc;
+
+	return thaw(d, rpc->leave_stopped ? THAW_STOPPED : rpc->leave_running ? THAW_RUNNING : THAW_KILLED, err);
+}
+
+const struct stage dump_stages[] = {
+	{ "freeze", stage_freeze, undo_freeze },
+	{ "check rights", stage_policy, NULL },
+	{ "collect", stage_collect, NULL },
+	{ "ask", stage_ask, NULL },
+	{ "write images", stage_write, NULL },
+	{ "write memory", stage_memory, NULL },
+	{ "commit", stage_commit, NULL },
+	{ "end", stage_end, NULL },
+};
+const size_t nr_dump_stages = ARRAY_LEN(dump_stages);
+
+/* check --tree goes only so far */
+#define NR_LOOK_STAGES 3
+
+static void dump_done(struct dump *d)
+{
+	image_set_free(d->set);
+	for (size_t i = 0; d->tree && i < d->tree->tasks.nr; i++)
+		if (d->tree->tasks.items[i]->mm)
+			d->tree->tasks.items[i]->mm->ext = NULL; /* borrowed from tasks/ */
+	mm_dump_free(d->mm);
+	file_table_free(d->files);
+	for (size_t i = 0; d->tree && i < d->tree->tasks.nr; i++)
+		tasks_drop(d->tree->tasks.items[i]);
+	tree_free(d->tree);
+}
+
+static void write_stats(struct dump *d)
+{
+	img_dump_stats_entry dump = {
+		.freezing_time = (uint32_t)d->freezing_us, .frozen_time = (uint32_t)d->frozen_us,
+		.memdump_time = (uint32_t)d->memdump_us, .memwrite_time = (uint32_t)d->memdump_us,
+		.pages_scanned = d->pages.pages_scanned, .pages_written = d->pages.pages_written,
+		.has_shpages_scanned = true, .shpages_scanned = d->pages.shpages_scanned,
+		.has_shpages_written = true, .shpages_written = d->pages.shpages_written,
+	};
+	img_stats_entry stats = { .dump = &dump };
+	struct cr_error err = { 0 };
+
+	if (stats_write(d->ctx->opts->work_dirfd, IMG_STATS_DUMP, &stats, &err) < 0)
+		log_warn(&d->ctx->log, "%s, continuing without statistics", err.text);
+}
+
+int cr_dump(struct cr_context *ctx, struct cr_dump_result *ret, struct cr_error *err)
+{
+	struct dump d = { .ctx = ctx, .result = ret, .begin_us = time_us() };
+	int r = stages_run(ctx, dump_stages, nr_dump_stages, &d, ctx->opts->inject_stage, NULL, err);
+
+	if (r == 0) {
+		*ret = (struct cr_dump_result){ .frozen_us = d.frozen_us, .pages_written = d.pages.pages_written,
+						.bytes_written = d.pages.bytes_written };
+		write_stats(&d);
+		log_info(&ctx->log, "Dumping finished successfully");
+	}
+	dump_done(&d);
+	return r;
+}
+
+int cr_check_tree(struct cr_context *ctx, struct cr_error *err)
+{
+	struct dump d = { .ctx = ctx, .look_only = true };
+	int r = stages_run(ctx, dump_stages, NR_LOOK_STAGES, &d, 0, NULL, err);
+
+	undo_freeze(&d);
+	dump_done(&d);
+	return r;
+}
