@@ -40,19 +40,29 @@ size_t tasks_ask_size(const struct task *task);
  * tasks_ask() - questions that only the process itself can answer
  * Begins one routine per live thread (that of task->lead also carries the process-wide questions), writes the questions
  * and ends each with ABI_OP_TRAP. The number of a thread's routine is tasks_routine_of().
+ * @more: questions of others for the process as a whole (mm_ask()); NULL: none
  * Return: 0, negative errno.
  */
-int tasks_ask(struct cr_context *ctx, struct task *task, struct program *program, struct cr_error *err);
+struct tasks_more {
+	int (*ask)(void *arg, struct task *task, struct program *program, struct routine *r, struct cr_error *err);
+	void *arg;
+};
+int tasks_ask(struct cr_context *ctx, struct task *task, struct program *program, const struct tasks_more *more,
+	      struct cr_error *err);
 
 /** tasks_routine_of() - number of the routine that @thread has to run */
 uint32_t tasks_routine_of(const struct thread *thread);
 
 /**
  * tasks_dump() - answers to entries, once all routines have ended and the arena was read back
- * Completes thread->core; registers (thread_info, rseq) are left alone, arch/ fills them. Notes obstacles.
+ * Completes thread->core; registers (thread_info, rseq) are left alone, arch/ fills them. Notes obstacles. Where
+ * thread_info is there already, its clear_tid_addr is set; see also tasks_clear_tid().
  * Return: 0, negative errno.
  */
 int tasks_dump(struct cr_context *ctx, struct task *task, const struct program *program, struct cr_error *err);
+
+/** tasks_clear_tid() - set_tid_address() of a thread, after tasks_dump(); 0 if the kernel does not tell (CONFIG_CHECKPOINT_RESTORE) */
+uint64_t tasks_clear_tid(const struct thread *thread);
 
 /**
  * tasks_fill_mm() - settings that this folder asks for and mm-PID.img holds: dumpable, thp_disabled, ext
@@ -70,24 +80,32 @@ void tasks_drop(struct task *task);
  * Restore
  */
 
+enum { CRED_REAL, CRED_EFFECTIVE, CRED_SAVED, CRED_FS };
+
 /* What the restorer itself is and may do; children inherit it, so plans need to write down differences only. */
 struct restorer {
-	uint64_t cap_eff, cap_bnd;      /* of the coordinator */
-	uint32_t uid, gid;
+	uint64_t cap_inh, cap_prm, cap_eff, cap_bnd, cap_amb;
+	uint64_t cap_known;             /* all capabilities that this kernel has */
+	uint32_t uid[4], gid[4];        /* by CRED_* */
+	uint32_t *groups;               /* ascending */
+	size_t   nr_groups;
 	uint32_t securebits;
 	bool     no_new_privs;
-	bool     init_user_ns;          /* capabilities count against the whole system */
 	uint64_t rlim_cur[16], rlim_max[16];
-	int32_t  oom_score_adj;
 	uint32_t loginuid;              /* all ones: unset */
 	bool     has_loginuid;          /* the kernel has /proc/self/loginuid */
 	bool     has_proc;              /* /proc is mounted */
-	bool     lsm_apparmor, lsm_selinux;
+	char     label[64];             /* security label, "" if no security module has one; cut when longer */
 	bool     timer_restore_ids;     /* PR_TIMER_CREATE_RESTORE_IDS */
+	uint64_t timer_slack_ns;
+	uint32_t ioprio;
+	uint64_t rseq_address;          /* area that the C library registered for the calling thread, 0: none */
+	uint32_t rseq_size, rseq_signature;
 };
 
-/** restorer_init() - look at the calling process. Return: 0, negative errno. */
+/** restorer_init() - look at the calling thread, the one that will fork the root. Return: 0, negative errno. */
 int restorer_init(struct cr_context *ctx, struct restorer *ret, struct cr_error *err);
+void restorer_done(struct restorer *r);
 
 /* An operation whose failure makes the result poorer but does not end the restore. */
 struct task_note {
@@ -111,15 +129,16 @@ struct task_restore {
 	const uint32_t            *tids;
 	size_t                     nr_threads;
 	const img_mm_entry        *mm;
+	const img_core_entry      *parent;      /* core of the process that it inherits from; NULL: the restorer */
 	struct task_notes         *notes;
 };
 
 enum task_phase {
-	/* first thing the new process does: name, exit signal */
+	/* first thing the new process does, still a copy of the restorer with its root directory and memory: files of /proc */
 	TASK_PHASE_EARLY,
 	/* memory, files and threads are there, all signals blocked, zombies and helpers gone, privileges those of the restorer */
 	TASK_PHASE_MAIN,
-	/* every thread is seized by the coordinator: what takes privileges away, or would hide the task from it */
+	/* every thread is seized by the coordinator: limits, then what takes privileges away or hides the task */
 	TASK_PHASE_LATE,
 };
 
@@ -146,5 +165,13 @@ int zombie_plan(struct cr_context *ctx, struct program *program, pid_t pid, uint
  * @is_leader: masks of leaders are kept elsewhere than those of other threads
  */
 uint64_t thread_sigmask(const img_core_entry *core, bool is_leader);
+
+/**
+ * thread_release() - what must be set by ptrace, after the last remote system call and before detaching
+ * Syscall user dispatch: the thread's own calls from the blob would be caught by it.
+ * @host_tid: a stopped tracee of the caller
+ * Return: 0, negative errno.
+ */
+int thread_release(struct cr_context *ctx, const img_core_entry *core, pid_t host_tid, struct cr_error *err);
 
 #endif

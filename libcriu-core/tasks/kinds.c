@@ -1,0 +1,20 @@
+/* The table of kinds. Its order is the order of dump, check and plan; where a plan needs that, the line says why. */
+#include "tasks/task-ops.h"
+
+const struct task_kind *const task_kinds[] = {
+	&identity_kind,
+	&guards_kind,
+	&memory_flags_kind,  /* mlockall() before limits are lowered */
+	&signals_kind,       /* queues signals before RLIMIT_SIGPENDING is lowered */
+	&sigaltstack_kind,
+	&itimers_kind,
+	&posix_timers_kind,
+	&user_areas_kind,
+	&cpu_flags_kind,
+	&prctl_kind,         /* timer slack before a real-time policy is set: the kernel ignores it afterwards */
+	&sched_kind,
+	&rlimits_kind,       /* the last thing that wants privileges */
+	&creds_kind,         /* takes them away, and resets what it sets again itself */
+};
+
+const size_t nr_task_kinds = ARRAY_LEN(task_kinds);
