@@ -51,7 +51,7 @@ struct cr_error;
 #define PROC_VM_SL (UINT64_C(1) << 34)   /* sealed, 6.10 */
 #define PROC_VM_LF (UINT64_C(1) << 35)   /* MLOCK_ONFAULT */
 #define PROC_VM_DP (UINT64_C(1) << 36)   /* MAP_DROPPABLE, 6.11 */
-#define PROC_VM_GU (UINT64_C(1) << 37)   /* may hold guard regions, 6.19 */
+#define PROC_VM_GU (UINT64_C(1) << 37)   /* may hold guard regions, 6.18 */
 #define PROC_VM_DW (UINT64_C(1) << 38)   /* writing to the file is denied, before 5.16 */
 #define PROC_VM_NL (UINT64_C(1) << 39)   /* non-linear, before 4.0 */
 #define PROC_VM_MP (UINT64_C(1) << 40)   /* MPX bounds table, 3.19 to 5.5 */

@@ -66,7 +66,7 @@ int proc_ns_links_read(const struct proc_dir *d, struct proc_ns_links *ret, stru
 		if (r < 0)
 			return cr_within(err, r, "task %d", d->pid);
 	}
-	/* every kernel has this one: without it the task has gone meanwhile, and zombies have none */
+	/* every task has this one, a zombie too, which has lost most others: without it the task has gone meanwhile */
 	if (!links.ino[PROC_NS_USER])
 		return cr_fail(err, -ESRCH, "task %d: ns/user", d->pid);
 	*ret = links;

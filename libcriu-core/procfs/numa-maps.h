@@ -1,6 +1,7 @@
 /*
  * The memory policy column of /proc/PID/numa_maps, numa(7): what mbind() set, per mapping. The kernel prints the policy
- * in effect, so with a task policy other than default every mapping without its own shows that of the task.
+ * in effect, so with a task policy other than default every mapping without its own shows that of the task. It formats
+ * a policy into 64 bytes and drops what does not fit, which takes a mask of many separate nodes.
  */
 #ifndef CR_PROCFS_NUMA_MAPS_H
 #define CR_PROCFS_NUMA_MAPS_H

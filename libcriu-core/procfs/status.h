@@ -38,7 +38,7 @@ enum proc_status_line {
 	PROC_STATUS_SECCOMP         = 1u << 12,
 	PROC_STATUS_SECCOMP_FILTERS = 1u << 13,   /* 5.9 */
 	PROC_STATUS_SPEC_SSB        = 1u << 14,   /* 4.17 */
-	PROC_STATUS_SPEC_IB         = 1u << 15,   /* 4.20 */
+	PROC_STATUS_SPEC_IB         = 1u << 15,   /* 5.11 */
 	PROC_STATUS_CPUS            = 1u << 16,
 	PROC_STATUS_MEMS            = 1u << 17,
 	PROC_STATUS_SHADOW_STACK    = 1u << 18,   /* x86_Thread_features, 6.6 */
