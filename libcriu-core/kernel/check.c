@@ -1,0 +1,34 @@
+/* `check`: every feature asked, one row each. */
+#include "base/error.h"
+#include "kernel/context.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+int cr_check(struct cr_context *ctx, const struct cr_check_row **ret_rows, size_t *ret_nr, struct cr_error *err)
+{
+	const struct cr_check_row *missing = NULL;
+
+	if (!ctx->check_rows)
+		ctx->check_rows = calloc(KERNEL_NR_FEATURES, sizeof(*ctx->check_rows));
+	if (!ctx->check_rows)
+		return cr_fail(err, -ENOMEM, "check the kernel");
+	for (int f = 0; f < KERNEL_NR_FEATURES; f++) {
+		const struct kernel_feature_info *info = kernel_feature_info(f);
+		struct cr_check_row *row = &ctx->check_rows[f];
+
+		*row = (struct cr_check_row){
+			.name = info->name, .since = info->since, .needed = info->needed, .loss = info->loss,
+			.result = kernel_why(&ctx->probes, f),
+		};
+		if (row->needed && row->result < 0 && !missing)
+			missing = row;
+	}
+	ctx->nr_check_rows = KERNEL_NR_FEATURES;
+	*ret_rows = ctx->check_rows;
+	*ret_nr = ctx->nr_check_rows;
+	if (missing)
+		return cr_refuse(err, -ENOSYS, "the kernel lacks %s (Linux %s and later): %s", missing->name, missing->since,
+				 missing->loss);
+	return 0;
+}
