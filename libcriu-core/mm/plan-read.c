@@ -1,0 +1,133 @@
+/*
+ * Contents: pages go from the pages file straight to where they belong, many areas by one call. In mappings that a child
+ * keeps from its parent they are compared first, so that equal ones stay shared.
+ */
+#include "mm/planner.h"
+
+#include "kernel/uapi.h"
+
+#include <errno.h>
+#include <sys/mman.h>
+
+#define READ_AREAS   1024                      /* IOV_MAX: one preadv() */
+#define SCRATCH      ((uint64_t)64 * 1024)
+
+enum read_mode { READ_SKIP, READ_PLAIN, READ_COMPARE };
+
+struct read_batch {
+	enum read_mode mode;
+	uint64_t off, len;       /* in the pages file */
+	size_t   nr;
+	uint64_t scratch;        /* remote address, 0 until it is needed */
+	struct abi_iov iov[READ_AREAS];
+};
+
+static void flush(struct planner *pl, struct read_batch *b)
+{
+	uint64_t at;
+
+	if (!b->nr)
+		return;
+	at = emit_data(pl->program, pl->routine, b->iov, b->nr * sizeof(b->iov[0]), 8);
+	if (b->mode == READ_PLAIN) {
+		op_from_slot(emit(pl->program, pl->routine, ABI_OP_READ, "read pages", 0, SLOT_PAGES, b->off, at, b->nr, 0, 0), 0);
+	} else {
+		if (!b->scratch)
+			b->scratch = emit_data(pl->program, pl->routine, NULL, SCRATCH, MM_PAGE);
+		op_from_slot(emit(pl->program, pl->routine, ABI_OP_COMPARE, "read and compare pages", 0, SLOT_PAGES, b->off, at, b->nr,
+				  b->scratch, SCRATCH), 0);
+	}
+	b->nr = 0;
+}
+
+static void put_area(struct planner *pl, struct read_batch *b, enum read_mode mode, uint64_t start, uint64_t end, uint64_t off)
+{
+	struct abi_iov *last = b->nr ? &b->iov[b->nr - 1] : NULL;
+
+	if (mode == READ_SKIP)
+		return;
+	if (b->nr && (b->mode != mode || b->off + b->len != off || b->nr == READ_AREAS)) {
+		flush(pl, b);
+		last = NULL;
+	}
+	if (!b->nr) {
+		b->mode = mode;
+		b->off = off;
+		b->len = 0;
+	}
+	if (last && last->base + last->len == start)
+		last->len += end - start;
+	else
+		b->iov[b->nr++] = (struct abi_iov){ .base = start, .len = end - start };
+	b->len += end - start;
+}
+
+/* A child keeps what its parent has: pages that only the parent has stored were dropped by the child, or never there. */
+static void drop_parents_pages(struct planner *pl, const struct vma_work *w)
+{
+	const struct stored_runs *runs = &pl->space->pages;
+	uint64_t at = w->v->start;
+
+	if (!(w->v->status & (MM_ST_ANON_PRIVATE | MM_ST_FILE_PRIVATE)))
+		return;
+	for (size_t i = space_first_run(pl->space, at); at < w->v->end; i++) {
+		bool any = i < runs->nr && runs->items[i].start < w->v->end;
+		uint64_t end = any ? runs->items[i].start : w->v->end;
+
+		if (end > at && space_has_pages(pl->parent, at, end))
+			plan_call(pl, "drop pages of the parent", SYS_madvise, at, end - at, MADV_DONTNEED);
+		if (!any)
+			return;
+		at = runs->items[i].end;
+	}
+}
+
+static enum read_mode mode_of(const struct vma_work *w)
+{
+	return w->special ? READ_SKIP : w->kept ? READ_COMPARE : READ_PLAIN;
+}
+
+static void read_all(struct planner *pl, struct read_batch *b)
+{
+	size_t at = 0;
+
+	for (size_t i = 0; i < pl->space->pages.nr; i++) {
+		const struct stored_run *run = &pl->space->pages.items[i];
+
+		while (at < pl->nr && pl->work[at].v->end <= run->start)
+			at++;
+		/* a run may go through several mappings: space_check_run() saw that there is no gap between them */
+		for (size_t j = at; j < pl->nr && pl->work[j].v->start < run->end; j++) {
+			const img_vma_entry *v = pl->work[j].v;
+			uint64_t start = run->start > v->start ? run->start : v->start, end = run->end < v->end ? run->end : v->end;
+
+			put_area(pl, b, mode_of(&pl->work[j]), start, end, run->off + (start - run->start));
+		}
+	}
+	flush(pl, b);
+}
+
+static bool reads_anything(const struct planner *pl)
+{
+	for (size_t i = 0; i < pl->nr; i++)
+		if (pl->work[i].pages && !pl->work[i].special)
+			return true;
+	return false;
+}
+
+int plan_read(struct planner *pl, struct cr_error *err)
+{
+	autofree struct read_batch *b = calloc(1, sizeof(*b));
+
+	if (!b)
+		return cr_fail(err, -ENOMEM, "plan the reading of pages");
+	for (size_t i = 0; i < pl->nr; i++)
+		if (pl->work[i].kept)
+			drop_parents_pages(pl, &pl->work[i]);
+	if (!reads_anything(pl))
+		return 0;
+	op_keep(op_from_slot(plan_call(pl, "take the pages image", __NR_pidfd_getfd, SLOT_PIDFD, pl->space->pages_fd, 0), 0), SLOT_PAGES);
+	read_all(pl, b);
+	op_from_slot(plan_call(pl, "close the pages image", SYS_close, SLOT_PAGES), 0);
+	return 0;
+}

@@ -1,0 +1,366 @@
+/*
+ * Shared memory that no file entry stands for. Shared anonymous memory of old images (status 0x101): an object is made
+ * and tasks map its descriptor. System V segments, when the tree has no IPC namespace of its own: if one with the id,
+ * key and size of the image is still there and nobody is attached to it, it is used again and gets its content
+ * back; if somebody is attached, the content is theirs by now and is left alone; if there is none, it is made
+ * with the old id (kernel.shm_next_id), owner and mode. A segment that was removed already is removed again once all are
+ * attached, so that it goes with the last of them.
+ */
+#include "mm/segments-made.h"
+
+#include "base/io.h"
+#include "kernel/context.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ipc.h>
+#include <sys/mman.h>
+#include <sys/shm.h>
+#include <sys/syscall.h>
+
+/* mode bit of a segment that is to be destroyed; linux/shm.h */
+#define MODE_DEST 01000
+#define SEGMENT_MAX ((uint64_t)1 << 46)
+
+const struct made_segment *segments_find(const struct mm_segments *g, uint64_t shmid, bool sysv)
+{
+	for (size_t i = 0; i < g->made.nr; i++)
+		if (g->made.items[i].shmid == shmid && g->made.items[i].sysv == sysv)
+			return &g->made.items[i];
+	return NULL;
+}
+
+int mm_shared_memory(struct cr_context *ctx, uint64_t size, struct cr_error *err)
+{
+	char path[80];
+	void *at;
+	int fd;
+
+	if (!kernel_has(&ctx->probes, KERNEL_MAP_FILES))
+		return cr_refuse(err, -EOPNOTSUPP, "map_files cannot be opened: no shared anonymous memory");
+	if (!size || size > SEGMENT_MAX)
+		return cr_refuse(err, -EINVAL, "shared memory of %" PRIu64 " bytes", size);
+	size = (size + MM_PAGE - 1) & ~(MM_PAGE - 1);
+	at = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (at == MAP_FAILED)
+		return cr_fail(err, -errno, "make shared memory of %" PRIu64 " bytes", size);
+	snprintf(path, sizeof(path), "/proc/self/map_files/%lx-%lx", (unsigned long)at, (unsigned long)at + size);
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	if (fd < 0)
+		cr_fail(err, -errno, "open shared memory");
+	munmap(at, size);
+	return fd < 0 ? (err ? err->code : -EOPNOTSUPP) : fd;
+}
+
+/* Copies one run of pages, kept inside the object: its last page may end behind it. */
+static int fill_run(int from, int to, uint64_t off, uint64_t at, uint64_t len, uint64_t size, char *buf, size_t buf_size)
+{
+	len = at >= size ? 0 : at + len > size ? size - at : len;
+	while (len) {
+		size_t want = len < buf_size ? len : buf_size;
+		ssize_t n = fd_pread_all(from, buf, want, (off_t)off);
+		int r;
+
+		if (n != (ssize_t)want)
+			return n < 0 ? (int)n : -EBADMSG;
+		r = fd_pwrite_all(to, buf, want, (off_t)at);
+		if (r < 0)
+			return r;
+		off += want;
+		at += want;
+		len -= want;
+	}
+	return 0;
+}
+
+/* Walks pagemap-shmem-ID.img. */
+static int fill_from(struct image_set *set, struct image_reader *reader, int fd, uint64_t size, struct cr_error *err)
+{
+	const size_t buf_size = 256 * 1024;
+	autofree char *buf = malloc(buf_size);
+	autofd int pages = -1;
+	uint64_t off = 0, floor = 0;
+	void *entry = NULL;
+	int r = image_read(reader, &entry, err);
+
+	if (r <= 0)
+		return r < 0 ? r : cr_refuse(err, -EBADMSG, "page map without a head");
+	pages = image_open_raw(set, IMG_PAGES, ((img_pagemap_head *)entry)->pages_id, err);
+	img_entry_free(entry);
+	if (pages < 0)
+		return pages;
+	if (!buf)
+		return cr_fail(err, -ENOMEM, "read pages");
+	while ((r = image_read(reader, &entry, err)) > 0) {
+		const img_pagemap_entry *e = entry;
+		uint64_t at = e->vaddr, nr = e->has_nr_pages ? e->nr_pages : e->compat_nr_pages;
+		bool present = e->has_flags ? e->flags & 4 && !(e->flags & 1) : !(e->has_in_parent && e->in_parent);
+
+		img_entry_free(entry);
+		if (!present)
+			return cr_refuse(err, -EOPNOTSUPP, "pages at offset %" PRIx64 " are not in this set", at);
+		if (at % MM_PAGE || at < floor || nr > SEGMENT_MAX / MM_PAGE || at > SEGMENT_MAX)
+			return cr_refuse(err, -EBADMSG, "pages at offset %" PRIx64 " are out of range", at);
+		r = fill_run(pages, fd, off, at, nr * MM_PAGE, size, buf, buf_size);
+		if (r < 0)
+			return cr_fail(err, r, "copy pages to offset %" PRIx64, at);
+		off += nr * MM_PAGE;
+		floor = at + nr * MM_PAGE;
+	}
+	return r;
+}
+
+int mm_fill(struct cr_context *ctx, struct image_set *set, uint32_t shmid, int fd, uint64_t size, struct cr_error *err)
+{
+	autofree_by(image_reader_close) struct image_reader *reader = NULL;
+	int r = image_reader_open(set, IMG_PAGEMAP_SHMEM, shmid, &reader, err);
+
+	(void)ctx;
+	if (r == 0)
+		r = fill_from(set, reader, fd, size, err);
+	return r < 0 ? cr_within(err, r, "shared memory %" PRIu32, shmid) : 0;
+}
+
+static struct made_segment *add(struct mm_segments *g, uint64_t shmid, bool sysv, uint64_t size)
+{
+	struct made_segment *s = made_segments_add(&g->made);
+
+	if (s)
+		*s = (struct made_segment){ .shmid = shmid, .sysv = sysv, .size = size, .fd = -1, .id = -1 };
+	return s;
+}
+
+/* Shared anonymous memory of images that do not say "memfd". */
+static int make_anonymous(struct mm_segments *g, struct image_set *set, uint64_t shmid, uint64_t size, struct cr_error *err)
+{
+	struct made_segment *s = add(g, shmid, false, size);
+
+	if (!s)
+		return cr_fail(err, -ENOMEM, "make shared memory");
+	s->fd = mm_shared_memory(g->ctx, size, err);
+	if (s->fd == -EOPNOTSUPP || s->fd == -EPERM || s->fd == -EACCES) {
+		cr_error_clear(err);
+		s->fd = (int)syscall(SYS_memfd_create, "/dev/zero", MFD_CLOEXEC);
+		if (s->fd < 0 || ftruncate(s->fd, (off_t)size) < 0)
+			return cr_fail(err, -errno, "make shared memory of %" PRIu64 " bytes", size);
+	}
+	return s->fd < 0 ? s->fd : mm_fill(g->ctx, set, (uint32_t)shmid, s->fd, size, err);
+}
+
+struct wanted {
+	uint64_t shmid, size;
+};
+DEFINE_VEC(wanted_vec, struct wanted)
+
+static int by_shmid(const void *a, const void *b)
+{
+	const struct wanted *x = a, *y = b;
+
+	return x->shmid < y->shmid ? -1 : x->shmid > y->shmid;
+}
+
+/* All 0x101 mappings, joined by segment: the size is the largest offset that anybody maps. */
+static int make_all_anonymous(struct mm_segments *g, struct image_set *set, const struct mm_space *const *spaces, size_t nr,
+			      struct cr_error *err)
+{
+	struct wanted_vec v = { 0 };
+	int r = 0;
+
+	for (size_t i = 0; i < nr && r == 0; i++)
+		for (size_t j = 0; j < spaces[i]->nr_vmas && r == 0; j++) {
+			const img_vma_entry *m = space_vma(spaces[i], j);
+			struct wanted *w;
+
+			if (!(m->status & MM_ST_ANON_SHARED) || m->status & MM_ST_SYSV)
+				continue;
+			w = wanted_vec_add(&v);
+			if (!w)
+				r = cr_fail(err, -ENOMEM, "list shared memory");
+			else
+				*w = (struct wanted){ m->shmid, m->pgoff + (m->end - m->start) };
+		}
+	if (v.nr)
+		qsort(v.items, v.nr, sizeof(*v.items), by_shmid);
+	for (size_t i = 0, n; i < v.nr && r == 0; i += n) {
+		uint64_t size = 0;
+
+		for (n = 0; i + n < v.nr && v.items[i + n].shmid == v.items[i].shmid; n++)
+			size = v.items[i + n].size > size ? v.items[i + n].size : size;
+		r = v.items[i].shmid > UINT32_MAX ? cr_refuse(err, -EBADMSG, "shared memory %" PRIu64, v.items[i].shmid)
+						  : make_anonymous(g, set, v.items[i].shmid, size, err);
+	}
+	wanted_vec_done(&v);
+	return r;
+}
+
+static int set_next_id(uint32_t id)
+{
+	char text[16];
+	int len = snprintf(text, sizeof(text), "%" PRIu32, id);
+	autofd int fd = open("/proc/sys/kernel/shm_next_id", O_WRONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return -errno;
+	return write(fd, text, (size_t)len) == len ? 0 : -errno;
+}
+
+/* Is the segment of the image still there? Return: 1 and nobody uses it; 2 and somebody does; 0 no. */
+static int look_for(const img_ipc_shm_entry *e, struct shmid_ds *ds)
+{
+	if (shmctl((int)e->desc->id, IPC_STAT, ds) < 0 || (uint32_t)ds->shm_perm.__key != e->desc->key || ds->shm_segsz != e->size)
+		return 0;
+	return ds->shm_nattch ? 2 : 1;
+}
+
+static int create(struct made_segment *s, const img_ipc_shm_entry *e, struct cr_error *err)
+{
+	struct shmid_ds ds = { 0 };
+	int r = set_next_id(e->desc->id);
+
+	if (r < 0)
+		return cr_fail(err, r, "set the id of System V segment %" PRIu32, e->desc->id);
+	s->id = shmget((key_t)e->desc->key, e->size, (int)(e->desc->mode & 0777) | IPC_CREAT | IPC_EXCL);
+	if (s->id < 0)
+		return cr_fail(err, -errno, "make System V segment %" PRIu32 " with key %" PRIx32, e->desc->id, e->desc->key);
+	s->made = true;
+	if (s->id != (int)e->desc->id)
+		return cr_refuse(err, -EEXIST, "the id of System V segment %" PRIu32 " is taken", e->desc->id);
+	ds.shm_perm.uid = e->desc->uid;
+	ds.shm_perm.gid = e->desc->gid;
+	ds.shm_perm.mode = e->desc->mode & 0777;
+	if (shmctl(s->id, IPC_SET, &ds) < 0)
+		return cr_fail(err, -errno, "give System V segment %" PRIu32 " its owner", e->desc->id);
+	return 0;
+}
+
+/* The content goes in through our own attachment. */
+static int fill_sysv(struct mm_segments *g, struct image_set *set, const struct made_segment *s, struct cr_error *err)
+{
+	char path[80];
+	char *at = shmat(s->id, NULL, 0);
+	int r;
+
+	if (at == (void *)-1)
+		return cr_fail(err, -errno, "attach System V segment %d", s->id);
+	snprintf(path, sizeof(path), "/proc/self/map_files/%lx-%lx", (unsigned long)at,
+		 (unsigned long)at + (unsigned long)((s->size + MM_PAGE - 1) & ~(MM_PAGE - 1)));
+
+	autofd int fd = open(path, O_RDWR | O_CLOEXEC);
+
+	r = fd < 0 ? cr_fail(err, -errno, "open System V segment %d", s->id) : mm_fill(g->ctx, set, (uint32_t)s->shmid, fd, s->size, err);
+	shmdt(at);
+	return r;
+}
+
+static int make_sysv(struct mm_segments *g, struct image_set *set, const img_ipc_shm_entry *e, struct cr_error *err)
+{
+	struct made_segment *s;
+	struct shmid_ds ds;
+	int found, r;
+
+	if (!e->size || e->size > SEGMENT_MAX || e->desc->id > INT32_MAX)
+		return cr_refuse(err, -EBADMSG, "System V segment %" PRIu32 " of %" PRIu64 " bytes", e->desc->id, e->size);
+	s = add(g, e->desc->id, true, e->size);
+	if (!s)
+		return cr_fail(err, -ENOMEM, "make System V segments");
+	s->id = (int)e->desc->id;
+	if (g->own_ipc_ns)
+		return 0;
+	found = look_for(e, &ds);
+	if (found == 2) {
+		log_warn(&g->ctx->log, "system v segment %d is in use: its content is left as it is", s->id);
+		return 0;
+	}
+	r = found ? 0 : create(s, e, err);
+	if (r < 0)
+		return r;
+	s->destroy = s->made && e->desc->mode & MODE_DEST;
+	return fill_sysv(g, set, s, err);
+}
+
+static bool any_sysv(const struct mm_space *const *spaces, size_t nr)
+{
+	for (size_t i = 0; i < nr; i++)
+		for (size_t j = 0; j < spaces[i]->nr_vmas; j++)
+			if (space_vma(spaces[i], j)->status & MM_ST_SYSV)
+				return true;
+	return false;
+}
+
+static int make_all_sysv(struct mm_segments *g, struct image_set *set, uint32_t ipc_ns_id, struct cr_error *err)
+{
+	autofree_by(image_reader_close) struct image_reader *reader = NULL;
+	void *entry = NULL;
+	int r = image_reader_open(set, IMG_IPCNS_SHM, ipc_ns_id, &reader, err);
+
+	if (r != 0)
+		return r < 0 ? r : cr_refuse(err, -EBADMSG, "no image describes the System V segments");
+	while ((r = image_read(reader, &entry, err)) > 0) {
+		const img_ipc_shm_entry *e = entry;
+
+		if (!(e->has_in_pagemaps && e->in_pagemaps)) {
+			r = image_reader_skip(reader, (e->size + 3) & ~UINT64_C(3), err);
+			if (r == 0 && !g->own_ipc_ns)
+				r = cr_refuse(err, -EOPNOTSUPP, "System V segment %" PRIu32 " in the format of old images", e->desc->id);
+		}
+		if (r >= 0)
+			r = make_sysv(g, set, e, err);
+		img_entry_free(entry);
+		if (r < 0)
+			return r;
+	}
+	return r;
+}
+
+int mm_segments_open(struct cr_context *ctx, struct image_set *set, const struct mm_space *const *spaces, size_t nr,
+		     bool own_ipc_ns, uint32_t ipc_ns_id, struct mm_segments **ret, struct cr_error *err)
+{
+	autofree_by(mm_segments_free) struct mm_segments *g = calloc(1, sizeof(*g));
+	int r;
+
+	if (!g)
+		return cr_fail(err, -ENOMEM, "make shared memory");
+	g->ctx = ctx;
+	g->own_ipc_ns = own_ipc_ns;
+	r = vdso_running_init(&g->running, err);
+	if (r == 0)
+		r = make_all_anonymous(g, set, spaces, nr, err);
+	if (r == 0 && any_sysv(spaces, nr))
+		r = make_all_sysv(g, set, ipc_ns_id, err);
+	if (r < 0)
+		return r;
+	*ret = take_ptr(&g);
+	return 0;
+}
+
+void mm_segments_keep(struct mm_segments *g)
+{
+	for (size_t i = 0; i < g->made.nr; i++) {
+		struct made_segment *s = &g->made.items[i];
+
+		if (s->destroy)
+			shmctl(s->id, IPC_RMID, NULL);
+		s->made = false;
+	}
+}
+
+void mm_segments_free(struct mm_segments *g)
+{
+	if (!g)
+		return;
+	for (size_t i = 0; i < g->made.nr; i++) {
+		struct made_segment *s = &g->made.items[i];
+
+		if (s->fd >= 0)
+			close(s->fd);
+		if (s->made && s->id >= 0)
+			shmctl(s->id, IPC_RMID, NULL);
+	}
+	made_segments_done(&g->made);
+	vdso_running_done(&g->running);
+	free(g);
+}
