@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 
 #if defined(__x86_64__)
 #define USER_END UINT64_C(0x7ffffffff000)   /* what munmap() takes with four levels of page tables, and with five as well */
@@ -140,10 +141,31 @@ static int check_region(const struct planner *pl, struct cr_error *err)
 	return 0;
 }
 
+/* Return: 1 the task has this executable already, from its parent; 0 no; negative errno. */
+static int same_executable(struct planner *pl, uint32_t id, int fd, struct cr_error *err)
+{
+	const struct file_opener *opener = pl->plan->opener;
+	struct stat a, b;
+	int parents;
+
+	if (!pl->parent)
+		return 0;
+	if (pl->parent->entry->exe_file_id == id)
+		return 1;
+	/* images may have an entry for each process that runs a file */
+	parents = opener->open(opener->arg, pl->parent->entry->exe_file_id, O_RDONLY, err);
+	if (parents < 0)
+		return parents;
+	if (fstat(fd, &a) < 0 || fstat(parents, &b) < 0)
+		return cr_fail(err, -errno, "compare executables");
+	return a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+}
+
 /*
  * Layout addresses, auxiliary vector and executable in one call, which needs CAP_CHECKPOINT_RESTORE for the executable and
- * nothing else. The old executable must not be mapped any more (EBUSY): a child that keeps its parent's
- * mappings has its parent's executable already.
+ * nothing else. It comes first, while nothing is mapped: the old executable must not be mapped any more, not even if
+ * it is the new one, too (EBUSY; replace_mm_exe_file() in kernel/fork.c). A child that keeps its parent's mappings has its
+ * parent's executable already.
  */
 static int plan_layout(struct planner *pl, struct cr_error *err)
 {
@@ -154,17 +176,16 @@ static int plan_layout(struct planner *pl, struct cr_error *err)
 		.arg_end = e->mm_arg_end, .env_start = e->mm_env_start, .env_end = e->mm_env_end,
 		.auxv_size = (uint32_t)(e->mm_saved_auxv.nr * sizeof(uint64_t)), .exe_fd = UINT32_MAX,
 	};
-	bool same = pl->parent && pl->parent->entry->exe_file_id == e->exe_file_id;
+	int fd = pl->plan->opener->open(pl->plan->opener->arg, e->exe_file_id, O_RDONLY, err);
+	int same = fd < 0 ? fd : same_executable(pl, e->exe_file_id, fd, err);
 	uint64_t at;
 
+	if (same < 0)
+		return cr_within(err, same, "executable");
 	if (map.auxv_size)
 		map.auxv = emit_data(pl->program, pl->routine, e->mm_saved_auxv.items, map.auxv_size, 8);
 	at = emit_data(pl->program, pl->routine, &map, sizeof(map), 8);
 	if (!same) {
-		int fd = pl->plan->opener->open(pl->plan->opener->arg, e->exe_file_id, O_RDONLY, err);
-
-		if (fd < 0)
-			return cr_within(err, fd, "executable");
 		planner_take(pl, fd);
 		op_from_slot(emit(pl->program, pl->routine, ABI_OP_STORE, "note the executable", 0,
 				  at + offsetof(struct mm_map, exe_fd), SLOT_FILE, sizeof(map.exe_fd), 0, 0, 0), 1);
@@ -182,6 +203,8 @@ static int plan_all(struct planner *pl, struct cr_error *err)
 	decide(pl);
 	r = plan_clear(pl, err);
 	if (r == 0)
+		r = plan_layout(pl, err);
+	if (r == 0)
 		r = plan_vdso(pl, err);
 	if (r == 0)
 		r = plan_map(pl, err);
@@ -195,8 +218,6 @@ static int plan_all(struct planner *pl, struct cr_error *err)
 		return r;
 	plan_protect(pl);
 	r = plan_advise(pl, false, err);
-	if (r == 0)
-		r = plan_layout(pl, err);
 	if (r == 0)
 		planner_untake(pl);
 	return r;
