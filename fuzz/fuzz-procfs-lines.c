@@ -27,7 +27,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	proc_limits_parse(text, size, &limits, &err);
 	if (proc_id_map_parse(text, size, &map, &err) == 0)
 		for (uint32_t i = 0; i < map.nr; i++)
-			if (map.extents[i].count == 0 || map.extents[i].inside + (map.extents[i].count - 1) < map.extents[i].inside)
+			if (map.extents[i].count == 0 ||
+			    map.extents[i].inside + (map.extents[i].count - 1) < map.extents[i].inside)
 				__builtin_trap();
 	if (proc_timens_parse(text, size, &offsets, &err) == 0 && offsets.monotonic_nsec >= 1000000000)
 		__builtin_trap();

@@ -6,7 +6,8 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static void run(const char *text, size_t len, int (*parse)(const char *, size_t, struct proc_vma_list *, struct cr_error *))
+static void run(const char *text, size_t len,
+		int (*parse)(const char *, size_t, struct proc_vma_list *, struct cr_error *))
 {
 	autovmas struct proc_vma_list l = { 0 };
 	struct cr_error err = { 0 };

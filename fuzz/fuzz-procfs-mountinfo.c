@@ -19,13 +19,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	for (size_t i = 0; i < mounts.nr; i++) {
 		const struct proc_mount *m = &mounts.items[i];
 
-		if (strlen(m->root) + strlen(m->mountpoint) + strlen(m->options) + strlen(m->fstype) + strlen(m->source) +
-			    strlen(m->sb_options) > size)
+		if (strlen(m->root) + strlen(m->mountpoint) + strlen(m->options) + strlen(m->fstype) +
+			    strlen(m->source) + strlen(m->sb_options) >
+		    size)
 			__builtin_trap();
 	}
 	proc_cgroup_parse((const char *)data, size, &cgroups, &err);
 	for (size_t i = 0; i < cgroups.nr; i++)
-		if (cgroups.items[i].path[0] != '/' || strlen(cgroups.items[i].path) + strlen(cgroups.items[i].controllers) > size)
+		if (cgroups.items[i].path[0] != '/' ||
+		    strlen(cgroups.items[i].path) + strlen(cgroups.items[i].controllers) > size)
 			__builtin_trap();
 	return 0;
 }

@@ -140,7 +140,8 @@ int proc_coredump_filter_read(const struct proc_dir *d, uint32_t *ret, struct cr
 	char text[64];
 	ssize_t n = proc_read_small(d, "coredump_filter", text, sizeof(text), err);
 
-	return n < 0 ? (int)n : cr_within(err, proc_coredump_filter_parse(text, (size_t)n, ret, err), "task %d", d->pid);
+	return n < 0 ? (int)n
+		     : cr_within(err, proc_coredump_filter_parse(text, (size_t)n, ret, err), "task %d", d->pid);
 }
 
 int proc_timerslack_parse(const char *text, size_t len, uint64_t *ret, struct cr_error *err)

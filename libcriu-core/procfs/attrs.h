@@ -12,7 +12,10 @@
 
 struct cr_error;
 
-/** proc_comm_parse() - the name of a thread, raw. Return: 0; -EINVAL no newline at the end; -ERANGE longer than PROC_COMM_MAX. */
+/**
+ * proc_comm_parse() - the name of a thread, raw. Return: 0; -EINVAL no newline at the end; -ERANGE longer than
+ * PROC_COMM_MAX.
+ */
 int proc_comm_parse(const char *text, size_t len, char ret[static PROC_COMM_MAX + 1], struct cr_error *err);
 int proc_comm_read(const struct proc_dir *d, char ret[static PROC_COMM_MAX + 1], struct cr_error *err);
 
@@ -28,7 +31,10 @@ int proc_loginuid_read(const struct proc_dir *d, uint32_t *ret, struct cr_error 
 int proc_oom_score_adj_parse(const char *text, size_t len, int *ret, struct cr_error *err);
 int proc_oom_score_adj_read(const struct proc_dir *d, int *ret, struct cr_error *err);
 
-/** proc_coredump_filter_parse() - bits of core(5), printed in hexadecimal; an empty file (no memory: kernel thread, zombie) is 0 */
+/**
+ * proc_coredump_filter_parse() - bits of core(5), printed in hexadecimal; an empty file (no memory: kernel thread,
+ * zombie) is 0
+ */
 int proc_coredump_filter_parse(const char *text, size_t len, uint32_t *ret, struct cr_error *err);
 int proc_coredump_filter_read(const struct proc_dir *d, uint32_t *ret, struct cr_error *err);
 
@@ -76,7 +82,10 @@ DEFINE_VEC(proc_auxv_vec, uint64_t)
 
 #define PROC_AUXV_MAX 512   /* words */
 
-/** proc_auxv_parse() - append the pairs of a 64-bit process, AT_NULL included. Return: 0; -EINVAL no AT_NULL; -E2BIG; -ENOMEM. */
+/**
+ * proc_auxv_parse() - append the pairs of a 64-bit process, AT_NULL included. Return: 0; -EINVAL no AT_NULL; -E2BIG;
+ * -ENOMEM.
+ */
 int proc_auxv_parse(const char *text, size_t len, struct proc_auxv_vec *ret, struct cr_error *err);
 int proc_auxv_read(const struct proc_dir *d, struct proc_auxv_vec *ret, struct cr_error *err);
 

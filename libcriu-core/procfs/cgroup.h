@@ -9,10 +9,11 @@
 
 struct cr_error;
 
+/* " (deleted)" follows the path of a removed cgroup. */
 struct proc_cgroup {
 	uint32_t    hierarchy;      /* 0: the unified hierarchy */
 	const char *controllers;    /* "cpu,cpuacct", "name=systemd", "" for the unified hierarchy */
-	const char *path;           /* from the root of the reader's cgroup namespace; "/../.." leads out of it; " (deleted)" may follow */
+	const char *path;           /* from the root of the reader's cgroup namespace, "/../.." leads out of it */
 };
 
 #define PROC_CGROUPS_MAX 1024

@@ -177,7 +177,8 @@ int proc_children_scan(int procfd, pid_t pid, struct int_vec *ret, struct cr_err
 }
 
 /* The children of one thread. Return: 0; -ENOENT the kernel has no such file; negative errno. */
-static int thread_children_read(const struct proc_dir *d, int tid, struct buf *text, struct int_vec *ret, struct cr_error *err)
+static int thread_children_read(const struct proc_dir *d, int tid, struct buf *text, struct int_vec *ret,
+				struct cr_error *err)
 {
 	char name[48];
 	struct stat st;

@@ -21,7 +21,10 @@ static inline void int_vec_done_slot(struct int_vec *v)
 /** proc_fds_read() - append open descriptors, ascending. Return: 0; -ENOMEM; as proc_open(). */
 int proc_fds_read(const struct proc_dir *d, struct int_vec *ret, struct cr_error *err);
 
-/** proc_tasks_read() - append threads, ascending; an exited leader that still has threads is one of them. Return: as above. */
+/**
+ * proc_tasks_read() - append threads, ascending; an exited leader that still has threads is one of them. Return: as
+ * above.
+ */
 int proc_tasks_read(const struct proc_dir *d, struct int_vec *ret, struct cr_error *err);
 
 /** proc_pids_read() - append all processes of a procfs, ascending; @procfd as in proc_dir_open() */
@@ -35,8 +38,8 @@ int proc_children_parse(const char *text, size_t len, struct int_vec *ret, struc
  * @d: of the process, not of a thread
  *
  * From /proc/PID/task/TID/children, or where that is not configured (CONFIG_PROC_CHILDREN) by asking every process for
- * its parent. Only complete if the process and its children are stopped: children that exit meanwhile make the kernel skip
- * others; proc_tid_children(5).
+ * its parent. Only complete if the process and its children are stopped: children that exit meanwhile make the kernel
+ * skip others; proc_tid_children(5).
  *
  * Return: 0, ascending; -ENOMEM; -EINVAL or -ERANGE; as proc_open().
  */

@@ -47,7 +47,7 @@ struct proc_lock {
 	enum proc_lock_kind   kind;
 	enum proc_lock_mode   mode;
 	enum proc_lock_access access;
-	pid_t    pid;                   /* who set it, as the reader's procfs counts; -1 for OFD; 0: outside of its namespace */
+	pid_t    pid;                   /* who set it, as the reader's procfs counts; -1: OFD; 0: not visible in it */
 	uint32_t dev_major, dev_minor;
 	uint64_t ino;
 	int64_t  start, end;            /* bytes, both inclusive; end PROC_LOCK_EOF: to the end of the file */
@@ -63,7 +63,10 @@ int proc_lock_parse_line(const struct scan *line, struct proc_lock *ret, struct 
 /** proc_locks_parse() - append all lines of /proc/locks. Return: as proc_lock_parse_line(), -E2BIG, -ENOMEM. */
 int proc_locks_parse(const char *text, size_t len, struct proc_lock_vec *ret, struct cr_error *err);
 
-/** proc_locks_read() - of the pid namespace of @procfd (AT_FDCWD: /proc). Return: as proc_locks_parse(), negative errno. */
+/**
+ * proc_locks_read() - of the pid namespace of @procfd (AT_FDCWD: /proc). Return: as proc_locks_parse(), negative
+ * errno.
+ */
 int proc_locks_read(int procfd, struct proc_lock_vec *ret, struct cr_error *err);
 
 #endif

@@ -1,7 +1,7 @@
 /*
- * Parsing of maps and smaps; see maps.h. Both are one stream of lines: a line that begins with a hexadecimal digit opens
- * a mapping, one that begins with a capital letter tells more about it (smaps only). Measured against the kernel's own time the
- * parser is to be small: no copies but of names, one pass, one switch per line.
+ * Parsing of maps and smaps; see maps.h. Both are one stream of lines: a line that begins with a hexadecimal digit
+ * opens a mapping, one that begins with a capital letter tells more about it (smaps only). Measured against the
+ * kernel's own time the parser is to be small: no copies but of names, one pass, one switch per line.
  */
 #include "procfs/maps.h"
 
@@ -25,17 +25,20 @@
 
 /* Two letters to PROC_VM_*, 0 for unknown ones */
 static const uint64_t vm_codes[26 * 26] = {
-	CODE('r', 'd') = PROC_VM_RD, CODE('w', 'r') = PROC_VM_WR, CODE('e', 'x') = PROC_VM_EX, CODE('s', 'h') = PROC_VM_SH,
-	CODE('m', 'r') = PROC_VM_MR, CODE('m', 'w') = PROC_VM_MW, CODE('m', 'e') = PROC_VM_ME, CODE('m', 's') = PROC_VM_MS,
-	CODE('g', 'd') = PROC_VM_GD, CODE('p', 'f') = PROC_VM_PF, CODE('l', 'o') = PROC_VM_LO, CODE('i', 'o') = PROC_VM_IO,
-	CODE('s', 'r') = PROC_VM_SR, CODE('r', 'r') = PROC_VM_RR, CODE('d', 'c') = PROC_VM_DC, CODE('d', 'e') = PROC_VM_DE,
-	CODE('a', 'c') = PROC_VM_AC, CODE('n', 'r') = PROC_VM_NR, CODE('h', 't') = PROC_VM_HT, CODE('s', 'f') = PROC_VM_SF,
-	CODE('a', 'r') = PROC_VM_AR, CODE('w', 'f') = PROC_VM_WF, CODE('d', 'd') = PROC_VM_DD, CODE('s', 'd') = PROC_VM_SD,
-	CODE('m', 'm') = PROC_VM_MM, CODE('h', 'g') = PROC_VM_HG, CODE('n', 'h') = PROC_VM_NH, CODE('m', 'g') = PROC_VM_MG,
-	CODE('b', 't') = PROC_VM_BT, CODE('m', 't') = PROC_VM_MT, CODE('u', 'm') = PROC_VM_UM, CODE('u', 'w') = PROC_VM_UW,
-	CODE('u', 'i') = PROC_VM_UI, CODE('s', 's') = PROC_VM_SS, CODE('s', 'l') = PROC_VM_SL, CODE('l', 'f') = PROC_VM_LF,
-	CODE('d', 'p') = PROC_VM_DP, CODE('g', 'u') = PROC_VM_GU, CODE('d', 'w') = PROC_VM_DW, CODE('n', 'l') = PROC_VM_NL,
-	CODE('m', 'p') = PROC_VM_MP,
+	CODE('r', 'd') = PROC_VM_RD, CODE('w', 'r') = PROC_VM_WR, CODE('e', 'x') = PROC_VM_EX,
+	CODE('s', 'h') = PROC_VM_SH, CODE('m', 'r') = PROC_VM_MR, CODE('m', 'w') = PROC_VM_MW,
+	CODE('m', 'e') = PROC_VM_ME, CODE('m', 's') = PROC_VM_MS, CODE('g', 'd') = PROC_VM_GD,
+	CODE('p', 'f') = PROC_VM_PF, CODE('l', 'o') = PROC_VM_LO, CODE('i', 'o') = PROC_VM_IO,
+	CODE('s', 'r') = PROC_VM_SR, CODE('r', 'r') = PROC_VM_RR, CODE('d', 'c') = PROC_VM_DC,
+	CODE('d', 'e') = PROC_VM_DE, CODE('a', 'c') = PROC_VM_AC, CODE('n', 'r') = PROC_VM_NR,
+	CODE('h', 't') = PROC_VM_HT, CODE('s', 'f') = PROC_VM_SF, CODE('a', 'r') = PROC_VM_AR,
+	CODE('w', 'f') = PROC_VM_WF, CODE('d', 'd') = PROC_VM_DD, CODE('s', 'd') = PROC_VM_SD,
+	CODE('m', 'm') = PROC_VM_MM, CODE('h', 'g') = PROC_VM_HG, CODE('n', 'h') = PROC_VM_NH,
+	CODE('m', 'g') = PROC_VM_MG, CODE('b', 't') = PROC_VM_BT, CODE('m', 't') = PROC_VM_MT,
+	CODE('u', 'm') = PROC_VM_UM, CODE('u', 'w') = PROC_VM_UW, CODE('u', 'i') = PROC_VM_UI,
+	CODE('s', 's') = PROC_VM_SS, CODE('s', 'l') = PROC_VM_SL, CODE('l', 'f') = PROC_VM_LF,
+	CODE('d', 'p') = PROC_VM_DP, CODE('g', 'u') = PROC_VM_GU, CODE('d', 'w') = PROC_VM_DW,
+	CODE('n', 'l') = PROC_VM_NL, CODE('m', 'p') = PROC_VM_MP,
 };
 
 struct maps_parser {
@@ -122,10 +125,11 @@ static int vma_perms_scan(struct scan *s, struct proc_vma *v)
 {
 	const char *p = s->p;
 
-	if (scan_left(s) < 5 || (p[0] != 'r' && p[0] != '-') || (p[1] != 'w' && p[1] != '-') || (p[2] != 'x' && p[2] != '-') ||
-	    (p[3] != 'p' && p[3] != 's') || p[4] != ' ')
+	if (scan_left(s) < 5 || (p[0] != 'r' && p[0] != '-') || (p[1] != 'w' && p[1] != '-') ||
+	    (p[2] != 'x' && p[2] != '-') || (p[3] != 'p' && p[3] != 's') || p[4] != ' ')
 		return -EINVAL;
-	v->prot = (uint8_t)((p[0] == 'r' ? PROT_READ : 0) | (p[1] == 'w' ? PROT_WRITE : 0) | (p[2] == 'x' ? PROT_EXEC : 0));
+	v->prot = (uint8_t)((p[0] == 'r' ? PROT_READ : 0) | (p[1] == 'w' ? PROT_WRITE : 0) |
+			    (p[2] == 'x' ? PROT_EXEC : 0));
 	v->shared = p[3] == 's';
 	s->p += 5;
 	return 0;
@@ -352,8 +356,8 @@ int proc_smaps_parse(const char *text, size_t len, struct proc_vma_list *ret, st
 }
 
 /*
- * One read(2) brings at most a page or so whatever was asked for (seq_read_iter() in fs/seq_file.c), so what has come is
- * parsed at once, while it is in the cache, and the text is never held as a whole.
+ * One read(2) brings at most a page or so whatever was asked for (seq_read_iter() in fs/seq_file.c), so what has come
+ * is parsed at once, while it is in the cache, and the text is never held as a whole.
  */
 static int stream_parse(const struct proc_dir *d, struct maps_parser *p)
 {

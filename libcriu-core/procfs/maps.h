@@ -1,6 +1,6 @@
 /*
- * Mappings of a process: /proc/PID/maps and /proc/PID/smaps, read by one streaming reader. smaps costs the kernel a walk
- * of the page tables, and is the only place that shows the flags of a mapping: VmFlags.
+ * Mappings of a process: /proc/PID/maps and /proc/PID/smaps, read by one streaming reader. smaps costs the kernel a
+ * walk of the page tables, and is the only place that shows the flags of a mapping: VmFlags.
  */
 #ifndef CR_PROCFS_MAPS_H
 #define CR_PROCFS_MAPS_H

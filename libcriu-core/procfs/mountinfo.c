@@ -27,7 +27,10 @@ static int octal_digit(char c)
 	return c >= '0' && c <= '7' ? c - '0' : -1;
 }
 
-/* Decode @len bytes at @text in place and end them with NUL, which takes the place of the blank or newline behind them. */
+/*
+ * Decode @len bytes at @text in place and end them with NUL, which takes the place of the blank or newline behind
+ * them.
+ */
 static int string_decode(char *text, size_t len)
 {
 	size_t out = 0;
@@ -139,7 +142,7 @@ static int mount_line_parse(struct mount_parser *p, struct scan s, struct proc_m
 	if (r < 0)
 		return r;
 	if (!*m->root || !*m->mountpoint || !*m->fstype)
-		return mount_fail(p, -EINVAL, !*m->root ? "root" : !*m->mountpoint ? "mount point" : "file system type");
+		return mount_fail(p, -EINVAL, !*m->root ? "root" : !*m->fstype ? "file system type" : "mount point");
 	/* the rest, for file systems that print blanks in their options */
 	m->sb_options = s.p;
 	if (s.p == s.end || string_decode(p->base + (s.p - p->base), scan_left(&s)) < 0)

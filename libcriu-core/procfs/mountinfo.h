@@ -34,7 +34,10 @@ struct proc_mount_list {
 	char  *strings;
 };
 
-/** proc_mountinfo_parse() - pure but for memory. Return: 0; -EINVAL or -ERANGE, @err names line and field; -E2BIG; -ENOMEM. */
+/**
+ * proc_mountinfo_parse() - pure but for memory. Return: 0; -EINVAL or -ERANGE, @err names line and field; -E2BIG;
+ * -ENOMEM.
+ */
 int proc_mountinfo_parse(const char *text, size_t len, struct proc_mount_list *ret, struct cr_error *err);
 
 /** proc_mountinfo_read() - of a process or thread. Return: as proc_mountinfo_parse() and proc_open(). */

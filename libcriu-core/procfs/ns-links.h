@@ -25,7 +25,7 @@ enum proc_ns {
 
 /* Two tasks are in the same namespace if the inodes are the same. */
 struct proc_ns_links {
-	uint32_t ino[PROC_NR_NS];   /* 0: not in this kernel, given up already by a zombie, or pid_for_children without init yet */
+	uint32_t ino[PROC_NR_NS];   /* 0: not in this kernel, given up by a zombie, or pid_for_children without init */
 };
 
 /** proc_ns_name() - "net": name of the link below ns/ */
@@ -34,7 +34,10 @@ const char *proc_ns_name(enum proc_ns kind);
 /** proc_ns_link_parse() - text of a link, "net:[4026531840]". Return: 0; -EINVAL not a namespace of @kind; -ERANGE. */
 int proc_ns_link_parse(const char *text, size_t len, enum proc_ns kind, uint32_t *ret, struct cr_error *err);
 
-/** proc_ns_links_read() - of a process or thread. Return: 0; as proc_ns_link_parse(); -EACCES or -EPERM for another's task. */
+/**
+ * proc_ns_links_read() - of a process or thread. Return: 0; as proc_ns_link_parse(); -EACCES or -EPERM for another's
+ * task.
+ */
 int proc_ns_links_read(const struct proc_dir *d, struct proc_ns_links *ret, struct cr_error *err);
 
 #endif

@@ -19,7 +19,7 @@ struct cr_error;
 struct proc_numa_policy {
 	uint64_t addr;                              /* first byte of the mapping */
 	uint16_t mode;                              /* MPOL_*, PROC_MPOL_UNKNOWN */
-	uint16_t flags;                             /* MPOL_F_STATIC_NODES, MPOL_F_RELATIVE_NODES, MPOL_F_NUMA_BALANCING */
+	uint16_t flags;                             /* MPOL_F_STATIC_NODES, _RELATIVE_NODES, _NUMA_BALANCING */
 	uint64_t nodes[PROC_NUMA_NODES_MAX / 64];   /* bit n: node n */
 };
 
@@ -27,10 +27,16 @@ struct proc_numa_policy {
 
 DEFINE_VEC(proc_numa_vec, struct proc_numa_policy)
 
-/** proc_numa_maps_parse() - append mappings whose policy is not "default". Return: 0; -EINVAL or -ERANGE; -E2BIG; -ENOMEM. */
+/**
+ * proc_numa_maps_parse() - append mappings whose policy is not "default". Return: 0; -EINVAL or -ERANGE; -E2BIG;
+ * -ENOMEM.
+ */
 int proc_numa_maps_parse(const char *text, size_t len, struct proc_numa_vec *ret, struct cr_error *err);
 
-/** proc_numa_maps_read() - of a process. Return: as proc_numa_maps_parse() and proc_open() (-ENOENT: no NUMA in this kernel). */
+/**
+ * proc_numa_maps_read() - of a process. Return: as proc_numa_maps_parse() and proc_open() (-ENOENT: no NUMA in this
+ * kernel).
+ */
 int proc_numa_maps_read(const struct proc_dir *d, struct proc_numa_vec *ret, struct cr_error *err);
 
 #endif

@@ -51,8 +51,8 @@ static int stat_field_scan(struct scan *s, const struct stat_field *f, struct pr
 }
 
 /*
- * The name is printed raw in parentheses and may hold any byte but NUL. No later field has a parenthesis, so the last one of
- * the text closes it.
+ * The name is printed raw in parentheses and may hold any byte but NUL. No later field has a parenthesis, so the last
+ * one of the text closes it.
  */
 static int stat_comm_scan(struct scan *s, struct proc_stat *st)
 {

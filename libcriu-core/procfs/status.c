@@ -28,7 +28,8 @@ struct status_row {
 	size_t           at;
 };
 
-#define ROW(name, kind, bit, must, field) { name, sizeof(name) - 1, kind, bit, must, offsetof(struct proc_status, field) }
+#define ROW(name, kind, bit, must, field)                                                                              \
+	{ name, sizeof(name) - 1, kind, bit, must, offsetof(struct proc_status, field) }
 
 /* In the order of proc_pid_status() in fs/proc/array.c: the search below begins where the last one ended. */
 static const struct status_row status_rows[] = {
@@ -186,7 +187,8 @@ static int state_scan(struct scan *s, char *ret)
 	return 0;
 }
 
-static int status_value_scan(struct scan *s, const struct status_row *row, struct proc_status *st, struct status_lists *lists)
+static int status_value_scan(struct scan *s, const struct status_row *row, struct proc_status *st,
+			     struct status_lists *lists)
 {
 	char *at = (char *)st + row->at;
 	int r;
@@ -304,7 +306,8 @@ static int status_lists_parse(const struct status_lists *lists, struct proc_stat
 	if (groups > NGROUPS_MAX + 1)
 		return cr_fail(err, -ERANGE, "status: line Groups");
 	if (cpus > BITS_WORDS_MAX || mems > BITS_WORDS_MAX)
-		return cr_fail(err, -ERANGE, "status: line %s", cpus > BITS_WORDS_MAX ? "Cpus_allowed" : "Mems_allowed");
+		return cr_fail(err, -ERANGE, "status: line %s",
+			       cpus > BITS_WORDS_MAX ? "Cpus_allowed" : "Mems_allowed");
 	st->heap = malloc((groups + cpus + mems) * sizeof(*st->heap));
 	if (!st->heap)
 		return cr_fail(err, -ENOMEM, "status");
@@ -323,8 +326,8 @@ static int status_lists_parse(const struct status_lists *lists, struct proc_stat
 	return 0;
 }
 
-static int status_line_parse(struct scan line, size_t *hint, uint64_t *seen, struct proc_status *st, struct status_lists *lists,
-			     struct cr_error *err)
+static int status_line_parse(struct scan line, size_t *hint, uint64_t *seen, struct proc_status *st,
+			     struct status_lists *lists, struct cr_error *err)
 {
 	const struct status_row *row;
 	struct scan key;
@@ -346,7 +349,8 @@ static int status_line_parse(struct scan line, size_t *hint, uint64_t *seen, str
 	return 0;
 }
 
-static int status_lines_parse(const char *text, size_t len, struct proc_status *st, struct status_lists *lists, struct cr_error *err)
+static int status_lines_parse(const char *text, size_t len, struct proc_status *st, struct status_lists *lists,
+			      struct cr_error *err)
 {
 	struct scan s = SCAN_INIT(text, len), line;
 	uint64_t seen = 0;

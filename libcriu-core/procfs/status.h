@@ -68,13 +68,16 @@ struct proc_status {
 	uint64_t sig_pnd, shd_pnd, sig_blk, sig_ign, sig_cgt;   /* signal n is bit n - 1 */
 	uint64_t cap_inh, cap_prm, cap_eff, cap_bnd, cap_amb;
 	uint32_t no_new_privs, seccomp, seccomp_filters;
-	int      spec_ssb, spec_ib;            /* as PR_GET_SPECULATION_CTRL tells; -1: "unknown". DISABLE_NOEXEC is not shown */
+	int      spec_ssb, spec_ib;            /* as PR_GET_SPECULATION_CTRL but no DISABLE_NOEXEC; -1: "unknown" */
 	uint32_t shadow_stack;                 /* ARCH_SHSTK_* */
 	struct proc_bits cpus_allowed, mems_allowed;
 	uint32_t *heap;                        /* groups and words live here */
 };
 
-/** proc_status_parse() - pure but for memory. Return: 0; -EINVAL or -ERANGE, @err names the line; -ENOMEM. @ret is overwritten. */
+/**
+ * proc_status_parse() - pure but for memory. Return: 0; -EINVAL or -ERANGE, @err names the line; -ENOMEM. @ret is
+ * overwritten.
+ */
 int proc_status_parse(const char *text, size_t len, struct proc_status *ret, struct cr_error *err);
 
 /** proc_status_read() - of a process or thread. Return: as proc_status_parse() and proc_open(). */

@@ -22,7 +22,10 @@ char *sample_read(const char *name, size_t *ret_len);
 /* Parses, checks what it got for sanity, gives it back. Returns what the parser did. */
 typedef int sample_parse_fn(const char *text, size_t len, struct cr_error *err);
 
-/** sample_hurt() - the sample cut at every byte, then with every byte replaced: each time a failure that is named, or sanity */
+/**
+ * sample_hurt() - the sample cut at every byte, then with every byte replaced: each time a failure that is named, or
+ * sanity
+ */
 void sample_hurt(const char *name, sample_parse_fn *parse);
 
 /** text_hurt() - the same for text that is not in a file */

@@ -119,7 +119,8 @@ static void syscalls(void **state)
 
 static void time_namespaces(void **state)
 {
-	static const char *const names[] = { "hand/timens_offsets", "linux-5.10/timens_offsets", "linux-6.18-plain/timens_offsets" };
+	static const char *const names[] = { "hand/timens_offsets", "linux-5.10/timens_offsets",
+					     "linux-6.18-plain/timens_offsets" };
 	static const int64_t monotonic[] = { -172800, -5, 0 }, boottime[] = { 604800, 6, 0 };
 
 	(void)state;
@@ -164,17 +165,25 @@ static void auxiliary_vector(void **state)
 
 static void refused(void **state)
 {
-	static const struct bad_text hex[] = { { "empty", "", -EINVAL, "personality" }, { "no end", "00", -EINVAL, "personality" },
-		{ "wide", "100000000\n", -ERANGE, "personality" }, { "tail", "0 \n", -EINVAL, "personality" } };
-	static const struct bad_text uid[] = { { "empty", "", -EINVAL, "loginuid" }, { "wide", "4294967296", -ERANGE, "loginuid" },
-		{ "negative", "-1", -EINVAL, "loginuid" } };
-	static const struct bad_text oom[] = { { "low", "-1001\n", -ERANGE, "oom_score_adj" }, { "high", "1001\n", -ERANGE, "oom_score_adj" } };
+	static const struct bad_text hex[] = { { "empty", "", -EINVAL, "personality" },
+					       { "no end", "00", -EINVAL, "personality" },
+					       { "wide", "100000000\n", -ERANGE, "personality" },
+					       { "tail", "0 \n", -EINVAL, "personality" } };
+	static const struct bad_text uid[] = { { "empty", "", -EINVAL, "loginuid" },
+					       { "wide", "4294967296", -ERANGE, "loginuid" },
+					       { "negative", "-1", -EINVAL, "loginuid" } };
+	static const struct bad_text oom[] = { { "low", "-1001\n", -ERANGE, "oom_score_adj" },
+					       { "high", "1001\n", -ERANGE, "oom_score_adj" } };
 	static const struct bad_text slack[] = { { "wide", "18446744073709551616\n", -ERANGE, "timerslack_ns" } };
-	static const struct bad_text call[] = { { "few", "1 0x0\n", -EINVAL, "syscall" }, { "prefix", "-1 0 0\n", -EINVAL, "syscall" },
-		{ "wide", "-1 0x10000000000000000 0x0\n", -ERANGE, "syscall" }, { "tail", "-1 0x0 0x0 \n", -EINVAL, "syscall" },
-		{ "number", "-2 0x0 0x0\n", -ERANGE, "syscall" }, { "cut", "runnin\n", -EINVAL, "syscall" } };
-	static const struct bad_text up[] = { { "no point", "1 2\n", -EINVAL, "uptime" }, { "three", "1.123 2\n", -EINVAL, "uptime" },
-		{ "wide", "18446744073709551615.00 1\n", -ERANGE, "uptime" } };
+	static const struct bad_text call[] = { { "few", "1 0x0\n", -EINVAL, "syscall" },
+						{ "prefix", "-1 0 0\n", -EINVAL, "syscall" },
+						{ "wide", "-1 0x10000000000000000 0x0\n", -ERANGE, "syscall" },
+						{ "tail", "-1 0x0 0x0 \n", -EINVAL, "syscall" },
+						{ "number", "-2 0x0 0x0\n", -ERANGE, "syscall" },
+						{ "cut", "runnin\n", -EINVAL, "syscall" } };
+	static const struct bad_text up[] = { { "no point", "1 2\n", -EINVAL, "uptime" },
+					      { "three", "1.123 2\n", -EINVAL, "uptime" },
+					      { "wide", "18446744073709551615.00 1\n", -ERANGE, "uptime" } };
 	static const struct bad_text tns[] = { { "one", "monotonic 0 0\n", -EINVAL, "timens_offsets" },
 		{ "nanoseconds", "monotonic 0 1000000000\n", -ERANGE, "line monotonic" },
 		{ "seconds", "boottime 9223372036854775808 0\n", -ERANGE, "line boottime" } };

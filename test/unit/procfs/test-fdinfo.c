@@ -55,8 +55,8 @@ static void recorded(void **state)
 			fail_msg("%s: %s", row->name, err.text);
 		if (f.flags != row->flags || f.pos != row->pos || f.mnt_id != row->mnt_id || f.ino != row->ino ||
 		    f.has_ino != (row->ino != 0) || f.locks.nr != row->locks)
-			fail_msg("%s: flags %o pos %lld mnt_id %d ino %llu locks %zu", row->name, f.flags, (long long)f.pos, f.mnt_id,
-				 (unsigned long long)f.ino, f.locks.nr);
+			fail_msg("%s: flags %o pos %lld mnt_id %d ino %llu locks %zu", row->name, f.flags,
+				 (long long)f.pos, f.mnt_id, (unsigned long long)f.ino, f.locks.nr);
 		if (row->locks && f.locks.items[0].kind != row->kind)
 			fail_msg("%s: lock of kind %d", row->name, f.locks.items[0].kind);
 		rest = f.rest;

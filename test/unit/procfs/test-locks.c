@@ -86,7 +86,8 @@ static void refused(void **state)
 		{ "no end", "1: FLOCK  ADVISORY  WRITE 1 fe:00:1 0\n", -EINVAL, "field range" },
 		{ "end before start", "1: FLOCK  ADVISORY  WRITE 1 fe:00:1 9 8\n", -EINVAL, "field range" },
 		{ "negative start", "1: FLOCK  ADVISORY  WRITE 1 fe:00:1 -1 8\n", -EINVAL, "field range" },
-		{ "end too large", "1: FLOCK  ADVISORY  WRITE 1 fe:00:1 1 9223372036854775808\n", -ERANGE, "field range" },
+		{ "end too large", "1: FLOCK  ADVISORY  WRITE 1 fe:00:1 1 9223372036854775808\n", -ERANGE,
+		  "field range" },
 		{ "tail", "1: FLOCK  ADVISORY  WRITE 1 fe:00:1 0 EOFx\n", -EINVAL, "field range" },
 		{ "cut off", "1: FLOCK  ADVISORY  WRITE 1 fe:00:1 0 EOF", -EINVAL, "cut off" },
 	};

@@ -108,9 +108,23 @@ static void odd_name(void **state)
 static void flags(void **state)
 {
 	static const uint64_t expected[] = {
-		PROC_VM_DC, PROC_VM_WF, PROC_VM_DD, PROC_VM_SR, PROC_VM_RR, PROC_VM_HG, PROC_VM_NH, PROC_VM_MG, PROC_VM_GU,
-		PROC_VM_LO | PROC_VM_LF, PROC_VM_SL, PROC_VM_NR, PROC_VM_DP, PROC_VM_GD, PROC_VM_UM | PROC_VM_UW,
-		PROC_VM_SH | PROC_VM_MS, PROC_VM_PF | PROC_VM_IO,
+		PROC_VM_DC,
+		PROC_VM_WF,
+		PROC_VM_DD,
+		PROC_VM_SR,
+		PROC_VM_RR,
+		PROC_VM_HG,
+		PROC_VM_NH,
+		PROC_VM_MG,
+		PROC_VM_GU,
+		PROC_VM_LO | PROC_VM_LF,
+		PROC_VM_SL,
+		PROC_VM_NR,
+		PROC_VM_DP,
+		PROC_VM_GD,
+		PROC_VM_UM | PROC_VM_UW,
+		PROC_VM_SH | PROC_VM_MS,
+		PROC_VM_PF | PROC_VM_IO,
 	};
 	autovmas struct proc_vma_list l = { 0 };
 
@@ -149,12 +163,13 @@ static void older_kernels(void **state)
 
 static void values(void **state)
 {
-	const char *text = "1000-3000 ---p 00000000 00:00 0 \n"
-			   "Rss:                  12 kB\nAnonymous:             8 kB\nAnonHugePages:        99 kB\n"
-			   "KernelPageSize:     2048 kB\nSwap:                  4 kB\nSwapPss:               3 kB\n"
-			   "Locked:               16 kB\nNewLine: anything\nProtectionKey:         5\nVmFlags: rd zz ?? zz \n"
-			   "3000-4000 r-xs fffffffffffff000 103:fffff 18446744073709551615 /a b  \nVmFlags: \n"
-			   "4000-5000 r-xs 00000000 00:00 7 /a b  \nVmFlags: ex sh\n";
+	const char *text =
+		"1000-3000 ---p 00000000 00:00 0 \n"
+		"Rss:                  12 kB\nAnonymous:             8 kB\nAnonHugePages:        99 kB\n"
+		"KernelPageSize:     2048 kB\nSwap:                  4 kB\nSwapPss:               3 kB\n"
+		"Locked:               16 kB\nNewLine: anything\nProtectionKey:         5\nVmFlags: rd zz ?? zz \n"
+		"3000-4000 r-xs fffffffffffff000 103:fffff 18446744073709551615 /a b  \nVmFlags: \n"
+		"4000-5000 r-xs 00000000 00:00 7 /a b  \nVmFlags: ex sh\n";
 	autovmas struct proc_vma_list l = { 0 };
 	struct cr_error err = { 0 };
 
@@ -210,7 +225,8 @@ static void refused_smaps(void **state)
 {
 	static const struct bad_text rows[] = {
 		{ "no flags", HEAD, -EINVAL, "no VmFlags for the last mapping" },
-		{ "no flags between", HEAD "2000-3000 rw-p 0 0:0 0\n", -EINVAL, "line 2: no VmFlags for the mapping before" },
+		{ "no flags between", HEAD "2000-3000 rw-p 0 0:0 0\n", -EINVAL,
+		  "line 2: no VmFlags for the mapping before" },
 		{ "code of three", HEAD "VmFlags: rdx wr \n", -EINVAL, "line 2: field VmFlags" },
 		{ "code of one", HEAD "VmFlags: rd w\n", -EINVAL, "field VmFlags" },
 		{ "size without unit", HEAD "Rss:  4\n", -EINVAL, "field Rss" },

@@ -1,6 +1,6 @@
 /*
- * Memory runs short: the n-th allocation fails, n = 1, 2, ... until the parser succeeds. Each failure must be -ENOMEM with
- * a message, and nothing may leak, which a build with the address sanitizer sees. Linked with --wrap, see rules.mk.
+ * Memory runs short: the n-th allocation fails, n = 1, 2, ... until the parser succeeds. Each failure must be -ENOMEM
+ * with a message, and nothing may leak, which a build with the address sanitizer sees. Linked with --wrap, see rules.mk.
  */
 #include "procfs/attrs.h"
 #include "procfs/cgroup.h"

@@ -36,9 +36,10 @@ static void compare(const char *name, const struct row *rows, size_t nr)
 	for (size_t i = 0; i < nr; i++) {
 		const struct proc_numa_policy *p = &v.items[i];
 
-		if (p->addr != rows[i].addr || p->mode != rows[i].mode || p->flags != rows[i].flags || p->nodes[0] != rows[i].nodes0)
-			fail_msg("%s: row %zu: addr %llx mode %u flags %x nodes %llx", name, i, (unsigned long long)p->addr, p->mode,
-				 p->flags, (unsigned long long)p->nodes[0]);
+		if (p->addr != rows[i].addr || p->mode != rows[i].mode || p->flags != rows[i].flags ||
+		    p->nodes[0] != rows[i].nodes0)
+			fail_msg("%s: row %zu: addr %llx mode %u flags %x nodes %llx", name, i,
+				 (unsigned long long)p->addr, p->mode, p->flags, (unsigned long long)p->nodes[0]);
 	}
 	proc_numa_vec_done(&v);
 	free(text);

@@ -94,7 +94,8 @@ static void numbers(void **state)
 		s = (struct scan)SCAN_INIT(exact, len);
 		r = number_scan(&s, rows[i].base, &v);
 		if (r != rows[i].code || v != rows[i].value || (size_t)(s.p - exact) != rows[i].taken)
-			fail_msg("\"%s\": code %d value %llu taken %td", rows[i].text, r, (unsigned long long)v, s.p - exact);
+			fail_msg("\"%s\": code %d value %llu taken %td", rows[i].text, r, (unsigned long long)v,
+				 s.p - exact);
 		free(exact);
 	}
 }

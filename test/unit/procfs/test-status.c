@@ -103,16 +103,19 @@ static void older_kernels(void **state)
 	proc_status_done(&st);
 }
 
-#define BASE                                                                                                           \
-	"State:\tR (running)\nTgid:\t1\nPid:\t1\nPPid:\t0\nTracerPid:\t0\nUid:\t1\t2\t3\t4\nGid:\t5\t6\t7\t4294967295\n" \
-	"Threads:\t1\nSigPnd:\t0\nShdPnd:\t0\nSigBlk:\tffffffffffffffff\nSigIgn:\t0\nSigCgt:\t0\nCapInh:\t0\nCapPrm:\t0\n" \
+#define BASE                                                                                                          \
+	"State:\tR "                                                                                                  \
+	"(running)\nTgid:\t1\nPid:\t1\nPPid:\t0\nTracerPid:\t0\nUid:\t1\t2\t3\t4\nGid:\t5\t6\t7\t4294967295\n"        \
+	"Threads:\t1\nSigPnd:\t0\nShdPnd:\t0\nSigBlk:\tffffffffffffffff\nSigIgn:\t0\nSigCgt:\t0\nCapInh:\t0\nCapPrm:" \
+	"\t0\n"                                                                                                       \
 	"CapEff:\t0\nCapBnd:\t0\n"
 
 static void lists(void **state)
 {
-	const char *text = BASE "Groups:\t4 24 4294967294 \nCpus_allowed:\t1,00000000,ffffffff\nWhat:\tis this\n"
-				"x86_Thread_features:\tshstk wrss \nx86_Thread_features_locked:\tshstk wrss \n"
-				"Speculation_Store_Bypass:\tthread force mitigated\nSpeculationIndirectBranch:\tnew words\n";
+	const char *text =
+		BASE "Groups:\t4 24 4294967294 \nCpus_allowed:\t1,00000000,ffffffff\nWhat:\tis this\n"
+		     "x86_Thread_features:\tshstk wrss \nx86_Thread_features_locked:\tshstk wrss \n"
+		     "Speculation_Store_Bypass:\tthread force mitigated\nSpeculationIndirectBranch:\tnew words\n";
 	autostatus struct proc_status st = { 0 };
 	struct cr_error err = { 0 };
 
@@ -168,7 +171,8 @@ static void refused(void **state)
 		{ "memory without unit", "VmRSS:\t12\n", -EINVAL, "line VmRSS" },
 		{ "queue without limit", "SigQ:\t0\n", -EINVAL, "line SigQ" },
 		{ "no ids", "NSpid:\t\n", -EINVAL, "line NSpid" },
-		{ "too many levels", "NSpid:\t1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1\n", -ERANGE, "line NSpid" },
+		{ "too many levels", "NSpid:\t1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1\n",
+		  -ERANGE, "line NSpid" },
 		{ "group is a word", BASE "Groups:\t1 x \n", -EINVAL, "line Groups" },
 		{ "group too large", BASE "Groups:\t4294967296 \n", -ERANGE, "line Groups" },
 		{ "processors too wide", BASE "Cpus_allowed:\t1ffffffff\n", -ERANGE, "line Cpus_allowed" },
