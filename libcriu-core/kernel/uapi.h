@@ -196,6 +196,12 @@ struct uapi_clone_args {
 };
 static_assert(sizeof(struct uapi_clone_args) == 88, "kernel ABI");
 
+/* Auxiliary vector: size and alignment of the rseq area that the kernel knows, 6.3 */
+#ifndef AT_RSEQ_FEATURE_SIZE
+#define AT_RSEQ_FEATURE_SIZE 27
+#define AT_RSEQ_ALIGN 28
+#endif
+
 #ifndef CLONE_NEWTIME
 #define CLONE_NEWTIME 0x00000080
 #endif
@@ -459,6 +465,9 @@ static_assert(sizeof(struct uapi_uffdio_poison) == 32, "kernel ABI");
 #ifndef F_SEAL_EXEC
 #define F_SEAL_EXEC 0x0020                /* 6.3 */
 #endif
+#ifndef F_GETOWNER_UIDS
+#define F_GETOWNER_UIDS 17                /* CONFIG_CHECKPOINT_RESTORE, 3.4 */
+#endif
 #ifndef F_DUPFD_QUERY
 #define F_DUPFD_QUERY (1024 + 3)          /* same open file description? 6.10 */
 #endif
@@ -473,6 +482,9 @@ static_assert(sizeof(struct uapi_uffdio_poison) == 32, "kernel ABI");
 #endif
 #ifndef TFD_IOC_SET_TICKS
 #define TFD_IOC_SET_TICKS _IOW('T', 0, uint64_t)
+#endif
+#ifndef SO_BUF_LOCK
+#define SO_BUF_LOCK 72                    /* 5.14 */
 #endif
 #ifndef SO_RESERVE_MEM
 #define SO_RESERVE_MEM 73                 /* 5.16 */

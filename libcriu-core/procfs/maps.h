@@ -116,7 +116,16 @@ const struct proc_vma *proc_vma_find(const struct proc_vma_list *l, uint64_t at)
 int proc_maps_parse(const char *text, size_t len, struct proc_vma_list *ret, struct cr_error *err);
 int proc_smaps_parse(const char *text, size_t len, struct proc_vma_list *ret, struct cr_error *err);
 
-/** proc_maps_read(), proc_smaps_read() - of a process. Return: as the parsers and proc_open(). */
+/**
+ * proc_maps_read(), proc_smaps_read() - of a process that is stopped
+ *
+ * A task without memory (kernel thread, zombie) has no mappings, and one that exits meanwhile has only those seen so
+ * far: neither is a failure. Text beats PROCMAP_QUERY for whole address spaces: a call costs more than a line. smaps
+ * costs the kernel ten times as much as maps, and about 10 ms per GiB of present 4-KiB pages on top; neither larger
+ * reads nor a second reader help, since any offset is reached by printing all that comes before it.
+ *
+ * Return: as the parsers and proc_open().
+ */
 int proc_maps_read(const struct proc_dir *d, struct proc_vma_list *ret, struct cr_error *err);
 int proc_smaps_read(const struct proc_dir *d, struct proc_vma_list *ret, struct cr_error *err);
 
