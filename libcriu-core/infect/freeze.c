@@ -6,6 +6,8 @@
  */
 #include "infect/freeze-internal.h"
 
+#include "base/buf.h"
+#include "infect/parallel.h"
 #include "infect/tracee.h"
 #include "kernel/uapi.h"
 
@@ -59,8 +61,10 @@ static int why_not_seized(struct freezer *f, struct task *task, pid_t tid, struc
 		r = proc_status_read(&dir, &s, err);
 	if (r == -ESRCH || (r == 0 && ended(s.state)))
 		return 1;
+	if (r == 0)
+		r = read_stat(task, err);
 	if (r < 0)
-		return r;
+		return r == -ESRCH ? 1 : r;
 	if (task->stat.flags & PF_KTHREAD)
 		return obstacle(f, task, "is a kernel thread", "", err);
 	if (s.tracer_pid) {
@@ -270,13 +274,59 @@ static int add_process(struct freezer *f, pid_t pid, struct cr_error *err)
 	return r < 0 ? r : 0;
 }
 
-static int add_children(struct freezer *f, const struct task *task, size_t *ret_new, struct cr_error *err)
+struct children_job {
+	const struct task *task;
+	struct int_vec    *found;   /* one per thread */
+};
+
+/* The file of a thread lists the children that this very thread has made, or was given. */
+static int read_children(void *arg, size_t i, struct cr_error *err)
+{
+	struct children_job *job = arg;
+	autobuf struct buf text = BUF_INIT(64u << 20);
+	char name[48];
+	int r;
+
+	snprintf(name, sizeof(name), "task/%d/children", job->task->threads.items[i].host_tid);
+	r = proc_read_buf(&job->task->dir, name, &text, err);
+	if (r == 0 && text.len)
+		r = proc_children_parse(text.data, text.len, &job->found[i], err);
+	return r == -ESRCH ? 0 : r;
+}
+
+static int list_children(const struct task *task, struct int_vec *ret, struct cr_error *err)
+{
+	size_t nr = task->threads.nr;
+	autofree struct int_vec *found = calloc(nr ? nr : 1, sizeof(*found));
+	struct children_job job = { task, found };
+	int r;
+
+	if (!found)
+		return cr_fail(err, -ENOMEM, "children of pid %d", task->host_pid);
+	r = parallel_each(nr, read_children, &job, err);
+	for (size_t i = 0; i < nr; i++) {
+		for (size_t k = 0; r == 0 && k < found[i].nr; k++) {
+			int *slot = int_vec_add(ret);
+
+			if (slot)
+				*slot = found[i].items[k];
+			else
+				r = cr_fail(err, -ENOMEM, "children of pid %d", task->host_pid);
+		}
+		int_vec_done(&found[i]);
+	}
+	/* a kernel without CONFIG_PROC_CHILDREN */
+	return r == -ENOENT ? proc_children_read(&task->dir, ret, err) : r;
+}
+
+static int add_children(struct freezer *f, struct task *task, size_t *ret_new, struct cr_error *err)
 {
 	autointvec struct int_vec pids = { 0 };
-	int r = proc_children_read(&task->dir, &pids, err);
+	int r = list_children(task, &pids, err);
 
 	if (r < 0)
 		return r == -ESRCH || r == -ENOENT ? 0 : r;
+	task->has_children = task->has_children || pids.nr;
 	for (size_t i = 0; i < pids.nr; i++) {
 		if (pids.items[i] == getpid())
 			return cr_refuse(err, -EINVAL, "The criu itself is within dumped tree");
@@ -320,13 +370,14 @@ static int freeze_levels(struct freezer *f, size_t from, struct cr_error *err)
 	return 0;
 }
 
+/* A stopped process without children cannot be given any: there is nobody below it whose children they were. */
 static int freeze_until_quiet(struct freezer *f, struct cr_error *err)
 {
 	for (;;) {
 		size_t nr = f->tree->tasks.nr, new = 0;
 
 		for (size_t i = 0; i < nr; i++) {
-			if (f->tree->tasks.items[i]->state != TASK_ALIVE)
+			if (f->tree->tasks.items[i]->state != TASK_ALIVE || !f->tree->tasks.items[i]->has_children)
 				continue;
 
 			int r = add_children(f, f->tree->tasks.items[i], &new, err);
@@ -346,8 +397,10 @@ static int freeze_until_quiet(struct freezer *f, struct cr_error *err)
 	}
 }
 
-static int read_thread(const struct task *task, struct thread *t, struct cr_error *err)
+static int read_thread(void *arg, size_t i, struct cr_error *err)
 {
+	struct task *task = arg;
+	struct thread *t = &task->threads.items[i + 1];
 	char name[48], text[8192];
 	ssize_t len;
 	int r;
@@ -366,7 +419,7 @@ static int read_thread(const struct task *task, struct thread *t, struct cr_erro
  * The leader's files are those of the process; it borrows what the process owns. When it has ended, /proc/PID shows no
  * memory and no descriptors: the first thread that lives speaks for the process then, under its own number.
  */
-static int read_process(struct freezer *f, struct task *task, struct cr_error *err)
+static int read_process(struct task *task, struct cr_error *err)
 {
 	unsigned int flags = 0;
 	struct thread *first;
@@ -378,8 +431,7 @@ static int read_process(struct freezer *f, struct task *task, struct cr_error *e
 	first->stat = task->stat;
 	first->status = task->status;
 	first->status.heap = NULL;
-	for (size_t i = 1; i < task->threads.nr && r == 0; i++)
-		r = read_thread(task, &task->threads.items[i], err);
+	r = parallel_each(task->threads.nr - 1, read_thread, task, err);
 	if (r < 0)
 		return r;
 	task->lead = first;
@@ -400,9 +452,15 @@ static int read_process(struct freezer *f, struct task *task, struct cr_error *e
 		task->pidfd = (int)syscall(SYS_pidfd_open, task->host_pid, 0);
 	if (task->pidfd < 0)
 		return cr_fail(err, -errno, "open a pidfd of %d", task->host_pid);
-	if (!first->dead && task->stat.flags & PF_KTHREAD)
-		return obstacle(f, task, "is a kernel thread", "", err);
 	return 0;
+}
+
+static int read_one(void *arg, size_t i, struct cr_error *err)
+{
+	struct freezer *f = arg;
+	struct task *task = f->tree->tasks.items[i];
+
+	return cr_within(err, read_process(task, err), "pid %d", task->host_pid);
 }
 
 /* Processes that went away while we looked leave the list */
@@ -472,11 +530,7 @@ static int freeze(struct freezer *f, pid_t root, struct cr_error *err)
 	prune(f->tree);
 	if (reindex(f) < 0)
 		return cr_fail(err, -ENOMEM, "order processes");
-	for (size_t i = 0; i < f->tree->tasks.nr && r == 0; i++) {
-		struct task *task = f->tree->tasks.items[i];
-
-		r = cr_within(err, read_process(f, task, err), "pid %d", task->host_pid);
-	}
+	r = parallel_each(f->tree->tasks.nr, read_one, f, err);
 	return r < 0 ? r : tree_order(f, err);
 }
 

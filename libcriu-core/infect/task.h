@@ -50,6 +50,7 @@ struct task {
 	char              comm[16];
 	int               exit_code;  /* raw wait word of a zombie */
 	int               stop_signo; /* TASK_STOPPED: the signal */
+	bool              has_children; /* had, once it was stopped */
 	/* what is being collected; mm is owned by mm/ */
 	img_task_kobj_ids_entry ids;
 	img_mm_entry     *mm;

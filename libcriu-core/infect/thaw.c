@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #define DEATH_MS 10000  /* a killed process with much memory takes a while to give it back */
-#define REAPER_MS 200   /* the foster parent of orphans (init) reaps in its own time, some never do */
+#define REAPER_MS 50   /* the foster parent of orphans (init) reaps in its own time, some never do */
 
 static void first_failure(int *r, int now)
 {

@@ -1,0 +1,71 @@
+#include "infect/parallel.h"
+
+#include <pthread.h>
+#include <signal.h>
+#include <stdbool.h>
+
+#define WORTH_A_THREAD 128u   /* jobs of about 10 microseconds each */
+#define BITE 16u              /* jobs taken at a time */
+
+struct work {
+	size_t nr, next;
+	bool   stop;
+	int  (*job)(void *arg, size_t i, struct cr_error *err);
+	void  *arg;
+};
+
+struct hand {
+	struct work    *work;
+	int             r;
+	struct cr_error err;
+};
+
+static void do_work(struct hand *h)
+{
+	struct work *w = h->work;
+
+	while (!__atomic_load_n(&w->stop, __ATOMIC_RELAXED)) {
+		size_t i = __atomic_fetch_add(&w->next, BITE, __ATOMIC_RELAXED);
+
+		if (i >= w->nr)
+			return;
+		for (size_t end = i + BITE < w->nr ? i + BITE : w->nr; i < end; i++) {
+			h->r = w->job(w->arg, i, &h->err);
+			if (h->r < 0) {
+				__atomic_store_n(&w->stop, true, __ATOMIC_RELAXED);
+				return;
+			}
+		}
+	}
+}
+
+static void *helper(void *arg)
+{
+	do_work(arg);
+	return NULL;
+}
+
+int parallel_each(size_t nr, int (*job)(void *arg, size_t i, struct cr_error *err), void *arg, struct cr_error *err)
+{
+	struct work w = { .nr = nr, .job = job, .arg = arg };
+	struct hand own = { .work = &w }, other = { .work = &w };
+	bool helped = false;
+	pthread_t thread;
+	sigset_t all, old;
+
+	if (nr >= WORTH_A_THREAD) {
+		/* signals of the process are for its own threads */
+		sigfillset(&all);
+		pthread_sigmask(SIG_SETMASK, &all, &old);
+		helped = pthread_create(&thread, NULL, helper, &other) == 0;
+		pthread_sigmask(SIG_SETMASK, &old, NULL);
+	}
+	do_work(&own);
+	if (helped)
+		pthread_join(thread, NULL);
+	if (own.r >= 0 && other.r < 0)
+		own = other;
+	if (own.r < 0 && err)
+		*err = own.err;
+	return own.r < 0 ? own.r : 0;
+}

@@ -1,0 +1,443 @@
+/* The interpreter's source on the host, with a fake kernel: files in memory, children that are this very process. */
+#include "pie/blob.c"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#define NR_TEST 1000     /* a call of our own: returns its first argument + 1 */
+#define NR_FAIL 1001     /* returns its first argument as it is: give it a negative errno */
+#define FILE_SIZE 65536
+
+enum ending { END_SIGRETURN = 1, END_EXIT, END_WAIT };
+
+static struct {
+	jmp_buf out;
+	int nr_calls, nr_wakes, fork_result, thread_routine, preadv_limit;
+	long last_nr;
+	uint64_t last[6], frame, clone_flags, clone_exit_signal, thread_stack;
+	int32_t clone_tid;
+	uint64_t thread_slots[ABI_NR_SLOTS];
+	char file[FILE_SIZE];
+	struct abi_control control;
+	struct abi_routine routines[8];
+	struct abi_op ops[8][16];
+} k;
+
+static long fake_read(uint64_t base, uint64_t len, uint64_t off)
+{
+	uint64_t n = off >= FILE_SIZE ? 0 : FILE_SIZE - off < len ? FILE_SIZE - off : len;
+
+	memcpy(ptr(base), k.file + (off < FILE_SIZE ? off : 0), n);
+	return (long)n;
+}
+
+static long fake_preadv(const struct abi_iov *iov, uint64_t nr, uint64_t off)
+{
+	uint64_t left = (uint64_t)k.preadv_limit;
+	long total = 0;
+
+	assert_true(nr <= BLOB_IOV_MAX);
+	for (uint64_t i = 0; i < nr && left; i++) {
+		uint64_t want = iov[i].len < left ? iov[i].len : left;
+		long n = fake_read(iov[i].base, want, off);
+
+		total += n;
+		off += (uint64_t)n;
+		left -= (uint64_t)n;
+		if ((uint64_t)n < iov[i].len)
+			break;
+	}
+	return total;
+}
+
+long blob_sys(long nr, uint64_t a0, uint64_t a1, uint64_t a2, uint64_t a3, uint64_t a4, uint64_t a5)
+{
+	uint64_t a[6] = { a0, a1, a2, a3, a4, a5 };
+
+	k.nr_calls++;
+	switch (nr) {
+	case NR_TEST:
+		k.last_nr = nr;
+		memcpy(k.last, a, sizeof(a));
+		return (long)a0 + 1;
+	case NR_FAIL:
+		return (long)a0;
+	case NR_PREAD64:
+		return fake_read(a1, a2 > 5000 ? 5000 : a2, a3);
+	case NR_PREADV:
+		return fake_preadv(ptr(a1), a2, a3);
+	case NR_FUTEX:
+		if (a1 == FUTEX_WAKE_SHARED) {
+			k.nr_wakes++;
+			return 0;
+		}
+		longjmp(k.out, END_WAIT);
+	case NR_CLONE3: {
+		const struct blob_clone_args *c = ptr(a0);
+
+		k.clone_flags = c->flags;
+		k.clone_exit_signal = c->exit_signal;
+		k.clone_tid = c->set_tid ? *(int32_t *)ptr(c->set_tid) : 0;
+		return k.fork_result;
+	}
+	case NR_GETPID:
+	case NR_GETTID:
+		return 77;
+	case NR_TGKILL:
+		k.last_nr = nr;
+		memcpy(k.last, a, sizeof(a));
+		return 0;
+	case NR_EXIT_GROUP:
+		longjmp(k.out, END_EXIT);
+	default:
+		fail_msg("unexpected call %ld", nr);
+		return -38;
+	}
+}
+
+long blob_start_thread(void *args, uint64_t size, void *control, uint32_t routine, uint64_t *slots)
+{
+	const struct blob_clone_args *c = args;
+
+	assert_int_equal(size, sizeof(*c));
+	assert_ptr_equal(control, &k.control);
+	k.clone_flags = c->flags;
+	k.clone_tid = c->set_tid ? *(int32_t *)ptr(c->set_tid) : 0;
+	k.thread_routine = (int)routine;
+	k.thread_stack = c->stack + c->stack_size;
+	memcpy(k.thread_slots, slots, sizeof(k.thread_slots));
+	return 78;
+}
+
+_Noreturn void blob_sigreturn(uint64_t frame)
+{
+	k.frame = frame;
+	longjmp(k.out, END_SIGRETURN);
+}
+
+static int setup(void **state)
+{
+	(void)state;
+	memset(&k, 0, sizeof(k));
+	k.preadv_limit = FILE_SIZE;
+	k.control.version = ABI_PROGRAM_VERSION;
+	k.control.nr_routines = 8;
+	k.control.routines = addr(k.routines);
+	k.control.trap_signal = 23;
+	for (int i = 0; i < 8; i++)
+		k.routines[i].ops = addr(k.ops[i]);
+	for (int i = 0; i < FILE_SIZE; i++)
+		k.file[i] = (char)(i * 7 + i / 4096);
+	return 0;
+}
+
+static struct abi_op *add(int routine, enum abi_op_kind kind, uint32_t nr, uint64_t a0, uint64_t a1, uint64_t a2, uint64_t a3)
+{
+	struct abi_op *op = &k.ops[routine][k.routines[routine].nr_ops++];
+
+	*op = (struct abi_op){ .kind = (uint8_t)kind, .nr = nr, .arg = { a0, a1, a2, a3 } };
+	return op;
+}
+
+static enum ending run(uint32_t routine, uint64_t frame)
+{
+	int end = setjmp(k.out);
+
+	if (!end)
+		blob_main(&k.control, routine, NULL, frame);
+	return (enum ending)end;
+}
+
+static void test_calls_and_flags(void **state)
+{
+	struct abi_op *result = add(0, ABI_OP_SYSCALL, NR_TEST, 10, 0, 0, 0), *slot, *failing;
+
+	(void)state;
+	result->flags = ABI_F_RESULT;
+	add(0, ABI_OP_SYSCALL, NR_TEST, 20, 0, 0, 0)->flags = ABI_F_KEEP;
+	k.ops[0][1].slot = 3;
+	slot = add(0, ABI_OP_SYSCALL, NR_TEST, 3, 3, 0, 0);
+	slot->slot_args = 1;
+	failing = add(0, ABI_OP_SYSCALL, NR_FAIL, (uint64_t)-5, 0, 0, 0);
+	failing->flags = ABI_F_MAY_FAIL | ABI_F_RESULT;
+	add(0, ABI_OP_SYSCALL, NR_TEST, 6, 0, 0, 0)->flags = ABI_F_EQUAL;
+	k.ops[0][4].arg[5] = 7;
+	add(0, ABI_OP_TRAP, 0, 0, 0, 0, 0);
+	assert_int_equal(run(0, 0x1234), END_SIGRETURN);
+	assert_int_equal(k.frame, 0x1234);
+	assert_int_equal(result->arg[0], 11);
+	assert_int_equal((int64_t)failing->arg[0], -5);
+	assert_int_equal(k.routines[0].state, ABI_DONE);
+	assert_int_equal(k.last_nr, NR_TGKILL);
+	assert_int_equal(k.last[2], 23);
+	assert_int_equal(k.control.failed, 0);
+}
+
+static void test_failure_in_tracee(void **state)
+{
+	(void)state;
+	add(1, ABI_OP_SYSCALL, NR_TEST, 1, 0, 0, 0);
+	add(1, ABI_OP_SYSCALL, NR_FAIL, (uint64_t)-13, 0, 0, 0);
+	add(1, ABI_OP_TRAP, 0, 0, 0, 0, 0);
+	assert_int_equal(run(1, 0x99), END_SIGRETURN);
+	assert_int_equal(k.routines[1].state, ABI_FAILED);
+	assert_int_equal(k.routines[1].error, -13);
+	assert_int_equal(k.routines[1].failed_op, 1);
+	assert_int_equal(k.control.first_failed, 2);
+	assert_int_equal(k.control.events, 1);
+	assert_int_equal(k.nr_wakes, 1);
+}
+
+static void test_failure_in_restore_waits_for_abort(void **state)
+{
+	(void)state;
+	add(0, ABI_OP_SYSCALL, NR_FAIL, (uint64_t)-2, 0, 0, 0);
+	assert_int_equal(run(0, 0), END_WAIT);
+	assert_int_equal(k.control.failed, 1);
+	k.control.abort = 1;
+	k.routines[0].nr_ops = 0;
+	add(0, ABI_OP_BARRIER, 0, 0, 0, 0, 0);
+	assert_int_equal(run(0, 0), END_EXIT);
+}
+
+static void test_unequal_result_fails(void **state)
+{
+	(void)state;
+	add(0, ABI_OP_SYSCALL, NR_TEST, 6, 0, 0, 0)->flags = ABI_F_EQUAL;
+	k.ops[0][0].arg[5] = 9;
+	assert_int_equal(run(0, 1), END_SIGRETURN);
+	assert_int_equal(k.routines[0].error, -34);
+}
+
+static void test_missing_end_fails(void **state)
+{
+	(void)state;
+	add(0, ABI_OP_SYSCALL, NR_TEST, 6, 0, 0, 0);
+	assert_int_equal(run(0, 1), END_SIGRETURN);
+	assert_int_equal(k.routines[0].error, -8);
+	assert_int_equal(run(99, 1), END_SIGRETURN);
+	k.control.version++;
+	assert_int_equal(run(0, 0), END_EXIT);
+}
+
+static void test_stages(void **state)
+{
+	(void)state;
+	k.control.expected[2] = 1;
+	k.control.expected[3] = 2;
+	k.control.stage = 3;
+	add(0, ABI_OP_ARRIVE, 0, 2, 0, 0, 0);
+	add(0, ABI_OP_BARRIER, 0, 2, 0, 0, 0);
+	add(0, ABI_OP_BARRIER, 0, 3, 0, 0, 0);
+	assert_int_equal(run(0, 0), END_WAIT);
+	assert_int_equal(k.control.arrived[2], 2);
+	assert_int_equal(k.control.arrived[3], 1);
+	assert_int_equal(k.control.events, 1);
+	assert_int_equal(k.control.failed, 0);
+}
+
+static void test_park(void **state)
+{
+	(void)state;
+	k.control.expected[ABI_NR_STAGES - 1] = 1;
+	add(0, ABI_OP_CALL, 0, 1, 0, 0, 0);
+	add(1, ABI_OP_SYSCALL, NR_TEST, 1, 0, 0, 0);
+	add(0, ABI_OP_PARK, 0, 0, 0, 0, 0);
+	assert_int_equal(run(0, 0), END_WAIT);
+	assert_int_equal(k.routines[0].state, ABI_PARKED);
+	assert_int_equal(k.routines[1].state, ABI_DONE);
+	assert_int_equal(k.control.events, 1);
+	assert_int_equal(k.control.arrived[ABI_NR_STAGES - 1], 1);
+}
+
+static void test_fork(void **state)
+{
+	(void)state;
+	k.fork_result = 500;
+	add(0, ABI_OP_FORK, 0, 1, 41, 0x8000, 17)->flags = ABI_F_RESULT;
+	add(0, ABI_OP_PARK, 0, 0, 0, 0, 0);
+	add(1, ABI_OP_SYSCALL, NR_TEST, 4, 0, 0, 0);
+	add(1, ABI_OP_PARK, 0, 0, 0, 0, 0);
+	assert_int_equal(run(0, 0), END_WAIT);
+	assert_int_equal(k.ops[0][0].arg[0], 500);
+	assert_int_equal(k.clone_tid, 41);
+	assert_int_equal(k.clone_flags, 0x8000);
+	assert_int_equal(k.clone_exit_signal, 17);
+	assert_int_equal(k.routines[0].state, ABI_PARKED);
+	assert_int_equal(k.routines[1].state, ABI_IDLE);
+
+	/* the same call as its child sees it */
+	setup(NULL);
+	add(0, ABI_OP_FORK, 0, 1, 41, 0, 17);
+	add(1, ABI_OP_SYSCALL, NR_TEST, 4, 0, 0, 0);
+	add(1, ABI_OP_PARK, 0, 0, 0, 0, 0);
+	assert_int_equal(run(0, 0), END_WAIT);
+	assert_int_equal(k.last[0], 4);
+	assert_int_equal(k.routines[1].state, ABI_PARKED);
+	assert_int_equal(k.control.failed, 0);
+}
+
+static void test_fork_refuses_shared_memory(void **state)
+{
+	(void)state;
+	add(0, ABI_OP_FORK, 0, 1, 0, BLOB_CLONE_VM, 17);
+	assert_int_equal(run(0, 1), END_SIGRETURN);
+	assert_int_equal(k.routines[0].error, -22);
+}
+
+static void test_thread(void **state)
+{
+	static char stack[8192] __attribute__((aligned(64)));
+
+	(void)state;
+	add(0, ABI_OP_SYSCALL, NR_TEST, 8, 0, 0, 0)->flags = ABI_F_KEEP;
+	k.ops[0][0].slot = 5;
+	add(0, ABI_OP_THREAD, 0, 2, 43, addr(stack + sizeof(stack)), 0);
+	add(0, ABI_OP_PARK, 0, 0, 0, 0, 0);
+	assert_int_equal(run(0, 0), END_WAIT);
+	assert_int_equal(k.thread_routine, 2);
+	assert_int_equal(k.clone_tid, 43);
+	assert_int_equal(k.thread_stack, addr(stack + sizeof(stack) - BLOB_SLOTS_BYTES));
+	assert_int_equal(k.thread_slots[5], 9);
+	assert_true(k.clone_flags & BLOB_CLONE_VM && k.clone_flags & BLOB_CLONE_THREAD);
+}
+
+static void test_store(void **state)
+{
+	uint64_t words[4] = { ~0ULL, ~0ULL, ~0ULL, ~0ULL };
+
+	(void)state;
+	add(0, ABI_OP_STORE, 0, addr(&words[0]), 0, 1, 0);
+	add(0, ABI_OP_STORE, 0, addr(&words[1]), 0, 2, 0);
+	add(0, ABI_OP_STORE, 0, addr(&words[2]), 0, 4, 0);
+	add(0, ABI_OP_STORE, 0, addr(&words[3]), 5, 8, 0);
+	add(0, ABI_OP_TRAP, 0, 0, 0, 0, 0);
+	assert_int_equal(run(0, 1), END_SIGRETURN);
+	assert_int_equal(words[0], 0xffffffffffffff00);
+	assert_int_equal(words[1], 0xffffffffffff0000);
+	assert_int_equal(words[2], 0xffffffff00000000);
+	assert_int_equal(words[3], 5);
+}
+
+static void test_read_with_short_counts(void **state)
+{
+	static char got[FILE_SIZE];
+	static const int limits[] = { FILE_SIZE, 4096, 5000, 100, 1 << 20 };
+	struct abi_iov iov[] = { { 0, 300 }, { 0, 0 }, { 0, 8192 }, { 0, 1 }, { 0, 20000 }, { 0, 0 } };
+	uint64_t at = 0;
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(iov) / sizeof(iov[0]); i++) {
+		iov[i].base = addr(got + at);
+		at += iov[i].len;
+	}
+	for (size_t i = 0; i < sizeof(limits) / sizeof(limits[0]); i++) {
+		setup(NULL);
+		memset(got, 0, sizeof(got));
+		k.preadv_limit = limits[i];
+		add(0, ABI_OP_READ, 0, 3, 1000, addr(iov), 6);
+		add(0, ABI_OP_TRAP, 0, 0, 0, 0, 0);
+		assert_int_equal(run(0, 1), END_SIGRETURN);
+		assert_int_equal(k.routines[0].error, 0);
+		assert_memory_equal(got, k.file + 1000, at);
+	}
+}
+
+static void test_read_past_the_end(void **state)
+{
+	static char got[FILE_SIZE];
+	struct abi_iov iov = { addr(got), 8192 };
+
+	(void)state;
+	add(0, ABI_OP_READ, 0, 3, FILE_SIZE - 4096, addr(&iov), 1);
+	assert_int_equal(run(0, 1), END_SIGRETURN);
+	assert_int_equal(k.routines[0].error, -5);
+}
+
+static void test_read_of_many_areas(void **state)
+{
+	static char got[FILE_SIZE];
+	static struct abi_iov iov[3000];
+
+	(void)state;
+	for (int i = 0; i < 3000; i++)
+		iov[i] = (struct abi_iov){ addr(got + i * 16), 16 };
+	add(0, ABI_OP_READ, 0, 3, 0, addr(iov), 3000);
+	add(0, ABI_OP_TRAP, 0, 0, 0, 0, 0);
+	assert_int_equal(run(0, 1), END_SIGRETURN);
+	assert_int_equal(k.routines[0].error, 0);
+	assert_memory_equal(got, k.file, 3000 * 16);
+}
+
+static void test_compare(void **state)
+{
+	static char mem[4 * 4096] __attribute__((aligned(4096))), scratch[3 * 4096] __attribute__((aligned(4096)));
+	struct abi_iov iov[] = { { addr(mem), 4096 }, { addr(mem + 4096), 0 }, { addr(mem + 4096), 3 * 4096 } };
+	static const uint64_t sizes[] = { 0, 4096, 2 * 4096, 3 * 4096 };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+		setup(NULL);
+		memcpy(mem, k.file + 8192, sizeof(mem));
+		mem[4096 + 4095] ^= 1;
+		mem[3 * 4096] ^= 1;
+		add(0, ABI_OP_COMPARE, 0, 3, 8192, addr(iov), 3)->arg[4] = addr(scratch);
+		k.ops[0][0].arg[5] = sizes[i];
+		add(0, ABI_OP_TRAP, 0, 0, 0, 0, 0);
+		assert_int_equal(run(0, 1), END_SIGRETURN);
+		assert_int_equal(k.routines[0].error, 0);
+		assert_memory_equal(mem, k.file + 8192, sizeof(mem));
+	}
+	setup(NULL);
+	iov[0].len = 100;
+	add(0, ABI_OP_COMPARE, 0, 3, 8192, addr(iov), 3)->arg[4] = addr(scratch);
+	assert_int_equal(run(0, 1), END_SIGRETURN);
+	assert_int_equal(k.routines[0].error, -22);
+}
+
+static void test_calls_nest_only_so_deep(void **state)
+{
+	(void)state;
+	add(0, ABI_OP_CALL, 0, 0, 0, 0, 0);
+	assert_int_equal(run(0, 1), END_SIGRETURN);
+	assert_int_equal(k.routines[0].error, -22);
+	setup(NULL);
+	add(0, ABI_OP_CALL, 0, 100, 0, 0, 0);
+	assert_int_equal(run(0, 1), END_SIGRETURN);
+	assert_int_equal(k.routines[0].error, -22);
+	setup(NULL);
+	add(0, 200, 0, 0, 0, 0, 0);
+	assert_int_equal(run(0, 1), END_SIGRETURN);
+	assert_int_equal(k.routines[0].error, -22);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup(test_calls_and_flags, setup),
+		cmocka_unit_test_setup(test_failure_in_tracee, setup),
+		cmocka_unit_test_setup(test_failure_in_restore_waits_for_abort, setup),
+		cmocka_unit_test_setup(test_unequal_result_fails, setup),
+		cmocka_unit_test_setup(test_missing_end_fails, setup),
+		cmocka_unit_test_setup(test_stages, setup),
+		cmocka_unit_test_setup(test_park, setup),
+		cmocka_unit_test_setup(test_fork, setup),
+		cmocka_unit_test_setup(test_fork_refuses_shared_memory, setup),
+		cmocka_unit_test_setup(test_thread, setup),
+		cmocka_unit_test_setup(test_store, setup),
+		cmocka_unit_test_setup(test_read_with_short_counts, setup),
+		cmocka_unit_test_setup(test_read_past_the_end, setup),
+		cmocka_unit_test_setup(test_read_of_many_areas, setup),
+		cmocka_unit_test_setup(test_compare, setup),
+		cmocka_unit_test_setup(test_calls_nest_only_so_deep, setup),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
