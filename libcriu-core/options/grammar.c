@@ -37,7 +37,7 @@ static int no_memory(const struct option_row *row, struct cr_error *err)
 static int add_external(struct settings *s, const struct option_row *row, char *text, struct cr_error *err)
 {
 	struct proto_str_vec *list = &s->rpc.external;
-	char **slot = text ? arena_vec_add(&s->arena, (void **)&list->items, &list->nr, sizeof(*slot)) : NULL;
+	char **slot = text ? pool_vec_add(&s->arena, (void **)&list->items, &list->nr, sizeof(*slot)) : NULL;
 
 	if (!slot)
 		return no_memory(row, err);
@@ -133,7 +133,7 @@ int option_set_unix_sk(struct settings *s, const struct option_row *row, const c
 
 		if (!digits || digits > 20 || (value[digits] && value[digits] != ','))
 			return cr_refuse(err, -EINVAL, "--%s: %s is not a list of inode numbers", row->name, value);
-		r = add_external(s, row, arena_printf(&s->arena, "unix[%.*s]", (int)digits, value), err);
+		r = add_external(s, row, pool_printf(&s->arena, "unix[%.*s]", (int)digits, value), err);
 		if (r < 0)
 			return r;
 		value += digits + (value[digits] == ',');
@@ -148,7 +148,7 @@ int option_set_external(struct settings *s, const struct option_row *row, const 
 
 	if (!bracket || bracket == value || !strchr(bracket, ']'))
 		return cr_refuse(err, -EINVAL, "--%s: %s is not of the form KIND[ID] or KIND[ID]:NAME", row->name, value);
-	return add_external(s, row, arena_text(&s->arena, value, strlen(value)), err);
+	return add_external(s, row, pool_text(&s->arena, value, strlen(value)), err);
 }
 
 /* Splits "fd[N]:KEY"; -EINVAL if it is not that. */
@@ -185,8 +185,8 @@ int option_set_inherit_fd(struct settings *s, const struct option_row *row, cons
 		return cr_refuse(err, -EINVAL, "--%s: %s is not of the form fd[N]:KEY", row->name, value);
 	if (fcntl(fd, F_GETFD) < 0)
 		return cr_fail(err, -errno, "--%s: descriptor %d", row->name, fd);
-	item = arena_vec_add(&s->arena, (void **)&s->rpc.inherit_fd.items, &s->rpc.inherit_fd.nr, sizeof(*item));
-	if (!item || !(item->key = arena_text(&s->arena, key, strlen(key))))
+	item = pool_vec_add(&s->arena, (void **)&s->rpc.inherit_fd.items, &s->rpc.inherit_fd.nr, sizeof(*item));
+	if (!item || !(item->key = pool_text(&s->arena, key, strlen(key))))
 		return no_memory(row, err);
 	item->fd = fd;
 	return 0;
@@ -202,7 +202,7 @@ int option_set_ext_mount(struct settings *s, const struct option_row *row, const
 	}
 	if (!colon || colon == value || !colon[1])
 		return cr_refuse(err, -EINVAL, "--%s: %s is not of the form KEY:VAL", row->name, value);
-	return add_external(s, row, arena_printf(&s->arena, "mnt[%.*s]:%s", (int)(colon - value), value, colon + 1), err);
+	return add_external(s, row, pool_printf(&s->arena, "mnt[%.*s]:%s", (int)(colon - value), value, colon + 1), err);
 }
 
 int option_set_veth(struct settings *s, const struct option_row *row, const char *value, struct cr_error *err)
@@ -211,7 +211,7 @@ int option_set_veth(struct settings *s, const struct option_row *row, const char
 
 	if (!equals || equals == value || !equals[1])
 		return cr_refuse(err, -EINVAL, "--%s: %s is not of the form IN=OUT", row->name, value);
-	return add_external(s, row, arena_printf(&s->arena, "veth[%.*s]:%s", (int)(equals - value), value, equals + 1), err);
+	return add_external(s, row, pool_printf(&s->arena, "veth[%.*s]:%s", (int)(equals - value), value, equals + 1), err);
 }
 
 int option_set_join_ns(struct settings *s, const struct option_row *row, const char *value, struct cr_error *err)
@@ -222,13 +222,13 @@ int option_set_join_ns(struct settings *s, const struct option_row *row, const c
 	if (!colon || colon == value || !colon[1])
 		return cr_refuse(err, -EINVAL, "--%s: %s is not of the form NS:PLACE", row->name, value);
 	comma = strchr(colon, ',');
-	item = arena_vec_add(&s->arena, (void **)&s->rpc.join_ns.items, &s->rpc.join_ns.nr, sizeof(*item));
+	item = pool_vec_add(&s->arena, (void **)&s->rpc.join_ns.items, &s->rpc.join_ns.nr, sizeof(*item));
 	if (!item)
 		return no_memory(row, err);
-	item->ns = arena_text(&s->arena, value, (size_t)(colon - value));
-	item->ns_file = arena_text(&s->arena, colon + 1, comma ? (size_t)(comma - colon - 1) : strlen(colon + 1));
+	item->ns = pool_text(&s->arena, value, (size_t)(colon - value));
+	item->ns_file = pool_text(&s->arena, colon + 1, comma ? (size_t)(comma - colon - 1) : strlen(colon + 1));
 	if (comma)
-		item->extra_opt = arena_text(&s->arena, comma + 1, strlen(comma + 1));
+		item->extra_opt = pool_text(&s->arena, comma + 1, strlen(comma + 1));
 	return item->ns && item->ns_file && (!comma || item->extra_opt) ? 0 : no_memory(row, err);
 }
 
@@ -260,12 +260,12 @@ int option_set_cgroup_root(struct settings *s, const struct option_row *row, con
 
 	if (!*path)
 		return cr_refuse(err, -EINVAL, "--%s: %s has no path", row->name, value);
-	item = arena_vec_add(&s->arena, (void **)&s->rpc.cg_root.items, &s->rpc.cg_root.nr, sizeof(*item));
+	item = pool_vec_add(&s->arena, (void **)&s->rpc.cg_root.items, &s->rpc.cg_root.nr, sizeof(*item));
 	if (!item)
 		return no_memory(row, err);
-	item->path = arena_text(&s->arena, path, strlen(path));
+	item->path = pool_text(&s->arena, path, strlen(path));
 	if (colon && colon != value)
-		item->ctrl = arena_text(&s->arena, value, (size_t)(colon - value));
+		item->ctrl = pool_text(&s->arena, value, (size_t)(colon - value));
 	return item->path && (!colon || colon == value || item->ctrl) ? 0 : no_memory(row, err);
 }
 
@@ -273,12 +273,12 @@ int option_set_enable_fs(struct settings *s, const struct option_row *row, const
 {
 	while (*value) {
 		size_t len = strcspn(value, ",");
-		char *name = len ? arena_text(&s->arena, value, len) : NULL;
+		char *name = len ? pool_text(&s->arena, value, len) : NULL;
 		char **slot;
 
 		if (!len)
 			return cr_refuse(err, -EINVAL, "--%s: empty name", row->name);
-		slot = name ? arena_vec_add(&s->arena, (void **)&s->rpc.enable_fs.items, &s->rpc.enable_fs.nr, sizeof(*slot)) : NULL;
+		slot = name ? pool_vec_add(&s->arena, (void **)&s->rpc.enable_fs.items, &s->rpc.enable_fs.nr, sizeof(*slot)) : NULL;
 		if (!slot)
 			return no_memory(row, err);
 		*slot = name;

@@ -53,7 +53,7 @@ static int merge_list(struct settings *s, const struct option_row *row, const rp
 				return r;
 			continue;
 		}
-		slot = arena_vec_add(&s->arena, (void **)&to->items, &to->nr, size);
+		slot = pool_vec_add(&s->arena, (void **)&to->items, &to->nr, size);
 		if (!slot)
 			return no_memory(row, err);
 		memcpy(slot, (const char *)from->items + i * size, size);
@@ -115,7 +115,7 @@ static int merge_rows(struct settings *s, const rpc_criu_opts *opts, bool again,
 static int add_external(struct settings *s, char *text, struct cr_error *err)
 {
 	struct proto_str_vec *list = &s->rpc.external;
-	char **slot = text ? arena_vec_add(&s->arena, (void **)&list->items, &list->nr, sizeof(*slot)) : NULL;
+	char **slot = text ? pool_vec_add(&s->arena, (void **)&list->items, &list->nr, sizeof(*slot)) : NULL;
 
 	if (!slot)
 		return cr_fail(err, -ENOMEM, "option external");
@@ -131,15 +131,15 @@ static int merge_replaced(struct settings *s, const rpc_criu_opts *opts, struct 
 	for (size_t i = 0; i < opts->veths.nr && r == 0; i++) {
 		const rpc_criu_veth_pair *p = &opts->veths.items[i];
 
-		r = add_external(s, arena_printf(&s->arena, "veth[%s]:%s", p->if_in, p->if_out), err);
+		r = add_external(s, pool_printf(&s->arena, "veth[%s]:%s", p->if_in, p->if_out), err);
 	}
 	for (size_t i = 0; i < opts->ext_mnt.nr && r == 0; i++) {
 		const rpc_ext_mount_map *p = &opts->ext_mnt.items[i];
 
-		r = add_external(s, arena_printf(&s->arena, "mnt[%s]:%s", p->key, p->val), err);
+		r = add_external(s, pool_printf(&s->arena, "mnt[%s]:%s", p->key, p->val), err);
 	}
 	for (size_t i = 0; opts->has_ext_unix_sk && i < opts->unix_sk_ino.nr && r == 0; i++)
-		r = add_external(s, arena_printf(&s->arena, "unix[%u]", opts->unix_sk_ino.items[i].inode), err);
+		r = add_external(s, pool_printf(&s->arena, "unix[%u]", opts->unix_sk_ino.items[i].inode), err);
 	if (opts->has_manage_cgroups && !opts->has_manage_cgroups_mode) {
 		s->rpc.has_manage_cgroups_mode = true;
 		s->rpc.manage_cgroups_mode = opts->manage_cgroups ? rpc_criu_cg_mode_SOFT : rpc_criu_cg_mode_IGNORE;

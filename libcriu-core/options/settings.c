@@ -28,7 +28,7 @@ static int own_list(struct settings *s, uint16_t at, size_t size)
 		return 0;
 	while (cap < nr)
 		cap *= 2;
-	items = arena_take(&s->arena, cap * size);
+	items = pool_alloc(&s->arena, cap * size);
 	if (!items)
 		return -ENOMEM;
 	memcpy(items, list->items, nr * size);
@@ -39,7 +39,7 @@ static int own_list(struct settings *s, uint16_t at, size_t size)
 int settings_init_from(struct settings *s, const struct settings *base)
 {
 	*s = *base;
-	s->arena = (struct arena){ .max = base->arena.max };
+	s->arena = (struct pool){ .max = base->arena.max };
 	for (size_t i = 0; i < option_table_len; i++) {
 		const struct option_row *row = &option_table[i];
 		int r = 0;
@@ -56,5 +56,5 @@ int settings_init_from(struct settings *s, const struct settings *base)
 
 void settings_done(struct settings *s)
 {
-	arena_done(&s->arena);
+	pool_done(&s->arena);
 }

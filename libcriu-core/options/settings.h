@@ -5,7 +5,7 @@
 #ifndef CR_OPTIONS_SETTINGS_H
 #define CR_OPTIONS_SETTINGS_H
 
-#include "options/arena.h"
+#include "base/pool.h"
 #include "proto/rpc.h"
 
 #include <stdbool.h>
@@ -77,7 +77,7 @@ struct settings {
 	bool want_help, want_version, want_man;
 
 	uint8_t      origin[SETTINGS_ROWS_MAX]; /* enum origin of each row of the table */
-	struct arena arena;           /* what the pointers above point to, but for those borrowed from a request */
+	struct pool arena;           /* what the pointers above point to, but for those borrowed from a request */
 };
 
 /** settings_init() - built-in defaults. @s is to be given to settings_done(). */

@@ -102,7 +102,7 @@ static int set_word(struct settings *s, const struct option_row *row, const char
 
 static int set_text(struct settings *s, const struct option_row *row, const char *value, struct cr_error *err)
 {
-	char *copy = arena_text(&s->arena, value, strlen(value));
+	char *copy = pool_text(&s->arena, value, strlen(value));
 
 	if (!copy)
 		return cr_fail(err, -ENOMEM, "--%s", row->name);
@@ -111,7 +111,7 @@ static int set_text(struct settings *s, const struct option_row *row, const char
 		return 0;
 	}
 	struct proto_str_vec *list = (struct proto_str_vec *)member(s, row->at);
-	char **slot = arena_vec_add(&s->arena, (void **)&list->items, &list->nr, sizeof(*slot));
+	char **slot = pool_vec_add(&s->arena, (void **)&list->items, &list->nr, sizeof(*slot));
 
 	if (!slot)
 		return cr_fail(err, -ENOMEM, "--%s", row->name);

@@ -68,6 +68,7 @@ struct pstree_node {
 	int      input;           /* index of the entry, -1 for helpers */
 	int      forked_by;       /* node, -1: the restorer (root only) */
 	bool     sibling;         /* made with CLONE_PARENT by forked_by */
+	bool     adopted;         /* its first parent exits while the tree is built: no parent death signal before the last stage */
 	int      parent;          /* node that is its parent in the end, -1: the restorer; helpers: forked_by */
 	uint32_t pgid, sid;       /* in the end; numbers of the restorer where the image meant those outside */
 	struct pstree_steps steps;

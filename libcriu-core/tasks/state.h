@@ -7,7 +7,7 @@
 #include "infect/task.h"
 #include "procfs/timers.h"
 #include "proto/images.h"
-#include "tasks/pool.h"
+#include "base/pool.h"
 
 #include <signal.h>
 #include <stdbool.h>

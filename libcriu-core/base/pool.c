@@ -1,0 +1,94 @@
+/* Memory that is given back all at once; see pool.h. */
+#include "base/pool.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define BLOCK_SIZE ((size_t)32 << 10)
+#define ALIGN      _Alignof(max_align_t)
+
+struct pool_block {
+	struct pool_block *next;
+	size_t             size;     /* of data */
+	max_align_t        data[];
+};
+
+void *pool_alloc(struct pool *p, size_t size)
+{
+	size_t max = p->max ? p->max : POOL_MAX;
+	char *at;
+
+	if (size > max || p->used > max - size)
+		return NULL;
+	p->used += size;
+	size = size ? (size + ALIGN - 1) & ~(ALIGN - 1) : ALIGN;
+	if (size > p->left) {
+		size_t room = size > BLOCK_SIZE ? size : BLOCK_SIZE;
+		struct pool_block *b = calloc(1, sizeof(*b) + room);
+
+		if (!b)
+			return NULL;
+		b->size = room;
+		b->next = p->blocks;
+		p->blocks = b;
+		p->left = room;
+	}
+	at = (char *)p->blocks->data + (p->blocks->size - p->left);
+	p->left -= size;
+	return at;
+}
+
+char *pool_text(struct pool *p, const char *text, size_t len)
+{
+	char *copy = len < POOL_MAX ? pool_alloc(p, len + 1) : NULL;
+
+	if (copy)
+		memcpy(copy, text, len);
+	return copy;
+}
+
+char *pool_printf(struct pool *p, const char *fmt, ...)
+{
+	va_list ap;
+	char *text;
+	int len;
+
+	va_start(ap, fmt);
+	len = vsnprintf(NULL, 0, fmt, ap);
+	va_end(ap);
+	text = len < 0 ? NULL : pool_alloc(p, (size_t)len + 1);
+	if (!text)
+		return NULL;
+	va_start(ap, fmt);
+	vsnprintf(text, (size_t)len + 1, fmt, ap);
+	va_end(ap);
+	return text;
+}
+
+void pool_done(struct pool *p)
+{
+	while (p->blocks) {
+		struct pool_block *b = p->blocks;
+
+		p->blocks = b->next;
+		free(b);
+	}
+	p->left = p->used = 0;
+}
+
+void *pool_vec_add(struct pool *p, void **items, size_t *nr, size_t size)
+{
+	if ((*nr & (*nr - 1)) == 0) {
+		size_t cap = *nr ? *nr * 2 : 1;
+		void *grown = cap > POOL_MAX / size ? NULL : pool_alloc(p, cap * size);
+
+		if (!grown)
+			return NULL;
+		if (*nr)
+			memcpy(grown, *items, *nr * size);
+		*items = grown;
+	}
+	return memset((char *)*items + (*nr)++ * size, 0, size);
+}
