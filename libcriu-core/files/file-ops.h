@@ -9,6 +9,7 @@
 #include "proto/images.h"
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/stat.h>
 
@@ -57,13 +58,22 @@ struct file_ops {
 	 */
 	int (*open)(struct files *fs, struct restored_file *f, struct cr_error *err);
 
-	/* Fown of an entry of this type; NULL: it has none. */
-	const img_fown_entry *(*fown)(const img_file_entry *e);
+	/* Owner of asynchronous I/O of an entry of this type; NULL: it has none. */
+	const img_fown_entry *(*fown)(const struct files *fs, const img_file_entry *e);
 
 	/* What can only be done when all descriptors of the task exist; @fd is the lowest number of the description in the
 	 * task, and the routine runs in that task alone. Emits operations. NULL: nothing. */
 	void (*settle)(const struct files *fs, const struct restored_file *f, int fd, struct program *p, struct routine *r);
+	/* bytes of arena that settle will use, at most; goes with settle */
+	size_t (*settle_size)(const struct restored_file *f);
 };
+
+/** file_is_memfd() - made by memfd_create(2), or shared anonymous memory */
+bool file_is_memfd(const struct file_facts *facts);
+
+/** file_is_tty(), file_is_stateless_device() - character devices that have kinds of their own; by device number */
+bool file_is_tty(const struct file_facts *facts);
+bool file_is_stateless_device(const struct file_facts *facts);
 
 /** file_ops_for() - the kind that claims @facts; NULL: nobody */
 const struct file_ops *file_ops_for(const struct file_facts *facts);

@@ -115,6 +115,16 @@ DEFINE_SLOT(struct files, files_free)
  */
 int files_open(struct files *f, int root_fd, struct cr_error *err);
 
+/*
+ * Shared anonymous memory is no memfd, though images may say so. @make: Return: a descriptor, O_RDWR, of @size bytes of it;
+ * -EOPNOTSUPP it cannot be had here, then a memfd must do. To be set before files_open().
+ */
+struct files_shared_memory {
+	int (*make)(void *arg, uint64_t size, struct cr_error *err);
+	void *arg;
+};
+void files_set_shared_memory(struct files *f, struct files_shared_memory how);
+
 /** files_opener() - for mm/ and exe; lives as long as @f; usable after files_open() */
 struct file_opener files_opener(struct files *f);
 
@@ -150,7 +160,8 @@ void files_plan(const struct files *f, pid_t ns_pid, struct program *p, struct r
 
 /**
  * files_plan_late() - what refers to other tasks or to the task itself: owners of asynchronous I/O, record locks, epoll watches
- * Once all tasks exist with their final process groups, and files_plan() ran in this one. The service descriptor is not needed.
+ * Once all tasks exist with their final process groups, and files_plan() ran in this one. Closes the service descriptor
+ * at its end: the last thing in a task that may use it.
  */
 void files_plan_late(const struct files *f, pid_t ns_pid, struct program *p, struct routine *r);
 

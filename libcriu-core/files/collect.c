@@ -1,0 +1,433 @@
+/*
+ * Collecting the descriptors of a stopped tree: each is copied with pidfd_getfd(2), looked at, compared with what is
+ * known, and described by its kind once per open file description. Nothing here changes what the tasks share with us:
+ * positions are only read, data stays where it is.
+ */
+#include "files/dump-internal.h"
+
+#include "base/own.h"
+#include "kernel/uapi.h"
+#include "procfs/fdinfo.h"
+#include "procfs/lists.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+int pool_failed(struct cr_error *err)
+{
+	return cr_fail(err, -ENOMEM, "list open files");
+}
+
+uint32_t file_next_id(struct file_table *t)
+{
+	return ++t->last_id;
+}
+
+struct open_file *file_new(struct file_table *t, struct task *task, int fd_there, struct cr_error *err)
+{
+	struct open_file *f = pool_new(&t->pool, struct open_file);
+	struct open_file **at = f ? open_file_vec_add(&t->files) : NULL;
+
+	if (!at) {
+		pool_failed(err);
+		return NULL;
+	}
+	f->id = file_next_id(t);
+	f->task = task;
+	f->fd_there = fd_there;
+	f->fd = -1;
+	*at = f;
+	return f;
+}
+
+img_file_entry *file_entry_new(struct file_table *t, img_fd_types type, uint32_t id, struct cr_error *err)
+{
+	img_file_entry *e = pool_new(&t->pool, img_file_entry);
+
+	if (!e) {
+		pool_failed(err);
+		return NULL;
+	}
+	e->type = type;
+	e->id = id;
+	return e;
+}
+
+int file_refuse(struct file_table *t, struct open_file *f, const char *advice, const char *fmt, ...)
+{
+	char what[160], where[48];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(what, sizeof(what), fmt, ap);
+	va_end(ap);
+	if (f->fd_there >= 0)
+		snprintf(where, sizeof(where), "fd %d", f->fd_there);
+	else
+		snprintf(where, sizeof(where), "%s", f->where ? f->where : "");
+	f->entry = NULL;
+	if (obstacle_add(&t->ctx->obstacles, f->task->host_pid, f->task->comm, where, advice ? advice : "", "%s", what) < 0)
+		return -ENOMEM;
+	return 1;
+}
+
+int file_read_fdinfo(struct file_table *t, const struct open_file *f, struct scan *ret_rest, struct cr_error *err)
+{
+	struct proc_dir self = { .fd = t->self_fdinfo, .pid = getpid() };
+	autofdinfo struct proc_fdinfo info = { 0 };
+	int r = proc_fdinfo_read(&self, f->fd, &t->fdinfo_text, &info, err);
+
+	if (r < 0)
+		return r;
+	*ret_rest = info.rest;
+	return 0;
+}
+
+int file_describe(struct file_table *t, struct open_file *f, struct cr_error *err)
+{
+	int r;
+
+	f->ops = file_ops_for(&f->facts);
+	if (!f->ops)
+		return file_refuse(t, f, "", "unknown kind of file, %s", f->facts.link);
+	if (!f->ops->dump)
+		return file_refuse(t, f, f->ops->advice, "%s, %s", f->ops->name, f->facts.link);
+	r = f->ops->dump(t, f, err);
+	return cr_within(err, r, "%s %s", f->ops->name, f->facts.link);
+}
+
+/* ------------------------------------------------------------ descriptors */
+
+static int describe_copy(struct file_table *t, struct open_file *f, int *copy, struct cr_error *err)
+{
+	int len = facts_read_link(t, *copy, err);
+	int r;
+
+	if (len == -ENAMETOOLONG)
+		return file_refuse(t, f, "", "file with a path longer than %d bytes", LINK_TEXT_MAX);
+	if (len < 0)
+		return len;
+	f->facts.link = pool_text(&t->pool, t->text, (size_t)len);
+	if (!f->facts.link)
+		return pool_failed(err);
+	f->fd = *copy;
+	r = file_describe(t, f, err);
+	if (f->keep_fd)
+		*copy = -1;
+	else
+		f->fd = -1;
+	return r;
+}
+
+/* Return: 0; 1 there is no such descriptor; negative errno */
+static int collect_fd(struct file_table *t, struct fd_table *tab, int pidfd, int fd, struct cr_error *err)
+{
+	autofd int copy = (int)syscall(SYS_pidfd_getfd, pidfd, fd, 0);
+	struct file_facts facts;
+	struct open_file *f;
+	struct fd_user *u;
+	uint32_t mnt_id;
+	bool new;
+	int r;
+
+	if (copy < 0 && errno == EBADF)
+		return 1;
+	if (copy < 0)
+		return cr_fail(err, -errno, "take a copy of fd %d", fd);
+	r = facts_read(t, copy, &facts, &mnt_id, err);
+	if (r == 0)
+		r = sharing_find(t, tab->task, fd, &facts, &f, &new, err);
+	if (r == 0 && new) {
+		f->mnt_id = mnt_id;
+		r = describe_copy(t, f, &copy, err);
+	}
+	if (r < 0)
+		return cr_within(err, r, "fd %d", fd);
+	u = fd_user_vec_add(&tab->fds);
+	if (!u)
+		return pool_failed(err);
+	u->fd = fd;
+	u->file = f;
+	return 0;
+}
+
+/*
+ * The number of open descriptors is the size of /proc/PID/fd since Linux 6.2 (proc_readfd_count() in fs/proc/fd.c).
+ * Then trying the numbers one by one costs a quarter of listing the directory, which makes an inode for each.
+ * Return: the count, 0 if unknown.
+ */
+static uint64_t count_fds(const struct task *task)
+{
+	struct stat st;
+
+	return fstatat(task->dir.fd, "fd", &st, 0) < 0 || st.st_size < 0 ? 0 : (uint64_t)st.st_size;
+}
+
+static int collect_listed(struct file_table *t, struct fd_table *tab, int pidfd, struct cr_error *err)
+{
+	autointvec struct int_vec fds = { 0 };
+	int r = proc_fds_read(&tab->task->dir, &fds, err);
+
+	for (size_t i = 0; i < fds.nr && r >= 0; i++)
+		r = collect_fd(t, tab, pidfd, fds.items[i], err);
+	return r < 0 ? r : 0;
+}
+
+static int collect_fds(struct file_table *t, struct fd_table *tab, int pidfd, struct cr_error *err)
+{
+	uint64_t count = count_fds(tab->task);
+	uint32_t room = tab->task->status.fd_size;
+	uint64_t seen = 0;
+
+	if (!count || !(tab->task->status.lines & PROC_STATUS_FDSIZE) || room > count * 8 + 1024)
+		return collect_listed(t, tab, pidfd, err);
+	for (uint32_t fd = 0; fd < room && seen < count; fd++) {
+		int r = collect_fd(t, tab, pidfd, (int)fd, err);
+
+		if (r < 0)
+			return r;
+		seen += r == 0;
+	}
+	return 0;
+}
+
+/* A leader that has exited has no descriptors any more, its threads do: then the pidfd must be of a thread (Linux 6.9). */
+static int task_pidfd(const struct task *task, int *ret_own, struct cr_error *err)
+{
+	if (task->threads.nr && !task->threads.items[0].dead)
+		return task->pidfd;
+	*ret_own = (int)syscall(__NR_pidfd_open, task->lead->host_tid, PIDFD_THREAD);
+	if (*ret_own < 0)
+		return cr_fail(err, -errno, "pidfd of thread %d", task->lead->host_tid);
+	return *ret_own;
+}
+
+static int collect_table(struct file_table *t, struct task *task, struct cr_error *err)
+{
+	struct fd_table *tab = pool_new(&t->pool, struct fd_table);
+	struct fd_table **at = tab ? fd_table_vec_add(&t->tables) : NULL;
+	autofd int own = -1;
+	int pidfd;
+
+	if (!at)
+		return pool_failed(err);
+	*at = tab;
+	tab->files_id = task->ids.files_id;
+	tab->task = task;
+	if (map_put(&t->by_files_id, (uint64_t)tab->files_id + 1, tab) < 0)
+		return pool_failed(err);
+	pidfd = task_pidfd(task, &own, err);
+	return pidfd < 0 ? pidfd : collect_fds(t, tab, pidfd, err);
+}
+
+/* -------------------------------------------------- files known by a path */
+
+static uint64_t path_key(const struct file_facts *facts, uint32_t mnt_id, uint32_t flags, const char *text)
+{
+	uint64_t h = map_mix(0, facts->st.st_dev);
+
+	h = map_mix(h, facts->st.st_ino);
+	h = map_mix(h, mnt_id);
+	h = map_mix(h, flags);
+	return map_mix_text(h, text);
+}
+
+static bool path_same(const struct open_file *f, const struct file_facts *facts, uint32_t flags, const char *text)
+{
+	return f->facts.st.st_dev == facts->st.st_dev && f->facts.st.st_ino == facts->st.st_ino && f->facts.flags == flags &&
+	       strcmp(f->facts.link, text) == 0;
+}
+
+static int path_new(struct file_table *t, struct task *task, int fd, const char *where, const struct file_facts *facts,
+		    uint32_t mnt_id, struct open_file **ret, struct cr_error *err)
+{
+	struct open_file *f = file_new(t, task, -1, err);
+	int r;
+
+	if (!f)
+		return -ENOMEM;
+	f->where = where;
+	f->facts = *facts;
+	f->mnt_id = mnt_id;
+	f->facts.link = pool_text(&t->pool, t->text, strlen(t->text));
+	if (!f->facts.link)
+		return pool_failed(err);
+	f->entry = file_entry_new(t, img_fd_types_REG, f->id, err);
+	if (!f->entry)
+		return -ENOMEM;
+	f->fd = fd;
+	r = path_dump(t, f, f->id, facts->flags, true, &f->entry->reg, err);
+	f->fd = -1;
+	*ret = f;
+	return r < 0 ? r : 0;
+}
+
+int file_add_path(struct file_table *t, struct task *task, int fd, const char *where, uint32_t flags, uint32_t *ret_id,
+		  struct cr_error *err)
+{
+	struct file_facts facts;
+	struct open_file *f;
+	uint32_t mnt_id;
+	uint64_t key;
+	int r = facts_read(t, fd, &facts, &mnt_id, err);
+
+	if (r == 0)
+		r = facts_read_link(t, fd, err);
+	if (r < 0)
+		return cr_within(err, r, "%s", where);
+	facts.flags = flags;
+	facts.pos = 0;
+	facts.fown = (img_fown_entry){ 0 };
+	key = path_key(&facts, mnt_id, flags, t->text);
+	f = map_find(&t->by_path, key);
+	if (!f || !path_same(f, &facts, flags, t->text)) {
+		bool known = f;
+
+		r = path_new(t, task, fd, where, &facts, mnt_id, &f, err);
+		if (r == 0 && !known && map_put(&t->by_path, key, f) < 0)
+			r = pool_failed(err);
+		if (r < 0)
+			return cr_within(err, r, "%s", where);
+	}
+	if (!f->entry)
+		return 1;
+	*ret_id = f->id;
+	return 0;
+}
+
+static int collect_link(struct file_table *t, struct task *task, const char *link, const char *where, uint32_t *ret_id,
+			struct cr_error *err)
+{
+	autofd int fd = proc_open(&task->dir, link, O_PATH, err);
+
+	return fd < 0 ? fd : file_add_path(t, task, fd, where, 0, ret_id, err);
+}
+
+static int collect_fs(struct file_table *t, struct task *task, struct cr_error *err)
+{
+	struct task **at;
+	int r = collect_link(t, task, "cwd", "working directory", &task->fs.cwd_id, err);
+
+	if (r >= 0)
+		r = collect_link(t, task, "root", "root directory", &task->fs.root_id, err);
+	if (r < 0)
+		return r;
+	if (task->status.lines & PROC_STATUS_UMASK) {
+		task->fs.has_umask = true;
+		task->fs.umask = task->status.umask;
+	}
+	at = fs_task_vec_add(&t->fs_tasks);
+	if (!at)
+		return pool_failed(err);
+	*at = task;
+	return 0;
+}
+
+int files_collect(struct file_table *t, struct task *task, struct cr_error *err)
+{
+	int r = 0;
+
+	if (!kernel_has(&t->ctx->probes, KERNEL_KCMP) || !kernel_has(&t->ctx->probes, KERNEL_PIDFD_GETFD))
+		return cr_refuse(err, -ENOSYS, "this kernel cannot tell which descriptors are shared (%s is missing)",
+				 kernel_has(&t->ctx->probes, KERNEL_KCMP) ? "pidfd_getfd" : "kcmp");
+	if (!map_find(&t->by_files_id, (uint64_t)task->ids.files_id + 1))
+		r = collect_table(t, task, err);
+	if (r == 0)
+		r = collect_fs(t, task, err);
+	return cr_within(err, r, "pid %d", task->host_pid);
+}
+
+int files_collect_end(struct file_table *t, struct cr_error *err)
+{
+	int r = pipes_check_ends(t, err);
+
+	return r < 0 ? r : locks_collect(t, err);
+}
+
+/* ------------------------------------------------------------------ table */
+
+/* Ghosts, pipes with data and memfds keep a descriptor each until they are written. */
+static void raise_own_limit(void)
+{
+	struct rlimit rl;
+
+	if (getrlimit(RLIMIT_NOFILE, &rl) == 0 && rl.rlim_cur < rl.rlim_max) {
+		rl.rlim_cur = rl.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &rl);
+	}
+}
+
+int file_table_new(struct cr_context *ctx, const struct tree *tree, struct file_table **ret, struct cr_error *err)
+{
+	autofree_by(file_table_free) struct file_table *t = calloc(1, sizeof(*t));
+
+	if (!t)
+		return pool_failed(err);
+	t->ctx = ctx;
+	t->tree = tree;
+	t->fdinfo_text = (struct buf)BUF_INIT(PROC_FDINFO_MAX);
+	t->self_fd = open("/proc/self/fd", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	t->self_fdinfo = open("/proc/self", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (t->self_fd < 0 || t->self_fdinfo < 0)
+		return cr_fail(err, -errno, "open /proc/self");
+	raise_own_limit();
+	*ret = take_ptr(&t);
+	return 0;
+}
+
+void file_table_free(struct file_table *t)
+{
+	if (!t)
+		return;
+	link_remaps_done(t);
+	ghosts_done(t);
+	pipes_done(t);
+	memfds_done(t);
+	sharing_done(t);
+	for (size_t i = 0; i < t->files.nr; i++)
+		if (t->files.items[i]->keep_fd && t->files.items[i]->fd >= 0)
+			close(t->files.items[i]->fd);
+	for (size_t i = 0; i < t->tables.nr; i++)
+		fd_user_vec_done(&t->tables.items[i]->fds);
+	fd_table_vec_done(&t->tables);
+	open_file_vec_done(&t->files);
+	fs_task_vec_done(&t->fs_tasks);
+	ghost_vec_done(&t->ghosts);
+	link_remap_vec_done(&t->links);
+	pipe_data_vec_done(&t->pipes);
+	memfd_inode_vec_done(&t->memfds);
+	remap_vec_done(&t->remaps);
+	tty_info_vec_done(&t->ttys);
+	file_lock_vec_done(&t->locks);
+	proc_lock_vec_done(&t->all_locks);
+	map_done(&t->by_files_id);
+	map_done(&t->by_path);
+	map_done(&t->fs_types);
+	map_done(&t->owners);
+	map_done(&t->ghost_by_inode);
+	map_done(&t->remap_by_inode);
+	map_done(&t->pipe_by_ino);
+	map_done(&t->memfd_by_ino);
+	map_done(&t->tty_by_id);
+	map_done(&t->locked_inodes);
+	map_done(&t->locks_met);
+	buf_done(&t->fdinfo_text);
+	if (t->self_fd >= 0)
+		close(t->self_fd);
+	if (t->self_fdinfo >= 0)
+		close(t->self_fdinfo);
+	pool_done(&t->pool);
+	free(t);
+}
+
+void file_table_commit(struct file_table *t)
+{
+	t->committed = true;
+}

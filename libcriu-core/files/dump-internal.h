@@ -1,0 +1,178 @@
+/* Shared by the dump halves of all kinds: the table of open file descriptions. */
+#ifndef CR_FILES_DUMP_INTERNAL_H
+#define CR_FILES_DUMP_INTERNAL_H
+
+#include "base/array.h"
+#include "base/buf.h"
+#include "files/file-ops.h"
+#include "files/files.h"
+#include "files/map.h"
+#include "base/pool.h"
+#include "infect/task.h"
+#include "kernel/context.h"
+#include "procfs/locks.h"
+#include "proto/images.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define LINK_TEXT_MAX 4096   /* d_path() of the kernel never gives more than a page */
+
+/* One open file description, or one file that is only mapped, or a directory of fs-PID.img. */
+struct open_file {
+	uint32_t           id;          /* in files.img; 0: not to be written (an obstacle) */
+	struct task       *task;        /* a user of it, and its number there: how kcmp names it; fd -1: not a descriptor */
+	int                fd_there;
+	const char        *where;       /* for people, where fd_there is -1: "working directory" */
+	int                fd;          /* our copy while collecting; later only if keep_fd */
+	bool               keep_fd;
+	struct file_facts  facts;
+	uint32_t           mnt_id;      /* of facts; 0 unknown */
+	const struct file_ops *ops;
+	img_file_entry    *entry;       /* in the pool; NULL for an obstacle */
+	img_file_entry    *also;        /* a second entry: the path of a fifo or terminal */
+	bool               unlinked;    /* regular kinds: the path does not lead to it */
+};
+
+DEFINE_VEC(open_file_vec, struct open_file *)
+
+struct fd_user {
+	int               fd;
+	bool              cloexec;
+	struct open_file *file;         /* NULL: an obstacle */
+};
+
+DEFINE_VEC(fd_user_vec, struct fd_user)
+
+/* One descriptor table, whoever shares it. */
+struct fd_table {
+	uint32_t           files_id;
+	struct task       *task;        /* the one that is asked */
+	struct fd_user_vec fds;         /* ascending */
+	bool               asked;
+	uint32_t           routine;     /* asked: number of the routine, and of the first operation in it */
+	size_t             first_op;
+};
+
+DEFINE_VEC(fd_table_vec, struct fd_table *)
+
+/* What is written besides files.img, in the order it was found. */
+struct ghost;
+struct link_remap;
+struct pipe_data;
+struct memfd_inode;
+struct held_lock;
+DEFINE_VEC(ghost_vec, struct ghost *)
+DEFINE_VEC(link_remap_vec, struct link_remap *)
+DEFINE_VEC(pipe_data_vec, struct pipe_data *)
+DEFINE_VEC(memfd_inode_vec, struct memfd_inode *)
+DEFINE_VEC(remap_vec, img_remap_file_path_entry)
+DEFINE_VEC(tty_info_vec, img_tty_info_entry *)
+DEFINE_VEC(file_lock_vec, img_file_lock_entry)
+DEFINE_VEC(fs_task_vec, struct task *)
+
+struct file_table {
+	struct cr_context   *ctx;
+	const struct tree   *tree;
+	struct pool          pool;
+	uint32_t             last_id;
+	bool                 committed;
+	struct open_file_vec files;
+	struct fd_table_vec  tables;
+	struct fs_task_vec   fs_tasks;       /* whose task->fs is filled */
+	struct map           by_files_id;    /* files_id -> fd_table */
+	struct map           buckets;        /* facts hash -> struct bucket (sharing.c) */
+	struct map           by_path;        /* hash of (dev, ino, flags, text) -> open_file, of path-only entries */
+	struct map           fs_types;       /* st_dev + 1 -> f_type + 1 */
+	struct map           owners;         /* host pid -> struct owner_pids (fown.c) */
+	bool                 owners_known;
+	struct map           ghost_by_inode, remap_by_inode, pipe_by_ino, memfd_by_ino, tty_by_id;
+	struct ghost_vec     ghosts;
+	struct link_remap_vec links;
+	struct pipe_data_vec pipes;
+	struct memfd_inode_vec memfds;
+	struct remap_vec     remaps;
+	struct tty_info_vec  ttys;
+	struct file_lock_vec locks;
+	struct proc_lock_vec all_locks;      /* /proc/locks */
+	struct map           locked_inodes;  /* st_ino + 1 -> table (anything) */
+	struct map           locks_met;      /* hash of a lock and its owner -> table (anything) */
+	int                  self_fd;        /* /proc/self/fd, O_PATH */
+	int                  self_fdinfo;
+	struct buf           fdinfo_text;
+	char                 text[LINK_TEXT_MAX + 1];
+};
+
+/* collect.c */
+/** file_new() - a file with the next id, in the table, without entry. Return: NULL when memory is short. */
+struct open_file *file_new(struct file_table *t, struct task *task, int fd_there, struct cr_error *err);
+/** file_entry_new() - an entry of the pool with type and id set */
+img_file_entry *file_entry_new(struct file_table *t, img_fd_types type, uint32_t id, struct cr_error *err);
+uint32_t file_next_id(struct file_table *t);
+/** file_refuse() - note an obstacle about @f. Return: 1, or -ENOMEM. */
+int file_refuse(struct file_table *t, struct open_file *f, const char *advice, const char *fmt, ...)
+	__attribute__((format(printf, 4, 5)));
+/** file_describe() - kind and entry of a file whose facts are known; link text is read. Return: 0; > 0 obstacle noted; negative errno. */
+int file_describe(struct file_table *t, struct open_file *f, struct cr_error *err);
+/** file_add_path() - entry for a path that is no descriptor: cwd, root, exe, mapping. @fd: any descriptor of it, borrowed. Return as file_describe(). */
+int file_add_path(struct file_table *t, struct task *task, int fd, const char *where, uint32_t flags, uint32_t *ret_id,
+		  struct cr_error *err);
+/** file_read_fdinfo() - the kind's lines of our own copy f->fd; text stays in t->fdinfo_text */
+int file_read_fdinfo(struct file_table *t, const struct open_file *f, struct scan *ret_rest, struct cr_error *err);
+int pool_failed(struct cr_error *err);
+
+/* facts.c */
+/** facts_read() - everything about our copy @fd but the link text. @ret->link is "". */
+int facts_read(struct file_table *t, int fd, struct file_facts *ret, uint32_t *ret_mnt_id, struct cr_error *err);
+/** facts_read_link() - link text of @fd into t->text. Return: its length or negative errno. */
+int facts_read_link(struct file_table *t, int fd, struct cr_error *err);
+
+/* sharing.c */
+/**
+ * sharing_find() - is this description in the table already?
+ * @ret: the description, or a new one made with file_new(), then *ret_new is set and facts are copied
+ */
+int sharing_find(struct file_table *t, struct task *task, int fd, const struct file_facts *facts, struct open_file **ret,
+		 bool *ret_new, struct cr_error *err);
+void sharing_done(struct file_table *t);
+
+/* fown.c */
+/** fown_entry() - owner of asynchronous I/O with pids as the tree sees them; in the pool. NULL with an obstacle or failure in *ret_r. */
+img_fown_entry *fown_dump(struct file_table *t, struct open_file *f, int *ret_r, struct cr_error *err);
+
+/* paths.c */
+/** path_dump() - a reg_file_entry for the name of @f, with remaps where the path does not lead to it. Return as file_describe(). */
+int path_dump(struct file_table *t, struct open_file *f, uint32_t id, uint32_t flags, bool validate, img_reg_file_entry **ret,
+	      struct cr_error *err);
+
+/* ghost.c, link-remap.c */
+int ghost_note(struct file_table *t, struct open_file *f, uint32_t id, struct cr_error *err);
+int ghosts_write(struct file_table *t, struct image_set *set, struct cr_error *err);
+void ghosts_done(struct file_table *t);
+int link_remap_note(struct file_table *t, struct open_file *f, uint32_t id, const char *path, struct cr_error *err);
+int link_remaps_make(struct file_table *t, struct cr_error *err);
+void link_remaps_done(struct file_table *t);
+const img_file_entry *link_remap_entry(const struct link_remap *l);
+
+/* pipe-data.c */
+/** pipe_note() - an end of a pipe or fifo was met; content is looked at if it can be read. @ret_id: its number in the images */
+int pipe_note(struct file_table *t, struct open_file *f, bool fifo, uint32_t *ret_id, struct cr_error *err);
+int pipes_check_ends(struct file_table *t, struct cr_error *err);
+int pipes_write(struct file_table *t, struct image_set *set, struct cr_error *err);
+void pipes_done(struct file_table *t);
+
+/* memfd.c */
+int memfd_sink_add(void *arg, struct task *task, int fd, uint32_t flags, uint32_t *ret_id, uint32_t *ret_shmid, struct cr_error *err);
+int memfds_write(struct file_table *t, struct image_set *set, struct cr_error *err);
+void memfds_done(struct file_table *t);
+
+/* locks.c */
+int locks_collect(struct file_table *t, struct cr_error *err);
+int locks_write(struct file_table *t, struct image_set *set, struct cr_error *err);
+
+/* external.c */
+/** external_file_key() - "file[mnt:ino]" of @f if the options declare it external, else NULL; in the pool */
+const char *external_file_key(struct file_table *t, const struct open_file *f);
+bool external_tty(const struct file_table *t, const struct open_file *f);
+
+#endif

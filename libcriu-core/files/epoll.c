@@ -1,0 +1,182 @@
+/*
+ * Descriptors made by epoll_create1(2). The kernel names what is watched by the number it had when it was added; the
+ * number may be another file by now. kcmp(2) tells (KCMP_EPOLL_TFD, Linux 4.13).
+ */
+#include "files/dump-internal.h"
+#include "files/restore-internal.h"
+
+#include "base/own.h"
+#include "infect/program.h"
+#include "procfs/fdinfo.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/kcmp.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define MAX_WATCHES ((size_t)1 << 22)
+
+static bool epoll_claims(const struct file_facts *facts)
+{
+	return strcmp(facts->link, "anon_inode:[eventpoll]") == 0;
+}
+
+/* "tfd: 5 events: 19 data: ffff pos:0 ino:61af sdev:7"; ep_show_fdinfo() in fs/eventpoll.c, since Linux 3.8, pos and on since 4.13 */
+static int watch_parse(struct scan line, img_eventpoll_tfd_entry *e)
+{
+	uint64_t v;
+
+	scan_blanks(&line);
+	if (scan_dec32(&line, &e->tfd) < 0)
+		return -EINVAL;
+	scan_blanks(&line);
+	if (scan_lit(&line, "events:") < 0)
+		return -EINVAL;
+	scan_blanks(&line);
+	if (scan_hex32(&line, &e->events) < 0)
+		return -EINVAL;
+	scan_blanks(&line);
+	if (scan_lit(&line, "data:") < 0)
+		return -EINVAL;
+	scan_blanks(&line);
+	if (scan_hex(&line, &e->data) < 0)
+		return -EINVAL;
+	scan_blanks(&line);
+	if (scan_lit(&line, "pos:") < 0)
+		return 0;
+	e->has_pos = scan_dec(&line, &e->pos) == 0;
+	scan_blanks(&line);
+	e->has_inode = scan_lit(&line, "ino:") == 0 && scan_hex(&line, &e->inode) == 0;
+	scan_blanks(&line);
+	e->has_dev = scan_lit(&line, "sdev:") == 0 && scan_hex(&line, &v) == 0 && v <= UINT32_MAX;
+	e->dev = e->has_dev ? (uint32_t)v : 0;
+	return 0;
+}
+
+static size_t count_watches(struct scan rest)
+{
+	struct scan line;
+	size_t nr = 0;
+
+	while (proc_fdinfo_next(&rest, &line))
+		nr += scan_lit(&line, "tfd:") == 0;
+	return nr;
+}
+
+/* Is what is watched still at its number? @nr_same: of equal numbers, how many came before (a number can be watched twice) */
+static bool watch_in_place(const struct open_file *f, uint32_t tfd, uint32_t nr_same)
+{
+	struct kcmp_epoll_slot slot = { .efd = (uint32_t)f->fd_there, .tfd = tfd, .toff = nr_same };
+
+	return syscall(SYS_kcmp, f->task->host_pid, f->task->host_pid, KCMP_EPOLL_TFD, tfd, &slot) == 0;
+}
+
+static int watches_read(struct file_table *t, struct open_file *f, struct scan rest, img_eventpoll_file_entry *e,
+			struct cr_error *err)
+{
+	size_t nr = count_watches(rest);
+	struct scan line;
+
+	if (nr > MAX_WATCHES)
+		return cr_refuse(err, -E2BIG, "epoll watches %zu descriptors", nr);
+	e->tfd.items = nr ? pool_alloc(&t->pool, nr * sizeof(*e->tfd.items)) : NULL;
+	if (nr && !e->tfd.items)
+		return pool_failed(err);
+	while (proc_fdinfo_next(&rest, &line)) {
+		img_eventpoll_tfd_entry *w;
+		uint32_t nr_same = 0;
+
+		if (scan_lit(&line, "tfd:") < 0)
+			continue;
+		w = &e->tfd.items[e->tfd.nr];
+		if (watch_parse(line, w) < 0)
+			return cr_refuse(err, -EINVAL, "fdinfo of an epoll descriptor is not understood");
+		/* items are listed by file, then number: equal numbers are rare, and never many */
+		for (size_t i = 0; i < e->tfd.nr && nr < 1024; i++)
+			nr_same += e->tfd.items[i].tfd == w->tfd;
+		if (nr_same || !watch_in_place(f, w->tfd, nr_same))
+			return file_refuse(t, f, "", "epoll watches a file whose number %u is closed or used for another", w->tfd);
+		e->tfd.nr++;
+	}
+	return 0;
+}
+
+static int epoll_dump(struct file_table *t, struct open_file *f, struct cr_error *err)
+{
+	img_eventpoll_file_entry *e = pool_new(&t->pool, img_eventpoll_file_entry);
+	struct scan rest;
+	int r;
+
+	f->entry = file_entry_new(t, img_fd_types_EVENTPOLL, f->id, err);
+	if (!f->entry || !e)
+		return pool_failed(err);
+	e->id = f->id;
+	e->flags = f->facts.flags;
+	e->fown = fown_dump(t, f, &r, err);
+	if (!e->fown)
+		return r;
+	f->entry->epfd = e;
+	r = file_read_fdinfo(t, f, &rest, err);
+	return r < 0 ? r : watches_read(t, f, rest, e, err);
+}
+
+static int epoll_check(const img_file_entry *e, struct cr_error *err)
+{
+	for (size_t i = 0; i < e->epfd->tfd.nr; i++)
+		if (e->epfd->tfd.items[i].tfd > INT32_MAX)
+			return cr_refuse(err, -EBADMSG, "epoll %u watches descriptor %u", e->id, e->epfd->tfd.items[i].tfd);
+	return fown_check(e->epfd->fown, err);
+}
+
+static int epoll_open(struct files *fs, struct restored_file *f, struct cr_error *err)
+{
+	const img_fown_entry *o = f->entry->epfd->fown;
+	autofd int fd = epoll_create1(EPOLL_CLOEXEC);
+
+	(void)fs;
+	if (fd < 0)
+		return cr_fail(err, -errno, "epoll_create1");
+	if (f->entry->epfd->flags & O_NONBLOCK && fd_set_flags(fd, O_NONBLOCK, err) < 0)
+		return err ? err->code : -EINVAL;
+	if (o->signum && fcntl(fd, F_SETSIG, o->signum) < 0)
+		return cr_fail(err, -errno, "signal of asynchronous I/O");
+	return take_fd(&fd);
+}
+
+static void epoll_settle(const struct files *fs, const struct restored_file *f, int fd, struct program *p, struct routine *r)
+{
+	const struct img_eventpoll_tfd_entry_vec *v = &f->entry->epfd->tfd;
+
+	(void)fs;
+	for (size_t i = 0; i < v->nr; i++) {
+		struct epoll_event ev = { .events = v->items[i].events, .data.u64 = v->items[i].data };
+
+		emit_call(p, r, "epoll watch", SYS_epoll_ctl, fd, EPOLL_CTL_ADD, v->items[i].tfd, emit_data(p, r, &ev, sizeof(ev), 8));
+	}
+}
+
+static size_t epoll_settle_size(const struct restored_file *f)
+{
+	return f->entry->epfd->tfd.nr * (sizeof(struct abi_op) + sizeof(struct epoll_event) + 8);
+}
+
+static const img_fown_entry *epoll_fown(const struct files *fs, const img_file_entry *e)
+{
+	(void)fs;
+	return e->epfd->fown;
+}
+
+const struct file_ops epoll_ops = {
+	.name   = "epoll",
+	.type   = img_fd_types_EVENTPOLL,
+	.claims = epoll_claims,
+	.dump   = epoll_dump,
+	.check  = epoll_check,
+	.open   = epoll_open,
+	.fown   = epoll_fown,
+	.settle = epoll_settle,
+	.settle_size = epoll_settle_size,
+};

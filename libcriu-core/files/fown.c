@@ -1,0 +1,75 @@
+/*
+ * Owners of asynchronous I/O, fcntl(2) F_SETOWN_EX. The kernel names the owner as our pid namespace counts; images
+ * hold the number that the tree itself uses.
+ */
+#include "files/dump-internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+
+/* What a host pid means inside the tree. */
+struct owner_pids {
+	pid_t ns_tid, ns_pid, ns_pgid;   /* as thread, process, process group; 0 if it is none */
+};
+
+static struct owner_pids *owner_of(struct file_table *t, pid_t host)
+{
+	struct owner_pids *o = map_find(&t->owners, (uint64_t)host + 1);
+
+	if (o)
+		return o;
+	o = pool_new(&t->pool, struct owner_pids);
+	return o && map_put(&t->owners, (uint64_t)host + 1, o) == 0 ? o : NULL;
+}
+
+static int owners_learn(struct file_table *t, struct cr_error *err)
+{
+	if (t->owners_known)
+		return 0;
+	for (size_t i = 0; i < t->tree->tasks.nr; i++) {
+		const struct task *task = t->tree->tasks.items[i];
+		struct owner_pids *o = owner_of(t, task->host_pid);
+		struct owner_pids *g = task->stat.pgrp > 0 ? owner_of(t, task->stat.pgrp) : o;
+
+		if (!o || !g)
+			return pool_failed(err);
+		o->ns_pid = task->ns_pid;
+		if (task->stat.pgrp > 0)
+			g->ns_pgid = task->ns_pgid;
+		for (size_t k = 0; k < task->threads.nr; k++) {
+			struct owner_pids *th = owner_of(t, task->threads.items[k].host_tid);
+
+			if (!th)
+				return pool_failed(err);
+			th->ns_tid = task->threads.items[k].ns_tid;
+		}
+	}
+	t->owners_known = true;
+	return 0;
+}
+
+img_fown_entry *fown_dump(struct file_table *t, struct open_file *f, int *ret_r, struct cr_error *err)
+{
+	img_fown_entry *e = pool_new(&t->pool, img_fown_entry);
+	const struct owner_pids *o;
+	pid_t pid;
+
+	*ret_r = e ? 0 : pool_failed(err);
+	if (!e)
+		return NULL;
+	*e = f->facts.fown;
+	if (!e->pid)
+		return e;
+	*ret_r = owners_learn(t, err);
+	if (*ret_r < 0)
+		return NULL;
+	o = map_find(&t->owners, (uint64_t)e->pid + 1);
+	pid = !o ? 0 : e->pid_type == F_OWNER_TID ? o->ns_tid : e->pid_type == F_OWNER_PID ? o->ns_pid : o->ns_pgid;
+	if (pid <= 0) {
+		*ret_r = file_refuse(t, f, "", "its signals go to %s %u outside of the tree, %s",
+				     e->pid_type == F_OWNER_PGRP ? "process group" : "process", e->pid, f->facts.link);
+		return NULL;
+	}
+	e->pid = (uint32_t)pid;
+	return e;
+}

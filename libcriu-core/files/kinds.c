@@ -1,0 +1,34 @@
+/* The table of kinds. */
+#include "files/file-ops.h"
+
+#include "base/array.h"
+#include "files/refused.h"
+
+extern const struct file_ops regular_ops, pipe_ops, fifo_ops, eventfd_ops, memfd_ops, tty_ops, signalfd_ops, timerfd_ops, epoll_ops;
+
+static const struct file_ops *const kinds[] = {
+	&regular_ops, &pipe_ops,     &fifo_ops,     &eventfd_ops,        &memfd_ops,     &tty_ops,       &signalfd_ops,
+	&timerfd_ops, &epoll_ops,    &socket_ops,   &inotify_ops,        &fanotify_ops,  &io_uring_ops,  &perf_ops,
+	&bpf_ops,     &userfaultfd_ops, &pidfd_ops, &namespace_file_ops, &secretmem_ops, &anon_other_ops, &device_ops,
+};
+
+const struct file_ops *file_ops_for(const struct file_facts *facts)
+{
+	for (size_t i = 0; i < ARRAY_LEN(kinds); i++)
+		if (kinds[i]->claims(facts))
+			return kinds[i];
+	return NULL;
+}
+
+const struct file_ops *file_ops_of_type(img_fd_types type)
+{
+	for (size_t i = 0; i < ARRAY_LEN(kinds); i++)
+		if (kinds[i]->type == type && kinds[i]->open)
+			return kinds[i];
+	return NULL;
+}
+
+const struct file_ops *file_ops_at(unsigned int i)
+{
+	return i < ARRAY_LEN(kinds) ? kinds[i] : NULL;
+}

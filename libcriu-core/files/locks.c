@@ -1,0 +1,231 @@
+/*
+ * File locks. Which descriptors may have any is known from /proc/locks, read once; only those are looked at closely, by
+ * their fdinfo in the task that has them. POSIX locks belong to a process, flock(2) and OFD locks to an open file
+ * description. All are taken again by a task, not by the coordinator, so that the kernel names the right holder.
+ */
+#include "files/dump-internal.h"
+#include "files/restore-internal.h"
+
+#include "base/own.h"
+#include "image/image-set.h"
+#include "infect/program.h"
+#include "procfs/fdinfo.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+
+enum lock_flag { LOCK_POSIX = 1, LOCK_FLOCK = 2, LOCK_OFD = 4 };   /* file_lock_entry.flag; 8 is a lease */
+enum lock_type { LOCK_SHARED = 0, LOCK_EXCLUSIVE = 1 };            /* file_lock_entry.type */
+
+/* -------------------------------------------------------------------- dump */
+
+static int learn_locks(struct file_table *t, struct cr_error *err)
+{
+	int r = proc_locks_read(AT_FDCWD, &t->all_locks, err);
+
+	for (size_t i = 0; i < t->all_locks.nr && r == 0; i++) {
+		uint64_t key = t->all_locks.items[i].ino + 1;
+
+		if (!map_find(&t->locked_inodes, key) && map_put(&t->locked_inodes, key, t) < 0)
+			r = pool_failed(err);
+	}
+	return r;
+}
+
+/* On overlayfs the inode number in /proc/locks may be another than stat(2) tells. */
+static bool may_be_locked(const struct file_table *t, const struct file_facts *facts)
+{
+	return !(facts->flags & O_PATH) &&
+	       (map_find(&t->locked_inodes, facts->st.st_ino + 1) || facts->fs_type == OVERLAYFS_SUPER_MAGIC);
+}
+
+/* Owner of a lock: a table and an inode for POSIX, else the description. Was this one met at another descriptor? */
+static bool lock_met(struct file_table *t, const struct fd_table *tab, const struct open_file *f, const img_file_lock_entry *e,
+		     struct cr_error *err, int *ret_r)
+{
+	uint64_t key = map_mix(map_mix(map_mix(e->flag, e->type), (uint64_t)e->start), (uint64_t)e->len);
+
+	if (e->flag == LOCK_POSIX)
+		key = map_mix(map_mix(map_mix(key, tab->files_id), f->facts.st.st_dev), f->facts.st.st_ino);
+	else
+		key = map_mix(key, f->id);
+	*ret_r = 0;
+	if (map_find(&t->locks_met, key))
+		return true;
+	if (map_put(&t->locks_met, key, t) < 0)
+		*ret_r = pool_failed(err);
+	return false;
+}
+
+static const char *kind_name(const struct proc_lock *l)
+{
+	switch (l->kind) {
+	case PROC_LOCK_POSIX: return "POSIX lock";
+	case PROC_LOCK_OFD:   return "open file description lock";
+	case PROC_LOCK_FLOCK: return "flock lock";
+	case PROC_LOCK_LEASE: return "lease";
+	default:              return "lock of unknown kind";
+	}
+}
+
+static int lock_note(struct file_table *t, const struct fd_table *tab, const struct fd_user *u, const struct proc_lock *l,
+		     struct cr_error *err)
+{
+	struct open_file at = { .task = tab->task, .fd_there = u->fd };   /* whom an obstacle names */
+	const rpc_criu_opts *o = t->ctx->opts->rpc;
+	img_file_lock_entry e = {
+		.flag = l->kind == PROC_LOCK_POSIX ? LOCK_POSIX : l->kind == PROC_LOCK_FLOCK ? LOCK_FLOCK : LOCK_OFD,
+		.type = l->access == PROC_LOCK_WRITE ? LOCK_EXCLUSIVE : LOCK_SHARED,
+		.pid = tab->task->ns_pid, .fd = u->fd, .start = l->start,
+		.len = l->end == PROC_LOCK_EOF ? 0 : l->end - l->start + 1,
+	};
+	img_file_lock_entry *slot;
+	int r;
+
+	if (l->waiting || l->kind == PROC_LOCK_DELEG)
+		return 0;
+	if (l->kind == PROC_LOCK_LEASE || l->kind == PROC_LOCK_OTHER || l->access == PROC_LOCK_NONE || l->access == PROC_LOCK_RW)
+		return file_refuse(t, &at, "", "%s, %s", kind_name(l), u->file->facts.link);
+	if (!(o->has_file_locks && o->file_locks))
+		return file_refuse(t, &at, "--file-locks", "%s, %s", kind_name(l), u->file->facts.link);
+	if (lock_met(t, tab, u->file, &e, err, &r))
+		return 0;
+	slot = r == 0 ? file_lock_vec_add(&t->locks) : NULL;
+	if (!slot)
+		return pool_failed(err);
+	*slot = e;
+	return 0;
+}
+
+static int look_at(struct file_table *t, const struct fd_table *tab, const struct fd_user *u, struct cr_error *err)
+{
+	autofdinfo struct proc_fdinfo info = { 0 };
+	int r = proc_fdinfo_read(&tab->task->dir, u->fd, &t->fdinfo_text, &info, err);
+
+	for (size_t i = 0; i < info.locks.nr && r >= 0; i++)
+		r = lock_note(t, tab, u, &info.locks.items[i], err);
+	return cr_within(err, r < 0 ? r : 0, "pid %d: fd %d: locks", tab->task->host_pid, u->fd);
+}
+
+int locks_collect(struct file_table *t, struct cr_error *err)
+{
+	int r = learn_locks(t, err);
+
+	if (r < 0 || !t->all_locks.nr)
+		return r;
+	for (size_t i = 0; i < t->tables.nr; i++) {
+		const struct fd_table *tab = t->tables.items[i];
+
+		for (size_t k = 0; k < tab->fds.nr; k++) {
+			if (!may_be_locked(t, &tab->fds.items[k].file->facts))
+				continue;
+			r = look_at(t, tab, &tab->fds.items[k], err);
+			if (r < 0)
+				return r;
+		}
+	}
+	return 0;
+}
+
+int locks_write(struct file_table *t, struct image_set *set, struct cr_error *err)
+{
+	autofree_by(image_writer_drop) struct image_writer *w = NULL;
+	int r = image_writer_open(set, IMG_FILELOCKS, 0, &w, err);
+
+	for (size_t i = 0; i < t->locks.nr && r == 0; i++)
+		r = image_write(w, &t->locks.items[i], err);
+	return r < 0 ? r : image_writer_close(take_ptr(&w), false, err);
+}
+
+/* ----------------------------------------------------------------- restore */
+
+static bool table_has(const struct restored_table *tab, int fd)
+{
+	size_t lo = 0, hi = tab->want.nr;
+
+	while (lo < hi) {
+		size_t mid = lo + (hi - lo) / 2;
+
+		if (tab->want.items[mid].fd == fd)
+			return true;
+		if (tab->want.items[mid].fd < fd)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return false;
+}
+
+static int lock_check(const struct files *fs, const img_file_lock_entry *e, struct cr_error *err)
+{
+	const struct restored_task *t = e->pid > 0 ? files_task(fs, e->pid) : NULL;
+
+	if (e->flag != LOCK_POSIX && e->flag != LOCK_FLOCK && e->flag != LOCK_OFD)
+		return cr_refuse(err, -ENOTSUP, "lock of kind %u", e->flag);
+	if (e->type != LOCK_SHARED && e->type != LOCK_EXCLUSIVE)
+		return cr_refuse(err, -ENOTSUP, "lock of type %u", e->type);
+	if (!t || !table_has(t->table, e->fd))
+		return cr_refuse(err, -EBADMSG, "lock of pid %d on descriptor %d, which is not there", e->pid, e->fd);
+	if (e->start < 0 || e->len < 0 || (e->len && e->start > INT64_MAX - e->len + 1))
+		return cr_refuse(err, -EBADMSG, "lock from %lld, length %lld", (long long)e->start, (long long)e->len);
+	return 0;
+}
+
+int locks_read(struct files *fs, struct cr_error *err)
+{
+	autofree_by(image_reader_close) struct image_reader *rd = NULL;
+	const rpc_criu_opts *o = fs->ctx->opts->rpc;
+	void *entry;
+	int r = image_reader_open(fs->set, IMG_FILELOCKS, 0, &rd, err);
+
+	if (r == 1)
+		return 0;
+	while (r >= 0 && (r = image_read(rd, &entry, err)) == 1) {
+		img_file_lock_entry **at = lock_entry_vec_add(&fs->locks);
+
+		if (!at) {
+			img_entry_free(entry);
+			return files_no_memory(err);
+		}
+		*at = entry;
+		r = lock_check(fs, entry, err);
+	}
+	if (r == 0 && fs->locks.nr && !(o->has_file_locks && o->file_locks)) {
+		r = cr_refuse(err, -EINVAL, "the images have file locks");
+		cr_advise(err, "--file-locks");
+	}
+	return cr_within(err, r, "filelocks.img");
+}
+
+static void lock_plan(const img_file_lock_entry *e, struct program *p, struct routine *r)
+{
+	struct flock fl = {
+		.l_type = e->type == LOCK_EXCLUSIVE ? F_WRLCK : F_RDLCK, .l_whence = SEEK_SET, .l_start = e->start, .l_len = e->len,
+	};
+
+	if (e->flag == LOCK_FLOCK)
+		emit_call(p, r, "flock lock", SYS_flock, e->fd, (e->type == LOCK_EXCLUSIVE ? LOCK_EX : LOCK_SH) | LOCK_NB);
+	else
+		emit_call(p, r, "record lock", SYS_fcntl, e->fd, e->flag == LOCK_POSIX ? F_SETLK : F_OFD_SETLK,
+			  emit_data(p, r, &fl, sizeof(fl), 8));
+}
+
+void locks_plan(const struct files *fs, pid_t ns_pid, struct program *p, struct routine *r)
+{
+	for (size_t i = 0; i < fs->locks.nr; i++)
+		if (fs->locks.items[i]->pid == ns_pid)
+			lock_plan(fs->locks.items[i], p, r);
+}
+
+size_t locks_plan_ops(const struct files *fs, pid_t ns_pid)
+{
+	size_t nr = 0;
+
+	for (size_t i = 0; i < fs->locks.nr; i++)
+		nr += fs->locks.items[i]->pid == ns_pid;
+	return nr;
+}

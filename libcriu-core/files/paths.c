@@ -1,0 +1,155 @@
+/*
+ * Names of files. The kernel tells the name under which a file was opened; whether that name still leads to the file is
+ * found out by looking. If it does not, the file was unlinked (then its content is saved, or a link to it made), or
+ * something else was put in its place.
+ */
+#include "files/dump-internal.h"
+
+#include "base/own.h"
+#include "files/build-id.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define DELETED " (deleted)"
+
+enum path_state {
+	PATH_GOOD,        /* leads to the file */
+	PATH_GONE,        /* no name leads to the file any more */
+	PATH_UNLINKED,    /* this name does not, but others do */
+	PATH_HIDDEN,      /* something lies over it */
+};
+
+static bool ends_deleted(const char *text, size_t *ret_len)
+{
+	size_t len = strlen(text), tail = strlen(DELETED);
+
+	if (len <= tail || strcmp(text + len - tail, DELETED) != 0)
+		return false;
+	*ret_len = len - tail;
+	return true;
+}
+
+static enum path_state path_state(const struct open_file *f, size_t *ret_len)
+{
+	const char *text = f->facts.link;
+	const struct stat *is = &f->facts.st;
+	struct stat at;
+	bool there = fstatat(AT_FDCWD, text, &at, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT) == 0;
+
+	*ret_len = strlen(text);
+	if (there && at.st_dev == is->st_dev && at.st_ino == is->st_ino)
+		return PATH_GOOD;
+	if (ends_deleted(text, ret_len))
+		/* some file systems (btrfs) keep the link count of a removed directory at one; it has no other name */
+		return is->st_nlink == 0 || S_ISDIR(is->st_mode) ? PATH_GONE : PATH_UNLINKED;
+	if (is->st_nlink == 0)
+		return PATH_GONE;
+	/* overlayfs: a file opened for reading before it was copied up may show the numbers of the lower one */
+	if (there && f->facts.fs_type == OVERLAYFS_SUPER_MAGIC && (at.st_mode & S_IFMT) == (is->st_mode & S_IFMT))
+		return PATH_GOOD;
+	return PATH_HIDDEN;
+}
+
+static void reg_build_id(struct file_table *t, const struct open_file *f, img_reg_file_entry *e)
+{
+	char path[32];
+	uint8_t id[BUILD_ID_MAX];
+	int len;
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", f->fd);
+	autofd int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	if (fd < 0)
+		return;
+	memset(id, 0, sizeof(id));
+	len = build_id_read(fd, id);
+	if (len <= 0)
+		return;
+	e->build_id.items = pool_alloc(&t->pool, BUILD_ID_MAX);
+	if (!e->build_id.items)
+		return;
+	memcpy(e->build_id.items, id, sizeof(id));
+	e->build_id.nr = ((size_t)len + 3) / 4;
+}
+
+static int reg_fill(struct file_table *t, struct open_file *f, uint32_t id, uint32_t flags, bool validate, size_t name_len,
+		    img_reg_file_entry *e, struct cr_error *err)
+{
+	const struct stat *st = &f->facts.st;
+	int r;
+
+	e->id = id;
+	e->flags = flags;
+	e->pos = (uint64_t)f->facts.pos;
+	e->fown = fown_dump(t, f, &r, err);
+	if (!e->fown)
+		return r;
+	e->name = name_len == strlen(f->facts.link) ? (char *)f->facts.link : pool_text(&t->pool, f->facts.link, name_len);
+	if (!e->name)
+		return pool_failed(err);
+	e->has_mode = true;
+	e->mode = st->st_mode;
+	if (!S_ISREG(st->st_mode) || !validate)
+		return 0;
+	/* a file that is only appended to grows while nobody looks: its size proves nothing */
+	e->has_size = (flags & (O_ACCMODE | O_APPEND)) != (O_WRONLY | O_APPEND);
+	e->size = e->has_size ? (uint64_t)st->st_size : 0;
+	if (f->fd_there < 0)
+		reg_build_id(t, f, e);
+	return 0;
+}
+
+static int path_elsewhere(struct file_table *t, struct open_file *f, enum path_state state, uint32_t id, const char *name,
+			  struct cr_error *err)
+{
+	if (f->facts.fs_type == PROC_SUPER_MAGIC)
+		return file_refuse(t, f, "close it, or end the program that uses it", "file of a process that has ended, %s",
+				   f->facts.link);
+	switch (state) {
+	case PATH_GONE:
+		f->unlinked = true;
+		return ghost_note(t, f, id, err);
+	case PATH_UNLINKED:
+		f->unlinked = true;
+		if (t->ctx->opts->rpc->has_link_remap && t->ctx->opts->rpc->link_remap)
+			return link_remap_note(t, f, id, name, err);
+		return file_refuse(t, f, "--link-remap", "unlinked file that has other names, %s", name);
+	default:
+		return file_refuse(t, f, "", "file hidden under another mount or in another mount namespace, %s", f->facts.link);
+	}
+}
+
+int path_dump(struct file_table *t, struct open_file *f, uint32_t id, uint32_t flags, bool validate, img_reg_file_entry **ret,
+	      struct cr_error *err)
+{
+	img_reg_file_entry *e = pool_new(&t->pool, img_reg_file_entry);
+	const char *key = f->fd_there >= 0 ? external_file_key(t, f) : NULL;
+	enum path_state state = PATH_GOOD;
+	size_t len = strlen(f->facts.link);
+	int r;
+
+	if (!e)
+		return pool_failed(err);
+	if (!key && f->facts.link[0] != '/')
+		return file_refuse(t, f, "", "file that cannot be reached from here, %s", f->facts.link);
+	if (!key)
+		state = path_state(f, &len);
+	r = reg_fill(t, f, id, flags, validate, len, e, err);
+	if (r != 0)
+		return r;
+	if (key) {
+		e->name = (char *)key;
+		e->has_ext = e->ext = true;
+		e->has_size = false;
+	}
+	if (state != PATH_GOOD)
+		r = path_elsewhere(t, f, state, id, e->name, err);
+	if (r == 0)
+		*ret = e;
+	return r;
+}

@@ -1,0 +1,238 @@
+/*
+ * What is in a pipe, read without taking it out: tee(2) duplicates the buffers into a pipe of our own. In packet mode
+ * (O_DIRECT) each write is a packet that a read returns alone, and the duplicates keep that mark, so reading the
+ * duplicate shows the lengths.
+ */
+#include "files/dump-internal.h"
+
+#include "base/io.h"
+#include "base/own.h"
+#include "image/image-set.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#define PIPE_MAX_BYTES (1u << 30)
+
+/* One pipe or fifo, whose ends are any number of files. */
+struct pipe_data {
+	uint32_t          pipe_id;
+	bool              fifo, packets;
+	bool              can_read, can_write;   /* an end in the tree */
+	int               fd;                    /* a reading end; -1 if it is empty or there is none */
+	uint32_t          size, bytes;
+	struct open_file *reader;                /* for obstacles; NULL: no reading end seen */
+};
+
+/*
+ * Images number pipes by inode, 32 bits wide. That names a pipe well enough, but two fifos may be on different file
+ * systems, or on one with wide numbers.
+ */
+static uint32_t free_id(struct file_table *t, uint64_t ino, bool fifo)
+{
+	uint32_t id = (uint32_t)ino;
+
+	for (size_t i = 0; i < t->pipes.nr; i++)
+		if (fifo && t->pipes.items[i]->fifo && t->pipes.items[i]->pipe_id == id) {
+			id++;
+			i = (size_t)-1;
+		}
+	return id;
+}
+
+static struct pipe_data *pipe_of(struct file_table *t, uint64_t dev, uint64_t ino, bool fifo)
+{
+	uint64_t key = map_mix(map_mix(0, dev), ino);
+	struct pipe_data *p = map_find(&t->pipe_by_ino, key);
+	struct pipe_data **at;
+
+	if (p)
+		return p;
+	p = pool_new(&t->pool, struct pipe_data);
+	if (!p)
+		return NULL;
+	p->pipe_id = free_id(t, ino, fifo);
+	p->fifo = fifo;
+	p->fd = -1;
+	at = pipe_data_vec_add(&t->pipes);
+	if (!at)
+		return NULL;
+	*at = p;
+	if (map_put(&t->pipe_by_ino, key, p) < 0)
+		return NULL;
+	return p;
+}
+
+int pipe_note(struct file_table *t, struct open_file *f, bool fifo, uint32_t *ret_id, struct cr_error *err)
+{
+	struct pipe_data *p = pipe_of(t, f->facts.st.st_dev, f->facts.st.st_ino, fifo);
+	int mode = f->facts.flags & O_ACCMODE;
+	int size, bytes;
+
+	if (!p)
+		return pool_failed(err);
+	*ret_id = p->pipe_id;
+	p->packets |= (f->facts.flags & O_DIRECT) != 0;
+	p->can_write |= mode != O_RDONLY;
+	if (mode == O_WRONLY || p->can_read)
+		return 0;
+	p->can_read = true;
+	p->reader = f;
+	size = fcntl(f->fd, F_GETPIPE_SZ);
+	if (size < 0 || ioctl(f->fd, FIONREAD, &bytes) < 0)
+		return cr_fail(err, -errno, "look into a pipe");
+	p->size = (uint32_t)size;
+	p->bytes = (uint32_t)bytes;
+	if (bytes == 0)
+		return 0;
+	f->keep_fd = true;
+	p->fd = f->fd;
+	return 0;
+}
+
+/* A pipe that leads out of the tree: the other end is not restored, and what waits for it waits for nothing. */
+int pipes_check_ends(struct file_table *t, struct cr_error *err)
+{
+	(void)err;
+	for (size_t i = 0; i < t->pipes.nr; i++) {
+		const struct pipe_data *p = t->pipes.items[i];
+
+		if (!p->fifo && p->can_read != p->can_write)
+			log_info(&t->ctx->log, "pipe:[%u] has one end in the tree; at restore it is given with --inherit-fd, or is closed at the other end",
+				 p->pipe_id);
+	}
+	return 0;
+}
+
+/* ------------------------------------------------------------------- write */
+
+struct duplicate {
+	int       ends[2];
+	uint32_t  size;       /* capacity of our pipe */
+	char     *buf;        /* of the largest pipe so far */
+	size_t    room;
+	uint32_t *packets;    /* lengths, as many as reads */
+	size_t    nr_packets, max_packets;
+};
+
+static int duplicate_room(struct duplicate *d, const struct pipe_data *p, struct cr_error *err)
+{
+	if (d->ends[0] < 0 && pipe2(d->ends, O_CLOEXEC | O_NONBLOCK) < 0)
+		return cr_fail(err, -errno, "make a pipe");
+	if (d->size < p->size) {
+		int size = fcntl(d->ends[0], F_SETPIPE_SZ, (int)p->size);
+
+		if (size < 0)
+			return cr_fail(err, -errno, "make a pipe of %u bytes", p->size);
+		d->size = (uint32_t)size;
+	}
+	if (d->room <= p->bytes) {
+		char *buf = realloc(d->buf, (size_t)p->bytes + 1);
+
+		if (!buf)
+			return pool_failed(err);
+		d->buf = buf;
+		d->room = (size_t)p->bytes + 1;
+	}
+	return 0;
+}
+
+static int note_packet(struct duplicate *d, size_t len, struct cr_error *err)
+{
+	if (d->nr_packets == d->max_packets) {
+		size_t max = d->max_packets ? d->max_packets * 2 : 64;
+		uint32_t *more = realloc(d->packets, max * sizeof(*more));
+
+		if (!more)
+			return pool_failed(err);
+		d->packets = more;
+		d->max_packets = max;
+	}
+	d->packets[d->nr_packets++] = (uint32_t)len;
+	return 0;
+}
+
+/* Our pipe was empty before, and is when this is through. Return: 0 with the content in d->buf */
+static int duplicate_content(struct duplicate *d, const struct pipe_data *p, struct cr_error *err)
+{
+	size_t len = 0;
+	ssize_t n = tee(p->fd, d->ends[1], PIPE_MAX_BYTES, SPLICE_F_NONBLOCK);
+
+	if (n < 0)
+		return cr_fail(err, -errno, "duplicate the content of a pipe");
+	if ((size_t)n != p->bytes)
+		return cr_refuse(err, -EAGAIN, "pipe:[%u] has %u bytes, of which %zd could be duplicated", p->pipe_id, p->bytes, n);
+	d->nr_packets = 0;
+	while (len < p->bytes) {
+		int r;
+
+		n = read(d->ends[0], d->buf + len, d->room - len);
+		if (n <= 0)
+			return cr_fail(err, n < 0 ? -errno : -EIO, "read the content of a pipe");
+		len += (size_t)n;
+		r = note_packet(d, (size_t)n, err);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static int write_one(struct duplicate *d, const struct pipe_data *p, struct image_writer *w, struct cr_error *err)
+{
+	img_pipe_data_entry e = { .pipe_id = p->pipe_id, .bytes = p->bytes, .has_size = true, .size = p->size };
+	img_pipe_data_ext ext = { 0 };
+	int r = 0;
+
+	if (p->bytes) {
+		r = duplicate_room(d, p, err);
+		if (r == 0)
+			r = duplicate_content(d, p, err);
+	}
+	if (r < 0)
+		return r;
+	if (p->bytes && (p->packets || d->nr_packets > 1)) {
+		ext.packets.items = d->packets;
+		ext.packets.nr = d->nr_packets;
+		e.ext = &ext;
+	}
+	r = image_write(w, &e, err);
+	return r == 0 && p->bytes ? image_write_raw(w, d->buf, p->bytes, err) : r;
+}
+
+static int write_kind(struct file_table *t, struct image_set *set, bool fifo, struct duplicate *d, struct cr_error *err)
+{
+	autofree_by(image_writer_drop) struct image_writer *w = NULL;
+	int r = image_writer_open(set, fifo ? IMG_FIFO_DATA : IMG_PIPES_DATA, 0, &w, err);
+
+	for (size_t i = 0; i < t->pipes.nr && r == 0; i++)
+		if (t->pipes.items[i]->fifo == fifo && t->pipes.items[i]->can_read)
+			r = write_one(d, t->pipes.items[i], w, err);
+	return r < 0 ? r : image_writer_close(take_ptr(&w), false, err);
+}
+
+int pipes_write(struct file_table *t, struct image_set *set, struct cr_error *err)
+{
+	struct duplicate d = { .ends = { -1, -1 } };
+	int r = write_kind(t, set, false, &d, err);
+
+	if (r == 0)
+		r = write_kind(t, set, true, &d, err);
+	if (d.ends[0] >= 0) {
+		close(d.ends[0]);
+		close(d.ends[1]);
+	}
+	free(d.buf);
+	free(d.packets);
+	return r;
+}
+
+void pipes_done(struct file_table *t)
+{
+	pipe_data_vec_done(&t->pipes);   /* the descriptors belong to the files */
+}

@@ -1,0 +1,256 @@
+/*
+ * Making pipes again: each once, of the dumped capacity, refilled before anybody can read; then its ends are handed to
+ * the files that are ends of it. Ends that nobody had are closed when all files are open, which is how the others learn
+ * of end of file or a broken pipe, as before.
+ */
+#include "files/restore-internal.h"
+
+#include "base/io.h"
+#include "base/own.h"
+#include "image/image-set.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define PIPE_DATA_MAX (1u << 30)
+
+struct restored_pipe {
+	uint32_t               id;
+	bool                   fifo;
+	img_pipe_data_entry   *data;      /* NULL: nothing is known of it */
+	char                  *bytes;     /* in the pool, data->bytes of them */
+	int                    ends[2];   /* reading, writing: not handed out yet; -1. A fifo: held open for both in [0] */
+	bool                   made, given[2];
+	int                    sample[2]; /* descriptors handed out already (borrowed), to make more descriptions of */
+};
+
+static int pipe_data_check(const img_pipe_data_entry *e, struct cr_error *err)
+{
+	uint64_t sum = 0;
+
+	if (e->bytes > PIPE_DATA_MAX || (e->has_size && e->size > PIPE_DATA_MAX))
+		return cr_refuse(err, -EBADMSG, "pipe %u of %u bytes", e->pipe_id, e->has_size ? e->size : e->bytes);
+	if (!e->ext)
+		return 0;
+	for (size_t i = 0; i < e->ext->packets.nr; i++) {
+		if (e->ext->packets.items[i] == 0)
+			return cr_refuse(err, -EBADMSG, "pipe %u has an empty packet", e->pipe_id);
+		sum += e->ext->packets.items[i];
+	}
+	return sum == e->bytes ? 0 : cr_refuse(err, -EBADMSG, "packets of pipe %u are not what it holds", e->pipe_id);
+}
+
+static struct restored_pipe *pipe_new(struct files *fs, uint32_t id, bool fifo)
+{
+	struct restored_pipe *p = pool_new(&fs->pool, struct restored_pipe);
+	struct restored_pipe **at = p ? restored_pipe_vec_add(&fs->pipes) : NULL;
+
+	if (!at)
+		return NULL;
+	*at = p;
+	p->id = id;
+	p->fifo = fifo;
+	p->ends[0] = p->ends[1] = p->sample[0] = p->sample[1] = -1;
+	return map_put(fifo ? &fs->fifo_by_id : &fs->pipe_by_id, (uint64_t)id + 1, p) < 0 ? NULL : p;
+}
+
+static struct restored_pipe *pipe_find(const struct files *fs, uint32_t id, bool fifo)
+{
+	return map_find(fifo ? &fs->fifo_by_id : &fs->pipe_by_id, (uint64_t)id + 1);
+}
+
+/* Takes @e over. */
+static int add_data(struct files *fs, struct image_reader *rd, img_pipe_data_entry *e, bool fifo, struct cr_error *err)
+{
+	struct restored_pipe *p = pipe_find(fs, e->pipe_id, fifo) ? NULL : pipe_new(fs, e->pipe_id, fifo);
+	const void *bytes;
+	int r;
+
+	if (!p) {
+		r = pipe_find(fs, e->pipe_id, fifo) ? cr_refuse(err, -EBADMSG, "pipe %u is there twice", e->pipe_id) :
+						      files_no_memory(err);
+		img_entry_free(e);
+		return r;
+	}
+	p->data = e;
+	r = pipe_data_check(e, err);
+	if (r == 0 && e->bytes)
+		r = image_read_raw(rd, e->bytes, &bytes, err);
+	if (r < 0 || !e->bytes)
+		return r;
+	p->bytes = pool_text(&fs->pool, bytes, e->bytes);
+	return p->bytes ? 0 : files_no_memory(err);
+}
+
+static int read_data(struct files *fs, bool fifo, struct cr_error *err)
+{
+	autofree_by(image_reader_close) struct image_reader *rd = NULL;
+	void *entry;
+	int r = image_reader_open(fs->set, fifo ? IMG_FIFO_DATA : IMG_PIPES_DATA, 0, &rd, err);
+
+	if (r == 1)
+		return 0;
+	while (r >= 0 && (r = image_read(rd, &entry, err)) == 1)
+		r = add_data(fs, rd, entry, fifo, err);
+	return cr_within(err, r, fifo ? "fifo-data.img" : "pipes-data.img");
+}
+
+int pipes_read(struct files *fs, struct cr_error *err)
+{
+	int r = read_data(fs, false, err);
+
+	return r < 0 ? r : read_data(fs, true, err);
+}
+
+/* ------------------------------------------------------------------ making */
+
+/* @fd may be written to; it is put in the mode that keeps packets apart, and back. */
+static int refill_packets(const struct restored_pipe *p, int fd, struct cr_error *err)
+{
+	const struct proto_u32_vec *v = &p->data->ext->packets;
+	int flags = fcntl(fd, F_GETFL);
+	size_t at = 0;
+
+	if (flags < 0 || fcntl(fd, F_SETFL, flags | O_DIRECT | O_NONBLOCK) < 0)
+		return cr_fail(err, -errno, "put a pipe in packet mode");
+	for (size_t i = 0; i < v->nr; at += v->items[i], i++) {
+		ssize_t n = write(fd, p->bytes + at, v->items[i]);
+
+		if (n != (ssize_t)v->items[i])
+			return cr_fail(err, n < 0 ? -errno : -EIO, "refill pipe %u", p->id);
+	}
+	return fcntl(fd, F_SETFL, flags) < 0 ? cr_fail(err, -errno, "set flags of a pipe") : 0;
+}
+
+static int refill(const struct restored_pipe *p, int fd, struct cr_error *err)
+{
+	int flags = fcntl(fd, F_GETFL);
+	ssize_t n;
+
+	if (p->data && p->data->has_size && p->data->size && fcntl(fd, F_SETPIPE_SZ, (int)p->data->size) < 0) {
+		int r = cr_fail(err, -errno, "make pipe %u %u bytes large", p->id, p->data->size);
+
+		cr_advise(err, "fs.pipe-max-size and fs.pipe-user-pages-soft limit this");
+		return r;
+	}
+	if (!p->bytes)
+		return 0;
+	if (p->data->ext && p->data->ext->packets.nr)
+		return refill_packets(p, fd, err);
+	/* what does not fit must be an error, not a wait that nobody ends */
+	if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
+		return cr_fail(err, -errno, "set flags of a pipe");
+	n = write(fd, p->bytes, p->data->bytes);
+	if (n != (ssize_t)p->data->bytes)
+		return cr_fail(err, n < 0 ? -errno : -ENOSPC, "refill pipe %u with %u bytes", p->id, p->data->bytes);
+	return fcntl(fd, F_SETFL, flags) < 0 ? cr_fail(err, -errno, "set flags of a pipe") : 0;
+}
+
+static int pipe_make(struct restored_pipe *p, struct cr_error *err)
+{
+	int r;
+
+	if (pipe2(p->ends, O_CLOEXEC) < 0)
+		return cr_fail(err, -errno, "make a pipe");
+	p->made = true;
+	p->sample[0] = p->ends[0];
+	p->sample[1] = p->ends[1];
+	r = refill(p, p->ends[1], err);
+	return r;
+}
+
+static int pipe_inherited(struct files *fs, uint32_t pipe_id, struct cr_error *err)
+{
+	char key[32];
+
+	if (!fs->ctx->opts->rpc->inherit_fd.nr)
+		return -ENOENT;
+	snprintf(key, sizeof(key), "pipe:[%u]", pipe_id);
+	return inherit_find(fs, key, err);
+}
+
+int pipe_open_end(struct files *fs, uint32_t pipe_id, uint32_t flags, struct cr_error *err)
+{
+	struct restored_pipe *p = pipe_find(fs, pipe_id, false);
+	unsigned int end = (flags & O_ACCMODE) == O_RDONLY ? 0 : 1;
+	int fd = pipe_inherited(fs, pipe_id, err);
+	int r = 0;
+
+	if (fd != -ENOENT)
+		return fd;
+	if (!p && !(p = pipe_new(fs, pipe_id, false)))
+		return files_no_memory(err);
+	if (!p->made)
+		r = pipe_make(p, err);
+	if (r < 0)
+		return r;
+	/* further descriptions of an end come from opening /proc/PID/fd, and so do ends that are both */
+	if (p->given[end] || (flags & O_ACCMODE) == O_RDWR)
+		return fd_reopen(p->sample[end], open_flags(flags), err);
+	r = fd_set_flags(p->ends[end], flags, err);
+	if (r < 0)
+		return r;
+	p->given[end] = true;
+	return take_fd(&p->ends[end]);
+}
+
+/* Held open for reading and writing, so that no other opening waits, and content stays until all ends are there. */
+static int fifo_make(struct files *fs, struct restored_pipe *p, struct restored_file *path, struct cr_error *err)
+{
+	struct stat st;
+
+	p->ends[0] = path_open(fs, path, O_RDWR | O_NONBLOCK | O_CLOEXEC, err);
+	if (p->ends[0] < 0)
+		return p->ends[0];
+	if (fstat(p->ends[0], &st) < 0 || !S_ISFIFO(st.st_mode))
+		return cr_refuse(err, -EINVAL, "%s is not a fifo", path->entry->reg->name);
+	p->made = true;
+	return refill(p, p->ends[0], err);
+}
+
+int fifo_open_end(struct files *fs, uint32_t pipe_id, struct restored_file *path, uint32_t flags, struct cr_error *err)
+{
+	struct restored_pipe *p = pipe_find(fs, pipe_id, true);
+	autofd int fd = -1;
+	int r = 0;
+
+	if (!p && !(p = pipe_new(fs, pipe_id, true)))
+		return files_no_memory(err);
+	if (!p->made)
+		r = fifo_make(fs, p, path, err);
+	if (r < 0)
+		return r;
+	fd = path_open(fs, path, open_flags(flags), err);
+	if (fd < 0)
+		return fd;
+	r = reg_validate(fs, path->entry->reg, fd, path->ghost || path->link, err);
+	return r < 0 ? r : take_fd(&fd);
+}
+
+static void close_ends(struct restored_pipe *p)
+{
+	for (size_t i = 0; i < 2; i++) {
+		if (p->ends[i] >= 0)
+			close(p->ends[i]);
+		p->ends[i] = -1;
+	}
+}
+
+void pipes_settle(struct files *fs)
+{
+	for (size_t i = 0; i < fs->pipes.nr; i++)
+		close_ends(fs->pipes.items[i]);
+}
+
+void restored_pipes_done(struct files *fs)
+{
+	for (size_t i = 0; i < fs->pipes.nr; i++) {
+		close_ends(fs->pipes.items[i]);
+		img_entry_free(fs->pipes.items[i]->data);
+	}
+}

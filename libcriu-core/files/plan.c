@@ -1,0 +1,316 @@
+/* From checked entries to open descriptors in the coordinator, and to the operations that bring them into each task. */
+#include "files/restore-internal.h"
+
+#include "base/own.h"
+#include "infect/program.h"
+#include "kernel/uapi.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* -------------------------------------------------------------------- open */
+
+/* Room for all descriptions here, and for the highest number in any task, which inherits our limit. */
+static int raise_limit(const struct files *fs, struct cr_error *err)
+{
+	uint64_t need = 0, top = 0;
+	struct rlimit rl;
+
+	for (size_t i = 0; i < fs->files.nr; i++)
+		need += fs->files.items[i]->used || fs->files.items[i]->is_dir_ref ? 1 : 0;
+	need += fs->files.nr + 64;   /* at worst each is mapped as well; and what else is open */
+	for (size_t i = 0; i < fs->tables.nr; i++) {
+		const struct restored_table *tab = fs->tables.items[i];
+		uint64_t last = tab->want.nr ? (uint64_t)tab->want.items[tab->want.nr - 1].fd : 0;
+
+		top = last > top ? last : top;
+		top = (uint64_t)tab->service > top ? (uint64_t)tab->service : top;
+	}
+	/* one number more than the highest, for taking the directories */
+	need = need > top + 3 ? need : top + 3;
+	if (getrlimit(RLIMIT_NOFILE, &rl) < 0)
+		return cr_fail(err, -errno, "limit of open files");
+	if (rl.rlim_cur >= need)
+		return 0;
+	if (rl.rlim_max < need)
+		rl.rlim_max = need;   /* needs CAP_SYS_RESOURCE */
+	rl.rlim_cur = rl.rlim_max;
+	if (setrlimit(RLIMIT_NOFILE, &rl) == 0)
+		return 0;
+	/* without that privilege try with what there is: the estimate is generous */
+	if (getrlimit(RLIMIT_NOFILE, &rl) < 0)
+		return cr_fail(err, -errno, "limit of open files");
+	rl.rlim_cur = rl.rlim_max;
+	if (setrlimit(RLIMIT_NOFILE, &rl) < 0)
+		return cr_fail(err, -errno, "raise the limit of open files");
+	if (rl.rlim_cur < top + 2) {
+		cr_refuse(err, -EMFILE, "descriptor %llu is needed, but %llu descriptors are allowed here",
+			  (unsigned long long)top, (unsigned long long)rl.rlim_cur);
+		cr_advise(err, "raise the hard limit of open files (ulimit -Hn)");
+		return -EMFILE;
+	}
+	return 0;
+}
+
+static int open_one(struct files *fs, struct restored_file *f, struct cr_error *err)
+{
+	int fd = f->used ? f->ops->open(fs, f, err) : path_open(fs, f, O_PATH | O_DIRECTORY | O_CLOEXEC, err);
+
+	if (fd < 0)
+		return cr_within(err, fd, "file %u", f->id);
+	f->fd = fd;
+	return 0;
+}
+
+/* Tasks whose root is the root we have ourselves are not made to chroot(2), which needs a privilege. */
+static bool is_own_root(const struct files *fs, const struct restored_file *f)
+{
+	struct statx here, there;
+
+	(void)fs;
+	if (statx(AT_FDCWD, "/", 0, STATX_INO | STATX_MNT_ID, &here) < 0 ||
+	    statx(f->fd, "", AT_EMPTY_PATH, STATX_INO | STATX_MNT_ID, &there) < 0)
+		return false;
+	return here.stx_ino == there.stx_ino && here.stx_dev_major == there.stx_dev_major &&
+	       here.stx_dev_minor == there.stx_dev_minor && here.stx_mnt_id == there.stx_mnt_id;
+}
+
+int files_open(struct files *fs, int root_fd, struct cr_error *err)
+{
+	int r = raise_limit(fs, err);
+
+	fs->root_fd = root_fd;
+	for (size_t i = 0; i < fs->files.nr && r == 0; i++)
+		if (fs->files.items[i]->used || fs->files.items[i]->is_dir_ref)
+			r = open_one(fs, fs->files.items[i], err);
+	if (r == 0)
+		r = memfds_make(fs, err);
+	if (r == 0)
+		pipes_settle(fs);
+	return r;
+}
+
+/* ------------------------------------------------------------- for mappings */
+
+static int opener_open(void *arg, uint32_t id, uint32_t flags, struct cr_error *err)
+{
+	struct files *fs = arg;
+	struct restored_file *f = files_find(fs, id);
+	bool rw = (flags & O_ACCMODE) == O_RDWR;
+	int *at, r;
+
+	if (!f)
+		return cr_refuse(err, -EBADMSG, "file %u is mapped but not there", id);
+	at = &f->map_fd[rw];
+	if (*at >= 0)
+		return *at;
+	flags = (rw ? O_RDWR : flags & O_ACCMODE) | O_CLOEXEC;
+	if (f->entry->type == img_fd_types_MEMFD)
+		*at = memfd_open_id(fs, f->entry->memfd->inode_id, flags, err);
+	else if (f->entry->type == img_fd_types_REG)
+		*at = path_open(fs, f, flags, err);
+	else
+		return cr_refuse(err, -ENOTSUP, "file %u of type %s cannot be mapped", id, entry_type_name(f->entry->type));
+	if (*at < 0)
+		return cr_within(err, *at, "mapped file %u", id);
+	if (f->entry->type != img_fd_types_REG)
+		return *at;
+	r = reg_validate(fs, f->entry->reg, *at, f->ghost || f->link, err);
+	return r < 0 ? r : *at;
+}
+
+struct file_opener files_opener(struct files *fs)
+{
+	return (struct file_opener){ .open = opener_open, .arg = fs };
+}
+
+/* ------------------------------------------------------------------- plans */
+
+int files_service_fd(const struct files *fs, pid_t ns_pid)
+{
+	const struct restored_task *t = files_task(fs, ns_pid);
+
+	return t ? t->table->service : 0;
+}
+
+pid_t files_table_owner(const struct files *fs, pid_t ns_pid)
+{
+	const struct restored_task *t = files_task(fs, ns_pid);
+
+	return t ? t->table->owner : ns_pid;
+}
+
+void files_plan_enter(const struct files *fs, pid_t ns_pid, int from, struct program *p, struct routine *r)
+{
+	const struct restored_task *t = files_task(fs, ns_pid);
+	int service;
+
+	if (!t || t->table->owner != ns_pid)
+		return;   /* the table is another's, and ready */
+	service = t->table->service;
+	if (from != service)
+		op_keep(emit_call(p, r, "move the service descriptor", SYS_dup3, from, service, O_CLOEXEC), SLOT_PIDFD);
+	if (service > 0)
+		emit_call(p, r, "close inherited descriptors", __NR_close_range, 0, service - 1, 0);
+	emit_call(p, r, "close inherited descriptors", __NR_close_range, service + 1, UINT_MAX, 0);
+}
+
+struct fd_emitter {
+	const struct files          *fs;
+	const struct restored_table *tab;
+	struct program *p;
+	struct routine *r;
+	size_t          count;    /* of operations, when p is NULL */
+};
+
+static void emit_step(void *arg, const struct place_step *s)
+{
+	struct fd_emitter *e = arg;
+	const img_fdinfo_entry *info;
+	bool cloexec;
+
+	if (!e->p) {
+		e->count += s->kind == PLACE_TAKE ? 2 : 1;
+		return;
+	}
+	switch (s->kind) {
+	case PLACE_TAKE:
+		info = e->tab->fds.items[s->want];
+		op_equal(emit_call(e->p, e->r, "take a descriptor", __NR_pidfd_getfd, e->tab->service,
+				   files_find(e->fs, info->id)->fd, 0), (uint64_t)s->fd);
+		/* it arrives with close-on-exec set */
+		if (s->final && !(info->flags & FD_CLOEXEC))
+			emit_call(e->p, e->r, "clear close-on-exec", SYS_fcntl, s->fd, F_SETFD, 0);
+		break;
+	case PLACE_DUP:
+		cloexec = e->tab->fds.items[s->want]->flags & FD_CLOEXEC;
+		emit_call(e->p, e->r, "place a descriptor", SYS_dup3, s->from, s->fd, cloexec ? O_CLOEXEC : 0);
+		break;
+	case PLACE_PLUG:
+		op_equal(emit_call(e->p, e->r, "hold a descriptor number", SYS_fcntl, e->tab->service, F_DUPFD_CLOEXEC, s->fd),
+			 (uint64_t)s->fd);
+		break;
+	case PLACE_CLOSE:
+		emit_call(e->p, e->r, "free descriptor numbers", __NR_close_range, s->fd, s->last, 0);
+		break;
+	}
+}
+
+static void take_to_slot(const struct restored_table *tab, int fd, struct program *p, struct routine *r)
+{
+	op_keep(emit_call(p, r, "take a directory", __NR_pidfd_getfd, tab->service, fd, 0), SLOT_TMP);
+}
+
+static void plan_fs(const struct files *fs, const struct restored_task *t, struct program *p, struct routine *r)
+{
+	const struct restored_file *root = files_find(fs, t->fs->root_id), *cwd = files_find(fs, t->fs->cwd_id);
+
+	if (!is_own_root(fs, root)) {
+		take_to_slot(t->table, root->fd, p, r);
+		op_from_slot(emit_call(p, r, "enter the root directory", SYS_fchdir, SLOT_TMP), 0);
+		op_from_slot(emit_call(p, r, "close the root directory", SYS_close, SLOT_TMP), 0);
+		emit_call(p, r, "change root", SYS_chroot, emit_data(p, r, ".", 2, 1));
+	}
+	take_to_slot(t->table, cwd->fd, p, r);
+	op_from_slot(emit_call(p, r, "enter the working directory", SYS_fchdir, SLOT_TMP), 0);
+	op_from_slot(emit_call(p, r, "close the working directory", SYS_close, SLOT_TMP), 0);
+	if (t->fs->has_umask)
+		emit_call(p, r, "umask", SYS_umask, t->fs->umask);
+}
+
+void files_plan(const struct files *fs, pid_t ns_pid, struct program *p, struct routine *r)
+{
+	const struct restored_task *t = files_task(fs, ns_pid);
+	struct fd_emitter e = { .fs = fs, .p = p, .r = r };
+	int n = 0;
+
+	if (!t)
+		return;
+	e.tab = t->table;
+	if (t->table->owner == ns_pid)
+		n = place_plan(t->table->want.items, t->table->want.nr, t->table->service, emit_step, &e);
+	if (n < 0 && !r->error)
+		r->error = n;
+	plan_fs(fs, t, p, r);
+}
+
+/* ---------------------------------------------------------- late: owners etc. */
+
+/*
+ * F_SETOWN_EX records the caller's ids for the permission check of each signal. They are borrowed for the call; the
+ * saved uid stays ours, so that the way back is open. Changing ids clears the parent-death signal, which must hold.
+ */
+static void plan_owner(const img_fown_entry *o, int fd, struct program *p, struct routine *r)
+{
+	struct f_owner_ex ex = { .type = (int)o->pid_type, .pid = (pid_t)o->pid };
+	bool borrow = o->uid != getuid() || o->euid != geteuid();
+	uid_t me = geteuid();
+
+	if (borrow)
+		emit_call(p, r, "ids of the owner of asynchronous I/O", SYS_setresuid, o->uid, o->euid, me);
+	emit_call(p, r, "owner of asynchronous I/O", SYS_fcntl, fd, F_SETOWN_EX, emit_data(p, r, &ex, sizeof(ex), 8));
+	if (!borrow)
+		return;
+	emit_call(p, r, "own ids again", SYS_setresuid, getuid(), me, me);
+	emit_call(p, r, "die with the coordinator", SYS_prctl, PR_SET_PDEATHSIG, SIGKILL);
+}
+
+static void plan_settle(const struct files *fs, const struct restored_file *f, struct program *p, struct routine *r)
+{
+	const img_fown_entry *o = f->ops->fown ? f->ops->fown(fs, f->entry) : NULL;
+
+	if (o && o->pid)
+		plan_owner(o, f->user_fd, p, r);
+	if (f->ops->settle)
+		f->ops->settle(fs, f, f->user_fd, p, r);
+}
+
+void files_plan_late(const struct files *fs, pid_t ns_pid, struct program *p, struct routine *r)
+{
+	const struct restored_task *t = files_task(fs, ns_pid);
+
+	if (!t)
+		return;
+	if (t->table->owner == ns_pid)
+		for (size_t i = 0; i < t->table->want.nr; i++) {
+			const struct restored_file *f = files_find(fs, t->table->want.items[i].file);
+
+			if (f->user_pid == ns_pid && f->user_fd == t->table->want.items[i].fd)
+				plan_settle(fs, f, p, r);
+		}
+	locks_plan(fs, ns_pid, p, r);
+	if (t->table->owner == ns_pid)
+		emit_call(p, r, "close the service descriptor", SYS_close, t->table->service);
+}
+
+size_t files_plan_size(const struct files *fs, pid_t ns_pid)
+{
+	const struct restored_task *t = files_task(fs, ns_pid);
+	struct fd_emitter e = { .fs = fs };
+	size_t extra = 0;
+
+	if (!t)
+		return 0;
+	if (t->table->owner == ns_pid) {
+		place_plan(t->table->want.items, t->table->want.nr, t->table->service, emit_step, &e);
+		for (size_t i = 0; i < t->table->want.nr; i++) {
+			const struct restored_file *f = files_find(fs, t->table->want.items[i].file);
+			const img_fown_entry *o = f->ops->fown ? f->ops->fown(fs, f->entry) : NULL;
+
+			if (o && o->pid)
+				e.count += 5;
+			if (f->ops->settle_size && f->user_pid == ns_pid && f->user_fd == t->table->want.items[i].fd)
+				extra += f->ops->settle_size(f);
+		}
+	}
+	e.count += locks_plan_ops(fs, ns_pid) + 16;
+	return e.count * (sizeof(struct abi_op) + 32) + extra + 256;
+}

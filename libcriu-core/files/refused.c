@@ -1,0 +1,91 @@
+/*
+ * Kinds that are recognised but not dumped: each is named for what it is, so that an obstacle tells more than "unknown".
+ */
+#include "files/dump-internal.h"
+#include "files/refused.h"
+
+#include "files/sockets.h"
+
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <linux/major.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#ifndef PID_FS_MAGIC
+#define PID_FS_MAGIC 0x50494446
+#endif
+
+static bool socket_claims(const struct file_facts *facts)
+{
+	return S_ISSOCK(facts->st.st_mode) && facts->fs_type == SOCKFS_MAGIC;
+}
+
+static int socket_dump(struct file_table *t, struct open_file *f, struct cr_error *err)
+{
+	char what[128];
+
+	(void)err;
+	socket_describe(f->fd, what, sizeof(what));
+	return file_refuse(t, f, "", "%s", what);
+}
+
+const struct file_ops socket_ops = { .name = "socket", .claims = socket_claims, .dump = socket_dump };
+
+static bool anon_is(const struct file_facts *facts, const char *name)
+{
+	return facts->fs_type == ANON_INODE_FS_MAGIC && strcmp(facts->link, name) == 0;
+}
+
+#define REFUSED(var, text, hint, condition)                                                                            \
+	static bool var##_claims(const struct file_facts *facts) { return condition; }                                 \
+	const struct file_ops var##_ops = { .name = text, .claims = var##_claims, .advice = hint };
+
+REFUSED(inotify, "inotify descriptor", "", anon_is(facts, "anon_inode:inotify"))
+REFUSED(fanotify, "fanotify descriptor", "", anon_is(facts, "anon_inode:[fanotify]"))
+REFUSED(io_uring, "io_uring", "", anon_is(facts, "anon_inode:[io_uring]"))
+REFUSED(perf, "performance counter", "", anon_is(facts, "anon_inode:[perf_event]"))
+REFUSED(bpf, "BPF object", "", facts->fs_type == ANON_INODE_FS_MAGIC &&
+	(strncmp(facts->link, "anon_inode:bpf", 14) == 0 || strncmp(facts->link, "anon_inode:[bpf", 15) == 0 ||
+	 strcmp(facts->link, "anon_inode:btf") == 0))
+REFUSED(userfaultfd, "userfaultfd", "", anon_is(facts, "anon_inode:[userfaultfd]"))
+REFUSED(pidfd, "pidfd", "", facts->fs_type == PID_FS_MAGIC || anon_is(facts, "anon_inode:[pidfd]"))
+REFUSED(namespace_file, "namespace file", "", facts->fs_type == NSFS_MAGIC && !S_ISDIR(facts->st.st_mode))
+REFUSED(secretmem, "secret memory", "", facts->fs_type == 0x5345434d /* SECRETMEM_MAGIC */)
+
+/* Unlike the rest of anonymous inodes, which have no business in a checkpoint either. */
+static bool anon_other_claims(const struct file_facts *facts)
+{
+	static const struct file_ops *const named[] = { &inotify_ops, &fanotify_ops, &io_uring_ops, &perf_ops, &bpf_ops,
+							&userfaultfd_ops, &pidfd_ops };
+	static const char *const kept[] = { "anon_inode:[eventfd]", "anon_inode:[signalfd]", "anon_inode:[timerfd]",
+					    "anon_inode:[eventpoll]" };
+
+	if (facts->fs_type != ANON_INODE_FS_MAGIC || facts->flags & O_PATH)
+		return false;
+	for (size_t i = 0; i < ARRAY_LEN(kept); i++)
+		if (strcmp(facts->link, kept[i]) == 0)
+			return false;
+	for (size_t i = 0; i < ARRAY_LEN(named); i++)
+		if (named[i]->claims(facts))
+			return false;
+	return true;
+}
+
+const struct file_ops anon_other_ops = { .name = "anonymous file", .claims = anon_other_claims };
+
+static bool device_claims(const struct file_facts *facts)
+{
+	return S_ISCHR(facts->st.st_mode) && !(facts->flags & O_PATH) && !file_is_tty(facts) && !file_is_stateless_device(facts);
+}
+
+static int device_dump(struct file_table *t, struct open_file *f, struct cr_error *err)
+{
+	(void)err;
+	return file_refuse(t, f, "", "character device %u:%u, %s", major(f->facts.st.st_rdev), minor(f->facts.st.st_rdev),
+			   f->facts.link);
+}
+
+const struct file_ops device_ops = { .name = "character device", .claims = device_claims, .dump = device_dump };

@@ -1,0 +1,85 @@
+/*
+ * Files that are opened by their path: regular files, directories, block devices, character devices without state, and
+ * everything that was opened with O_PATH.
+ */
+#include "files/dump-internal.h"
+#include "files/restore-internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <linux/major.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+
+#ifndef PID_FS_MAGIC
+#define PID_FS_MAGIC 0x50494446
+#endif
+
+/* Major 1: every open file of these is like any other; Documentation/admin-guide/devices.txt. 11 is kmsg, which has a position of its own. */
+bool file_is_stateless_device(const struct file_facts *facts)
+{
+	unsigned int minor_nr = minor(facts->st.st_rdev);
+
+	return S_ISCHR(facts->st.st_mode) && major(facts->st.st_rdev) == MEM_MAJOR &&
+	       (minor_nr == 3 || minor_nr == 5 || minor_nr == 7 || minor_nr == 8 || minor_nr == 9);
+}
+
+static bool on_pseudo_fs(const struct file_facts *facts)
+{
+	switch (facts->fs_type) {
+	case PIPEFS_MAGIC:
+	case SOCKFS_MAGIC:
+	case ANON_INODE_FS_MAGIC:
+	case NSFS_MAGIC:
+	case PID_FS_MAGIC:
+		return true;
+	default:
+		return false;
+	}
+}
+
+static bool regular_claims(const struct file_facts *facts)
+{
+	if (on_pseudo_fs(facts) || file_is_memfd(facts))
+		return false;
+	if (facts->flags & O_PATH)
+		return true;
+	switch (facts->st.st_mode & S_IFMT) {
+	case S_IFREG:
+	case S_IFDIR:
+	case S_IFBLK:
+		return true;
+	case S_IFCHR:
+		return file_is_stateless_device(facts);
+	default:
+		return false;
+	}
+}
+
+static int regular_dump(struct file_table *t, struct open_file *f, struct cr_error *err)
+{
+	f->entry = file_entry_new(t, img_fd_types_REG, f->id, err);
+	return f->entry ? path_dump(t, f, f->id, f->facts.flags, true, &f->entry->reg, err) : -ENOMEM;
+}
+
+static int regular_check(const img_file_entry *e, struct cr_error *err)
+{
+	return reg_check(e->reg, err);
+}
+
+static const img_fown_entry *regular_fown(const struct files *fs, const img_file_entry *e)
+{
+	(void)fs;
+	return e->reg->fown;
+}
+
+const struct file_ops regular_ops = {
+	.name   = "file",
+	.type   = img_fd_types_REG,
+	.claims = regular_claims,
+	.dump   = regular_dump,
+	.check  = regular_check,
+	.open   = regular_open,
+	.fown   = regular_fown,
+};

@@ -1,0 +1,164 @@
+/*
+ * Opening files again, by the paths of the images or where their content is now, and making sure that it is the file that
+ * was dumped.
+ */
+#include "files/restore-internal.h"
+
+#include "base/own.h"
+#include "files/build-id.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/openat2.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* O_ASYNC registers the number of the descriptor too, so the task itself has to set it. */
+uint32_t open_flags(uint32_t flags)
+{
+	return (flags & ~(uint32_t)(O_CREAT | O_EXCL | O_TRUNC | O_ASYNC)) | O_CLOEXEC | O_NOCTTY;
+}
+
+int path_open_at(const struct files *fs, const char *path, uint32_t flags, uint32_t mode, struct cr_error *err)
+{
+	struct open_how how = { .flags = flags | O_CLOEXEC, .mode = mode, .resolve = RESOLVE_IN_ROOT };
+	int fd;
+
+	if (fs->root_fd < 0)
+		fd = open(path, (int)(flags | O_CLOEXEC), mode);
+	else
+		fd = (int)syscall(SYS_openat2, fs->root_fd, path, &how, sizeof(how));
+	return fd < 0 ? cr_fail(err, -errno, "open %s", path) : fd;
+}
+
+int path_dir(const struct files *fs, const char *path, const char **ret_base, struct cr_error *err)
+{
+	const char *slash = strrchr(path, '/');
+	char dir[PATH_MAX];
+	int fd;
+
+	if (!slash || !slash[1] || (size_t)(slash - path) >= sizeof(dir))
+		return cr_refuse(err, -EBADMSG, "%s is not a name in a directory", path);
+	memcpy(dir, path, (size_t)(slash - path));
+	dir[slash - path] = '\0';
+	fd = path_open_at(fs, slash == path ? "/" : dir, O_PATH | O_DIRECTORY, 0, err);
+	if (fd >= 0)
+		*ret_base = slash + 1;
+	return fd;
+}
+
+int fd_reopen(int fd, uint32_t flags, struct cr_error *err)
+{
+	char path[40];
+	int r;
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	r = open(path, (int)(flags & ~(uint32_t)O_NOFOLLOW));
+	return r < 0 ? cr_fail(err, -errno, "open a file again") : r;
+}
+
+int fd_set_flags(int fd, uint32_t flags, struct cr_error *err)
+{
+	return fcntl(fd, F_SETFL, flags & ~(uint32_t)O_ASYNC) < 0 ? cr_fail(err, -errno, "set open flags 0x%x", flags) : 0;
+}
+
+int path_open(struct files *fs, struct restored_file *f, uint32_t flags, struct cr_error *err)
+{
+	const img_reg_file_entry *e = f->entry->reg;
+
+	if (f->ghost)
+		return ghost_open(fs, f->ghost, e, flags, err);
+	if (f->link)
+		return path_open_at(fs, f->link->entry->reg->name, flags, 0, err);
+	return path_open_at(fs, e->name, flags, 0, err);
+}
+
+/* -------------------------------------------------------------- validation */
+
+static int build_id_validate(const img_reg_file_entry *e, int fd, struct cr_error *err)
+{
+	char path[40];
+	uint8_t id[BUILD_ID_MAX] = { 0 };
+	int len;
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	autofd int rd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	if (rd < 0)
+		return cr_fail(err, -errno, "read the build id of %s", e->name);
+	len = build_id_read(rd, id);
+	if (len < 0)
+		return cr_fail(err, len, "read the build id of %s", e->name);
+	if (((size_t)len + 3) / 4 != e->build_id.nr || memcmp(id, e->build_id.items, e->build_id.nr * 4) != 0)
+		return cr_refuse(err, -EINVAL, "%s is another build than the one that was dumped", e->name);
+	return 0;
+}
+
+int reg_validate(struct files *fs, const img_reg_file_entry *e, int fd, bool remapped, struct cr_error *err)
+{
+	const rpc_criu_opts *o = fs->ctx->opts->rpc;
+	struct stat st;
+
+	if (fstat(fd, &st) < 0)
+		return cr_fail(err, -errno, "stat %s", e->name);
+	if (e->has_mode && (st.st_mode & S_IFMT) != (e->mode & S_IFMT))
+		return cr_refuse(err, -EINVAL, "%s is of another type than it was (mode 0%o, was 0%o)", e->name, st.st_mode, e->mode);
+	if (e->has_mode && st.st_mode != e->mode && !(o->has_skip_file_rwx_check && o->skip_file_rwx_check)) {
+		cr_refuse(err, -EINVAL, "%s has mode 0%o, it had 0%o", e->name, st.st_mode, e->mode);
+		cr_advise(err, "--skip-file-rwx-check");
+		return -EINVAL;
+	}
+	if (!S_ISREG(st.st_mode) || remapped)
+		return 0;
+	if (e->build_id.nr && fs->ctx->opts->file_validation == CR_VALIDATE_BUILDID)
+		return build_id_validate(e, fd, err);
+	if (e->has_size && e->size != (uint64_t)st.st_size)
+		return cr_refuse(err, -EINVAL, "%s has %llu bytes, it had %llu", e->name, (unsigned long long)st.st_size,
+				 (unsigned long long)e->size);
+	return 0;
+}
+
+/* ------------------------------------------------------------ regular files */
+
+static int reg_inherited(struct files *fs, const img_reg_file_entry *e, struct cr_error *err)
+{
+	if (e->has_ext && e->ext) {
+		int fd = inherit_find(fs, e->name, err);
+
+		if (fd == -ENOENT) {
+			cr_refuse(err, -ENOENT, "file %s comes from outside and was not given", e->name);
+			cr_advise(err, "--inherit-fd fd[N]:%s", e->name);
+		}
+		return fd;
+	}
+	return e->name[1] ? inherit_find(fs, e->name + 1, err) : -ENOENT;
+}
+
+int regular_open(struct files *fs, struct restored_file *f, struct cr_error *err)
+{
+	const img_reg_file_entry *e = f->entry->reg;
+	bool ext = e->has_ext && e->ext;
+	autofd int fd = reg_inherited(fs, e, err);
+	int r;
+
+	if (fd >= 0)
+		return take_fd(&fd);
+	if (ext || fd != -ENOENT)
+		return fd;
+	fd = path_open(fs, f, open_flags(e->flags), err);
+	if (fd < 0)
+		return fd;
+	r = reg_validate(fs, e, fd, f->ghost || f->link, err);
+	if (r < 0)
+		return r;
+	if (e->flags & O_PATH)
+		return take_fd(&fd);
+	if (e->pos != 0 && e->pos != UINT64_MAX && lseek(fd, (off_t)e->pos, SEEK_SET) < 0 && errno != ESPIPE)
+		return cr_fail(err, -errno, "go to position %llu of %s", (unsigned long long)e->pos, e->name);
+	if (e->fown->signum && fcntl(fd, F_SETSIG, e->fown->signum) < 0)
+		return cr_fail(err, -errno, "signal of asynchronous I/O of %s", e->name);
+	return take_fd(&fd);
+}
