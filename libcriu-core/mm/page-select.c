@@ -14,7 +14,8 @@
 #include <inttypes.h>
 #include <sys/mman.h>
 
-#define SCAN_REGIONS 1024
+/* What do_pagemap_scan() collects in one pass (PAGEMAP_WALK_SIZE); fs/proc/task_mmu.c */
+#define SCAN_REGIONS 512
 #define MAP_WORDS    4096
 
 enum vma_content vma_content_of(const img_vma_entry *v)
@@ -79,7 +80,11 @@ static int scanner_fetch(struct scanner *s)
 		return -errno;
 	if (arg.walk_end <= s->at || (size_t)n > SCAN_REGIONS)
 		return -EPROTO;
-	s->at = arg.walk_end;
+	/*
+	 * An answer that has room left is the last. Its walk_end may say otherwise: with several passes it stays where the last
+	 * but one ended (seen with 6.18), and what was reported would be reported again.
+	 */
+	s->at = (size_t)n < SCAN_REGIONS ? s->end : arg.walk_end;
 	s->nr = (size_t)n;
 	s->next = 0;
 	return 0;
