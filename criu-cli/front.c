@@ -1,0 +1,240 @@
+/* The program around the commands: what is parsed, what is refused, who carries it out. */
+#include "cli.h"
+
+#include "base/array.h"
+#include "options/engine.h"
+#include "options/privilege.h"
+#include "options/request.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* Commands of the interface that this version does not carry out, with the exit code that callers know. */
+static const struct { enum command bit; int code; const char *why; } refused[] = {
+	{ COMMAND_PRE_DUMP, 1, "pre-dump is not supported yet by this version" },
+	{ COMMAND_LAZY_PAGES, 1, "lazy-pages is not supported yet by this version" },
+	{ COMMAND_PAGE_SERVER, 1, "page-server is not supported yet by this version" },
+	{ COMMAND_DEDUP, 1, "dedup is not supported yet by this version: it has no images with a parent" },
+	{ COMMAND_CPUINFO, 1, "cpuinfo is not supported yet by this version" },
+	{ COMMAND_EXEC, 255, "exec was removed; compel(1) runs system calls in other processes" },
+	{ COMMAND_SHOW, 255, "show was removed; crit(1) shows images" },
+};
+
+/* A descriptor 0, 1 or 2 that is closed would be taken by the next file opened, and then written to as a terminal. */
+static int fill_standard_fds(void)
+{
+	for (int fd = 0; fd <= 2; fd++) {
+		int r;
+
+		if (fcntl(fd, F_GETFD) >= 0)
+			continue;
+		r = open("/dev/null", O_RDWR);
+		if (r < 0)
+			return -errno;
+	}
+	return 0;
+}
+
+static int notify(void *arg, const char *script, pid_t pid)
+{
+	struct cli *c = arg;
+	struct cr_log log = log_sink_log(&c->sink);
+	int r;
+
+	if (strcmp(script, "query-ext-files") == 0 || strcmp(script, "orphan-pts-master") == 0)
+		return 0; /* for clients of the service only */
+	r = scripts_run(&c->scripts, script, pid, &log);
+	if (r < 0 && strcmp(script, "post-dump") == 0)
+		c->script_exit = WEXITSTATUS(c->scripts.status);
+	return r;
+}
+
+static int open_dirs(struct cli *c, struct cr_error *err)
+{
+	const char *images = c->s->rpc.images_dir ? c->s->rpc.images_dir : ".";
+
+	c->images_dirfd = engine_open_dir(images, "images directory", err);
+	if (c->images_dirfd < 0)
+		return c->images_dirfd;
+	c->work_dirfd = c->s->work_dir ? engine_open_dir(c->s->work_dir, "work directory", err) :
+					 fcntl(c->images_dirfd, F_DUPFD_CLOEXEC, 3);
+	if (c->work_dirfd < 0)
+		return c->s->work_dir ? c->work_dirfd : cr_fail(err, -errno, "work directory");
+	return fchdir(c->work_dirfd) < 0 ? cr_fail(err, -errno, "enter the work directory") : 0;
+}
+
+static void warn_unused(struct cli *c)
+{
+	struct cr_log log = log_sink_log(&c->sink);
+	const char *name;
+	size_t pos = 0;
+
+	while ((name = settings_unused(c->s, c->command, ORIGIN_COMMAND_LINE, &pos)) != NULL)
+		log_warn(&log, "--%s has no meaning for %s, continuing without it", name, command_name(c->command));
+}
+
+static int may_dump(void *arg, pid_t pid, pid_t tid, struct cr_error *err)
+{
+	struct cli *c = arg;
+
+	return policy_may_dump(&c->caller, pid, tid, err);
+}
+
+static int may_restore(void *arg, const struct _img_creds_entry *creds, struct cr_error *err)
+{
+	struct cli *c = arg;
+
+	return policy_may_restore(&c->caller, creds, err);
+}
+
+/*
+ * A copy of this program with file capabilities can do more than its caller, who is then held to what a client of the
+ * service may do. A set-user-id copy is refused: it would reach files and run programs of the caller's choice as root.
+ */
+static int limit_caller(struct cli *c, struct cr_error *err)
+{
+	if (!privilege_elevated() || getuid() == 0)
+		return 0;
+	if (geteuid() != getuid())
+		return cr_refuse(err, -EPERM, "this command cannot be used through a set-user-id program; ask the service");
+	if (policy_read_client(getpid(), &c->caller, err) < 0)
+		return err->code;
+	c->caller.uid = getuid();
+	c->caller.gid = getgid();
+	c->caller.cap_eff = 0; /* what the file gives is not the caller's */
+	c->obs.may_dump = may_dump;
+	c->obs.may_restore = may_restore;
+	return 0;
+}
+
+int cli_begin(struct cli *c, const struct settings *s, const struct args *args, enum command command,
+	      struct cr_error *err)
+{
+	int r;
+
+	*c = (struct cli){ .s = s, .args = args, .command = command, .images_dirfd = -1, .work_dirfd = -1 };
+	log_sink_init(&c->sink, command_name(command));
+	r = privilege_check(s->rpc.unprivileged, err);
+	if (r == 0)
+		r = limit_caller(c, err);
+	if (r < 0)
+		return r;
+	r = open_dirs(c, err);
+	if (r == 0)
+		r = log_sink_open(&c->sink, AT_FDCWD, s->rpc.log_file, s->rpc.log_level, err);
+	if (r < 0)
+		return r;
+	log_sink_greet(&c->sink);
+	warn_unused(c);
+	c->scripts = (struct scripts){ .list = &s->scripts, .images_dirfd = c->images_dirfd };
+	c->progress.wanted = !s->json && c->sink.fd != STDERR_FILENO && isatty(STDERR_FILENO);
+	engine_options(s, c->images_dirfd, c->work_dirfd, &c->opts);
+	c->obs.log = log_sink_log(&c->sink);
+	c->obs.arg = c;
+	c->obs.notify = s->scripts.nr ? notify : NULL;
+	c->obs.progress = c->progress.wanted ? report_progress : NULL;
+	return 0;
+}
+
+void cli_end(struct cli *c)
+{
+	report_progress_end(&c->progress);
+	log_sink_done(&c->sink);
+	if (c->images_dirfd >= 0)
+		close(c->images_dirfd);
+	if (c->work_dirfd >= 0)
+		close(c->work_dirfd);
+}
+
+static int run(const struct settings *s, const struct args *args, enum command command)
+{
+	struct cr_error err = { 0 };
+	struct cli c;
+	int code;
+
+	if (cli_begin(&c, s, args, command, &err) < 0) {
+		/* missing rights are told on standard output, as scripts know it */
+		if (err.code == -EPERM && c.images_dirfd < 0)
+			printf("%s\n%s\n", err.text, err.hint);
+		else
+			report_early(&err);
+		cli_end(&c);
+		return CLI_FAILED;
+	}
+	code = command == COMMAND_DUMP ? cli_dump(&c) : command == COMMAND_RESTORE ? cli_restore(&c) : cli_check(&c);
+	cli_end(&c);
+	return code;
+}
+
+static int usage_failure(const struct cr_error *err)
+{
+	report_early(err);
+	help_usage(stdout);
+	return CLI_FAILED;
+}
+
+static int dispatch(const struct settings *s, const struct args *args,
+		    int (*serve)(const struct settings *s, const struct args *args))
+{
+	enum command command = args->nr_words ? command_find(args->words[0]) : 0;
+	int max_words = command == COMMAND_CPUINFO || command == COMMAND_SWRK ? 2 : 1;
+	struct cr_error err = { 0 };
+
+	if (!args->nr_words) {
+		help_usage(stdout);
+		return CLI_FAILED;
+	}
+	if (!command) {
+		cr_refuse(&err, -EINVAL, "unknown command %s", args->words[0]);
+		return usage_failure(&err);
+	}
+	for (size_t i = 0; i < ARRAY_LEN(refused); i++) {
+		if (refused[i].bit != command)
+			continue;
+		cr_refuse(&err, -ENOTSUP, "%s", refused[i].why);
+		report_early(&err);
+		return command == COMMAND_CPUINFO && args->nr_words > 1 && strcmp(args->words[1], "dump") == 0 ? 255 :
+		       refused[i].code;
+	}
+	if (args->nr_words > max_words) {
+		cr_refuse(&err, -EINVAL, "excessive parameter %s", args->words[max_words]);
+		return usage_failure(&err);
+	}
+	if (settings_check(s, command, &err) < 0) {
+		report_early(&err);
+		return CLI_FAILED;
+	}
+	if (command & (COMMAND_SERVICE | COMMAND_SWRK)) {
+		if (serve)
+			return serve(s, args);
+		cr_refuse(&err, -ENOTSUP, "%s is a command of criu and criu-srv", args->words[0]);
+		report_early(&err);
+		return CLI_FAILED;
+	}
+	return run(s, args, command);
+}
+
+int cli_front(int argc, char **argv, int (*serve)(const struct settings *s, const struct args *args))
+{
+	autosettings struct settings s;
+	struct cr_error err = { 0 };
+	struct args args;
+	int r;
+
+	settings_init(&s);
+	if (fill_standard_fds() < 0)
+		return CLI_FAILED;
+	signal(SIGPIPE, SIG_IGN);
+	r = args_read(argc, argv, &s, &args, &err);
+	if (s.want_help || s.want_version || s.want_man) {
+		(s.want_help ? help_full : s.want_version ? help_version : help_man)(stdout);
+		return fflush(stdout) == 0 ? 0 : CLI_FAILED;
+	}
+	if (r < 0)
+		return usage_failure(&err);
+	return dispatch(&s, &args, serve);
+}

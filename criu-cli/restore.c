@@ -1,0 +1,81 @@
+/* criu restore */
+#include "cli.h"
+#include "json.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+/* What the root task ended with, as a shell would tell it. */
+static int exit_code_of(int status)
+{
+	return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+}
+
+/* Helpers and re-parented tasks of the tree are ours as well: leaving before them would leave them to somebody else. */
+static void wait_children(pid_t root, int *status)
+{
+	for (;;) {
+		int one;
+		pid_t pid = waitpid(-1, &one, 0);
+
+		if (pid == root)
+			*status = one;
+		if (pid < 0 && errno != EINTR)
+			return;
+	}
+}
+
+/* The restored tree keeps this process as its parent: it turns into the command. */
+static int become(struct cli *c)
+{
+	const struct proto_str_vec *cmd = &c->s->rpc.exec_cmd;
+	struct cr_error err = { 0 };
+	char *argv[cmd->nr + 1];
+
+	memcpy(argv, cmd->items, cmd->nr * sizeof(*argv));
+	argv[cmd->nr] = NULL;
+	fflush(stdout);
+	signal(SIGPIPE, SIG_DFL);
+	execvp(argv[0], argv);
+	cr_fail(&err, -errno, "run %s", argv[0]);
+	report_failure(c, &err, NULL, NULL);
+	return CLI_FAILED;
+}
+
+static void print_result(struct cli *c, const struct cr_restore_result *res)
+{
+	report_progress_end(&c->progress);
+	report_stats(c);
+	if (c->s->json)
+		printf("{\"command\":\"restore\",\"success\":true,\"pid\":%d}\n", (int)res->pid);
+	fflush(stdout);
+}
+
+int cli_restore(struct cli *c)
+{
+	struct cr_restore_result res = { .pid = -1 };
+	bool wait = !c->opts.detached;
+	struct cr_error err = { 0 };
+	struct cr_context *ctx;
+	int r;
+
+	/* results are printed when the tasks run, not when they have ended: waiting is done here */
+	c->opts.detached = true;
+	ctx = cr_context_new(&c->opts, &c->obs);
+	r = ctx ? cr_restore(ctx, &res, &err) : cr_fail(&err, -ENOMEM, "begin");
+	if (r < 0)
+		report_failure(c, &err, ctx ? cr_obstacles(ctx) : NULL, "Restoring FAILED.");
+	else
+		print_result(c, &res);
+	cr_context_free(ctx);
+	if (r < 0)
+		return CLI_FAILED;
+	if (c->s->rpc.exec_cmd.nr)
+		return become(c);
+	if (wait)
+		wait_children(res.pid, &res.exit_status);
+	return wait ? exit_code_of(res.exit_status) : 0;
+}

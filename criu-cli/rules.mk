@@ -1,0 +1,36 @@
+# criu-cli: the command line alone. criu: command line and service under one name, as container engines call it.
+cli-objs := $(patsubst %.c,$(BUILD)/%.o,$(filter-out criu-cli/main.c criu-cli/criu.c,$(wildcard criu-cli/*.c)))
+
+$(cli-objs) $(BUILD)/criu-cli/main.o $(BUILD)/criu-cli/criu.o: | $(proto-headers)
+
+# Static, for the start: see criu-srv/rules.mk
+FRONT_LDFLAGS ?= $(if $(SAN),,-static)
+
+front-link = @mkdir -p $(@D); $(CC) $(CFLAGS) $(LDFLAGS) $(FRONT_LDFLAGS) -o $@ $^ $(LDLIBS)
+
+$(BUILD)/bin/criu-cli: $(BUILD)/criu-cli/main.o $(cli-objs) $(BUILD)/criu-srv/policy.o $(BUILD)/libcriu-core.a $(BUILD)/libcriu-proto.a
+	$(front-link)
+
+$(BUILD)/bin/criu: $(BUILD)/criu-cli/criu.o $(cli-objs) \
+		$(patsubst %.c,$(BUILD)/%.o,$(filter-out criu-srv/main.c,$(wildcard criu-srv/*.c))) \
+		$(BUILD)/libcriu-core.a $(BUILD)/libcriu-proto.a
+	$(front-link)
+
+front-binaries := $(BUILD)/bin/criu $(BUILD)/bin/criu-cli $(BUILD)/bin/criu-srv
+# the engine is complete once both orchestrators are there
+ifneq ($(and $(wildcard libcriu-core/dump/dump.c),$(wildcard libcriu-core/restore/restore.c)),)
+ALL += $(BUILD)/bin/criu-cli $(BUILD)/bin/criu
+endif
+
+install: all
+	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/lib $(DESTDIR)$(PREFIX)/share/man/man8 \
+		$(DESTDIR)$(PREFIX)/include/criu-core/base $(DESTDIR)$(PREFIX)/include/criu-core/proto
+	install -m 755 $(front-binaries) $(DESTDIR)$(PREFIX)/sbin
+	install -m 644 $(BUILD)/libcriu-core.a $(BUILD)/libcriu-proto.a $(DESTDIR)$(PREFIX)/lib
+	install -m 644 $(wildcard docs/*.8) $(DESTDIR)$(PREFIX)/share/man/man8
+	install -m 644 $(wildcard libcriu-core/include/*.h) $(DESTDIR)$(PREFIX)/include/criu-core
+	install -m 644 $(wildcard libcriu-core/base/*.h) $(DESTDIR)$(PREFIX)/include/criu-core/base
+	install -m 644 $(wildcard libcriu-proto/include/proto/*.h) $(DESTDIR)$(PREFIX)/include/criu-core/proto
+	install -m 644 $(BUILD)/gen/rpc.pb.h $(BUILD)/gen/legacy.pb.h $(DESTDIR)$(PREFIX)/include/criu-core
+
+.PHONY: install

@@ -1,0 +1,26 @@
+/* The socket of the service in the file system. */
+#ifndef CRIU_SRV_LISTENER_H
+#define CRIU_SRV_LISTENER_H
+
+#include <sys/types.h>
+
+struct cr_error;
+
+struct listener {
+	int         fd;
+	const char *path;    /* constant text of the caller */
+	dev_t       dev;     /* of the socket file, so that only our own is removed */
+	ino_t       ino;
+};
+
+/**
+ * listener_open() - bind to @path, mode 0666, and listen
+ * A socket file that nobody listens on is what a daemon left that was killed: it is removed.
+ * Return: 0; -EADDRINUSE a daemon runs there; -EEXIST something else has the name; negative errno with @err filled.
+ */
+int listener_open(const char *path, struct listener *ret, struct cr_error *err);
+
+/** listener_close() - close, and remove the file if it is still the one that was made; idempotent */
+void listener_close(struct listener *l);
+
+#endif

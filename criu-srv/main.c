@@ -1,0 +1,60 @@
+/* criu-srv: the service alone */
+#include "srv.h"
+
+#include "base/error.h"
+#include "options/request.h"
+#include "options/version.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <unistd.h>
+
+static void usage(FILE *out)
+{
+	fputs("Usage:\n"
+	      "  criu-srv service [-d] [--address PATH] [--pidfile FILE] [-o FILE] [-v[N]] [-W DIR] [--status-fd FD]\n"
+	      "  criu-srv swrk FD\n"
+	      "  criu-srv --help | --version\n", out);
+}
+
+static int fill_standard_fds(void)
+{
+	for (int fd = 0; fd <= 2; fd++)
+		if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) < 0)
+			return -errno;
+	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	autosettings struct settings s;
+	struct cr_error err = { 0 };
+	enum command command;
+	struct args args;
+	int r;
+
+	settings_init(&s);
+	if (fill_standard_fds() < 0)
+		return 1;
+	signal(SIGPIPE, SIG_IGN);
+	r = args_read(argc, argv, &s, &args, &err);
+	if (s.want_version)
+		return printf("Version: %s\nImplementation: criu-core\n", CR_COMPAT_VERSION) > 0 ? 0 : 1;
+	if (s.want_help) {
+		usage(stdout);
+		return 0;
+	}
+	command = r == 0 && args.nr_words ? command_find(args.words[0]) : 0;
+	if (r == 0 && (command & (COMMAND_SERVICE | COMMAND_SWRK)))
+		r = settings_check(&s, command, &err);
+	else if (r == 0)
+		r = cr_refuse(&err, -EINVAL, "service or swrk is needed");
+	if (r < 0) {
+		fprintf(stderr, "criu-srv: %s\n", err.text);
+		usage(stdout);
+		return 1;
+	}
+	return srv_run(&s, &args);
+}

@@ -1,0 +1,172 @@
+/* The client of a socket; see peer.h. */
+#include "peer.h"
+
+#include "base/error.h"
+#include "base/own.h"
+#include "kernel/uapi.h"
+#include "options/privilege.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <linux/capability.h>
+#include <poll.h>
+#include <sys/fsuid.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#ifndef SO_PEERGROUPS
+#define SO_PEERGROUPS 59   /* 4.13 */
+#endif
+
+/* Capabilities that a request of an untrusted client works with. None of them reaches files past their permissions. */
+#define CAPS_COMMON  (CAP_BIT(CAP_SYS_PTRACE) | CAP_BIT(CAP_CHECKPOINT_RESTORE) | CAP_BIT(CAP_KILL))
+/* seccomp filters and page frame numbers are shown to administrators only */
+#define CAPS_DUMP    (CAPS_COMMON | CAP_BIT(CAP_SYS_ADMIN))
+/* restored tasks start as ours and become the client's */
+#define CAPS_RESTORE (CAPS_COMMON | CAP_BIT(CAP_SETUID) | CAP_BIT(CAP_SETGID) | CAP_BIT(CAP_SETPCAP))
+
+static int read_groups(int sock, struct policy_client *who, struct cr_error *err)
+{
+	socklen_t len = 64 * sizeof(gid_t);
+
+	for (;;) {
+		autofree gid_t *list = malloc(len);
+		int r;
+
+		if (!list)
+			return cr_fail(err, -ENOMEM, "groups of the client");
+		r = getsockopt(sock, SOL_SOCKET, SO_PEERGROUPS, list, &len) < 0 ? -errno : 0;
+		if (r == -ERANGE && len <= POLICY_GROUPS_MAX * sizeof(gid_t))
+			continue; /* len says how much it takes */
+		if (r < 0)
+			return r == -ENOPROTOOPT ? 0 : cr_fail(err, r, "groups of the client");
+		who->nr_groups = len / sizeof(gid_t);
+		who->groups = take_ptr(&list);
+		return 0;
+	}
+}
+
+int peer_read(int sock, bool spawned, struct peer *ret, struct cr_error *err)
+{
+	struct ucred cred;
+	socklen_t len = sizeof(cred);
+
+	*ret = (struct peer){ .pidfd = -1 };
+	if (getsockopt(sock, SOL_SOCKET, SO_PEERCRED, &cred, &len) < 0)
+		return cr_fail(err, -errno, "identity of the client");
+	len = sizeof(ret->pidfd);
+	if (getsockopt(sock, SOL_SOCKET, SO_PEERPIDFD, &ret->pidfd, &len) < 0)
+		ret->pidfd = cred.pid > 0 ? (int)syscall(__NR_pidfd_open, cred.pid, 0) : -1;
+	ret->pid = cred.pid;
+	/* who starts a program with rights of its own is judged by who he really is */
+	ret->who.uid = spawned ? getuid() : cred.uid;
+	ret->who.gid = spawned ? getgid() : cred.gid;
+	ret->trusted = spawned ? !privilege_elevated() || getuid() == 0 : cred.uid == 0;
+	ret->who.any = ret->trusted;
+	return ret->trusted ? 0 : read_groups(sock, &ret->who, err);
+}
+
+void peer_done(struct peer *p)
+{
+	if (p->pidfd >= 0)
+		close(p->pidfd);
+	free(p->who.groups);
+	p->pidfd = -1;
+	p->who.groups = NULL;
+}
+
+/*
+ * A file system user id other than root also takes the capabilities away that go past file permissions
+ * (capabilities(7), "Effect of user ID changes on capabilities"). They are taken out of the permitted set as well, so
+ * that nothing can bring them back.
+ */
+static int assume_files(const struct peer *p, struct cr_error *err)
+{
+	if (setgroups(p->who.nr_groups, p->who.groups) < 0)
+		return cr_fail(err, -errno, "take over the groups of the client");
+	setfsgid(p->who.gid);
+	setfsuid(p->who.uid);
+	/* these two return the former id, whether they succeed or not: asked again with an id that is never valid */
+	if ((gid_t)setfsgid((gid_t)-1) != p->who.gid || (uid_t)setfsuid((uid_t)-1) != p->who.uid)
+		return cr_refuse(err, -EPERM, "cannot take over the file system identity of the client");
+	return 0;
+}
+
+int peer_assume(const struct peer *p, bool spawned, struct cr_error *err)
+{
+	struct cap_sets caps;
+	int r = 0;
+
+	if (spawned && p->trusted)
+		return 0;
+	/* a program with file capabilities has its caller's groups and file system identity already */
+	if (!p->trusted && geteuid() != p->who.uid)
+		r = assume_files(p, err);
+	if (r < 0)
+		return r;
+	r = caps_get(&caps);
+	if (r == 0) {
+		caps.effective = 0;
+		if (!p->trusted)
+			caps.permitted &= CAPS_DUMP | CAPS_RESTORE;
+		r = caps_set(&caps);
+	}
+	return r < 0 ? cr_fail(err, r, "put capabilities to sleep") : 0;
+}
+
+int peer_raise(const struct peer *p, enum peer_need need, struct cr_error *err)
+{
+	struct cap_sets caps;
+	int r = caps_get(&caps);
+
+	if (r == 0) {
+		if (!p->trusted)
+			caps.permitted &= need == PEER_NEED_RESTORE ? CAPS_RESTORE : need == PEER_NEED_DUMP ? CAPS_DUMP :
+					  need == PEER_NEED_PROBE ? CAPS_COMMON : 0;
+		caps.effective = caps.permitted;
+		r = caps_set(&caps);
+	}
+	return r < 0 ? cr_fail(err, r, "wake up capabilities") : 0;
+}
+
+static bool is_gone(const struct peer *p)
+{
+	struct pollfd pfd = { .fd = p->pidfd, .events = POLLIN };
+
+	return p->pidfd >= 0 && poll(&pfd, 1, 0) > 0;
+}
+
+int peer_open_dir(const struct peer *p, int fd, const char *what, struct cr_error *err)
+{
+	autofd int dir = -1;
+	char path[64];
+
+	if (p->pid <= 0)
+		return cr_refuse(err, -ESRCH, "%s: the client cannot be seen from this pid namespace", what);
+	if (fd < 0)
+		return cr_refuse(err, -EBADF, "%s: descriptor %d", what, fd);
+	snprintf(path, sizeof(path), "/proc/%d/fd/%d", (int)p->pid, fd);
+	dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOCTTY);
+	if (dir < 0)
+		return cr_fail(err, -errno, "%s: descriptor %d of client %d", what, fd, (int)p->pid);
+	/* alive after the open means that the pid was not somebody else's before it */
+	if (is_gone(p))
+		return cr_refuse(err, -ESRCH, "%s: client %d has gone", what, (int)p->pid);
+	return take_fd(&dir);
+}
+
+int peer_learn(struct peer *p, struct cr_error *err)
+{
+	int r;
+
+	if (p->trusted)
+		return 0;
+	if (p->pid <= 0)
+		return cr_refuse(err, -ESRCH, "the client cannot be seen from this pid namespace");
+	r = policy_read_client(p->pid, &p->who, err);
+	if (r == 0 && is_gone(p))
+		r = cr_refuse(err, -ESRCH, "client %d has gone", (int)p->pid);
+	return r;
+}

@@ -1,0 +1,50 @@
+/* Who is at the other end of a socket: told by the kernel, never by a message. */
+#ifndef CRIU_SRV_PEER_H
+#define CRIU_SRV_PEER_H
+
+#include "policy.h"
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+struct cr_error;
+
+struct peer {
+	pid_t  pid;       /* 0: it cannot be seen from here (another pid namespace) */
+	int    pidfd;     /* -1: this kernel gives none */
+	bool   trusted;   /* root, or this process has no rights that the client lacks */
+	struct policy_client who;
+};
+
+/**
+ * peer_read() - of a connected socket
+ * @spawned: the client started this process itself (swrk), so that it runs with the client's rights unless the
+ *           program carries rights of its own
+ * Return: 0; negative errno with @err filled. To be given to peer_done() either way.
+ */
+int peer_read(int sock, bool spawned, struct peer *ret, struct cr_error *err);
+void peer_done(struct peer *p);
+
+/**
+ * peer_assume() - reach files as the client would, for the rest of this process, and put all capabilities to sleep
+ * For a trusted client that spawned this process nothing has to change.
+ */
+int peer_assume(const struct peer *p, bool spawned, struct cr_error *err);
+
+/* What a request needs, for clients that are not trusted; those that are get everything back. */
+enum peer_need { PEER_NEED_NOTHING, PEER_NEED_PROBE, PEER_NEED_DUMP, PEER_NEED_RESTORE };
+
+/** peer_raise() - wake up the capabilities for one request; others are given up for good */
+int peer_raise(const struct peer *p, enum peer_need need, struct cr_error *err);
+
+/**
+ * peer_open_dir() - the directory that the client has open as descriptor @fd
+ * Opened anew with the client's rights, through a link of procfs that leads to the very directory.
+ * Return: descriptor, owned by the caller; negative errno with @err filled.
+ */
+int peer_open_dir(const struct peer *p, int fd, const char *what, struct cr_error *err);
+
+/** peer_learn() - fill in what only procfs tells about the client, for the policy on restores */
+int peer_learn(struct peer *p, struct cr_error *err);
+
+#endif

@@ -1,0 +1,191 @@
+/* One request; see session.h. */
+#include "session.h"
+#include "transport.h"
+
+#include "base/obstacle.h"
+#include "options/engine.h"
+#include "options/request.h"
+#include "options/table.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+void session_init(struct session *n, struct worker *w, const rpc_criu_req *req, enum rpc_generation generation,
+		  const char *scope)
+{
+	*n = (struct session){ .w = w, .req = req, .generation = generation, .images_dirfd = -1, .work_dirfd = -1 };
+	settings_init(&n->s);
+	log_sink_init(&n->sink, scope);
+}
+
+void session_done(struct session *n)
+{
+	log_sink_done(&n->sink);
+	if (n->images_dirfd >= 0)
+		close(n->images_dirfd);
+	if (n->work_dirfd >= 0)
+		close(n->work_dirfd);
+	settings_done(&n->s);
+}
+
+static enum origin origin_of(const struct session *n, const char *option)
+{
+	return (enum origin)n->s.origin[option_find(option) - option_table];
+}
+
+/* The daemon serves strangers: what would reach into its own process is not theirs to ask for. */
+static int check_daemon(const struct session *n, const rpc_criu_opts *o, struct cr_error *err)
+{
+	const char *what = o->has_rst_sibling ? "rst_sibling" : o->inherit_fd.nr ? "inherit_fd" :
+			   o->ps && o->ps->has_fd ? "ps.fd" : NULL;
+
+	if (n->w->spawned || !what)
+		return 0;
+	return cr_refuse(err, -EINVAL, "option %s of the request can be used with swrk only", what);
+}
+
+/* Programs would run with our rights, not with the client's. */
+static int check_untrusted(const struct session *n, struct cr_error *err)
+{
+	if (n->w->peer.trusted)
+		return 0;
+	if (n->s.scripts.nr)
+		return cr_refuse(err, -EPERM, "action scripts are run for root only");
+	if (n->s.rpc.exec_cmd.nr)
+		return cr_refuse(err, -EPERM, "exec_cmd is done for root only");
+	return 0;
+}
+
+static int open_dirs(struct session *n, struct cr_error *err)
+{
+	const rpc_criu_opts *o = &n->s.rpc;
+	const struct peer *p = &n->w->peer;
+
+	if (origin_of(n, "images-dir") != ORIGIN_REQUEST_CONFIG && o->images_dir_fd != -1)
+		n->images_dirfd = peer_open_dir(p, o->images_dir_fd, "images_dir_fd", err);
+	else if (o->images_dir)
+		n->images_dirfd = engine_open_dir(o->images_dir, "images_dir", err);
+	else
+		return cr_refuse(err, -EINVAL, "neither images_dir_fd nor images_dir is in the request");
+	if (n->images_dirfd < 0)
+		return n->images_dirfd;
+	if (origin_of(n, "work-dir") != ORIGIN_REQUEST_CONFIG && o->has_work_dir_fd)
+		n->work_dirfd = peer_open_dir(p, o->work_dir_fd, "work_dir_fd", err);
+	else if (n->s.work_dir)
+		n->work_dirfd = engine_open_dir(n->s.work_dir, "work directory", err);
+	else
+		n->work_dirfd = fcntl(n->images_dirfd, F_DUPFD_CLOEXEC, 3);
+	if (n->work_dirfd < 0)
+		return n->work_dirfd == -1 ? cr_fail(err, -errno, "work directory") : n->work_dirfd;
+	return fchdir(n->work_dirfd) < 0 ? cr_fail(err, -errno, "enter the work directory") : 0;
+}
+
+static int open_log(struct session *n, struct cr_error *err)
+{
+	const char *file = n->s.rpc.log_file;
+
+	if (origin_of(n, "log-file") < ORIGIN_REQUEST)
+		file = n->s.rpc.log_to_stderr ? NULL : file ? file : "criu.log";
+	return log_sink_open(&n->sink, n->work_dirfd, file, n->s.rpc.log_level, err);
+}
+
+static int take_options(struct session *n, enum command command, struct cr_error *err)
+{
+	const rpc_criu_opts *o = n->req->opts;
+	int r;
+
+	if (!o)
+		return cr_refuse(err, -EINVAL, "the request has no opts");
+	if (o->log_file && strchr(o->log_file, '/'))
+		return cr_refuse(err, -EINVAL, "No subdirs are allowed in log_file name");
+	settings_done(&n->s);
+	r = settings_init_from(&n->s, n->w->base) < 0 ? cr_fail(err, -ENOMEM, "options") : 0;
+	if (r == 0)
+		r = check_daemon(n, o, err);
+	if (r == 0)
+		r = settings_merge_request(&n->s, o, err);
+	if (r == 0)
+		r = settings_check(&n->s, command, err);
+	return r == 0 ? check_untrusted(n, err) : r;
+}
+
+static void set_engine(struct session *n)
+{
+	engine_options(&n->s, n->images_dirfd, n->work_dirfd, &n->opts);
+	n->opts.client_uid = n->w->peer.who.uid;
+	n->opts.client_gid = n->w->peer.who.gid;
+	n->opts.client_is_peer = !n->w->peer.trusted;
+	n->scripts = (struct scripts){ .list = &n->s.scripts, .images_dirfd = n->images_dirfd };
+	n->obs = (struct cr_observer){ .log = log_sink_log(&n->sink), .arg = n };
+}
+
+int session_begin(struct session *n, enum command command, struct cr_error *err)
+{
+	int r = take_options(n, command, err);
+
+	if (r == 0)
+		r = open_dirs(n, err);
+	if (r == 0)
+		r = open_log(n, err);
+	if (r < 0)
+		return r;
+	log_sink_greet(&n->sink);
+	set_engine(n);
+	n->ready = true;
+	return 0;
+}
+
+int session_begin_bare(struct session *n, struct cr_error *err)
+{
+	int r = log_sink_open(&n->sink, AT_FDCWD, NULL, CR_LOG_WARN, err);
+
+	n->sink.fd = n->w->log_fd;
+	n->s.rpc.images_dir_fd = -1;
+	set_engine(n);
+	n->ready = r == 0;
+	return r;
+}
+
+/* cr_errno has three values that clients know; of the others the text tells. */
+static int wire_errno(const struct session *n, const struct cr_error *err)
+{
+	if (!n->ready)
+		return EBADRQC;
+	if (n->req->type == rpc_criu_req_type_DUMP && err->code == -ESRCH)
+		return ESRCH;
+	return n->req->type == rpc_criu_req_type_RESTORE && err->code == -EEXIST ? EEXIST : 0;
+}
+
+void session_fail(struct session *n, const struct cr_error *err, const struct obstacles *list, rpc_criu_resp *resp)
+{
+	struct cr_log log;
+	int code = wire_errno(n, err);
+
+	if (n->sink.fd < 0) {
+		n->sink.fd = n->w->log_fd;
+		n->sink.level = CR_LOG_WARN;
+	}
+	log = log_sink_log(&n->sink);
+	log_error(&log, "%s", err->text);
+	engine_log_obstacles(&log, list);
+	if (err->hint[0])
+		log_info(&log, "hint: %s", err->hint);
+	resp->success = false;
+	/* a check has never told a number */
+	resp->has_cr_errno = code != 0 && n->req->type != rpc_criu_req_type_CHECK;
+	resp->cr_errno = code;
+	resp->cr_errmsg = n->sink.first_error;
+}
+
+int session_answer(struct session *n, const rpc_criu_resp *resp)
+{
+	struct cr_log log = log_sink_log(&n->sink);
+	struct cr_error err = { 0 };
+	int r = transport_send(n->w->sock, resp, n->generation, &err);
+
+	if (r < 0)
+		log_warn(&log, "%s, continuing without the client", err.text);
+	return r;
+}

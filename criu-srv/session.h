@@ -1,0 +1,51 @@
+/* One request: options, directories, log and observer made ready, and an answer filled from what came of it. */
+#ifndef CRIU_SRV_SESSION_H
+#define CRIU_SRV_SESSION_H
+
+#include "peer.h"
+
+#include "criu-core.h"
+#include "options/log-sink.h"
+#include "options/scripts.h"
+#include "options/settings.h"
+#include "proto/rpc.h"
+
+#include <stdbool.h>
+
+/* A connection and what holds for all of its requests. */
+struct worker {
+	int                    sock;
+	bool                   spawned;     /* swrk: the client started this process */
+	int                    log_fd;      /* for complaints that come before a request has its log; borrowed */
+	const struct settings *base;        /* built-in defaults, for swrk also the configuration files */
+	struct peer            peer;
+};
+
+struct session {
+	struct worker      *w;
+	const rpc_criu_req *req;
+	enum rpc_generation generation;
+	struct settings     s;
+	int                 images_dirfd, work_dirfd;
+	struct log_sink     sink;
+	struct scripts      scripts;
+	struct cr_options   opts;
+	struct cr_observer  obs;
+	bool                ready;          /* options were taken: failures from here on are not about them */
+};
+
+void session_init(struct session *n, struct worker *w, const rpc_criu_req *req, enum rpc_generation generation,
+		  const char *scope);
+/** session_begin() - take over the options, open what they name. Return: 0; negative errno with @err filled. */
+int session_begin(struct session *n, enum command command, struct cr_error *err);
+/** session_begin_bare() - for requests whose options are not looked at */
+int session_begin_bare(struct session *n, struct cr_error *err);
+void session_done(struct session *n);
+
+/** session_fail() - log a failure and put it into the answer; the text is that of the session's first error line */
+void session_fail(struct session *n, const struct cr_error *err, const struct obstacles *list, rpc_criu_resp *resp);
+
+/** session_answer() - send it. Return: 0; negative errno. */
+int session_answer(struct session *n, const rpc_criu_resp *resp);
+
+#endif
