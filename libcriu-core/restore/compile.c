@@ -319,6 +319,9 @@ static int compile_node(struct restore *rs, size_t n, struct cr_error *err)
 	emit_call(&rs->program, ro, "die with the coordinator", SYS_prctl, PR_SET_PDEATHSIG, SIGKILL);
 	if (u.task)
 		r = task_plan(&u.task->plan, TASK_PHASE_EARLY, ro, err);
+	if (u.task && u.task->zombie)
+		emit_call(&rs->program, ro, "set its name", SYS_prctl, PR_SET_NAME,
+			  emit_data(&rs->program, ro, u.task->cores[0]->tc->comm, strlen(u.task->cores[0]->tc->comm) + 1, 1));
 	if (u.live && r == 0) {
 		r = thread_plan(&u.task->plan, 0, TASK_PHASE_EARLY, ro, err);
 		files_plan_enter(rs->files, (pid_t)u.task->entry->pid, u.rn->service_from, &rs->program, ro);
