@@ -7,14 +7,14 @@ JOBS   ?= 2
 # test/unit/FOLDER/rules.mk may set variables of a single test (flags, -Wl,--wrap and the like).
 unit-srcs    := $(wildcard test/unit/*/test-*.c test/unit/*/*/test-*.c)
 unit-bins    := $(unit-srcs:%.c=$(BUILD)/%)
-unit-objs    := $(patsubst %.c,$(BUILD)/%.o,$(wildcard test/unit/*/*.c test/unit/*/*/*.c))
-unit-helpers  = $(patsubst %.c,$(BUILD)/%.o,$(filter-out $(dir $(1))test-%.c,$(wildcard $(dir $(1))*.c)))
+unit-objs    := $(patsubst %.c,$(OBJ)/%.o,$(wildcard test/unit/*/*.c test/unit/*/*/*.c))
+unit-helpers  = $(patsubst %.c,$(OBJ)/%.o,$(filter-out $(dir $(1))test-%.c,$(wildcard $(dir $(1))*.c)))
 
 $(unit-objs): | $(proto-headers)
 $(unit-objs): CPPFLAGS += -Itest/unit
 
 .SECONDEXPANSION:
-$(unit-bins): $(BUILD)/%: $(BUILD)/%.o $$(call unit-helpers,%.c) $(BUILD)/libcriu-core.a $(BUILD)/libcriu-proto.a
+$(unit-bins): $(BUILD)/%: $(OBJ)/%.o $$(call unit-helpers,%.c) $(BUILD)/libcriu-core.a $(BUILD)/libcriu-proto.a
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(LDLIBS) -lcmocka
 
 # --- victims: the subjects of the tests, so never under a sanitizer; a few of them once more without a dynamic linker

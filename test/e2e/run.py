@@ -1,0 +1,147 @@
+#!/usr/bin/python3
+"""Takes every case of every victim through the ways of checkpointing it: cli (dump, gone, restore), running
+(--leave-running), rounds (three in a row), swrk, service; cases that must be refused have a way of their own.
+
+    run.py --criu build/criu --victims build/test/victims            everything, as `make check` does
+    run.py -k memory/sparse --modes cli,swrk -v --keep               one case, some ways, its directory kept
+
+Each case runs in pid, mount and IPC namespaces of its own, so that its pids are free and nothing can stay behind.
+Prints "PASS victim/case:way", or FAIL or SKIP with the reason. Needs root; python's standard library is enough.
+"""
+import argparse
+import concurrent.futures
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+import case as ways
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ALL_MODES = ["cli", "running", "rounds", "swrk", "service"]
+
+
+def find_cases(directory):
+    cases = []
+    for name in sorted(os.listdir(directory)):
+        path = os.path.join(directory, name)
+        if not os.path.isfile(path) or not os.access(path, os.X_OK):
+            continue
+        listing = subprocess.run([path, "--cases"], stdout=subprocess.PIPE, timeout=10, check=True).stdout.decode()
+        for line in listing.splitlines():
+            row, dump, restore, refuse, flags = line.split("\t")
+            cases.append({"victim": path, "id": f"{name}/{row}", "name": row, "dump": dump, "restore": restore, "refuse": refuse,
+                          "flags": int(flags)})
+    return cases
+
+
+def modes_of(case, asked):
+    """All cases by command line, a fixed choice of them in the other ways."""
+    if case["refuse"] and not case["flags"] & ways.KEEP_OR_REFUSE:
+        return ["refused"] if not asked or "refused" in asked or "cli" in asked else []
+    if asked:
+        return [m for m in asked if m in ALL_MODES]
+    if case["victim"].endswith("-static") or not case["flags"] & ways.MORE:
+        return ["cli"]
+    return ALL_MODES
+
+
+class Runner:
+    def __init__(self, args):
+        self.args = args
+        # Victims of other uids have to reach their directories.
+        self.base = tempfile.mkdtemp(prefix="criu-e2e-", dir=args.tmp)
+        os.chmod(self.base, 0o755)
+
+    def run(self, case):
+        modes = modes_of(case, self.args.modes)
+        if not modes:
+            return []
+        directory = os.path.join(self.base, case["id"].replace("/", "-"))
+        os.mkdir(directory)
+        os.chmod(directory, 0o755)
+        job = dict(case, modes=modes, base=directory, criu=self.args.criu, verbose=self.args.verbose, crit=self.args.crit)
+        cmd = ["unshare", "--pid", "--fork", "--kill-child=KILL", "--mount", "--mount-proc", "--ipc", "--propagation", "private",
+               sys.executable, os.path.join(HERE, "case.py"), json.dumps(job)]
+        limit = ways.TIMEOUT * 2 * len(modes)
+        start = time.monotonic()
+        with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+            p = subprocess.Popen(cmd, stdin=subprocess.DEVNULL, stdout=out, stderr=err, start_new_session=True)
+            try:
+                p.wait(limit)
+            except subprocess.TimeoutExpired:
+                p.send_signal(signal.SIGKILL)
+                p.wait()
+            out.seek(0)
+            err.seek(0)
+            text, noise = out.read().decode(errors="replace"), err.read().decode(errors="replace")
+        rows = [json.loads(line) for line in text.splitlines() if line.startswith("{")]
+        skipped = any(r["verdict"] == "SKIP" for r in rows)
+        for mode in modes[len(rows):] if not skipped else []:
+            rows.append({"mode": mode, "verdict": "FAIL",
+                         "why": f"no verdict after {time.monotonic() - start:.0f} s (status {p.returncode}) {noise[-300:]}"})
+        if self.args.verbose and noise:
+            print(noise, file=sys.stderr)
+        if not self.args.keep and not any(r["verdict"] == "FAIL" for r in rows) or not self.args.keep and not self.args.verbose:
+            shutil.rmtree(directory, ignore_errors=True)
+        return [dict(r, id=case["id"], dir=directory) for r in rows]
+
+    def close(self):
+        if not self.args.keep:
+            shutil.rmtree(self.base, ignore_errors=True)
+        else:
+            print(f"kept: {self.base}")
+
+
+def main():
+    ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    ap.add_argument("--criu", default="build/criu")
+    ap.add_argument("--victims", default="build/test/victims")
+    ap.add_argument("-k", metavar="PATTERN", default="", help="only cases whose name matches this regular expression")
+    ap.add_argument("--modes", default="", help="comma list of " + ", ".join(ALL_MODES) + ", refused")
+    ap.add_argument("--jobs", type=int, default=2)
+    ap.add_argument("--tmp", help="where cases have their directories (default: as for all temporary files)")
+    ap.add_argument("--keep", action="store_true", help="keep the directories with images and logs")
+    ap.add_argument("--list", action="store_true", help="only say what would be run")
+    ap.add_argument("--no-crit", dest="no_crit", action="store_true", help="do not decode images with crit")
+    ap.add_argument("-v", "--verbose", action="count", default=0, help="twice: with all logs")
+    args = ap.parse_args()
+    args.criu, args.victims = os.path.abspath(args.criu), os.path.abspath(args.victims)
+    args.modes = [m for m in args.modes.split(",") if m]
+    args.crit = bool(shutil.which("crit")) and not args.no_crit
+
+    cases = [c for c in find_cases(args.victims) if re.search(args.k, c["id"])]
+    if args.list:
+        for c in cases:
+            print(c["id"], ",".join(modes_of(c, args.modes)))
+        return 0
+    if os.geteuid() != 0:
+        sys.exit("needs root")
+    if not os.path.exists(args.criu):
+        print(f"FAIL all: {args.criu} is not there")
+        return 1
+
+    if not args.crit and not args.no_crit:
+        print("SKIP crit: not installed (package criu); images are not decoded")
+    failed = 0
+    runner = Runner(args)
+    try:
+        with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
+            for rows in pool.map(runner.run, cases):
+                for r in rows:
+                    failed += r["verdict"] == "FAIL"
+                    print(f"{r['verdict']} {r['id']}:{r['mode']}" + (f": {r['why']}" if r["why"] else ""), flush=True)
+                    if args.keep and args.verbose:
+                        print(f"  {r['dir']}")
+    finally:
+        runner.close()
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

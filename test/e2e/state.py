@@ -1,0 +1,207 @@
+"""What can be seen of processes from outside, in a form that two moments can be compared in.
+
+Left out is what has to differ: times, counters, resident sizes. Numbers that name kernel objects (inodes of pipes, of
+unlinked files, of anonymous shared memory) become indices in order of appearance, so that sharing still shows.
+"""
+import ctypes
+import os
+import re
+
+LIBC = ctypes.CDLL(None, use_errno=True)
+SYS_IOPRIO_GET = 252
+
+STATUS_SKIPPED = ("State", "PPid", "FDSize", "SigQ", "VmPeak", "VmHWM", "VmRSS", "RssAnon", "RssFile", "RssShmem", "VmSwap",
+                  "VmPTE", "Ngid", "CoreDumping", "voluntary_ctxt_switches", "nonvoluntary_ctxt_switches", "Mems_allowed_list",
+                  "Cpus_allowed_list", "TracerPid")
+# numbers as in proc(5), counted from 1
+STAT_FIELDS = {7: "tty", 18: "priority", 19: "nice", 20: "threads", 26: "start_code", 27: "end_code", 28: "start_stack",
+               38: "exit_signal", 40: "rt_priority", 41: "policy", 45: "start_data", 46: "end_data", 47: "start_brk",
+               48: "arg_start", 49: "arg_end", 50: "env_start", 51: "env_end", 52: "exit_code"}
+PLAIN_FILES = ("limits", "environ", "cmdline", "auxv", "oom_score_adj", "coredump_filter", "personality", "loginuid", "cgroup",
+               "timers", "timerslack_ns", "uid_map", "gid_map", "attr/current", "comm")
+LINKS = ("exe", "cwd", "root", "ns/mnt", "ns/net", "ns/ipc", "ns/uts", "ns/pid", "ns/user", "ns/cgroup", "ns/time")
+
+
+def read(path):
+    try:
+        with open(path, "rb") as f:
+            return f.read()
+    except OSError as e:
+        return f"<{e.strerror}>".encode()
+
+
+def link(path):
+    try:
+        return os.readlink(path)
+    except OSError as e:
+        return f"<{e.strerror}>"
+
+
+def pids():
+    return sorted(int(n) for n in os.listdir("/proc") if n.isdigit())
+
+
+class Names:
+    """Numbers of kernel objects as indices."""
+
+    def __init__(self):
+        self.seen = {}
+
+    def index(self, kind, key):
+        return self.seen.setdefault((kind, key), sum(1 for k, _ in self.seen if k == kind))
+
+
+class Snapshot:
+    def __init__(self, tree, root):
+        self.names = Names()
+        self.outside = {}
+        root_stat = self.stat_of(f"/proc/{root}")
+        # A root that leads neither session nor group is in those of whoever started it.
+        self.outer_pgid = root_stat[4] if root_stat and root_stat[4] != str(root) and int(root_stat[4]) not in tree else None
+        self.outer_sid = root_stat[5] if root_stat and root_stat[5] != str(root) and int(root_stat[5]) not in tree else None
+        self.tree = set(tree)
+        self.tasks = {pid: self.task(pid) for pid in tree}
+
+    @staticmethod
+    def stat_of(directory):
+        text = read(directory + "/stat").decode(errors="replace")
+        m = re.match(r"(\d+) \((.*)\) (.*)$", text, re.S)
+        return [m.group(1), m.group(2)] + m.group(3).split() if m else None
+
+    def stat(self, directory, is_task):
+        stat = self.stat_of(directory)
+        if not stat:
+            return {"stat": "<gone>"}
+        out = {"comm": stat[1], "state": {"T": "stopped", "t": "traced", "Z": "dead", "X": "dead"}.get(stat[2], "alive")}
+        if is_task:
+            out["ppid"] = stat[3] if int(stat[3]) in self.tree else "outside"
+            out["pgid"] = "outside" if stat[4] == self.outer_pgid else stat[4]
+            out["sid"] = "outside" if stat[5] == self.outer_sid else stat[5]
+        for number, name in STAT_FIELDS.items():
+            out[name] = stat[number - 1]
+        return out
+
+    @staticmethod
+    def status(directory):
+        out = {}
+        for line in read(directory + "/status").decode(errors="replace").split("\n"):
+            key, _, value = line.partition(":")
+            if value and key not in STATUS_SKIPPED:
+                out["status " + key] = value.strip()
+        return out
+
+    def object_name(self, text, inode):
+        """A path, and an index where the inode number cannot be the same after a restore."""
+        m = re.match(r"(pipe|socket):\[(\d+)\]$", text)
+        if m:
+            return f"{m.group(1)}:#{self.names.index(m.group(1), m.group(2))}"
+        if text.endswith(" (deleted)") or text.startswith(("/memfd:", "/SYSV", "anon_inode:")):
+            if text.startswith("anon_inode:"):
+                return text
+            return f"{text} #{self.names.index('ghost', inode)}"
+        return f"{text} inode={inode}" if inode else text
+
+    def maps(self, pid):
+        """Mappings with their flags; neighbours that differ in nothing are one, since the kernel may join them."""
+        rows, current = [], None
+        for line in read(f"/proc/{pid}/smaps").decode(errors="replace").split("\n"):
+            m = re.match(r"([0-9a-f]+)-([0-9a-f]+) (\S+) ([0-9a-f]+) (\S+) (\d+) *(.*)$", line)
+            if m:
+                start, end, perms, offset, dev, inode, name = m.groups()
+                what = self.object_name(name, inode) if inode != "0" else name
+                if name.endswith(" (deleted)"):
+                    dev = "?"
+                current = {"start": int(start, 16), "end": int(end, 16), "perms": perms, "offset": int(offset, 16),
+                           "dev": dev, "what": what, "flags": ""}
+                rows.append(current)
+            elif line.startswith("VmFlags:") and current:
+                current["flags"] = " ".join(f for f in line[8:].split() if f not in ("sd",))
+            elif line.startswith("KernelPageSize:") and current and line.split()[1] != "4":
+                current["flags"] += " pages=" + line.split()[1]
+        out = []
+        for row in rows:
+            last = out[-1] if out else None
+            if (last and last["end"] == row["start"] and all(last[k] == row[k] for k in ("perms", "dev", "what", "flags"))
+                    and (row["dev"] == "00:00" or last["offset"] + last["end"] - last["start"] == row["offset"])
+                    and not row["what"].startswith("[")):
+                last["end"] = row["end"]
+            else:
+                out.append(dict(row))
+        return {f"map {r['start']:x}-{r['end']:x}": f"{r['perms']} {r['offset']:x} {r['dev']} {r['what']} [{r['flags']}]"
+                for r in out}
+
+    def descriptors(self, pid):
+        out = {}
+        try:
+            numbers = sorted(int(n) for n in os.listdir(f"/proc/{pid}/fd"))
+        except OSError as e:
+            return {"fd": f"<{e.strerror}>"}
+        for n in numbers:
+            target = link(f"/proc/{pid}/fd/{n}")
+            info = read(f"/proc/{pid}/fdinfo/{n}").decode(errors="replace")
+            m = re.search(r"^ino:\s*(\d+)$", info, re.M)
+            inode = m.group(1) if m else ""
+            lines = []
+            for line in info.split("\n"):
+                key = line.partition(":")[0]
+                if key in ("ino", "eventfd-id", "scm_fds") or not line:
+                    continue
+                if key == "mnt_id" and re.match(r"(pipe|socket|anon_inode|/memfd):", target):
+                    continue
+                # /proc/locks numbers its lines; the inode of a lock is that of the file
+                lines.append(re.sub(r"^lock:\s*\d+: ", "lock: ", re.sub(r"\s+", " ", line)))
+            out[f"fd {n}"] = self.object_name(target, inode) + " " + "; ".join(sorted(lines))
+        return out
+
+    def task(self, pid):
+        base = f"/proc/{pid}"
+        out = self.stat(base, True)
+        out.update(self.status(base))
+        if out.get("state") == "dead":
+            threads = [t for t in os.listdir(base + "/task")] if os.path.isdir(base + "/task") else []
+            if len(threads) <= 1:
+                return out
+        for name in PLAIN_FILES:
+            out[name] = read(f"{base}/{name}")
+        for name in LINKS:
+            out[name] = link(f"{base}/{name}")
+        # The inode of a file that is gone shows nowhere but in stat; the name is compared.
+        out.update(self.maps(pid))
+        out.update(self.descriptors(pid))
+        out["ioprio"] = LIBC.syscall(SYS_IOPRIO_GET, 1, pid)
+        try:
+            tids = sorted(int(t) for t in os.listdir(base + "/task"))
+        except OSError:
+            tids = []
+        out["tids"] = tids
+        for tid in tids:
+            if tid == pid:
+                continue
+            thread = self.stat(f"{base}/task/{tid}", False)
+            thread.update(self.status(f"{base}/task/{tid}"))
+            thread["timerslack_ns"] = read(f"/proc/{tid}/timerslack_ns")
+            thread["ioprio"] = LIBC.syscall(SYS_IOPRIO_GET, 1, tid)
+            out.update({f"thread {tid} {k}": v for k, v in thread.items()})
+        return out
+
+
+def compare(before, after, limit=12):
+    """Differences as sentences."""
+    out = []
+    if set(before.tasks) != set(after.tasks):
+        out.append(f"processes were {sorted(before.tasks)}, are {sorted(after.tasks)}")
+    for pid in sorted(set(before.tasks) & set(after.tasks)):
+        old, new = before.tasks[pid], after.tasks[pid]
+        for key in list(old) + [k for k in new if k not in old]:
+            if old.get(key) != new.get(key):
+                out.append(f"pid {pid}: {key}: was {short(old.get(key))}, is {short(new.get(key))}")
+    if len(out) > limit:
+        out = out[:limit] + [f"and {len(out) - limit} more"]
+    return out
+
+
+def short(value):
+    if isinstance(value, bytes):
+        value = value.decode(errors="backslashreplace")
+    text = str(value) if value is not None else "nothing"
+    return text if len(text) < 260 else text[:250] + "..."

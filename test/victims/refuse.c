@@ -1,0 +1,266 @@
+/*
+ * What cannot be saved yet. The dump has to fail and name what stands in the way, all of it, and the victim goes on
+ * unharmed. When a kind becomes supported, its row loses .refuse and gets a check.
+ */
+#include "victim.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/filter.h>
+#include <linux/netlink.h>
+#include <linux/seccomp.h>
+#include <linux/userfaultfd.h>
+#include <netinet/in.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/fanotify.h>
+#include <sys/inotify.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/ptrace.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/timerfd.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static int a = -1, b = -1, pair[2], tcp[3];
+static pid_t kid;
+
+static void set_up_tcp(void)
+{
+	struct sockaddr_in addr = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	socklen_t len = sizeof(addr);
+
+	tcp[0] = socket(AF_INET, SOCK_STREAM, 0);
+	need(bind(tcp[0], (struct sockaddr *)&addr, len) == 0 && listen(tcp[0], 5) == 0);
+	need(getsockname(tcp[0], (struct sockaddr *)&addr, &len) == 0);
+	tcp[1] = socket(AF_INET, SOCK_STREAM, 0);
+	need(connect(tcp[1], (struct sockaddr *)&addr, len) == 0);
+	tcp[2] = accept(tcp[0], NULL, NULL);
+	need(tcp[2] >= 0 && write(tcp[1], "over", 4) == 4);
+}
+
+static void check_tcp(void)
+{
+	char text[8] = "";
+
+	expect(read(tcp[2], text, 4) == 4 && strcmp(text, "over") == 0, "data is %s", text);
+	expect(write(tcp[2], "back", 4) == 4 && read(tcp[1], text, 4) == 4 && strcmp(text, "back") == 0, "answer is %s", text);
+}
+
+static void set_up_udp(void) { need((a = socket(AF_INET, SOCK_DGRAM, 0)) >= 0); }
+static void set_up_netlink(void) { need((a = socket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE)) >= 0); }
+
+static void set_up_packet(void)
+{
+	if ((a = socket(AF_PACKET, SOCK_RAW, 0)) < 0)
+		victim_skip("packet sockets: %s", strerror(errno));
+}
+
+static void set_up_unix(void)
+{
+	need(socketpair(AF_UNIX, SOCK_STREAM, 0, pair) == 0);
+	need(write(pair[0], "unix", 4) == 4);
+}
+
+static void check_unix(void)
+{
+	char text[8] = "";
+	expect(read(pair[1], text, 4) == 4 && strcmp(text, "unix") == 0, "data is %s", text);
+}
+
+static void set_up_epoll(void)
+{
+	struct epoll_event ev = { .events = EPOLLIN };
+
+	need(pipe(pair) == 0 && (a = epoll_create1(0)) >= 0 && epoll_ctl(a, EPOLL_CTL_ADD, pair[0], &ev) == 0);
+	need(write(pair[1], "x", 1) == 1);
+}
+
+static void check_epoll(void)
+{
+	struct epoll_event ev;
+	expect(epoll_wait(a, &ev, 1, 0) == 1, "epoll_wait");
+}
+
+static void set_up_inotify(void)
+{
+	need((a = inotify_init1(IN_NONBLOCK)) >= 0 && inotify_add_watch(a, victim_path(""), IN_ATTRIB) >= 0);
+}
+
+static void set_up_fanotify(void)
+{
+	if ((a = fanotify_init(FAN_CLASS_NOTIF, 0)) < 0)
+		victim_skip("fanotify: %s", strerror(errno));
+}
+
+static void set_up_signalfd(void)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGUSR1);
+	need((a = signalfd(-1, &set, 0)) >= 0);
+}
+
+static void set_up_timerfd(void) { need((a = timerfd_create(CLOCK_MONOTONIC, 0)) >= 0); }
+
+static void set_up_userfaultfd(void)
+{
+	if ((a = (int)syscall(SYS_userfaultfd, O_CLOEXEC | UFFD_USER_MODE_ONLY)) < 0)
+		victim_skip("userfaultfd: %s", strerror(errno));
+}
+
+static void set_up_io_uring(void)
+{
+	char params[120] = { 0 };
+
+	if ((a = (int)syscall(425, 4, params)) < 0)
+		victim_skip("io_uring: %s", strerror(errno));
+}
+
+static void set_up_pidfd(void) { need((a = (int)syscall(SYS_pidfd_open, getpid(), 0)) >= 0); }
+
+static void set_up_pty(void)
+{
+	if ((a = posix_openpt(O_RDWR | O_NOCTTY)) < 0)
+		victim_skip("pty: %s", strerror(errno));
+	need(grantpt(a) == 0 && unlockpt(a) == 0);
+	b = open(ptsname(a), O_RDWR | O_NOCTTY);
+}
+
+static void set_up_memfd_secret(void)
+{
+	if ((a = (int)syscall(447, 0)) < 0)
+		victim_skip("memfd_secret: %s", strerror(errno));
+	need(ftruncate(a, 4096) == 0);
+	need(mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, a, 0) != MAP_FAILED);
+}
+
+/* --- processes that share more than a dump can tell apart, or live elsewhere */
+
+static char child_stack[65536] __attribute__((aligned(16)));
+
+static int shares(void *arg)
+{
+	victim_wait();
+	return 0;
+}
+
+static void clone_with(int flags)
+{
+	kid = clone(shares, child_stack + sizeof(child_stack), flags | SIGCHLD, NULL);
+	need(kid >= 0);
+	sleep_ms(20);
+}
+
+static void set_up_shared_vm(void) { clone_with(CLONE_VM); }
+static void set_up_shared_fs(void) { clone_with(CLONE_FS); }
+static void set_up_shared_sighand(void) { clone_with(CLONE_VM | CLONE_SIGHAND); }
+static void set_up_own_uts(void) { clone_with(CLONE_NEWUTS); }
+static void set_up_own_mnt(void) { clone_with(CLONE_NEWNS); }
+static void set_up_own_net(void) { clone_with(CLONE_NEWNET); }
+static void set_up_own_ipc(void) { clone_with(CLONE_NEWIPC); }
+static void set_up_own_pid(void) { clone_with(CLONE_NEWPID); }
+static void set_up_own_user(void) { clone_with(CLONE_NEWUSER); }
+static void check_kid(void) { if (kid) victim_reap(kid); }
+
+static unsigned long thread;
+
+static void *own_files(void *arg)
+{
+	need(unshare(CLONE_FILES) == 0);
+	victim_thread_ready();
+	victim_wait();
+	return NULL;
+}
+
+static void set_up_thread_files(void) { thread = victim_thread(own_files, NULL); }
+static void check_thread(void) { victim_join(thread); }
+
+static void traced(long arg)
+{
+	need(ptrace(PTRACE_TRACEME, 0, 0, 0) == 0);
+	victim_hold();
+}
+
+static void set_up_traced(void) { kid = victim_fork(traced, 0); }
+
+static void set_up_seccomp(void)
+{
+	struct sock_filter code[] = { BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW) };
+	struct sock_fprog prog = { 1, code };
+
+	need(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
+	if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &prog) < 0)
+		victim_skip("seccomp: %s", strerror(errno));
+}
+
+static void check_seccomp(void)
+{
+	expect(prctl(PR_GET_SECCOMP) == SECCOMP_MODE_FILTER, "the filter is lost");
+}
+
+/* all at once, in two processes: one error names every one of them */
+static void second(long arg)
+{
+	need(socket(AF_INET6, SOCK_DGRAM, 0) >= 0);
+	victim_hold();
+}
+
+static void set_up_several(void)
+{
+	set_up_tcp();
+	set_up_unix();
+	need((a = epoll_create1(0)) >= 0 && (b = timerfd_create(CLOCK_REALTIME, 0)) >= 0);
+	kid = victim_fork(second, 0);
+}
+
+static void check_several(void)
+{
+	check_tcp();
+	check_unix();
+	victim_reap(kid);
+}
+
+const struct victim_case victim_cases[] = {
+	{ "tcp", set_up_tcp, check_tcp, .refuse = "TCP" },
+	{ "udp", set_up_udp, NULL, .refuse = "UDP" },
+	{ "netlink", set_up_netlink, NULL, .refuse = "netlink" },
+	{ "packet", set_up_packet, NULL, .refuse = "packet" },
+	{ "unix", set_up_unix, check_unix, .refuse = "unix" },
+	{ "epoll", set_up_epoll, check_epoll, .refuse = "epoll" },
+	{ "inotify", set_up_inotify, NULL, .refuse = "inotify" },
+	{ "fanotify", set_up_fanotify, NULL, .refuse = "fanotify" },
+	{ "signalfd", set_up_signalfd, NULL, .refuse = "signalfd" },
+	{ "timerfd", set_up_timerfd, NULL, .refuse = "timerfd" },
+	{ "userfaultfd", set_up_userfaultfd, NULL, .refuse = "userfaultfd" },
+	{ "io-uring", set_up_io_uring, NULL, .refuse = "io_uring" },
+	{ "pidfd", set_up_pidfd, NULL, .refuse = "pidfd" },
+	{ "pty", set_up_pty, NULL, .refuse = "terminal" },
+	{ "memfd-secret", set_up_memfd_secret, NULL, .refuse = "secret" },
+	{ "shared-vm", set_up_shared_vm, check_kid, .refuse = "shared" },
+	{ "shared-fs", set_up_shared_fs, check_kid, .refuse = "shared" },
+	{ "shared-sighand", set_up_shared_sighand, check_kid, .refuse = "shared" },
+	{ "own-uts-namespace", set_up_own_uts, check_kid, .refuse = "namespace|uts" },
+	{ "own-mount-namespace", set_up_own_mnt, check_kid, .refuse = "namespace" },
+	{ "own-network-namespace", set_up_own_net, check_kid, .refuse = "namespace|net" },
+	{ "own-ipc-namespace", set_up_own_ipc, check_kid, .refuse = "namespace|ipc" },
+	{ "own-pid-namespace", set_up_own_pid, check_kid, .refuse = "namespace|pid" },
+	{ "own-user-namespace", set_up_own_user, check_kid, .refuse = "namespace|user" },
+	{ "thread-with-own-files", set_up_thread_files, check_thread, .refuse = "descriptor" },
+	{ "traced", set_up_traced, check_kid, .refuse = "traced" },
+	{ "seccomp", set_up_seccomp, check_seccomp, .refuse = "seccomp", .flags = CASE_KEEP_OR_REFUSE },
+	{ "several", set_up_several, check_several, .refuse = "TCP|unix|epoll|timerfd|UDP" },
+	{ 0 },
+};

@@ -1,0 +1,232 @@
+/* Timers: the three interval timers, POSIX timers with their ids, clocks, values and overruns. */
+#include "victim.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <time.h>
+#include <unistd.h>
+
+#ifndef sigev_notify_thread_id
+#define sigev_notify_thread_id _sigev_un._tid
+#endif
+
+static volatile sig_atomic_t fired[65];
+static volatile int last_value, last_timerid, last_overrun;
+
+static void fire(int sig, siginfo_t *info, void *context)
+{
+	fired[sig]++;
+	last_value = info->si_value.sival_int;
+	last_timerid = info->si_timerid;
+	last_overrun = info->si_overrun;
+}
+
+static void handle(int sig)
+{
+	struct sigaction sa = { .sa_sigaction = fire, .sa_flags = SA_SIGINFO | SA_RESTART };
+
+	need(sigaction(sig, &sa, NULL) == 0);
+}
+
+static int64_t usec(struct timeval tv) { return tv.tv_sec * 1000000ll + tv.tv_usec; }
+
+/* --- setitimer */
+
+static const int kinds[] = { ITIMER_REAL, ITIMER_VIRTUAL, ITIMER_PROF };
+
+static void set_up_itimers(void)
+{
+	for (int i = 0; i < 3; i++) {
+		struct itimerval it = { { 7 + i, 250000 }, { 500 + i, 750000 } };
+		need(setitimer(kinds[i], &it, NULL) == 0);
+	}
+}
+
+static void check_itimers(void)
+{
+	for (int i = 0; i < 3; i++) {
+		struct itimerval it;
+		expect(getitimer(kinds[i], &it) == 0, "getitimer");
+		expect(usec(it.it_interval) == (7 + i) * 1000000ll + 250000, "interval of timer %d", i);
+		int64_t left = usec(it.it_value), was = (500 + i) * 1000000ll + 750000;
+		expect(left <= was + 10000 && left > was - 60000000, "timer %d has %ld us left", i, (long)left);
+	}
+}
+
+static void set_up_interval(void)
+{
+	struct itimerval it = { { 0, 300000 }, { 0, 300000 } };
+
+	handle(SIGALRM);
+	need(setitimer(ITIMER_REAL, &it, NULL) == 0);
+}
+
+static void check_interval(void)
+{
+	int before = fired[SIGALRM];
+
+	for (int i = 0; i < 200 && fired[SIGALRM] < before + 2; i++)
+		sleep_ms(10);
+	expect(fired[SIGALRM] >= before + 2, "the timer fired %d times", fired[SIGALRM] - before);
+}
+
+/* An alarm that goes off after the restore, not before: its time stands still while the process does not exist. */
+static void set_up_alarm(void)
+{
+	handle(SIGALRM);
+	alarm(2);
+}
+
+static void check_alarm(void)
+{
+	for (int i = 0; i < 300 && !fired[SIGALRM]; i++)
+		sleep_ms(10);
+	expect(fired[SIGALRM] == 1, "the alarm went off %d times", (int)fired[SIGALRM]);
+}
+
+/* --- POSIX timers; ids have gaps, as after timers that were deleted */
+
+struct wanted { int clock, sig, value_ms, interval_ms, notify, id; };
+
+static struct wanted wanted[] = {
+	{ CLOCK_REALTIME, SIGUSR1, 500000, 0, SIGEV_SIGNAL, 0 },
+	{ CLOCK_MONOTONIC, 40, 600000, 7000, SIGEV_SIGNAL, 0 },
+	{ CLOCK_BOOTTIME, 41, 700000, 1, SIGEV_SIGNAL, 0 },
+	{ CLOCK_PROCESS_CPUTIME_ID, 42, 800000, 9000, SIGEV_SIGNAL, 0 },
+	{ CLOCK_THREAD_CPUTIME_ID, 43, 900000, 0, SIGEV_THREAD_ID, 0 },
+	{ CLOCK_MONOTONIC, 0, 1000000, 11, SIGEV_NONE, 0 },
+	{ CLOCK_MONOTONIC, 44, 0, 0, SIGEV_SIGNAL, 0 },          /* not armed */
+};
+
+#define NR_WANTED (int)(sizeof(wanted) / sizeof(wanted[0]))
+
+static int make(const struct wanted *w)
+{
+	struct sigevent ev = { .sigev_notify = w->notify, .sigev_signo = w->sig };
+	int id;
+
+	ev.sigev_value.sival_ptr = (void *)(0x5500000000ul + (unsigned long)w->value_ms);
+	if (w->notify == SIGEV_THREAD_ID)
+		ev.sigev_notify_thread_id = gettid();
+	need(syscall(SYS_timer_create, w->clock, &ev, &id) == 0);
+	return id;
+}
+
+static void arm(int id, int value_ms, int interval_ms)
+{
+	struct itimerspec it = { { interval_ms / 1000, interval_ms % 1000 * 1000000 }, { value_ms / 1000, value_ms % 1000 * 1000000 } };
+
+	need(syscall(SYS_timer_settime, id, 0, &it, NULL) == 0);
+}
+
+static void set_up_posix(void)
+{
+	for (int i = 0; i < NR_WANTED; i++) {
+		int gap = make(&wanted[0]);
+		wanted[i].id = make(&wanted[i]);
+		arm(wanted[i].id, wanted[i].value_ms, wanted[i].interval_ms);
+		need(syscall(SYS_timer_delete, gap) == 0);
+	}
+}
+
+static void check_posix(void)
+{
+	for (int i = 0; i < NR_WANTED; i++) {
+		struct itimerspec it;
+		expect(syscall(SYS_timer_gettime, wanted[i].id, &it) == 0, "timer %d is not there", wanted[i].id);
+		int64_t left = it.it_value.tv_sec * 1000ll + it.it_value.tv_nsec / 1000000;
+		int64_t interval = it.it_interval.tv_sec * 1000ll + it.it_interval.tv_nsec / 1000000;
+		expect(interval == wanted[i].interval_ms, "interval of timer %d is %ld ms", i, (long)interval);
+		expect(left <= wanted[i].value_ms + 10 && (wanted[i].value_ms ? left > wanted[i].value_ms - 60000 : left == 0),
+		       "timer %d has %ld ms left", i, (long)left);
+	}
+	handle(40);
+	arm(wanted[1].id, 1, 0);
+	for (int i = 0; i < 100 && !fired[40]; i++)
+		sleep_ms(10);
+	expect(fired[40] == 1 && last_timerid == wanted[1].id, "timer id %d was told as %d", wanted[1].id, last_timerid);
+	expect(last_value == 600000, "value is %d", last_value);
+	int next = make(&wanted[0]);
+	expect(next > wanted[NR_WANTED - 1].id, "a new timer got the id %d", next);
+}
+
+/* --- many expirations while the signal is blocked: one signal, and a count of those that were missed */
+
+static int overrun_id;
+
+static void set_up_overrun(void)
+{
+	sigset_t set;
+
+	handle(SIGUSR2);
+	sigemptyset(&set);
+	sigaddset(&set, SIGUSR2);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	overrun_id = make(&(struct wanted){ CLOCK_MONOTONIC, SIGUSR2, 77, 0, SIGEV_SIGNAL, 0 });
+	arm(overrun_id, 1, 1);
+	sleep_ms(200);
+}
+
+static void check_overrun(void)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGUSR2);
+	arm(overrun_id, 0, 0);
+	sigprocmask(SIG_UNBLOCK, &set, NULL);
+	expect(fired[SIGUSR2] <= 1, "%d signals", (int)fired[SIGUSR2]);
+	arm(overrun_id, 20, 20);
+	for (int i = 0; i < 100 && fired[SIGUSR2] < 3; i++)
+		sleep_ms(10);
+	expect(fired[SIGUSR2] >= 3, "the timer fired %d times", (int)fired[SIGUSR2]);
+	expect(last_value == 77, "value is %d", last_value);
+}
+
+/* --- timers that belong to threads */
+
+static unsigned long owner;
+static volatile int thread_fired;
+static int thread_timer;
+static pid_t owner_tid;
+
+static void in_thread(int sig) { thread_fired = gettid() == owner_tid ? 1 : -1; }
+
+static void *timer_owner(void *arg)
+{
+	owner_tid = gettid();
+	thread_timer = make(&(struct wanted){ CLOCK_MONOTONIC, SIGUSR1, 5, 0, SIGEV_THREAD_ID, 0 });
+	victim_thread_ready();
+	victim_wait();
+	for (int i = 0; i < 100 && !thread_fired; i++)
+		sleep_ms(10);
+	return NULL;
+}
+
+static void set_up_thread(void)
+{
+	need(signal(SIGUSR1, in_thread) != SIG_ERR);
+	owner = victim_thread(timer_owner, NULL);
+}
+
+static void check_thread(void)
+{
+	arm(thread_timer, 20, 0);
+	victim_join(owner);
+	expect(thread_fired == 1, "the timer's signal came to the %s thread", thread_fired ? "wrong" : "no");
+}
+
+const struct victim_case victim_cases[] = {
+	{ "itimers", set_up_itimers, check_itimers, .flags = CASE_MORE },
+	{ "itimer-interval", set_up_interval, check_interval },
+	{ "alarm", set_up_alarm, check_alarm },
+	{ "posix", set_up_posix, check_posix, .flags = CASE_MORE },
+	{ "posix-overrun", set_up_overrun, check_overrun, .flags = CASE_ALTERS },
+	{ "posix-thread", set_up_thread, check_thread },
+	{ 0 },
+};
