@@ -1,10 +1,10 @@
 # libcriu-core.a: every .c of the library's folders, and the program interpreter that runs inside other processes.
 core-dirs := base kernel procfs infect image tasks mm files net ns cgroup dump restore options arch/$(ARCH)
 core-srcs := $(wildcard $(foreach d,$(core-dirs),libcriu-core/$(d)/*.c))
-core-objs := $(core-srcs:%.c=$(BUILD)/%.o)
+core-objs := $(core-srcs:%.c=$(OBJ)/%.o)
 
 # The interpreter: freestanding, general registers only, linked to one flat piece without relocations.
-blob-dir  := $(BUILD)/libcriu-core/pie
+blob-dir  := $(OBJ)/libcriu-core/pie
 blob-objs := $(blob-dir)/blob.pie.o $(blob-dir)/blob-entry.pie.o
 BLOB_CFLAGS := -std=gnu11 -O2 -ffreestanding -fpie -mgeneral-regs-only -fno-stack-protector -fcf-protection=none \
                -fno-asynchronous-unwind-tables -fno-tree-loop-distribute-patterns -fno-jump-tables -fvisibility=hidden \
