@@ -219,9 +219,10 @@ static int vm_flags_parse(struct maps_parser *p, struct scan s, struct proc_vma 
 		b = (unsigned char)(s.p[1] - 'a');
 		if (a < 26 && b < 26)
 			flag = vm_codes[a * 26 + b];
-		if (flag)
-			v->vm_flags |= flag;
-		else
+		if (s.p[0] == '?' && s.p[1] == '?')
+			v->vm_flags |= PROC_VM_UNNAMED;
+		v->vm_flags |= flag;
+		if (!flag)
 			unknown_flag_note(p->list, s.p, v);
 		s.p += 2;
 	}

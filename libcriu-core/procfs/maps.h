@@ -55,6 +55,11 @@ struct cr_error;
 #define PROC_VM_DW (UINT64_C(1) << 38)   /* writing to the file is denied, before 5.16 */
 #define PROC_VM_NL (UINT64_C(1) << 39)   /* non-linear, before 4.0 */
 #define PROC_VM_MP (UINT64_C(1) << 40)   /* MPX bounds table, 3.19 to 5.5 */
+/*
+ * "??": a flag the kernel itself has no name for. Counted as unknown too. MLOCK_ONFAULT is shown so by Linux 6.1, next to
+ * "lo"; 6.12 calls it "lf".
+ */
+#define PROC_VM_UNNAMED (UINT64_C(1) << 41)
 
 #define PROC_PKEY_NONE (-1)
 

@@ -120,11 +120,11 @@ static void syscalls(void **state)
 static void time_namespaces(void **state)
 {
 	static const char *const names[] = { "hand/timens_offsets", "linux-5.10/timens_offsets",
-					     "linux-6.18-plain/timens_offsets" };
-	static const int64_t monotonic[] = { -172800, -5, 0 }, boottime[] = { 604800, 6, 0 };
+					     "linux-6.18-plain/timens_offsets", "linux-6.1/timens_offsets" };
+	static const int64_t monotonic[] = { -172800, -5, 0, 0 }, boottime[] = { 604800, 6, 0, 0 };
 
 	(void)state;
-	for (int i = 0; i < 3; i++) {
+	for (int i = 0; i < 4; i++) {
 		struct cr_error err = { 0 };
 		struct proc_timens t;
 		size_t len;

@@ -35,8 +35,10 @@ static const struct row rows[] = {
 	{ "linux-6.18-threads/fdinfo-5", O_RDWR | 0100000, 0, 27, 10953440, 1, PROC_LOCK_OFD, NULL },
 	{ "linux-6.18-threads/fdinfo-6", 0120000, 0, 27, 10953441, 1, PROC_LOCK_LEASE, NULL },
 	{ "linux-5.10/fdinfo", 02100002, 1234, 27, 0, 0, 0, NULL },
-	{ "linux-6.1/fdinfo-eventfd", 02, 0, 14, 1057, 0, 0, "eventfd-count:                3" },
-	{ "linux-6.1/fdinfo-epoll", 02, 0, 14, 1057, 0, 0,
+	{ "linux-6.1/fdinfo-50", O_RDWR | 0100000, 0, 23, 2, 1, PROC_LOCK_FLOCK, NULL },
+	{ "linux-6.1/fdinfo-51", 02, 0, 15, 1043, 0, 0, "eventfd-count:                3" },
+	{ "linux-6.12/fdinfo-51", 02, 0, 17, 1046, 0, 0, "eventfd-count:                3" },
+	{ "hand/fdinfo-epoll", 02, 0, 14, 1057, 0, 0,
 	  "tfd:        5 events:       19 data: 7fff00000005  pos:0 ino:38 sdev:15" },
 };
 

@@ -32,6 +32,24 @@ static void plain(void **state)
 	free(text);
 }
 
+static void other_kernels(void **state)
+{
+	static const char *const names[] = { "linux-6.1/limits", "linux-6.12/limits" };
+
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		struct cr_error err = { 0 };
+		struct proc_limits l;
+		size_t len;
+		char *text = sample_read(names[i], &len);
+
+		if (proc_limits_parse(text, len, &l, &err) < 0)
+			fail_msg("%s: %s", names[i], err.text);
+		assert_int_equal(l.of[RLIMIT_NOFILE].soft, 1024);
+		free(text);
+	}
+}
+
 static void refused(void **state)
 {
 	static const struct bad_text rows[] = {
@@ -59,6 +77,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(plain),
+		cmocka_unit_test(other_kernels),
 		cmocka_unit_test(refused),
 		cmocka_unit_test(damage),
 	};

@@ -51,6 +51,22 @@ static void recorded(void **state)
 	proc_lock_vec_done(&v);
 }
 
+static void other_kernels(void **state)
+{
+	static const char *const names[] = { "linux-6.1/locks", "linux-6.12/locks" };
+
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		struct proc_lock_vec v = { 0 };
+
+		load(names[i], &v);
+		assert_int_equal(v.nr, 5);
+		assert_int_equal(v.items[0].kind, PROC_LOCK_LEASE);
+		assert_true(v.items[4].waiting);
+		proc_lock_vec_done(&v);
+	}
+}
+
 static void all_kinds(void **state)
 {
 	struct proc_lock_vec v = { 0 };
@@ -107,6 +123,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(recorded),
+		cmocka_unit_test(other_kernels),
 		cmocka_unit_test(all_kinds),
 		cmocka_unit_test(refused),
 		cmocka_unit_test(damage),

@@ -143,19 +143,43 @@ static void flags(void **state)
 
 static void older_kernels(void **state)
 {
-	autovmas struct proc_vma_list now = { 0 }, old = { 0 }, keys = { 0 };
+	autovmas struct proc_vma_list now = { 0 }, old = { 0 };
 
 	(void)state;
 	load("linux-6.18-plain/smaps", proc_smaps_parse, &now);
 	load("linux-5.10/smaps", proc_smaps_parse, &old);
-	load("linux-6.1/smaps", proc_smaps_parse, &keys);
 	assert_int_equal(now.nr, old.nr);
-	assert_int_equal(now.nr, keys.nr);
 	for (size_t i = 0; i < now.nr; i++) {
 		assert_int_equal(now.items[i].vm_flags, old.items[i].vm_flags);
 		assert_int_equal(now.items[i].rss_kb, old.items[i].rss_kb);
 		assert_int_equal(old.items[i].pkey, PROC_PKEY_NONE);
-		assert_int_equal(keys.items[i].pkey, 0);
+	}
+}
+
+/* Kernels with soft-dirty and protection keys; the older one has no name for MLOCK_ONFAULT */
+static void soft_dirty_and_keys(void **state)
+{
+	static const char *const names[] = { "linux-6.1/smaps", "linux-6.12/smaps" };
+
+	(void)state;
+	for (int k = 0; k < 2; k++) {
+		const uint64_t onfault = PROC_VM_LO | (k == 0 ? PROC_VM_UNNAMED : PROC_VM_LF);
+		autovmas struct proc_vma_list l = { 0 };
+		size_t dirty = 0, locked = 0;
+
+		load(names[k], proc_smaps_parse, &l);
+		for (size_t i = 0; i < l.nr; i++) {
+			const char *name = proc_vma_path(&l, &l.items[i]);
+
+			dirty += !!(l.items[i].vm_flags & PROC_VM_SD);
+			locked += (l.items[i].vm_flags & onfault) == onfault;
+			if (strcmp(name, "[vsyscall]") != 0)
+				assert_int_equal(l.items[i].pkey, 0);
+		}
+		assert_true(dirty > 20);
+		assert_int_equal(locked, 1);
+		assert_int_equal(l.unknown[0].count, k == 0);
+		assert_string_equal(l.unknown[0].code, k == 0 ? "??" : "");
 	}
 }
 
@@ -183,7 +207,7 @@ static void values(void **state)
 	assert_int_equal(l.items[0].locked_kb, 16);
 	assert_int_equal(l.items[0].kernel_page_kb, 2048);
 	assert_int_equal(l.items[0].pkey, 5);
-	assert_int_equal(l.items[0].vm_flags, PROC_VM_RD);
+	assert_int_equal(l.items[0].vm_flags, PROC_VM_RD | PROC_VM_UNNAMED);
 	assert_int_equal(l.items[0].nr_unknown_flags, 3);
 	assert_string_equal(l.unknown[0].code, "zz");
 	assert_int_equal(l.unknown[0].count, 2);
@@ -296,6 +320,7 @@ int main(void)
 		cmocka_unit_test(odd_name),
 		cmocka_unit_test(flags),
 		cmocka_unit_test(older_kernels),
+		cmocka_unit_test(soft_dirty_and_keys),
 		cmocka_unit_test(values),
 		cmocka_unit_test(refused_maps),
 		cmocka_unit_test(refused_smaps),

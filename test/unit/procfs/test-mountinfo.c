@@ -46,6 +46,21 @@ static void recorded(void **state)
 	assert_string_equal(l.items[5].sb_options, "rw,discard,resv_strict,resuid=65534,resgid=65534");
 }
 
+static void other_kernels(void **state)
+{
+	static const char *const names[] = { "linux-6.1/mountinfo", "linux-6.12/mountinfo" };
+
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		automounts struct proc_mount_list l = { 0 };
+
+		load(names[i], &l);
+		assert_int_equal(l.nr, 3);
+		assert_string_equal(l.items[0].fstype, "rootfs");
+		assert_int_equal(l.items[0].parent_id, l.items[0].id);
+	}
+}
+
 static void all_fields(void **state)
 {
 	automounts struct proc_mount_list l = { 0 };
@@ -118,6 +133,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(recorded),
+		cmocka_unit_test(other_kernels),
 		cmocka_unit_test(all_fields),
 		cmocka_unit_test(long_line),
 		cmocka_unit_test(refused),

@@ -62,6 +62,23 @@ static void recorded(void **state)
 	compare("linux-6.18-flags/numa_maps", rows, sizeof(rows) / sizeof(rows[0]));
 }
 
+/* 6.1 knows no weighted interleave */
+static void other_kernels(void **state)
+{
+	static const struct row rows[] = {
+		{ 0x7f20f80a5000, MPOL_INTERLEAVE, MPOL_F_RELATIVE_NODES, 1 },
+		{ 0x7f20f80a8000, MPOL_BIND, MPOL_F_NUMA_BALANCING, 1 },
+		{ 0x7f20f80ae000, UAPI_MPOL_LOCAL, 0, 0 },
+		{ 0x7f20f80b1000, UAPI_MPOL_PREFERRED_MANY, 0, 1 },
+		{ 0x7f20f80b4000, MPOL_INTERLEAVE, 0, 1 },
+		{ 0x7f20f80b7000, MPOL_PREFERRED, 0, 1 },
+		{ 0x7f20f80ba000, MPOL_BIND, MPOL_F_STATIC_NODES, 1 },
+	};
+
+	(void)state;
+	compare("linux-6.1/numa_maps", rows, sizeof(rows) / sizeof(rows[0]));
+}
+
 static void other_nodes(void **state)
 {
 	static const struct row rows[] = {
@@ -107,6 +124,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(recorded),
+		cmocka_unit_test(other_kernels),
 		cmocka_unit_test(other_nodes),
 		cmocka_unit_test(refused),
 		cmocka_unit_test(damage),

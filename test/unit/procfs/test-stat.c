@@ -71,6 +71,12 @@ static void kinds_of_task(void **state)
 	assert_int_equal(st.policy, 1);
 	load("linux-6.18-pidns/stat", &st);
 	assert_true(st.pid > 1);
+	load("linux-6.1/zombie-stat", &st);
+	assert_int_equal(st.state, 'Z');
+	assert_int_equal(st.exit_code, 3 << 8);
+	load("linux-6.12/stat", &st);
+	assert_string_equal(st.comm, "a) R (b\nc\\ \t");
+	assert_int_equal(st.ppid, 1);
 	load("linux-6.18-userns/stat", &st);
 	assert_int_equal(st.pid, 1);
 	assert_int_equal(st.ppid, 0);

@@ -98,8 +98,21 @@ static void older_kernels(void **state)
 	assert_true(st.lines & PROC_STATUS_SECCOMP_FILTERS);
 	proc_status_done(&st);
 	load("linux-6.1/status", &st);
-	assert_false(st.lines & PROC_STATUS_KTHREAD);
+	assert_false(st.lines & (PROC_STATUS_KTHREAD | PROC_STATUS_SHADOW_STACK));
 	assert_true(st.lines & PROC_STATUS_SPEC_IB);
+	assert_int_equal(st.spec_ssb, PR_SPEC_NOT_AFFECTED);
+	assert_int_equal(st.threads, 3);
+	proc_status_done(&st);
+	load("linux-6.12/status", &st);
+	assert_true(st.lines & PROC_STATUS_KTHREAD);
+	assert_true(st.lines & PROC_STATUS_SHADOW_STACK);
+	assert_int_equal(st.shadow_stack, 0);
+	proc_status_done(&st);
+	load("linux-6.12/kthread-status", &st);
+	assert_int_equal(st.kthread, 1);
+	proc_status_done(&st);
+	load("linux-6.1/zombie-status", &st);
+	assert_int_equal(st.state, 'Z');
 	proc_status_done(&st);
 }
 

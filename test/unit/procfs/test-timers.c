@@ -51,6 +51,12 @@ static void other_kernels(void **state)
 	struct proc_timer_vec v = { 0 };
 
 	(void)state;
+	load("linux-6.1/timers", &v);
+	load("linux-6.12/timers", &v);
+	assert_int_equal(v.nr, 4);
+	for (int i = 0; i < 4; i++)
+		assert_int_equal(v.items[i].sigev_value, 0xdeadbeefcafe);
+	proc_timer_vec_done(&v);
 	load("hand/timers", &v);
 	assert_int_equal(v.nr, 2);
 	assert_int_equal(v.items[0].notify, SIGEV_THREAD);
