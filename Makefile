@@ -12,12 +12,14 @@ WARN     := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wno
 CPPFLAGS += -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -I$(BUILD)/gen -Ilibcriu-proto/include -Ilibcriu-core \
             -Ilibcriu-core/include -Ilibcriu-core/arch/$(ARCH)
 CFLAGS   += -std=gnu11 $(O) -g $(WARN) -fvisibility=hidden -fno-strict-aliasing -fstack-protector-strong
-LDLIBS   := -lprotobuf-nanopb -lcap -lpthread
+LDLIBS   := -lcap -lpthread
 ifneq ($(SAN),)
 BUILD    := $(BUILD)/san
 CFLAGS   += -fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=all
 LDFLAGS  += -fsanitize=$(SAN)
 endif
+# objects mirror the source tree; binaries and libraries lie directly in $(BUILD)
+OBJ := $(BUILD)/obj
 
 all:
 
@@ -27,11 +29,11 @@ include $(wildcard criu-cli/rules.mk criu-srv/rules.mk test/rules.mk fuzz/rules.
 
 all: $(ALL)
 
-$(BUILD)/%.o: %.c
+$(OBJ)/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c $< -o $@
 
--include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
+-include $(shell find $(OBJ) -name '*.d' 2>/dev/null)
 
 clean:
 	rm -rf $(BUILD)

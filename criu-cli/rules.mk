@@ -1,25 +1,25 @@
 # criu-cli: the command line alone. criu: command line and service under one name, as container engines call it.
-cli-objs := $(patsubst %.c,$(BUILD)/%.o,$(filter-out criu-cli/main.c criu-cli/criu.c,$(wildcard criu-cli/*.c)))
+cli-objs := $(patsubst %.c,$(OBJ)/%.o,$(filter-out criu-cli/main.c criu-cli/criu.c,$(wildcard criu-cli/*.c)))
 
-$(cli-objs) $(BUILD)/criu-cli/main.o $(BUILD)/criu-cli/criu.o: | $(proto-headers)
+$(cli-objs) $(OBJ)/criu-cli/main.o $(OBJ)/criu-cli/criu.o: | $(proto-headers)
 
 # Static, for the start: see criu-srv/rules.mk
 FRONT_LDFLAGS ?= $(if $(SAN),,-static)
 
 front-link = @mkdir -p $(@D); $(CC) $(CFLAGS) $(LDFLAGS) $(FRONT_LDFLAGS) -o $@ $^ $(LDLIBS)
 
-$(BUILD)/bin/criu-cli: $(BUILD)/criu-cli/main.o $(cli-objs) $(BUILD)/criu-srv/policy.o $(BUILD)/libcriu-core.a $(BUILD)/libcriu-proto.a
+$(BUILD)/criu-cli: $(OBJ)/criu-cli/main.o $(cli-objs) $(OBJ)/criu-srv/policy.o $(BUILD)/libcriu-core.a $(BUILD)/libcriu-proto.a
 	$(front-link)
 
-$(BUILD)/bin/criu: $(BUILD)/criu-cli/criu.o $(cli-objs) \
-		$(patsubst %.c,$(BUILD)/%.o,$(filter-out criu-srv/main.c,$(wildcard criu-srv/*.c))) \
+$(BUILD)/criu: $(OBJ)/criu-cli/criu.o $(cli-objs) \
+		$(patsubst %.c,$(OBJ)/%.o,$(filter-out criu-srv/main.c,$(wildcard criu-srv/*.c))) \
 		$(BUILD)/libcriu-core.a $(BUILD)/libcriu-proto.a
 	$(front-link)
 
-front-binaries := $(BUILD)/bin/criu $(BUILD)/bin/criu-cli $(BUILD)/bin/criu-srv
+front-binaries := $(BUILD)/criu $(BUILD)/criu-cli $(BUILD)/criu-srv
 # the engine is complete once both orchestrators are there
 ifneq ($(and $(wildcard libcriu-core/dump/dump.c),$(wildcard libcriu-core/restore/restore.c)),)
-ALL += $(BUILD)/bin/criu-cli $(BUILD)/bin/criu
+ALL += $(BUILD)/criu-cli $(BUILD)/criu
 endif
 
 install: all

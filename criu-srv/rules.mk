@@ -1,16 +1,16 @@
 # criu-srv: the service alone. All of its objects but main.o are part of criu as well (criu-cli/rules.mk).
-srv-objs := $(patsubst %.c,$(BUILD)/%.o,$(filter-out criu-srv/main.c,$(wildcard criu-srv/*.c)))
+srv-objs := $(patsubst %.c,$(OBJ)/%.o,$(filter-out criu-srv/main.c,$(wildcard criu-srv/*.c)))
 
-$(srv-objs) $(BUILD)/criu-srv/main.o: | $(proto-headers)
+$(srv-objs) $(OBJ)/criu-srv/main.o: | $(proto-headers)
 
 # Started for each request, so linked statically: no dynamic loading, no relocation, no library to look for.
 FRONT_LDFLAGS ?= $(if $(SAN),,-static)
 
-$(BUILD)/bin/criu-srv: $(BUILD)/criu-srv/main.o $(srv-objs) $(BUILD)/libcriu-core.a $(BUILD)/libcriu-proto.a
+$(BUILD)/criu-srv: $(OBJ)/criu-srv/main.o $(srv-objs) $(BUILD)/libcriu-core.a $(BUILD)/libcriu-proto.a
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(LDFLAGS) $(FRONT_LDFLAGS) -o $@ $^ $(LDLIBS)
 
 # the engine is complete once both orchestrators are there
 ifneq ($(and $(wildcard libcriu-core/dump/dump.c),$(wildcard libcriu-core/restore/restore.c)),)
-ALL += $(BUILD)/bin/criu-srv
+ALL += $(BUILD)/criu-srv
 endif

@@ -4,7 +4,7 @@
 # an order-only dependency.
 proto-dir     := libcriu-proto
 proto-srcs    := $(wildcard $(proto-dir)/src/*.c)
-proto-objs    := $(proto-srcs:%.c=$(BUILD)/%.o)
+proto-objs    := $(proto-srcs:%.c=$(OBJ)/%.o)
 proto-protos  := $(patsubst $(proto-dir)/proto/%,%,$(wildcard $(proto-dir)/proto/*.proto $(proto-dir)/proto/images/*.proto))
 proto-headers := $(BUILD)/gen/proto.stamp
 
