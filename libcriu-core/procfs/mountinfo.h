@@ -11,7 +11,7 @@
 struct cr_error;
 
 struct proc_mount {
-	int         id, parent_id;
+	int         id, parent_id;    /* the parent may be outside of what is listed; rootfs is its own */
 	uint32_t    dev_major, dev_minor;
 	/* Strings live in the list. Escapes (\040 and the like) are decoded in all of them. */
 	const char *root;             /* within the file system; may end in "//deleted" */
