@@ -2,6 +2,7 @@
 # test/check/all.py adds them up.
 PYTHON ?= /usr/bin/python3
 JOBS   ?= 2
+OBJ    ?= $(BUILD)
 
 # --- unit tests: test/unit/**/test-*.c, one program each; other .c files of a folder are linked into all its tests.
 # test/unit/FOLDER/rules.mk may set variables of a single test (flags, -Wl,--wrap and the like).
@@ -15,6 +16,7 @@ $(unit-objs): CPPFLAGS += -Itest/unit
 
 .SECONDEXPANSION:
 $(unit-bins): $(BUILD)/%: $(OBJ)/%.o $$(call unit-helpers,%.c) $(BUILD)/libcriu-core.a $(BUILD)/libcriu-proto.a
+	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(LDLIBS) -lcmocka
 
 # --- victims: the subjects of the tests, so never under a sanitizer; a few of them once more without a dynamic linker
