@@ -45,6 +45,21 @@ const char *entry_type_name(img_fd_types type)
 	return "unknown";
 }
 
+uint32_t entry_flags(const img_file_entry *e)
+{
+	switch (e->type) {
+	case img_fd_types_REG:       return e->reg->flags;
+	case img_fd_types_PIPE:      return e->pipe->flags;
+	case img_fd_types_TTY:       return e->tty->flags;
+	case img_fd_types_EVENTFD:   return e->efd->flags;
+	case img_fd_types_EVENTPOLL: return e->epfd->flags;
+	case img_fd_types_SIGNALFD:  return e->sgfd->flags;
+	case img_fd_types_TIMERFD:   return e->tfd->flags;
+	case img_fd_types_MEMFD:     return e->memfd->flags;
+	default:                     return 0;
+	}
+}
+
 int entry_check(const img_file_entry *e, struct cr_error *err)
 {
 	const struct sub_message *mine = NULL;

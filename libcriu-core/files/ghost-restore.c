@@ -19,9 +19,7 @@
 #include <unistd.h>
 
 #define MAX_MADE_DIRS 64
-#ifndef __O_TMPFILE
-#define __O_TMPFILE 020000000
-#endif
+#define O_TMPFILE_BIT 020000000   /* O_TMPFILE without O_DIRECTORY, which it includes */
 
 struct ghost_source {
 	uint32_t              id;
@@ -310,7 +308,7 @@ static int set_attributes(const struct ghost_source *g, struct cr_error *err)
 /* A file of O_TMPFILE never had a name, and can be given one: only another such file is like it. */
 static bool was_tmpfile(const struct ghost_source *g, const img_reg_file_entry *e)
 {
-	return S_ISREG(g->entry->mode) && e->flags & __O_TMPFILE;
+	return S_ISREG(g->entry->mode) && e->flags & O_TMPFILE_BIT;
 }
 
 static int ghost_make(struct files *fs, struct ghost_source *g, const img_reg_file_entry *e, struct cr_error *err)
@@ -321,7 +319,8 @@ static int ghost_make(struct files *fs, struct ghost_source *g, const img_reg_fi
 	int r = dir < 0 ? dir : 0;
 
 	if (r == 0 && was_tmpfile(g, e)) {
-		g->fd = openat(dir, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+		/* O_EXCL is not shown by the kernel; without it the file can be given a name, which is the more that it might need */
+		g->fd = openat(dir, ".", (int)open_flags(e->flags), 0600);
 		if (g->fd < 0)
 			r = cr_fail(err, -errno, "create");
 	} else if (r == 0) {
@@ -335,7 +334,8 @@ static int ghost_make(struct files *fs, struct ghost_source *g, const img_reg_fi
 
 int ghost_open(struct files *fs, struct ghost_source *g, const img_reg_file_entry *e, uint32_t flags, struct cr_error *err)
 {
-	int r = g->fd < 0 ? ghost_make(fs, g, e, err) : 0;
+	bool fresh = g->fd < 0;
+	int r = fresh ? ghost_make(fs, g, e, err) : 0;
 	int fd;
 
 	if (r < 0)
@@ -344,7 +344,16 @@ int ghost_open(struct files *fs, struct ghost_source *g, const img_reg_file_entr
 		fd = fcntl(g->fd, F_DUPFD_CLOEXEC, 3);
 		return fd < 0 ? cr_fail(err, -errno, "open %s", e->name) : fd;
 	}
-	return cr_within(err, fd_reopen(g->fd, flags & ~(uint32_t)__O_TMPFILE, err), "unlinked file %s", e->name);
+	fd = fd_reopen(g->fd, fresh && was_tmpfile(g, e) ? O_RDWR | O_CLOEXEC : flags & ~(uint32_t)O_TMPFILE_BIT, err);
+	if (fd < 0)
+		return cr_within(err, fd, "unlinked file %s", e->name);
+	if (fresh && was_tmpfile(g, e) && flags & O_TMPFILE_BIT) {
+		/* the descriptor that made the file is the only one that has O_TMPFILE among its flags, as before */
+		r = g->fd;
+		g->fd = fd;
+		fd = r;
+	}
+	return fd;
 }
 
 void ghost_sources_done(struct files *fs)

@@ -62,7 +62,7 @@ static int raise_limit(const struct files *fs, struct cr_error *err)
 
 static int open_one(struct files *fs, struct restored_file *f, struct cr_error *err)
 {
-	int fd = f->used ? f->ops->open(fs, f, err) : path_open(fs, f, O_PATH | O_DIRECTORY | O_CLOEXEC, err);
+	int fd = f->used && !f->late ? f->ops->open(fs, f, err) : path_open(fs, f, O_PATH | O_DIRECTORY | O_CLOEXEC, err);
 
 	if (fd < 0)
 		return cr_within(err, fd, "file %u", f->id);
@@ -89,7 +89,7 @@ int files_open(struct files *fs, int root_fd, struct cr_error *err)
 
 	fs->root_fd = root_fd;
 	for (size_t i = 0; i < fs->files.nr && r == 0; i++)
-		if (fs->files.items[i]->used || fs->files.items[i]->is_dir_ref)
+		if (fs->files.items[i]->is_dir_ref || (fs->files.items[i]->used && !fs->files.items[i]->late))
 			r = open_one(fs, fs->files.items[i], err);
 	if (r == 0)
 		r = memfds_make(fs, err);
@@ -171,6 +171,21 @@ struct fd_emitter {
 	size_t          count;    /* of operations, when p is NULL */
 };
 
+/* The descriptor arrives at @fd, close-on-exec */
+static void emit_take(struct fd_emitter *e, const struct restored_file *f, int fd)
+{
+	const img_reg_file_entry *reg = f->entry->reg;
+
+	if (!f->late) {
+		op_equal(emit_call(e->p, e->r, "take a descriptor", __NR_pidfd_getfd, e->tab->service, f->fd, 0), (uint64_t)fd);
+		return;
+	}
+	op_equal(emit_call(e->p, e->r, "open a file of procfs", SYS_openat, AT_FDCWD,
+			   emit_data(e->p, e->r, reg->name, strlen(reg->name) + 1, 1), open_flags(reg->flags)), (uint64_t)fd);
+	if (reg->pos && reg->pos != UINT64_MAX && !(reg->flags & O_PATH))
+		op_may_fail(emit_call(e->p, e->r, "position in a file of procfs", SYS_lseek, fd, reg->pos, SEEK_SET));
+}
+
 static void emit_step(void *arg, const struct place_step *s)
 {
 	struct fd_emitter *e = arg;
@@ -184,8 +199,7 @@ static void emit_step(void *arg, const struct place_step *s)
 	switch (s->kind) {
 	case PLACE_TAKE:
 		info = e->tab->fds.items[s->want];
-		op_equal(emit_call(e->p, e->r, "take a descriptor", __NR_pidfd_getfd, e->tab->service,
-				   files_find(e->fs, info->id)->fd, 0), (uint64_t)s->fd);
+		emit_take(e, files_find(e->fs, info->id), s->fd);
 		/* it arrives with close-on-exec set */
 		if (s->final && !(info->flags & FD_CLOEXEC))
 			emit_call(e->p, e->r, "clear close-on-exec", SYS_fcntl, s->fd, F_SETFD, 0);
@@ -263,12 +277,26 @@ static void plan_owner(const img_fown_entry *o, int fd, struct program *p, struc
 	emit_call(p, r, "die with the coordinator", SYS_prctl, PR_SET_PDEATHSIG, SIGKILL);
 }
 
+/* Return: flags with O_ASYNC to be set, 0 if it is not set */
+static uint32_t settle_async(const struct files *fs, const struct restored_file *f)
+{
+	const img_file_entry *e = f->entry;
+	uint32_t flags = entry_flags(e);
+
+	if (e->type == img_fd_types_FIFO)
+		flags = files_find(fs, e->fifo->has_regf_id ? e->fifo->regf_id : e->id)->entry->reg->flags;
+	return flags & O_ASYNC && !(flags & O_PATH) ? flags : 0;
+}
+
 static void plan_settle(const struct files *fs, const struct restored_file *f, struct program *p, struct routine *r)
 {
 	const img_fown_entry *o = f->ops->fown ? f->ops->fown(fs, f->entry) : NULL;
 
 	if (o && o->pid)
 		plan_owner(o, f->user_fd, p, r);
+	/* signals tell the number of the descriptor through which this was set, so it has to be done here */
+	if (settle_async(fs, f))
+		emit_call(p, r, "asynchronous I/O", SYS_fcntl, f->user_fd, F_SETFL, settle_async(fs, f));
 	if (f->ops->settle)
 		f->ops->settle(fs, f, f->user_fd, p, r);
 }
@@ -305,8 +333,11 @@ size_t files_plan_size(const struct files *fs, pid_t ns_pid)
 			const struct restored_file *f = files_find(fs, t->table->want.items[i].file);
 			const img_fown_entry *o = f->ops->fown ? f->ops->fown(fs, f->entry) : NULL;
 
-			if (o && o->pid)
-				e.count += 5;
+			e.count += (o && o->pid ? 5 : 0) + (settle_async(fs, f) ? 1 : 0);
+			if (f->late) {
+				e.count++;
+				extra += strlen(f->entry->reg->name) + 1;
+			}
 			if (f->ops->settle_size && f->user_pid == ns_pid && f->user_fd == t->table->want.items[i].fd)
 				extra += f->ops->settle_size(f);
 		}

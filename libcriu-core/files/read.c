@@ -5,7 +5,9 @@
 #include "files/restore-internal.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 int files_no_memory(struct cr_error *err)
@@ -193,6 +195,30 @@ static int read_task(struct files *fs, const struct files_owner *o, struct cr_er
 	return r < 0 ? r : use_dir(fs, task->fs->root_id, "root", err);
 }
 
+/* "/proc/41" or "/proc/41/...": the number of a process of the tree? */
+static bool in_proc_of_tree(const struct files *fs, const char *name)
+{
+	static const char proc[] = "/proc/";
+	unsigned long pid = 0;
+	const char *p = name + sizeof(proc) - 1;
+
+	if (strncmp(name, proc, sizeof(proc) - 1) != 0 || *p < '1' || *p > '9')
+		return false;
+	for (; *p >= '0' && *p <= '9' && pid < INT_MAX / 10; p++)
+		pid = pid * 10 + (unsigned long)(*p - '0');
+	return (*p == '/' || *p == '\0') && files_task(fs, (pid_t)pid);
+}
+
+/* Descriptors of it in several tables will not share their position; procfs has few files where that shows. */
+static void find_late_files(struct files *fs)
+{
+	for (size_t i = 0; i < fs->files.nr; i++) {
+		struct restored_file *f = fs->files.items[i];
+
+		f->late = f->entry->type == img_fd_types_REG && !f->ghost && !f->link && in_proc_of_tree(fs, f->entry->reg->name);
+	}
+}
+
 static int apply_remap(struct files *fs, const img_remap_file_path_entry *e, struct cr_error *err)
 {
 	struct restored_file *f = files_find(fs, e->orig_id);
@@ -257,6 +283,7 @@ int files_read(struct cr_context *ctx, struct image_set *set, const struct files
 		r = read_remaps(fs, err);
 	for (size_t i = 0; r == 0 && i < nr_owners; i++)
 		r = cr_within(err, read_task(fs, &owners[i], err), "pid %d", owners[i].ns_pid);
+	find_late_files(fs);
 	if (r == 0)
 		r = pipes_read(fs, err);
 	if (r == 0)

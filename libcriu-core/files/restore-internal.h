@@ -23,6 +23,7 @@ struct restored_file {
 	const struct file_ops *ops;
 	int              fd;            /* in the coordinator, -1 while not open */
 	bool             used;          /* some descriptor is it */
+	bool             late;          /* below /proc/PID of a task of the tree: the task opens it itself, when all exist */
 	bool             is_dir_ref;    /* working or root directory of somebody */
 	pid_t            user_pid;      /* the task that settles it, and its lowest number there */
 	int              user_fd;
@@ -95,6 +96,8 @@ int files_no_memory(struct cr_error *err);
 /* entry-check.c: pure */
 /** entry_check() - one sub-message, of its type, with its id. Return: 0; -EBADMSG. */
 int entry_check(const img_file_entry *e, struct cr_error *err);
+/** entry_flags() - open flags, 0 where the entry has none */
+uint32_t entry_flags(const img_file_entry *e);
 const char *entry_type_name(img_fd_types type);
 int fown_check(const img_fown_entry *e, struct cr_error *err);
 int reg_check(const img_reg_file_entry *e, struct cr_error *err);
