@@ -11,7 +11,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#define BACKLOG 16
+#define BACKLOG 128
 
 static int address_of(const char *path, struct sockaddr_un *ret, struct cr_error *err)
 {

@@ -1,0 +1,145 @@
+"""What the client tests share: the protocol compiled to Python, workers and daemons, and one line per case."""
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+CRIU = os.environ.get("CRIU", os.path.join(ROOT, "build", "criu"))
+
+
+def skip(why):
+    print(why)
+    sys.exit(77)
+
+
+def load_protocol(where):
+    """rpc.proto as a Python module, made by protoc."""
+    if not shutil.which("protoc"):
+        skip("protoc is not installed")
+    try:
+        import google.protobuf  # noqa: F401
+    except ImportError:
+        skip("python3-protobuf is not installed")
+    subprocess.run(["protoc", f"--python_out={where}", f"-I{ROOT}/libcriu-proto/proto", "rpc.proto"], check=True)
+    sys.path.insert(0, where)
+    import rpc_pb2
+    return rpc_pb2
+
+
+def need_root():
+    if os.geteuid() != 0:
+        skip("needs root")
+    if not os.access(CRIU, os.X_OK):
+        skip(f"{CRIU} is not built")
+
+
+class Worker:
+    """criu swrk at the other end of a socket."""
+
+    def __init__(self, env=None, close_stdio=False, args=()):
+        self.sock, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.sock.settimeout(20)
+        theirs.set_inheritable(True)
+        argv = [CRIU, "swrk", str(theirs.fileno()), *args]
+        if close_stdio:
+            argv = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *argv]
+        self.proc = subprocess.Popen(argv, pass_fds=[theirs.fileno()], env=dict(os.environ, **(env or {})),
+                                     stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        theirs.close()
+
+    def send(self, req):
+        self.sock.send(req if isinstance(req, bytes) else req.SerializeToString())
+
+    def leave(self):
+        self.sock.close()
+        return self.exit_code()
+
+    def exit_code(self):
+        try:
+            return self.proc.wait(20)
+        except subprocess.TimeoutExpired:
+            self.proc.kill()
+            self.proc.wait()
+            raise
+
+
+class Daemon:
+    """criu service in a directory of its own."""
+
+    def __init__(self, where, *args, address="service.socket"):
+        self.path = os.path.join(where, address)
+        ready, status = os.pipe()
+        os.set_inheritable(status, True)
+        self.proc = subprocess.Popen([CRIU, "service", "-W", where, "--address", address, "--pidfile", "service.pid",
+                                      "-o", "service.log", "-v4", "--status-fd", str(status), *args],
+                                     pass_fds=[status])
+        os.close(status)
+        self.ready = os.read(ready, 1)
+        os.close(ready)
+
+    def connect(self):
+        s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        s.connect(self.path)
+        s.settimeout(20)
+        return s
+
+    def stop(self, sig=signal.SIGTERM):
+        if self.proc.poll() is None:
+            self.proc.send_signal(sig)
+        return self.proc.wait(20)
+
+
+class Victim:
+    """A process that lets nobody find anything outside of itself: own session, no terminal, /dev/null."""
+
+    def __init__(self, uid=None):
+        self.proc = subprocess.Popen(["sleep", "1000"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                     stderr=subprocess.DEVNULL, start_new_session=True, user=uid, group=uid,
+                                     extra_groups=[] if uid else None, cwd="/")
+        time.sleep(0.1)
+        self.pid = self.proc.pid
+
+    def alive(self):
+        return self.proc.poll() is None
+
+    def end(self):
+        if self.alive():
+            self.proc.kill()
+        self.proc.wait()
+
+
+def end_process(pid):
+    """Ends a restored process, which may be a child of anybody."""
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+    try:
+        os.waitpid(pid, 0)
+    except ChildProcessError:
+        for _ in range(100):
+            if not os.path.exists(f"/proc/{pid}") or "\nState:\tZ" in open(f"/proc/{pid}/status").read():
+                return
+            time.sleep(0.02)
+
+
+def run_cases(cases):
+    """Each case gets a fresh directory. Exit status 1 if one failed."""
+    failed = 0
+    for case in cases:
+        with tempfile.TemporaryDirectory(prefix="criu-client-") as where:
+            try:
+                note = case(where)
+                print(f"{case.__name__}: {note or 'ok'}", flush=True)
+            except Exception:  # noqa: BLE001
+                failed += 1
+                traceback.print_exc()
+                print(f"{case.__name__}: failed", flush=True)
+    print(f"{len(cases) - failed} of {len(cases)} cases passed")
+    sys.exit(1 if failed else 0)
