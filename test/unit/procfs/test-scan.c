@@ -103,7 +103,7 @@ static void numbers(void **state)
 static void words_and_lines(void **state)
 {
 	const char *text = "one  two\tthree\n\nlast";
-	struct scan s = SCAN_INIT(text, strlen(text)), line, word;
+	struct scan s = SCAN_INIT(text, strlen(text)), line, word = { 0 };
 
 	(void)state;
 	assert_int_equal(scan_line(&s, &line), 1);
