@@ -17,11 +17,27 @@ static int collect_task(struct dump *d, struct task *t, struct cr_error *err)
 	return r;
 }
 
+/* A tree started from a shell is in the shell's session, which is not saved. */
+static int check_session(struct dump *d, struct cr_error *err)
+{
+	const struct task *root = d->tree->root;
+	const rpc_criu_opts *rpc = d->ctx->opts->rpc;
+
+	if (root->ns_sid == root->ns_pid || (rpc->has_shell_job && rpc->shell_job))
+		return 0;
+	if (obstacle_add(&d->ctx->obstacles, root->host_pid, root->comm, "", "--shell-job: it will join the session of whoever restores it",
+			 "session %d is led by a process outside of the tree", root->ns_sid) < 0)
+		return cr_fail(err, -ENOMEM, "note an obstacle");
+	return 0;
+}
+
 int dump_collect(struct dump *d, struct cr_error *err)
 {
 	struct mm_dump_config config = { .sink = &d->sink };
-	int r = ids_collect(d->ctx, d->tree, &d->root_ids, err);
+	int r = check_session(d, err);
 
+	if (r == 0)
+		r = ids_collect(d->ctx, d->tree, &d->root_ids, err);
 	if (r == 0)
 		r = file_table_new(d->ctx, d->tree, &d->files, err);
 	if (r < 0)

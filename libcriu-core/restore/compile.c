@@ -144,6 +144,13 @@ static bool shares_files(const struct unit *u, const struct rtask *child)
 	       files_table_owner(u->rs->files, (pid_t)child->entry->pid) != (pid_t)child->entry->pid;
 }
 
+static uint64_t exit_signal(const struct rtask *t)
+{
+	const img_task_core_entry *tc = t->cores[0]->tc;
+
+	return tc->ext && tc->ext->has_exit_signal ? tc->ext->exit_signal : SIGCHLD;
+}
+
 static int emit_fork(struct unit *u, size_t child, bool sibling, struct cr_error *err)
 {
 	struct restore *rs = u->rs;
@@ -151,7 +158,7 @@ static int emit_fork(struct unit *u, size_t child, bool sibling, struct cr_error
 	struct rtask *task = node->input >= 0 ? &rs->tasks[node->input] : NULL;
 	struct rnode *rn = &rs->nodes[child];
 	/* clone3 takes no signal with CLONE_PARENT: the child gets that of its maker (clone3_args_valid() in kernel/fork.c) */
-	uint64_t flags = sibling ? CLONE_PARENT : 0, signal = task && !sibling ? SIGCHLD : 0;
+	uint64_t flags = sibling ? CLONE_PARENT : 0, signal = task && !sibling ? exit_signal(task) : 0;
 	int r = begin_node(rs, rn, err);
 
 	if (r < 0)
@@ -303,6 +310,17 @@ static int compile_state(struct unit *u, struct cr_error *err)
 	return r;
 }
 
+/* Orphans outlive their first parent, so they must not yet die with it. */
+static bool is_orphan(const struct pstree_node *n)
+{
+	return !n->sibling && n->parent != n->forked_by;
+}
+
+static void emit_deathbond(struct unit *u)
+{
+	emit_call(&u->rs->program, &u->rn->routine, "die with the coordinator", SYS_prctl, PR_SET_PDEATHSIG, SIGKILL);
+}
+
 static int compile_node(struct restore *rs, size_t n, struct cr_error *err)
 {
 	struct pstree_node *node = &rs->tree.nodes.items[n];
@@ -316,7 +334,8 @@ static int compile_node(struct restore *rs, size_t n, struct cr_error *err)
 	u.live = u.task && !u.task->zombie;
 	if (r < 0)
 		return r;
-	emit_call(&rs->program, ro, "die with the coordinator", SYS_prctl, PR_SET_PDEATHSIG, SIGKILL);
+	if (!is_orphan(node))
+		emit_deathbond(&u);
 	if (u.task)
 		r = task_plan(&u.task->plan, TASK_PHASE_EARLY, ro, err);
 	if (u.task && u.task->zombie)
@@ -328,6 +347,8 @@ static int compile_node(struct restore *rs, size_t n, struct cr_error *err)
 	}
 	for (size_t i = 0; r == 0 && i < node->steps.nr; i++)
 		r = emit_step(&u, &node->steps.items[i], err);
+	if (is_orphan(node) && u.live)
+		emit_deathbond(&u);
 	if (r == 0 && u.live)
 		r = compile_state(&u, err);
 	if (r == 0)

@@ -37,6 +37,8 @@ static int load_all(struct restore *rs, struct cr_error *err)
 			r = takeover_unmap(t->hand, rs->region.all.start, rs->region.all.end - rs->region.all.start, err);
 		if (r == 0)
 			r = takeover_load(t->hand, &layout, core, thread_sigmask(core, t->index == 0), err);
+		if (r == 0)
+			r = thread_release(rs->ctx, core, t->tid, err);
 		if (r < 0)
 			return cr_within(err, r, "thread %d", t->tid);
 	}

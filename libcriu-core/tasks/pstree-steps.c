@@ -60,7 +60,8 @@ static int group_steps(struct script *s, int n)
 	int r = step(s, n, PSTREE_STAGE, 0);
 
 	if (r >= 0 && s->joins) {
-		if (joins(s, n))
+		/* group 0 is outside of the pid namespace: it is inherited, and has no number to ask for */
+		if (joins(s, n) && node->pgid)
 			r = step(s, n, PSTREE_SETPGID, node->pgid);
 		if (r >= 0)
 			r = step(s, n, PSTREE_STAGE, s->stage_joined);

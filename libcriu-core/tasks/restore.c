@@ -160,20 +160,21 @@ int zombie_plan(struct cr_context *ctx, struct program *program, pid_t pid, uint
 	struct kernel_sigaction dfl = { 0 };
 	struct rlimit no_core = { 0, 0 };
 
+	uint64_t mask = emit_data(program, r, &zero, sizeof(zero), 8);
+
 	if (sig) {
 		if (exit_code & 0x80)
 			log_warn(&ctx->log, "pid %d: zombie that dumped core, continuing without that bit of its status", (int)pid);
 
 		uint64_t act = emit_data(program, r, &dfl, sizeof(dfl), 8);
-		uint64_t mask = emit_data(program, r, &zero, sizeof(zero), 8);
 		uint64_t limit = emit_data(program, r, &no_core, sizeof(no_core), 8);
 
 		emit_call(program, r, "allow no core dump", __NR_prlimit64, 0, RLIMIT_CORE, limit, 0);
 		if (sig != SIGKILL && sig != SIGSTOP)
 			emit_call(program, r, "reset a signal", __NR_rt_sigaction, sig, act, 0, sizeof(zero));
 		emit_call(program, r, "end by a signal", __NR_tgkill, (uint64_t)pid, (uint64_t)pid, sig);
-		emit_call(program, r, "unblock signals", __NR_rt_sigprocmask, SIG_SETMASK, mask, 0, sizeof(zero));
 	}
+	emit_call(program, r, "unblock signals", __NR_rt_sigprocmask, SIG_SETMASK, mask, 0, sizeof(zero));
 	emit_call(program, r, "exit", __NR_exit_group, sig ? 1 : exit_code >> 8 & 0xff);
 	return r->error ? cr_fail(err, r->error, "plan of zombie %d", (int)pid) : 0;
 }
