@@ -65,11 +65,18 @@ static int keep_label(struct task_dump *d, struct thread_state *ts, char *label,
 	return 0;
 }
 
+/* Without a security module nobody has a label; with one, everybody has. */
 static int creds_collect_process(struct task_dump *d, struct cr_error *err)
 {
+	const struct process_state *parent = d->task->parent ? process_state_of(d->task->parent) : NULL;
 	char label[PROC_LABEL_MAX + 1];
-	int r = proc_label_read(&d->task->dir, label, err);
+	int r;
 
+	if (parent) {
+		d->ps->labelled = parent->labelled;
+		return 0;
+	}
+	r = proc_label_read(&d->task->dir, label, err);
 	if (r < 0)
 		return r;
 	d->ps->labelled = label[0] != 0;

@@ -58,8 +58,11 @@ static void guards_ask_thread(struct asker *a)
 
 static int guards_collect_process(struct task_dump *d, struct cr_error *err)
 {
+	const struct process_state *parent = d->task->parent ? process_state_of(d->task->parent) : NULL;
+
 	(void)err;
-	d->ps->landlock_here = syscall(__NR_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION) > 0;
+	d->ps->landlock_here = parent ? parent->landlock_here :
+		syscall(__NR_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION) > 0;
 	return 0;
 }
 

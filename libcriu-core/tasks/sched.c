@@ -67,7 +67,7 @@ static void dump_attr(const struct kernel_sched_attr *a, uint64_t usual_slice, s
 		ts->ext.sched_runtime = a->runtime;
 		ts->ext.sched_deadline = a->deadline;
 		ts->ext.sched_period = a->period;
-	} else if (!policy_is_rt(a->policy) && a->runtime && a->runtime != usual_slice) {
+	} else if (!policy_is_rt(a->policy) && usual_slice && a->runtime && a->runtime != usual_slice) {
 		/* since 6.12 a fair task may have a slice of its own; the usual one is shown for all others */
 		ts->ext.has_sched_runtime = true;
 		ts->ext.sched_runtime = a->runtime;
@@ -93,10 +93,9 @@ static size_t count_bits(const struct proc_bits *b)
 static int dump_affinity(struct task_dump *d, struct thread *th, struct thread_state *ts, struct cr_error *err)
 {
 	const struct proc_bits *b = &th->status.cpus_allowed;
-	long nr = sysconf(_SC_NPROCESSORS_ONLN);
 	size_t len = (size_t)b->nr_words * 4;
 
-	if (!(th->status.lines & PROC_STATUS_CPUS) || len > AFFINITY_BYTES || (nr > 0 && count_bits(b) >= (size_t)nr))
+	if (!(th->status.lines & PROC_STATUS_CPUS) || len > AFFINITY_BYTES || count_bits(b) >= d->ps->nr_cpus)
 		return 0;
 
 	uint8_t *bytes = pool_alloc(&d->ps->pool, len);
@@ -111,16 +110,29 @@ static int dump_affinity(struct task_dump *d, struct thread *th, struct thread_s
 	return 0;
 }
 
+/* What the dumper has itself is the usual slice: nobody gives it another. */
+static int sched_collect_process(struct task_dump *d, struct cr_error *err)
+{
+	const struct process_state *parent = d->task->parent ? process_state_of(d->task->parent) : NULL;
+	struct kernel_sched_attr own;
+
+	(void)err;
+	d->ps->nr_cpus = parent ? parent->nr_cpus : (size_t)sysconf(_SC_NPROCESSORS_ONLN);
+	if (parent)
+		d->ps->usual_slice = parent->usual_slice;
+	else if (attr_get(0, &own) == 0 && !policy_is_rt(own.policy) && own.policy != SCHED_DEADLINE_)
+		d->ps->usual_slice = own.runtime;
+	return 0;
+}
+
 static int sched_collect_thread(struct task_dump *d, struct thread *th, struct thread_state *ts, struct cr_error *err)
 {
-	struct kernel_sched_attr a, own;
+	struct kernel_sched_attr a;
 	int r = attr_get(th->host_tid, &a);
 
 	if (r < 0)
 		return cr_fail(err, r, "thread %d: ask for its scheduling", (int)th->host_tid);
-	if (policy_is_rt(a.policy) || a.policy == SCHED_DEADLINE_ || !a.runtime || attr_get(0, &own) < 0)
-		own.runtime = 0;
-	dump_attr(&a, own.runtime, ts);
+	dump_attr(&a, d->ps->usual_slice, ts);
 
 	long io = syscall(__NR_ioprio_get, IOPRIO_WHO_PROCESS_, th->host_tid);
 
@@ -251,6 +263,7 @@ static int sched_plan_thread(struct planner *p)
 
 const struct task_kind sched_kind = {
 	.name = "scheduling",
+	.collect_process = sched_collect_process,
 	.collect_thread = sched_collect_thread,
 	.ask_thread = sched_ask_thread,
 	.dump_thread = sched_dump_thread,

@@ -99,8 +99,11 @@ struct process_state {
 	img_rlimit_entry      rlimits[NR_RLIMITS];
 	img_sa_entry          acts[NR_SIGACTIONS];
 	img_signal_queue_entry signals_s;
+	/* the same for all processes of a tree: asked for the first, copied from the parent */
 	bool                  landlock_here;
 	bool                  labelled;    /* a security module gives labels */
+	size_t                nr_cpus;     /* online */
+	uint64_t              usual_slice; /* of a fair thread, nanoseconds; 0: the kernel has no such thing */
 	int32_t               dumpable;
 	bool                  thp_disabled;
 	struct thread_state   threads[];   /* as task->threads */
