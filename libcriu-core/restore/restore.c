@@ -69,6 +69,13 @@ static int fill_memfds(struct restore *rs, struct cr_error *err)
 	return 0;
 }
 
+static int make_shared_memory(void *arg, uint64_t size, struct cr_error *err)
+{
+	struct restore *rs = arg;
+
+	return mm_shared_memory(rs->ctx, size, err);
+}
+
 static int stage_open(void *op, struct cr_error *err)
 {
 	struct restore *rs = op;
@@ -76,6 +83,7 @@ static int stage_open(void *op, struct cr_error *err)
 
 	if (r == 0)
 		r = restorer_init(rs->ctx, &rs->restorer, err);
+	files_set_shared_memory(rs->files, (struct files_shared_memory){ make_shared_memory, rs });
 	if (r == 0)
 		r = files_open(rs->files, -1, err);
 	if (r < 0)
