@@ -1,0 +1,383 @@
+/*
+ * Plans of address spaces, carried out on a model: whatever layout the images describe, it must come out, page for page,
+ * with nothing else mapped. Layouts are random; the seed of a failure is in its message.
+ */
+#include "mm/planner.h"
+#include "space-sim.h"
+
+#include "kernel/context.h"
+#include "kernel/uapi.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <cmocka.h>
+
+#define REGION_PAGE  1900
+#define REGION_PAGES 148
+#define SPARE_PAGES  64
+#define MAX_VMAS     200
+#define FD_OF(id)    (1000 + (int)(id))
+
+static uint64_t rnd_state;
+
+static uint32_t rnd(uint32_t below)
+{
+	rnd_state = rnd_state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
+	return (uint32_t)(rnd_state >> 33) % below;
+}
+
+static int open_file(void *arg, uint32_t id, uint32_t flags, struct cr_error *err)
+{
+	(void)arg;
+	(void)flags;
+	(void)err;
+	return FD_OF(id);
+}
+
+/* A space with its pages file. */
+struct made {
+	struct mm_space space;
+	img_mm_entry    entry;
+	img_vma_entry   vma[MAX_VMAS + 4];
+};
+
+static void store(struct made *m, uint64_t start, uint64_t nr, const uint64_t *words)
+{
+	struct stored_run *run = stored_runs_add(&m->space.pages);
+	uint64_t off = m->space.pages.nr > 1 ? run[-1].off + (run[-1].end - run[-1].start) : 0;
+
+	*run = (struct stored_run){ .start = start, .end = start + nr * 4096, .off = off };
+	for (uint64_t i = 0; i < nr; i++)
+		assert_int_equal(pwrite(m->space.pages_fd, &words[i], 8, (off_t)(off + i * 4096)), 8);
+	assert_int_equal(ftruncate(m->space.pages_fd, (off_t)(off + nr * 4096)), 0);
+}
+
+static void random_vma(img_vma_entry *v, uint64_t start, uint64_t end)
+{
+	static const uint32_t prots[] = { PROT_NONE, PROT_READ, PROT_READ | PROT_WRITE, PROT_READ | PROT_EXEC, PROT_READ | PROT_WRITE };
+	uint32_t kind = rnd(10);
+
+	*v = (img_vma_entry){ .start = start, .end = end, .prot = prots[rnd(5)], .fd = -1 };
+	if (kind < 6) {
+		v->status = MM_ST_REGULAR | MM_ST_ANON_PRIVATE;
+		v->flags = MAP_PRIVATE | MAP_ANONYMOUS | (rnd(8) ? 0 : MAP_GROWSDOWN) | (rnd(8) ? 0 : MAP_NORESERVE) | (rnd(8) ? 0 : MAP_LOCKED);
+		v->has_madv = !rnd(6);
+		v->madv = v->has_madv ? UINT64_C(1) << (rnd(2) ? MADV_DONTFORK : MADV_HUGEPAGE) : 0;
+	} else {
+		bool shared = kind > 7;
+
+		v->status = MM_ST_REGULAR | (shared ? MM_ST_FILE_SHARED : MM_ST_FILE_PRIVATE);
+		v->flags = shared ? MAP_SHARED : MAP_PRIVATE;
+		v->shmid = 1 + rnd(3);
+		v->pgoff = rnd(16) * 4096;
+	}
+}
+
+static void random_pages(struct made *m, const img_vma_entry *v)
+{
+	uint64_t words[64];
+
+	if (!(v->status & (MM_ST_ANON_PRIVATE | MM_ST_FILE_PRIVATE)) || !rnd(3))
+		return;
+	for (uint64_t at = v->start + rnd(3) * 4096; at < v->end; at += (1 + rnd(4)) * 4096) {
+		uint64_t nr = 1 + rnd(4);
+
+		nr = nr > (v->end - at) / 4096 ? (v->end - at) / 4096 : nr;
+		for (uint64_t i = 0; i < nr; i++)
+			words[i] = 1 + rnd(1000);
+		store(m, at, nr, words);
+		at += nr * 4096;
+	}
+}
+
+/* What the kernel of the test maps: vvar in two areas, and the vDSO. */
+static void set_running(struct mm_segments *g, size_t page, uint8_t *code, size_t len)
+{
+	*g = (struct mm_segments){ .running = { .code = code, .len = len, .specials = { .nr = 3, .vdso = 2 } } };
+	g->running.specials.area[0] = (struct mm_range){ SIM_AT(page), SIM_AT(page + 4) };
+	g->running.specials.area[1] = (struct mm_range){ SIM_AT(page + 4), SIM_AT(page + 6) };
+	g->running.specials.area[2] = (struct mm_range){ SIM_AT(page + 6), SIM_AT(page + 8) };
+}
+
+static void add_specials(struct made *m, size_t page, const uint8_t *code)
+{
+	uint64_t words[2];
+
+	memcpy(&words[0], code, 8);
+	memcpy(&words[1], code + 4096, 8);
+	m->vma[m->entry.vmas.nr++] = (img_vma_entry){
+		.start = SIM_AT(page), .end = SIM_AT(page + 6), .prot = PROT_READ, .flags = MAP_PRIVATE | MAP_ANONYMOUS, .fd = -1,
+		.status = MM_ST_REGULAR | MM_ST_ANON_PRIVATE | MM_ST_VVAR,
+	};
+	m->vma[m->entry.vmas.nr++] = (img_vma_entry){
+		.start = SIM_AT(page + 6), .end = SIM_AT(page + 8), .prot = PROT_READ | PROT_EXEC, .flags = MAP_PRIVATE | MAP_ANONYMOUS,
+		.fd = -1, .status = MM_ST_REGULAR | MM_ST_ANON_PRIVATE | MM_ST_VDSO,
+	};
+	store(m, SIM_AT(page + 6), 2, words);
+}
+
+static void begin_space(struct made *m)
+{
+	memset(m, 0, sizeof(*m));
+	m->space.pages_fd = memfd_create("pages", MFD_CLOEXEC);
+	assert_true(m->space.pages_fd >= 0);
+	m->entry.vmas.items = m->vma;
+	m->entry.mm_start_brk = m->entry.mm_brk = SIM_AT(0);
+	m->entry.exe_file_id = 1;
+	m->space.entry = &m->entry;
+}
+
+static void end_space(struct made *m)
+{
+	struct cr_error err = { 0 };
+
+	if (space_check(&m->space, &err) < 0)
+		fail_msg("the test made a bad image: %s", err.text);
+}
+
+static void random_space(struct made *m, size_t specials_at, const uint8_t *code)
+{
+	begin_space(m);
+	for (size_t page = rnd(8); page < REGION_PAGE - 16 && m->entry.vmas.nr < MAX_VMAS;) {
+		size_t len = 1 + rnd(12);
+		img_vma_entry *v;
+
+		if (page + len > specials_at && m->entry.vmas.nr && page < specials_at + 8) {
+			add_specials(m, specials_at, code);
+			page = specials_at + 8;
+			continue;
+		}
+		v = &m->vma[m->entry.vmas.nr++];
+		random_vma(v, SIM_AT(page), SIM_AT(page + len));
+		random_pages(m, v);
+		page += len + (rnd(3) ? 0 : rnd(20));
+	}
+	end_space(m);
+}
+
+/* A child that has most of its parent's mappings, and most of its pages. */
+static void random_child(struct made *m, const struct made *parent)
+{
+	begin_space(m);
+	for (size_t i = 0; i < parent->space.nr_vmas; i++) {
+		const img_vma_entry *p = &parent->vma[i];
+		img_vma_entry *v;
+
+		if (!(p->status & (MM_ST_VDSO | MM_ST_VVAR)) && !rnd(6))
+			continue;
+		v = &m->vma[m->entry.vmas.nr++];
+		*v = *p;
+		if (!(p->status & (MM_ST_VDSO | MM_ST_VVAR)) && !rnd(8))
+			v->prot = PROT_READ | PROT_WRITE;
+		for (size_t k = 0; k < parent->space.pages.nr; k++) {
+			const struct stored_run *run = &parent->space.pages.items[k];
+			uint64_t words[64] = { 0 };
+
+			if (run->start < v->start || run->end > v->end || (!(v->status & MM_ST_VDSO) && !rnd(5)))
+				continue;
+			for (uint64_t n = 0; n < (run->end - run->start) / 4096; n++)
+				if (rnd(4) == 0 && !(v->status & MM_ST_VDSO))
+					words[n] = 5000 + rnd(1000);
+				else
+					assert_int_equal(pread(parent->space.pages_fd, &words[n], 8, (off_t)(run->off + n * 4096)), 8);
+			store(m, run->start, (run->end - run->start) / 4096, words);
+		}
+	}
+	end_space(m);
+}
+
+static void free_space(struct made *m)
+{
+	stored_runs_done(&m->space.pages);
+	close(m->space.pages_fd);
+}
+
+/* What a task begins with: the coordinator's own mappings, the region, the kernel's. */
+static void begin_sim(struct sim *s, const struct mm_segments *g)
+{
+	memset(s, 0, sizeof(*s));
+	for (size_t i = 0; i < SIM_PAGES; i++)
+		if (!rnd(3) || i >= REGION_PAGE)
+			s->page[i] = (struct sim_page){ .mapped = true, .prot = PROT_READ, .flags = MAP_PRIVATE, .fd = 77, .content = 99 };
+	for (size_t k = 0; k < g->running.specials.nr; k++) {
+		struct mm_range a = g->running.specials.area[k];
+
+		for (uint64_t at = a.start; at < a.end; at += 4096)
+			s->page[(at - SIM_BASE) / 4096] = (struct sim_page){
+				.mapped = true, .special = k == 2 ? SIM_VDSO : SIM_VVAR,
+				.nth = (uint8_t)((at - g->running.specials.area[0].start) / 4096),
+			};
+	}
+}
+
+static void run_plan(struct sim *s, struct made *m, const struct made *parent, struct mm_segments *g, uint64_t seed, bool late)
+{
+	static struct cr_context ctx;
+	const struct file_opener opener = { .open = open_file };
+	size_t size = mm_plan_size(&m->space) + 4096;
+	struct arena arena = { .local = calloc(1, size), .remote = UINT64_C(0x70000000), .size = size };
+	struct program p;
+	struct routine r;
+	struct cr_error err = { 0 };
+	struct mm_plan plan = {
+		.ctx = &ctx, .program = &p, .routine = &r, .space = &m->space, .parent = parent ? &parent->space : NULL,
+		.region = { SIM_AT(REGION_PAGE), SIM_AT(REGION_PAGE + REGION_PAGES) },
+		.spare = { SIM_AT(REGION_PAGE + REGION_PAGES - SPARE_PAGES), SIM_AT(REGION_PAGE + REGION_PAGES) },
+		.opener = &opener, .segments = g,
+	};
+	int error;
+
+	assert_int_equal(program_init(&p, &arena, 1, &err), 0);
+	assert_int_equal(routine_begin(&p, &r, &err), 0);
+	error = mm_plan(&plan, &err);
+	if (error == 0 && late)
+		error = mm_plan_late(&plan, &err);
+	if (error < 0 || routine_finish(&p, &r, &err) < 0)
+		fail_msg("seed %lu: plan: %s", (unsigned long)seed, err.text);
+	if (sim_run(s, &p, 0) < 0)
+		fail_msg("seed %lu: %s", (unsigned long)seed, s->why);
+	program_done(&p);
+	free(arena.local);
+}
+
+static uint64_t stored_word(const struct made *m, uint64_t at)
+{
+	uint64_t word = 0;
+
+	for (size_t k = 0; k < m->space.pages.nr; k++) {
+		const struct stored_run *run = &m->space.pages.items[k];
+
+		if (run->start <= at && at < run->end)
+			assert_int_equal(pread(m->space.pages_fd, &word, 8, (off_t)(run->off + at - run->start)), 8);
+	}
+	return word;
+}
+
+static bool page_is_right(const struct sim_page *p, const struct made *m, const img_vma_entry *v, uint64_t at)
+{
+	const uint32_t kept = MAP_TYPE | MAP_ANONYMOUS | MAP_GROWSDOWN | MAP_NORESERVE;
+	bool file = v->status & (MM_ST_FILE_PRIVATE | MM_ST_FILE_SHARED);
+
+	if (v->status & (MM_ST_VDSO | MM_ST_VVAR))
+		return p->special == (v->status & MM_ST_VDSO ? SIM_VDSO : SIM_VVAR);
+	return p->mapped && !p->special && p->prot == v->prot && (p->flags & kept) == (v->flags & kept) &&
+	       p->fd == (file ? FD_OF(v->shmid) : -1) && (!file || p->pgoff == v->pgoff + (at - v->start)) &&
+	       p->content == stored_word(m, at) && p->advice == v->madv && p->locked == ((v->flags & MAP_LOCKED) != 0);
+}
+
+static void check(const struct sim *s, const struct made *m, uint64_t seed, const char *who)
+{
+	assert_true(s->laid_out);
+	for (size_t i = 0, k = 0; i < REGION_PAGE; i++) {
+		uint64_t at = SIM_AT(i);
+
+		while (k < m->space.nr_vmas && m->vma[k].end <= at)
+			k++;
+		if (k < m->space.nr_vmas && m->vma[k].start <= at) {
+			if (!page_is_right(&s->page[i], m, &m->vma[k], at))
+				fail_msg("seed %lu: %s: page %zu of mapping %zu is not as it was", (unsigned long)seed, who, i, k);
+		} else if (s->page[i].mapped) {
+			fail_msg("seed %lu: %s: page %zu is left over", (unsigned long)seed, who, i);
+		}
+	}
+	for (size_t i = REGION_PAGE; i < REGION_PAGE + REGION_PAGES - SPARE_PAGES; i++)
+		assert_int_equal(s->page[i].content, 99);
+}
+
+/* Like the pages of the test: the first word counts, the rest are zeroes. */
+static void fill_code(uint8_t *code)
+{
+	for (size_t i = 0; i < 8; i++)
+		code[i] = code[4096 + i] = (uint8_t)(i * 7 + 1);
+}
+
+static void test_fresh(void **state)
+{
+	static uint8_t code[8192];
+	static struct sim s;
+
+	(void)state;
+	fill_code(code);
+	for (uint64_t seed = 1; seed <= 300; seed++) {
+		struct mm_segments g;
+		struct made m;
+
+		rnd_state = seed;
+		set_running(&g, 400 + rnd(40), code, sizeof(code));
+		random_space(&m, 400 + rnd(40), code);
+		begin_sim(&s, &g);
+		run_plan(&s, &m, NULL, &g, seed, true);
+		check(&s, &m, seed, "task");
+		free_space(&m);
+	}
+}
+
+static void test_inherited(void **state)
+{
+	static uint8_t code[8192];
+	static struct sim s, before;
+	uint64_t shared = 0;
+
+	(void)state;
+	fill_code(code);
+	for (uint64_t seed = 1; seed <= 300; seed++) {
+		struct mm_segments g;
+		struct made parent, child;
+
+		rnd_state = seed * 77;
+		set_running(&g, 400 + rnd(40), code, sizeof(code));
+		random_space(&parent, 400 + rnd(40), code);
+		random_child(&child, &parent);
+		begin_sim(&s, &g);
+		run_plan(&s, &parent, NULL, &g, seed, false);
+		for (size_t i = 0; i < SIM_PAGES; i++)   /* what fork() does */
+			if (s.page[i].advice >> MADV_DONTFORK & 1)
+				s.page[i] = (struct sim_page){ 0 };
+		s.laid_out = false;
+		before = s;
+		run_plan(&s, &child, &parent, &g, seed, true);
+		check(&s, &child, seed, "child");
+		for (size_t i = 0; i < REGION_PAGE; i++)
+			shared += s.page[i].content && s.page[i].copied == before.page[i].copied;
+		free_space(&parent);
+		free_space(&child);
+	}
+	assert_true(shared > 10000);
+}
+
+/* Many small mappings side by side are made by few calls. */
+static void test_batches(void **state)
+{
+	static struct sim s;
+	struct mm_segments g = { 0 };
+	struct made m;
+
+	(void)state;
+	begin_space(&m);
+	for (size_t i = 0; i < MAX_VMAS; i++)
+		m.vma[m.entry.vmas.nr++] = (img_vma_entry){
+			.start = SIM_AT(i * 2), .end = SIM_AT(i * 2 + 2), .prot = i & 1 ? PROT_READ : PROT_READ | PROT_WRITE, .fd = -1,
+			.flags = MAP_PRIVATE | MAP_ANONYMOUS, .status = MM_ST_REGULAR | MM_ST_ANON_PRIVATE,
+		};
+	end_space(&m);
+	begin_sim(&s, &g);
+	run_plan(&s, &m, NULL, &g, 0, true);
+	check(&s, &m, 0, "task");
+	assert_true(mm_plan_size(&m.space) < MAX_VMAS * 8 * sizeof(struct abi_op) + 100 * 1024);
+	free_space(&m);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_fresh),
+		cmocka_unit_test(test_inherited),
+		cmocka_unit_test(test_batches),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
