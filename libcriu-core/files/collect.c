@@ -6,12 +6,14 @@
 #include "files/dump-internal.h"
 
 #include "base/own.h"
+#include "files/sweep.h"
 #include "kernel/uapi.h"
 #include "procfs/fdinfo.h"
 #include "procfs/lists.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -19,6 +21,8 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+#define SWEEP_MIN 256   /* descriptors in a table from which on a second thread pays */
 
 int pool_failed(struct cr_error *err)
 {
@@ -43,6 +47,7 @@ struct open_file *file_new(struct file_table *t, struct task *task, int fd_there
 	f->task = task;
 	f->fd_there = fd_there;
 	f->fd = -1;
+	f->fresh = true;
 	*at = f;
 	return f;
 }
@@ -82,7 +87,8 @@ int file_read_fdinfo(struct file_table *t, const struct open_file *f, struct sca
 {
 	struct proc_dir self = { .fd = t->self_fdinfo, .pid = getpid() };
 	autofdinfo struct proc_fdinfo info = { 0 };
-	int r = proc_fdinfo_read(&self, f->fd, &t->fdinfo_text, &info, err);
+	int r = f->fdinfo ? proc_fdinfo_parse(f->fdinfo, strlen(f->fdinfo), &info, err) :
+			    proc_fdinfo_read(&self, f->fd, &t->fdinfo_text, &info, err);
 
 	if (r < 0)
 		return r;
@@ -94,6 +100,7 @@ int file_describe(struct file_table *t, struct open_file *f, struct cr_error *er
 {
 	int r;
 
+	f->fresh = false;
 	f->ops = file_ops_for(&f->facts);
 	if (!f->ops)
 		return file_refuse(t, f, "", "unknown kind of file, %s", f->facts.link);
@@ -105,16 +112,17 @@ int file_describe(struct file_table *t, struct open_file *f, struct cr_error *er
 
 /* ------------------------------------------------------------ descriptors */
 
-static int describe_copy(struct file_table *t, struct open_file *f, int *copy, struct cr_error *err)
+/* @link: its text if known, NULL; @copy becomes -1 when the description keeps it */
+static int describe_copy(struct file_table *t, struct open_file *f, const char *link, int *copy, struct cr_error *err)
 {
-	int len = facts_read_link(t, *copy, err);
+	int len = link ? (int)strlen(link) : facts_read_link(t, *copy, err);
 	int r;
 
 	if (len == -ENAMETOOLONG)
 		return file_refuse(t, f, "", "file with a path longer than %d bytes", LINK_TEXT_MAX);
 	if (len < 0)
 		return len;
-	f->facts.link = pool_text(&t->pool, t->text, (size_t)len);
+	f->facts.link = pool_text(&t->pool, link ? link : t->text, (size_t)len);
 	if (!f->facts.link)
 		return pool_failed(err);
 	f->fd = *copy;
@@ -126,14 +134,38 @@ static int describe_copy(struct file_table *t, struct open_file *f, int *copy, s
 	return r;
 }
 
+static int add_user(struct fd_table *tab, int fd, struct open_file *f, struct cr_error *err)
+{
+	struct fd_user *u = fd_user_vec_add(&tab->fds);
+
+	if (!u)
+		return pool_failed(err);
+	u->fd = fd;
+	u->file = f;
+	return 0;
+}
+
+/* The key that tells descriptions apart; anonymous inodes have it in their fdinfo. */
+static int key_of(struct file_table *t, int copy, const struct file_facts *facts, uint64_t *ret, struct cr_error *err)
+{
+	struct open_file tmp = { .fd = copy };
+	bool anon = facts->fs_type == ANON_INODE_FS_MAGIC && !(facts->flags & O_PATH);
+	struct scan rest;
+	int r = anon ? file_read_fdinfo(t, &tmp, &rest, err) : 0;
+
+	if (r == 0)
+		*ret = sharing_key(facts, anon ? t->fdinfo_text.data : NULL);
+	return r;
+}
+
 /* Return: 0; 1 there is no such descriptor; negative errno */
 static int collect_fd(struct file_table *t, struct fd_table *tab, int pidfd, int fd, struct cr_error *err)
 {
 	autofd int copy = (int)syscall(SYS_pidfd_getfd, pidfd, fd, 0);
 	struct file_facts facts;
 	struct open_file *f;
-	struct fd_user *u;
 	uint32_t mnt_id;
+	uint64_t key;
 	bool new;
 	int r;
 
@@ -143,19 +175,14 @@ static int collect_fd(struct file_table *t, struct fd_table *tab, int pidfd, int
 		return cr_fail(err, -errno, "take a copy of fd %d", fd);
 	r = facts_read(t, copy, &facts, &mnt_id, err);
 	if (r == 0)
-		r = sharing_find(t, tab->task, fd, &facts, &f, &new, err);
+		r = key_of(t, copy, &facts, &key, err);
+	if (r == 0)
+		r = sharing_find(t, tab->task, fd, &facts, key, &f, &new, err);
 	if (r == 0 && new) {
 		f->mnt_id = mnt_id;
-		r = describe_copy(t, f, &copy, err);
+		r = describe_copy(t, f, NULL, &copy, err);
 	}
-	if (r < 0)
-		return cr_within(err, r, "fd %d", fd);
-	u = fd_user_vec_add(&tab->fds);
-	if (!u)
-		return pool_failed(err);
-	u->fd = fd;
-	u->file = f;
-	return 0;
+	return r < 0 ? cr_within(err, r, "fd %d", fd) : add_user(tab, fd, f, err);
 }
 
 /*
@@ -180,6 +207,47 @@ static int collect_listed(struct file_table *t, struct fd_table *tab, int pidfd,
 	return r < 0 ? r : 0;
 }
 
+static int describe_probe(struct file_table *t, struct fd_table *tab, struct probe *p, struct cr_error *err)
+{
+	struct open_file *f = p->file;
+	int r = 0;
+
+	if (f->fresh) {
+		f->id = file_next_id(t);
+		f->mnt_id = p->mnt_id;
+		f->look = p->look;
+		f->fdinfo = p->fdinfo;
+		r = describe_copy(t, f, p->facts.link, &p->copy, err);
+		f->fdinfo = NULL;
+	}
+	return r < 0 ? cr_within(err, r, "fd %d", p->fd) : add_user(tab, p->fd, f, err);
+}
+
+/* Large tables, from two threads. Return: 0; 1 there are too many to have copies of at once; negative errno */
+static int collect_swept(struct file_table *t, struct fd_table *tab, int pidfd, uint32_t room, struct cr_error *err)
+{
+	uint32_t last_id = t->last_id;
+	struct sweep s;
+	int r = sweep_run(pidfd, room, &s, err);
+
+	if (r == -EMFILE) {
+		cr_error_clear(err);
+		return 1;
+	}
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < s.nr && r == 0; i++)
+		r = fs_type_of(t, s.probes[i].copy, s.probes[i].facts.st.st_dev, &s.probes[i].facts.fs_type, err);
+	if (r == 0)
+		r = sharing_group(t, tab->task, s.probes, s.nr, err);
+	/* numbers in the order of descriptors, which is how people read images */
+	t->last_id = last_id;
+	for (size_t i = 0; i < s.nr && r == 0; i++)
+		r = describe_probe(t, tab, &s.probes[i], err);
+	sweep_done(&s);
+	return r;
+}
+
 static int collect_fds(struct file_table *t, struct fd_table *tab, int pidfd, struct cr_error *err)
 {
 	uint64_t count = count_fds(tab->task);
@@ -188,6 +256,12 @@ static int collect_fds(struct file_table *t, struct fd_table *tab, int pidfd, st
 
 	if (!count || !(tab->task->status.lines & PROC_STATUS_FDSIZE) || room > count * 8 + 1024)
 		return collect_listed(t, tab, pidfd, err);
+	if (count >= SWEEP_MIN) {
+		int r = collect_swept(t, tab, pidfd, room, err);
+
+		if (r != 1)
+			return r;
+	}
 	for (uint32_t fd = 0; fd < room && seen < count; fd++) {
 		int r = collect_fd(t, tab, pidfd, (int)fd, err);
 

@@ -18,6 +18,14 @@
 
 #define LINK_TEXT_MAX 4096   /* d_path() of the kernel never gives more than a page */
 
+/* What a name leads to. */
+struct path_look {
+	bool   done, there;
+	dev_t  dev;
+	ino_t  ino;
+	mode_t mode;
+};
+
 /* One open file description, or one file that is only mapped, or a directory of fs-PID.img. */
 struct open_file {
 	uint32_t           id;          /* in files.img; 0: not to be written (an obstacle) */
@@ -26,8 +34,11 @@ struct open_file {
 	const char        *where;       /* for people, where fd_there is -1: "working directory" */
 	int                fd;          /* our copy while collecting; later only if keep_fd */
 	bool               keep_fd;
+	bool               fresh;       /* not described yet */
 	struct file_facts  facts;
 	uint32_t           mnt_id;      /* of facts; 0 unknown */
+	struct path_look   look;        /* at facts.link */
+	const char        *fdinfo;      /* text of fdinfo, read beforehand; only while it is described; NULL */
 	const struct file_ops *ops;
 	img_file_entry    *entry;       /* in the pool; NULL for an obstacle */
 	img_file_entry    *also;        /* a second entry: the path of a fifo or terminal */
@@ -58,6 +69,7 @@ DEFINE_VEC(fd_table_vec, struct fd_table *)
 
 /* What is written besides files.img, in the order it was found. */
 struct ghost;
+struct probe;
 struct link_remap;
 struct pipe_data;
 struct memfd_inode;
@@ -122,6 +134,14 @@ int file_read_fdinfo(struct file_table *t, const struct open_file *f, struct sca
 int pool_failed(struct cr_error *err);
 
 /* facts.c */
+/** facts_of() - everything about our copy @fd but the link text and the file system type. Touches nothing shared. */
+int facts_of(int fd, struct file_facts *ret, uint32_t *ret_mnt_id, struct cr_error *err);
+/** fs_type_of() - file system type of device @dev; asked of @fd once per device */
+int fs_type_of(struct file_table *t, int fd, dev_t dev, uint32_t *ret, struct cr_error *err);
+/** path_look_at() - where a name leads. Touches nothing shared. */
+struct path_look path_look_at(const char *path);
+/** number_text() - digits of @n, NUL terminated */
+void number_text(unsigned int n, char ret[static 12]);
 /** facts_read() - everything about our copy @fd but the link text. @ret->link is "". */
 int facts_read(struct file_table *t, int fd, struct file_facts *ret, uint32_t *ret_mnt_id, struct cr_error *err);
 /** facts_read_link() - link text of @fd into t->text. Return: its length or negative errno. */
@@ -132,8 +152,12 @@ int facts_read_link(struct file_table *t, int fd, struct cr_error *err);
  * sharing_find() - is this description in the table already?
  * @ret: the description, or a new one made with file_new(), then *ret_new is set and facts are copied
  */
-int sharing_find(struct file_table *t, struct task *task, int fd, const struct file_facts *facts, struct open_file **ret,
-		 bool *ret_new, struct cr_error *err);
+int sharing_find(struct file_table *t, struct task *task, int fd, const struct file_facts *facts, uint64_t key,
+		 struct open_file **ret, bool *ret_new, struct cr_error *err);
+/** sharing_group() - the same for many descriptors of one task: sets the file of each */
+int sharing_group(struct file_table *t, struct task *task, struct probe *probes, size_t nr, struct cr_error *err);
+/** sharing_key() - equal for descriptors of one description. @fdinfo: its text where it is an anonymous inode, else NULL */
+uint64_t sharing_key(const struct file_facts *facts, const char *fdinfo);
 void sharing_done(struct file_table *t);
 
 /* fown.c */

@@ -16,7 +16,7 @@
 #define F_GETOWNER_UIDS 17
 #endif
 
-static int fs_type_of(struct file_table *t, int fd, dev_t dev, uint32_t *ret, struct cr_error *err)
+int fs_type_of(struct file_table *t, int fd, dev_t dev, uint32_t *ret, struct cr_error *err)
 {
 	uintptr_t known = (uintptr_t)map_find(&t->fs_types, (uint64_t)dev + 1);
 	struct statfs sf;
@@ -73,11 +73,10 @@ static int facts_owner(int fd, img_fown_entry *ret, struct cr_error *err)
 	return 0;
 }
 
-int facts_read(struct file_table *t, int fd, struct file_facts *ret, uint32_t *ret_mnt_id, struct cr_error *err)
+int facts_of(int fd, struct file_facts *ret, uint32_t *ret_mnt_id, struct cr_error *err)
 {
 	struct statx sx;
 	int flags = fcntl(fd, F_GETFL);
-	int r;
 
 	memset(ret, 0, sizeof(*ret));
 	ret->link = "";
@@ -88,10 +87,10 @@ int facts_read(struct file_table *t, int fd, struct file_facts *ret, uint32_t *r
 	stat_of(&sx, &ret->st);
 	*ret_mnt_id = sx.stx_mask & STATX_MNT_ID ? (uint32_t)sx.stx_mnt_id : 0;
 	ret->flags = (uint32_t)flags & ~(uint32_t)O_CLOEXEC;
-	r = fs_type_of(t, fd, ret->st.st_dev, &ret->fs_type, err);
-	if (r < 0 || ret->flags & O_PATH)
-		return r;
-	if (S_ISREG(ret->st.st_mode) || S_ISDIR(ret->st.st_mode) || S_ISBLK(ret->st.st_mode) || S_ISCHR(ret->st.st_mode)) {
+	if (ret->flags & O_PATH)
+		return 0;
+	if (S_ISREG(ret->st.st_mode) || S_ISDIR(ret->st.st_mode) || S_ISBLK(ret->st.st_mode) ||
+	    (S_ISCHR(ret->st.st_mode) && !file_is_stateless_device(ret))) {
 		ret->pos = lseek(fd, 0, SEEK_CUR);
 		if (ret->pos < 0)
 			ret->pos = 0;   /* not seekable */
@@ -99,8 +98,25 @@ int facts_read(struct file_table *t, int fd, struct file_facts *ret, uint32_t *r
 	return facts_owner(fd, &ret->fown, err);
 }
 
+int facts_read(struct file_table *t, int fd, struct file_facts *ret, uint32_t *ret_mnt_id, struct cr_error *err)
+{
+	int r = facts_of(fd, ret, ret_mnt_id, err);
+
+	return r < 0 ? r : fs_type_of(t, fd, ret->st.st_dev, &ret->fs_type, err);
+}
+
+struct path_look path_look_at(const char *path)
+{
+	struct path_look look = { .done = true };
+	struct stat st;
+
+	if (fstatat(AT_FDCWD, path, &st, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT) == 0)
+		look = (struct path_look){ true, true, st.st_dev, st.st_ino, st.st_mode };
+	return look;
+}
+
 /* Decimal digits by hand: this runs for every descriptor, and snprintf would take a good part of the time. */
-static void number_text(unsigned int n, char ret[static 12])
+void number_text(unsigned int n, char ret[static 12])
 {
 	char digits[12];
 	int nr = 0, i = 0;

@@ -39,11 +39,10 @@ static enum path_state path_state(const struct open_file *f, size_t *ret_len)
 {
 	const char *text = f->facts.link;
 	const struct stat *is = &f->facts.st;
-	struct stat at;
-	bool there = fstatat(AT_FDCWD, text, &at, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT) == 0;
+	struct path_look at = f->look.done ? f->look : path_look_at(text);
 
 	*ret_len = strlen(text);
-	if (there && at.st_dev == is->st_dev && at.st_ino == is->st_ino)
+	if (at.there && at.dev == is->st_dev && at.ino == is->st_ino)
 		return PATH_GOOD;
 	if (ends_deleted(text, ret_len))
 		/* some file systems (btrfs) keep the link count of a removed directory at one; it has no other name */
@@ -51,7 +50,7 @@ static enum path_state path_state(const struct open_file *f, size_t *ret_len)
 	if (is->st_nlink == 0)
 		return PATH_GONE;
 	/* overlayfs: a file opened for reading before it was copied up may show the numbers of the lower one */
-	if (there && f->facts.fs_type == OVERLAYFS_SUPER_MAGIC && (at.st_mode & S_IFMT) == (is->st_mode & S_IFMT))
+	if (at.there && f->facts.fs_type == OVERLAYFS_SUPER_MAGIC && (at.mode & S_IFMT) == (is->st_mode & S_IFMT))
 		return PATH_GOOD;
 	return PATH_HIDDEN;
 }

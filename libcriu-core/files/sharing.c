@@ -4,10 +4,14 @@
  * cannot be the same, so only those in one bucket of equal facts are compared.
  */
 #include "files/dump-internal.h"
+#include "files/sweep.h"
+
+#include "infect/parallel.h"
 
 #include <errno.h>
 #include <inttypes.h>
 #include <linux/kcmp.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -81,10 +85,20 @@ static int bucket_search(struct bucket *b, const struct task *task, int fd, size
 	return 1;
 }
 
-int sharing_find(struct file_table *t, struct task *task, int fd, const struct file_facts *facts, struct open_file **ret,
-		 bool *ret_new, struct cr_error *err)
+static int bucket_insert(struct bucket *b, size_t at, struct open_file *f, struct cr_error *err)
 {
-	struct bucket *b = bucket_of(t, facts_key(facts));
+	if (!open_file_vec_add(&b->files))
+		return pool_failed(err);
+	memmove(&b->files.items[at + 1], &b->files.items[at], (b->files.nr - 1 - at) * sizeof(b->files.items[0]));
+	b->files.items[at] = f;
+	b->last = at;
+	return 0;
+}
+
+int sharing_find(struct file_table *t, struct task *task, int fd, const struct file_facts *facts, uint64_t key,
+		 struct open_file **ret, bool *ret_new, struct cr_error *err)
+{
+	struct bucket *b = bucket_of(t, key);
 	struct open_file *f;
 	size_t at;
 	int r;
@@ -104,14 +118,168 @@ int sharing_find(struct file_table *t, struct task *task, int fd, const struct f
 	if (!f)
 		return -ENOMEM;
 	f->facts = *facts;
-	if (!open_file_vec_add(&b->files))
-		return pool_failed(err);
-	memmove(&b->files.items[at + 1], &b->files.items[at], (b->files.nr - 1 - at) * sizeof(b->files.items[0]));
-	b->files.items[at] = f;
-	b->last = at;
 	*ret = f;
 	*ret_new = true;
+	return bucket_insert(b, at, f, err);
+}
+
+/*
+ * All eventfds share one inode, but each has a number (Linux 5.2, eventfd_show_fdinfo() in fs/eventfd.c); with it in the
+ * key they need no comparing. The counter must not be in it: others may change that between two looks.
+ */
+uint64_t sharing_key(const struct file_facts *facts, const char *fdinfo)
+{
+	static const char line[] = "\neventfd-id:";
+	const char *id = fdinfo ? strstr(fdinfo, line) : NULL;
+	uint64_t key = facts_key(facts);
+
+	return id ? map_mix(key, strtoull(id + sizeof(line) - 1, NULL, 10)) : key;
+}
+
+/* ------------------------------------------------- many with equal facts */
+
+/*
+ * Thousands of descriptors with equal facts (the same device opened again and again) cost a logarithmic number of
+ * comparisons each, about 0.8 microseconds a piece. They are sorted by two threads; then equal neighbours are one
+ * description. Our own copies are compared: that is cheaper than asking for two other processes.
+ */
+#define SORT_PIECES 2
+
+struct sorting {
+	struct probe **items, **scratch;
+	size_t         nr;
+	pid_t          self;
+};
+
+static int probe_order(const struct sorting *s, const struct probe *a, const struct probe *b, struct cr_error *err)
+{
+	long r = syscall(SYS_kcmp, s->self, s->self, KCMP_FILE, a->copy, b->copy);
+
+	if (r < 0 || r > 2)
+		return cr_fail(err, r < 0 ? -errno : -EPROTO, "compare descriptors %d and %d", a->fd, b->fd);
+	return (int)r;
+}
+
+static int merge(const struct sorting *s, size_t lo, size_t mid, size_t hi, struct cr_error *err)
+{
+	size_t a = lo, b = mid, out = lo;
+
+	while (a < mid && b < hi) {
+		int r = probe_order(s, s->items[a], s->items[b], err);
+
+		if (r < 0)
+			return r;
+		if (r == 0)
+			s->items[b]->twin = s->items[a];
+		/* equal ones keep their order, so the lowest number comes first */
+		s->scratch[out++] = r == 2 ? s->items[b++] : s->items[a++];
+	}
+	while (a < mid)
+		s->scratch[out++] = s->items[a++];
+	memcpy(&s->items[lo], &s->scratch[lo], (out - lo) * sizeof(s->items[0]));
 	return 0;
+}
+
+static int sort_range(const struct sorting *s, size_t lo, size_t hi, struct cr_error *err)
+{
+	size_t mid = lo + (hi - lo) / 2;
+	int r;
+
+	if (hi - lo < 2)
+		return 0;
+	r = sort_range(s, lo, mid, err);
+	if (r == 0)
+		r = sort_range(s, mid, hi, err);
+	return r < 0 ? r : merge(s, lo, mid, hi, err);
+}
+
+static int sort_piece(void *arg, size_t i, struct cr_error *err)
+{
+	const struct sorting *s = arg;
+
+	return sort_range(s, s->nr * i / SORT_PIECES, s->nr * (i + 1) / SORT_PIECES, err);
+}
+
+static int sort_probes(struct probe **items, size_t nr, struct cr_error *err)
+{
+	struct sorting s = { .items = items, .nr = nr, .self = getpid(), .scratch = calloc(nr, sizeof(*s.scratch)) };
+	int r = s.scratch ? parallel_each(SORT_PIECES, sort_piece, &s, err) : pool_failed(err);
+
+	if (r == 0)
+		r = merge(&s, 0, nr / SORT_PIECES, nr, err);
+	free(s.scratch);
+	return r;
+}
+
+/*
+ * Every run of equal ones gets one file. That each of a run but the first has a twin before it is known from the merges:
+ * of two equal neighbours one was compared with the other, or with one equal to both.
+ */
+static int group_equals(struct file_table *t, struct task *task, struct probe **items, size_t nr, struct cr_error *err)
+{
+	struct bucket *b = bucket_of(t, items[0]->key);
+	bool fresh = b && b->files.nr == 0;
+	int r = b ? 0 : pool_failed(err);
+
+	for (size_t i = 0; i < nr && r == 0; i++) {
+		struct probe *p = items[i];
+		bool new;
+
+		if (p->twin) {
+			p->file = p->twin->file;
+		} else if (!fresh) {
+			r = sharing_find(t, task, p->fd, &p->facts, p->key, &p->file, &new, err);
+		} else {
+			p->file = file_new(t, task, p->fd, err);
+			r = p->file ? bucket_insert(b, b->files.nr, p->file, err) : -ENOMEM;
+			if (r == 0)
+				p->file->facts = p->facts;
+		}
+	}
+	return r;
+}
+
+#define GROUP_LARGE 64
+
+static int group_one(struct file_table *t, struct task *task, struct probe **items, size_t nr, struct cr_error *err)
+{
+	int r = 0;
+	bool new;
+
+	if (nr >= GROUP_LARGE) {
+		r = sort_probes(items, nr, err);
+		return r < 0 ? r : group_equals(t, task, items, nr, err);
+	}
+	for (size_t i = 0; i < nr && r == 0; i++)
+		r = sharing_find(t, task, items[i]->fd, &items[i]->facts, items[i]->key, &items[i]->file, &new, err);
+	return r;
+}
+
+static int by_key(const void *a, const void *b)
+{
+	const struct probe *x = *(struct probe *const *)a, *y = *(struct probe *const *)b;
+
+	if (x->key != y->key)
+		return x->key < y->key ? -1 : 1;
+	return x->fd < y->fd ? -1 : 1;
+}
+
+int sharing_group(struct file_table *t, struct task *task, struct probe *probes, size_t nr, struct cr_error *err)
+{
+	struct probe **items = calloc(nr + 1, sizeof(*items));
+	int r = items ? 0 : pool_failed(err);
+
+	for (size_t i = 0; r == 0 && i < nr; i++)
+		items[i] = &probes[i];
+	if (r == 0)
+		qsort(items, nr, sizeof(items[0]), by_key);
+	for (size_t i = 0, end; r == 0 && i < nr; i = end) {
+		for (end = i + 1; end < nr && items[end]->key == items[i]->key; end++)
+			;
+		r = group_one(t, task, &items[i], end - i, err);
+	}
+	free(items);
+	return r;
 }
 
 void sharing_done(struct file_table *t)

@@ -1,0 +1,197 @@
+/* Many descriptors at once, see sweep.h. */
+#include "files/sweep.h"
+
+#include "base/io.h"
+#include "infect/parallel.h"
+#include "kernel/uapi.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define CHUNK      128u
+#define FDINFO_MAX 1024u   /* of counters and timers; longer ones are read later, one by one */
+
+/* Shared by the jobs; each writes its own part only. */
+struct sweeping {
+	int           pidfd, self_fd, self_fdinfo;
+	uint32_t      room;
+	dev_t         anon_dev;   /* of anonymous inodes */
+	struct probe *probes;     /* one per number, fd -1 where nothing is open */
+	struct pool  *pools;      /* one per chunk */
+};
+
+/* Names of what fdinfo tells by a line of its own: saves reading the link, which takes longer than all else. */
+static const char *link_by_fdinfo(const char *fdinfo)
+{
+	static const char *const names[][2] = {
+		{ "\neventfd-count:", "anon_inode:[eventfd]" }, { "\nsigmask:", "anon_inode:[signalfd]" },
+		{ "\nclockid:", "anon_inode:[timerfd]" },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(names); i++)
+		if (strstr(fdinfo, names[i][0]))
+			return names[i][1];
+	return NULL;
+}
+
+static int read_fdinfo(const struct sweeping *s, struct probe *p, struct pool *pool)
+{
+	char name[12], text[FDINFO_MAX];
+	ssize_t len;
+	int fd;
+
+	number_text((unsigned int)p->copy, name);
+	fd = openat(s->self_fdinfo, name, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	len = fd_read_all(fd, text, sizeof(text));
+	close(fd);
+	if (len <= 0 || (size_t)len == sizeof(text))
+		return 0;
+	p->fdinfo = pool_text(pool, text, (size_t)len);
+	return p->fdinfo ? 0 : -ENOMEM;
+}
+
+static int read_link(const struct sweeping *s, struct probe *p, struct pool *pool, struct cr_error *err)
+{
+	char name[12], text[LINK_TEXT_MAX + 1];
+	ssize_t len;
+
+	number_text((unsigned int)p->copy, name);
+	len = readlinkat(s->self_fd, name, text, sizeof(text));
+	if ((len < 0 && errno == ENAMETOOLONG) || (size_t)len == sizeof(text))
+		return 0;   /* found again, and refused, when it is described */
+	if (len < 0)
+		return cr_fail(err, -errno, "read link of fd %d", p->fd);
+	p->facts.link = pool_text(pool, text, (size_t)len);
+	return p->facts.link ? 0 : pool_failed(err);
+}
+
+/* A device node with one name, seen just before: the text would be the same. */
+static bool same_device(const struct probe *p, const struct probe *last)
+{
+	return last && S_ISCHR(p->facts.st.st_mode) && p->facts.st.st_nlink == 1 && last->facts.st.st_dev == p->facts.st.st_dev &&
+	       last->facts.st.st_ino == p->facts.st.st_ino && last->mnt_id && last->mnt_id == p->mnt_id && last->facts.link;
+}
+
+static int probe_one(const struct sweeping *s, struct probe *p, const struct probe *last, struct pool *pool, struct cr_error *err)
+{
+	int r = facts_of(p->copy, &p->facts, &p->mnt_id, err);
+
+	if (r < 0)
+		return cr_within(err, r, "fd %d", p->fd);
+	p->facts.link = NULL;
+	if (p->facts.st.st_dev == s->anon_dev && !(p->facts.flags & O_PATH)) {
+		r = read_fdinfo(s, p, pool);
+		if (r < 0)
+			return cr_fail(err, r, "read fdinfo of fd %d", p->fd);
+		p->facts.link = p->fdinfo ? link_by_fdinfo(p->fdinfo) : NULL;
+	}
+	p->key = sharing_key(&p->facts, p->fdinfo);
+	if (p->facts.link)
+		return 0;
+	if (same_device(p, last)) {
+		p->facts.link = last->facts.link;
+		p->look = last->look;
+		return 0;
+	}
+	if (S_ISSOCK(p->facts.st.st_mode))
+		return 0;
+	r = read_link(s, p, pool, err);
+	if (r == 0 && p->facts.link && p->facts.link[0] == '/')
+		p->look = path_look_at(p->facts.link);
+	return r;
+}
+
+static int sweep_chunk(void *arg, size_t chunk, struct cr_error *err)
+{
+	const struct sweeping *s = arg;
+	uint32_t end = (chunk + 1) * CHUNK < s->room ? (uint32_t)(chunk + 1) * CHUNK : s->room;
+	const struct probe *last = NULL;
+
+	for (uint32_t fd = (uint32_t)chunk * CHUNK; fd < end; fd++) {
+		struct probe *p = &s->probes[fd];
+		int r;
+
+		p->copy = (int)syscall(__NR_pidfd_getfd, s->pidfd, fd, 0);
+		if (p->copy < 0 && errno == EBADF)
+			continue;
+		if (p->copy < 0)
+			return cr_fail(err, -errno, "take a copy of fd %u", fd);
+		p->fd = (int)fd;
+		r = probe_one(s, p, last, &s->pools[chunk], err);
+		if (r < 0)
+			return r;
+		last = p;
+	}
+	return 0;
+}
+
+static dev_t find_anon_dev(void)
+{
+	/* any anonymous file of our own will do: they share one file system */
+	int fd = eventfd(0, EFD_CLOEXEC);
+	struct stat st;
+	dev_t dev = fd >= 0 && fstat(fd, &st) == 0 ? st.st_dev : 0;
+
+	if (fd >= 0)
+		close(fd);
+	return dev;
+}
+
+static void close_unused(struct probe *probes, size_t nr)
+{
+	for (size_t i = 0; i < nr; i++)
+		if (probes[i].copy >= 0)
+			close(probes[i].copy);
+}
+
+int sweep_run(int pidfd, uint32_t room, struct sweep *ret, struct cr_error *err)
+{
+	size_t nr_chunks = (room + CHUNK - 1) / CHUNK;
+	struct sweeping s = {
+		.pidfd = pidfd, .room = room, .anon_dev = find_anon_dev(),
+		.probes = calloc(room, sizeof(*s.probes)), .pools = calloc(nr_chunks, sizeof(*s.pools)),
+		.self_fd = open("/proc/self/fd", O_PATH | O_DIRECTORY | O_CLOEXEC),
+		.self_fdinfo = open("/proc/self/fdinfo", O_PATH | O_DIRECTORY | O_CLOEXEC),
+	};
+	int r = s.probes && s.pools ? 0 : pool_failed(err);
+
+	for (uint32_t i = 0; s.probes && i < room; i++)
+		s.probes[i].fd = s.probes[i].copy = -1;
+	*ret = (struct sweep){ .probes = s.probes, .nr = s.probes ? room : 0, .pools = s.pools, .nr_pools = s.pools ? nr_chunks : 0 };
+	if (r == 0 && (s.self_fd < 0 || s.self_fdinfo < 0))
+		r = cr_fail(err, -errno, "open /proc/self");
+	if (r == 0)
+		r = parallel_each(nr_chunks, sweep_chunk, &s, err);
+	if (s.self_fd >= 0)
+		close(s.self_fd);
+	if (s.self_fdinfo >= 0)
+		close(s.self_fdinfo);
+	if (r < 0) {
+		sweep_done(ret);
+		return r;
+	}
+	ret->nr = 0;
+	for (uint32_t i = 0; i < room; i++)
+		if (s.probes[i].fd >= 0)
+			s.probes[ret->nr++] = s.probes[i];
+	return 0;
+}
+
+void sweep_done(struct sweep *s)
+{
+	close_unused(s->probes, s->nr);
+	for (size_t i = 0; i < s->nr_pools; i++)
+		pool_done(&s->pools[i]);
+	free(s->pools);
+	free(s->probes);
+	*s = (struct sweep){ 0 };
+}
