@@ -8,6 +8,7 @@
  */
 #include "infect/tracee.h"
 
+#include "infect/remote-mem.h"
 #include "infect/rseq.h"
 #include "kernel/uapi.h"
 
@@ -155,6 +156,9 @@ int tracee_settle(struct tracee *t, struct cr_error *err)
 		return cr_refuse(err, -ENOTSUP, "thread %d runs 32-bit code, which this version cannot dump", t->tid);
 	if (ptrace(PTRACE_GETSIGMASK, t->tid, sizeof(t->mask), &t->mask) < 0)
 		return cr_fail(err, -errno, "read the signal mask of thread %d", t->tid);
+	if (regs_needs_code(&t->regs) &&
+	    remote_read(t->tid, regs_ip(&t->regs) - SYSCALL_INSN_SIZE - REGS_CODE_BYTES, t->code, sizeof(t->code)) < 0)
+		memset(t->code, 0, sizeof(t->code));
 	r = rseq_read(t->tid, regs_ip(&t->regs), &t->rseq, err);
 	if (r < 0)
 		return r;
@@ -197,6 +201,8 @@ int tracee_read_xstate(struct tracee *t, struct cr_error *err)
 void tracee_own_regs(const struct tracee *t, struct regs *ret)
 {
 	*ret = t->regs;
+	if (regs_needs_code(ret))
+		regs_find_call(ret, t->code);
 	regs_settle(ret);
 	if (t->rseq.abort_ip)
 		ret->u.rip = t->rseq.abort_ip;

@@ -32,6 +32,7 @@ struct tracee {
 	bool borrowed;               /* registers or mask are not its own at the moment */
 	bool settled;                /* regs, mask and rseq below are valid */
 	struct regs regs;            /* its own, as ptrace showed them in the first stop */
+	unsigned char code[REGS_CODE_BYTES]; /* in front of the call it was stopped in, if regs_needs_code() */
 	uint64_t mask;               /* its own blocked signals */
 	struct tracee_rseq rseq;
 	void    *xstate;             /* its extended state in the layout of NT_X86_XSTATE; NULL: not read yet */

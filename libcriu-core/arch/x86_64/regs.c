@@ -82,7 +82,9 @@ void regs_enter_syscall(struct regs *r, uint64_t insn, long nr, const uint64_t a
  *   `sleep` would fail); waiting longer is always allowed by the standards. So the call is repeated.
  *   For the two sleeps the kernel has written the time left to *rmtp if the caller gave one; it is the same object as the
  *   request in the usual loops, which makes even those exact: the repeated call reads what is left.
- * - restart_syscall itself (the thread was stopped twice): the original number is lost, so -EINTR.
+ * - restart_syscall itself (the thread was stopped before, by an earlier dump for instance): the arguments are still in
+ *   their registers, the number is not. It is looked for in the code, where a C library has `mov $number, %eax` a few bytes
+ *   in front of the instruction; where there is none, -EINTR.
  */
 static bool repeatable(unsigned long long nr)
 {
@@ -94,6 +96,24 @@ static bool repeatable(unsigned long long nr)
 		return true;
 	default:
 		return false;
+	}
+}
+
+bool regs_needs_code(const struct regs *r)
+{
+	return r->u.orig_rax == SYS_restart_syscall && -(int64_t)r->u.rax == K_ERESTART_RESTARTBLOCK;
+}
+
+void regs_find_call(struct regs *r, const unsigned char code[REGS_CODE_BYTES])
+{
+	for (int i = REGS_CODE_BYTES - 5; i >= 0; i--) {
+		uint32_t nr;
+
+		memcpy(&nr, code + i + 1, sizeof(nr));
+		if (code[i] == 0xb8 && repeatable(nr)) {
+			r->u.orig_rax = nr;
+			return;
+		}
 	}
 }
 

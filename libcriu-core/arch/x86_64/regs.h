@@ -52,6 +52,15 @@ static inline int64_t regs_result(const struct regs *r) { return (int64_t)r->u.r
  */
 void regs_settle(struct regs *r);
 
+/* Bytes in front of a system call instruction in which its number may be found */
+#define REGS_CODE_BYTES 16
+
+/** regs_needs_code() - is the number of the interrupted call lost? Then regs_find_call() with the code in front of it helps. */
+bool regs_needs_code(const struct regs *r);
+
+/** regs_find_call() - @code: the REGS_CODE_BYTES in front of the instruction at ip - 2; sets the number in @r if it is found */
+void regs_find_call(struct regs *r, const unsigned char code[REGS_CODE_BYTES]);
+
 void regs_to_image(const struct regs *r, img_user_x86_regs_entry *ret);
 
 /**

@@ -49,6 +49,26 @@ static void test_settle(void **state)
 	}
 }
 
+static void test_lost_number(void **state)
+{
+	static const unsigned char with[REGS_CODE_BYTES] = { 0x90, 0x90, 0x90, 0x90, 0x90, 0x90, 0x90, 0xb8, 0xca, 0, 0, 0, 0x40, 0x80, 0xf6, 0x80 };
+	static const unsigned char without[REGS_CODE_BYTES] = { 0xb8, 1, 0, 0, 0, 0xb8, 0xca, 1 };
+	struct regs r = { 0 };
+
+	(void)state;
+	r.u.orig_rax = SYS_restart_syscall;
+	r.u.rax = (unsigned long long)-516;
+	assert_true(regs_needs_code(&r));
+	regs_find_call(&r, without);
+	assert_int_equal(r.u.orig_rax, SYS_restart_syscall);
+	regs_find_call(&r, with);
+	assert_int_equal(r.u.orig_rax, SYS_futex);
+	regs_settle(&r);
+	assert_int_equal(r.u.rax, SYS_futex);
+	r.u.orig_rax = SYS_nanosleep;
+	assert_false(regs_needs_code(&r));
+}
+
 static img_user_x86_regs_entry some_regs(void)
 {
 	struct regs r = { 0 };
@@ -333,6 +353,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_settle),
+		cmocka_unit_test(test_lost_number),
 		cmocka_unit_test(test_regs_from_image),
 		cmocka_unit_test(test_tls),
 		cmocka_unit_test(test_xstate_round_trip),
