@@ -2,6 +2,7 @@
 #include "files/restore-internal.h"
 
 #include "base/own.h"
+#include "infect/parallel.h"
 #include "infect/program.h"
 #include "kernel/uapi.h"
 
@@ -83,13 +84,33 @@ static bool is_own_root(const struct files *fs, const struct restored_file *f)
 	       here.stx_dev_minor == there.stx_dev_minor && here.stx_mnt_id == there.stx_mnt_id;
 }
 
+#define OPEN_CHUNK 128u
+
+/* Files that are opened by their own path depend on nothing but the path: two threads halve the time of a large table. */
+static int open_chunk(void *arg, size_t chunk, struct cr_error *err)
+{
+	struct files *fs = arg;
+	size_t end = (chunk + 1) * OPEN_CHUNK < fs->files.nr ? (chunk + 1) * OPEN_CHUNK : fs->files.nr;
+	int r = 0;
+
+	for (size_t i = chunk * OPEN_CHUNK; i < end && r == 0; i++) {
+		struct restored_file *f = fs->files.items[i];
+
+		if (f->used && !f->late && f->entry->type == img_fd_types_REG && !f->ghost && !f->link)
+			r = open_one(fs, f, err);
+	}
+	return r;
+}
+
 int files_open(struct files *fs, int root_fd, struct cr_error *err)
 {
 	int r = raise_limit(fs, err);
 
 	fs->root_fd = root_fd;
+	if (r == 0)
+		r = parallel_pieces((fs->files.nr + OPEN_CHUNK - 1) / OPEN_CHUNK, open_chunk, fs, err);
 	for (size_t i = 0; i < fs->files.nr && r == 0; i++)
-		if (fs->files.items[i]->is_dir_ref || (fs->files.items[i]->used && !fs->files.items[i]->late))
+		if (fs->files.items[i]->fd < 0 && (fs->files.items[i]->is_dir_ref || (fs->files.items[i]->used && !fs->files.items[i]->late)))
 			r = open_one(fs, fs->files.items[i], err);
 	if (r == 0)
 		r = memfds_make(fs, err);

@@ -203,7 +203,7 @@ static int sort_piece(void *arg, size_t i, struct cr_error *err)
 static int sort_probes(struct probe **items, size_t nr, struct cr_error *err)
 {
 	struct sorting s = { .items = items, .nr = nr, .self = getpid(), .scratch = calloc(nr, sizeof(*s.scratch)) };
-	int r = s.scratch ? parallel_each(SORT_PIECES, sort_piece, &s, err) : pool_failed(err);
+	int r = s.scratch ? parallel_pieces(SORT_PIECES, sort_piece, &s, err) : pool_failed(err);
 
 	if (r == 0)
 		r = merge(&s, 0, nr / SORT_PIECES, nr, err);

@@ -170,7 +170,7 @@ int sweep_run(int pidfd, uint32_t room, struct sweep *ret, struct cr_error *err)
 	if (r == 0 && (s.self_fd < 0 || s.self_fdinfo < 0))
 		r = cr_fail(err, -errno, "open /proc/self");
 	if (r == 0)
-		r = parallel_each(nr_chunks, sweep_chunk, &s, err);
+		r = parallel_pieces(nr_chunks, sweep_chunk, &s, err);
 	if (s.self_fd >= 0)
 		close(s.self_fd);
 	if (s.self_fdinfo >= 0)

@@ -8,7 +8,7 @@
 #define BITE 16u              /* jobs taken at a time */
 
 struct work {
-	size_t nr, next;
+	size_t nr, bite, next;
 	bool   stop;
 	int  (*job)(void *arg, size_t i, struct cr_error *err);
 	void  *arg;
@@ -25,11 +25,11 @@ static void do_work(struct hand *h)
 	struct work *w = h->work;
 
 	while (!__atomic_load_n(&w->stop, __ATOMIC_RELAXED)) {
-		size_t i = __atomic_fetch_add(&w->next, BITE, __ATOMIC_RELAXED);
+		size_t i = __atomic_fetch_add(&w->next, w->bite, __ATOMIC_RELAXED);
 
 		if (i >= w->nr)
 			return;
-		for (size_t end = i + BITE < w->nr ? i + BITE : w->nr; i < end; i++) {
+		for (size_t end = i + w->bite < w->nr ? i + w->bite : w->nr; i < end; i++) {
 			h->r = w->job(w->arg, i, &h->err);
 			if (h->r < 0) {
 				__atomic_store_n(&w->stop, true, __ATOMIC_RELAXED);
@@ -45,15 +45,16 @@ static void *helper(void *arg)
 	return NULL;
 }
 
-int parallel_each(size_t nr, int (*job)(void *arg, size_t i, struct cr_error *err), void *arg, struct cr_error *err)
+static int work_run(size_t nr, size_t bite, size_t worth, int (*job)(void *arg, size_t i, struct cr_error *err), void *arg,
+		    struct cr_error *err)
 {
-	struct work w = { .nr = nr, .job = job, .arg = arg };
+	struct work w = { .nr = nr, .bite = bite, .job = job, .arg = arg };
 	struct hand own = { .work = &w }, other = { .work = &w };
 	bool helped = false;
 	pthread_t thread;
 	sigset_t all, old;
 
-	if (nr >= WORTH_A_THREAD) {
+	if (nr >= worth) {
 		/* signals of the process are for its own threads */
 		sigfillset(&all);
 		pthread_sigmask(SIG_SETMASK, &all, &old);
@@ -68,4 +69,14 @@ int parallel_each(size_t nr, int (*job)(void *arg, size_t i, struct cr_error *er
 	if (own.r < 0 && err)
 		*err = own.err;
 	return own.r < 0 ? own.r : 0;
+}
+
+int parallel_each(size_t nr, int (*job)(void *arg, size_t i, struct cr_error *err), void *arg, struct cr_error *err)
+{
+	return work_run(nr, BITE, WORTH_A_THREAD, job, arg, err);
+}
+
+int parallel_pieces(size_t nr, int (*job)(void *arg, size_t i, struct cr_error *err), void *arg, struct cr_error *err)
+{
+	return work_run(nr, 1, 2, job, arg, err);
 }

@@ -13,4 +13,7 @@
  */
 int parallel_each(size_t nr, int (*job)(void *arg, size_t i, struct cr_error *err), void *arg, struct cr_error *err);
 
+/** parallel_pieces() - the same for few and long jobs: a second thread from two on */
+int parallel_pieces(size_t nr, int (*job)(void *arg, size_t i, struct cr_error *err), void *arg, struct cr_error *err);
+
 #endif
