@@ -205,6 +205,9 @@ class Case:
         self.restore()
         self.expect_same("after the restore")
         self.finish("after the restore")
+        left = [n for n in os.listdir(self.dir) if n.startswith(("link_remap.", ".cr-"))]
+        if left:
+            raise Failed(f"the restore left {left} beside the files")
 
     def way_running(self):
         """The tree keeps running and is well; its images can be restored after it has ended."""
@@ -258,7 +261,7 @@ class Case:
             self.world.until(lambda: os.path.exists(path) or service in self.world.ended, TIMEOUT, "the service's socket")
             for kind, args, more in ((rpc.DUMP, self.dump_args, {"pid": self.root}), (rpc.RESTORE, self.restore_args, {})):
                 name = "dump" if kind == rpc.DUMP else "restore"
-                with rpc.connect(path) as sock:
+                with self.connect(path) as sock:
                     answer = self.rpc_on(sock, kind, args, **more)
                 if not answer.success:
                     raise Failed(f"{name} by the service: {answer}; {first_error(self.log(f'{name}.log'))}")
@@ -276,6 +279,15 @@ class Case:
                 finally:
                     self.world.kill([service])
             self.world.others.discard(service)
+
+    def connect(self, path):
+        # The name is there before the service listens.
+        def attempt():
+            try:
+                return rpc.connect(path)
+            except ConnectionRefusedError:
+                return None
+        return self.world.until(attempt, TIMEOUT, "the service listens")
 
     def way_refused(self):
         """The dump fails, says all that stands in the way, leaves no images that look whole, and harms nothing."""
@@ -370,6 +382,8 @@ def crit_decode(path, out):
 
 def main():
     args = json.loads(sys.argv[1])
+    # The session of whoever started us has no number in this namespace.
+    os.setsid()
     case = Case(args)
     for mode in args["modes"]:
         if case.go(mode) == "SKIP":

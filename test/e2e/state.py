@@ -111,6 +111,8 @@ class Snapshot:
                 what = self.object_name(name, inode) if inode != "0" else name
                 if name.endswith(" (deleted)"):
                     dev = "?"
+                # Anonymous shared memory is made anew as a memfd, so that all who share it can map it.
+                what = what.replace("/memfd:/dev/zero (deleted)", "/dev/zero (deleted)")
                 current = {"start": int(start, 16), "end": int(end, 16), "perms": perms, "offset": int(offset, 16),
                            "dev": dev, "what": what, "flags": ""}
                 rows.append(current)
@@ -148,6 +150,10 @@ class Snapshot:
                     continue
                 if key == "mnt_id" and re.match(r"(pipe|socket|anon_inode|/memfd):", target):
                     continue
+                # time goes on in a timerfd; an epoll shows inodes that need not stay
+                if key in ("it_value", "ticks"):
+                    continue
+                line = re.sub(r" *ino:[0-9a-f]+ sdev:[0-9a-f]+", "", line) if key == "tfd" else line
                 # /proc/locks numbers its lines; the inode of a lock is that of the file
                 lines.append(re.sub(r"^lock:\s*\d+: ", "lock: ", re.sub(r"\s+", " ", line)))
             out[f"fd {n}"] = self.object_name(target, inode) + " " + "; ".join(sorted(lines))
@@ -157,12 +163,16 @@ class Snapshot:
         base = f"/proc/{pid}"
         out = self.stat(base, True)
         out.update(self.status(base))
-        if out.get("state") == "dead":
-            threads = [t for t in os.listdir(base + "/task")] if os.path.isdir(base + "/task") else []
-            if len(threads) <= 1:
-                return out
+        if out.get("state") == "dead" and out.get("threads") in ("0", "1"):
+            # What is left of a zombie is its place in the tree, its name and how it ended; signals cannot reach it.
+            return {k: v for k, v in out.items() if not k.startswith(("status Sig", "status Shd"))}
+        # Of a process that lives, this is the stop that its parent has not been told of yet.
+        out.pop("exit_code", None)
         for name in PLAIN_FILES:
             out[name] = read(f"{base}/{name}")
+        # the newest timer stands first, which says nothing about any of them
+        records = re.split(rb"(?m)^(?=ID: )", out["timers"])
+        out["timers"] = b"".join(sorted(r for r in records if r))
         for name in LINKS:
             out[name] = link(f"{base}/{name}")
         # The inode of a file that is gone shows nowhere but in stat; the name is compared.
@@ -185,6 +195,16 @@ class Snapshot:
         return out
 
 
+def same(old, new):
+    """A file without a name has to be made under some name before that is removed again; its own may be in use."""
+    if old == new:
+        return True
+    if not (isinstance(old, str) and isinstance(new, str)):
+        return False
+    made = re.compile(r"/(link_remap\.\d+|\.cr-ghost-[-\w]+|#\d+) \(deleted\)")
+    return bool(made.search(new)) and re.sub(r"/[^/]* \(deleted\)", "/", old) == made.sub("/", new)
+
+
 def compare(before, after, limit=12):
     """Differences as sentences."""
     out = []
@@ -193,11 +213,20 @@ def compare(before, after, limit=12):
     for pid in sorted(set(before.tasks) & set(after.tasks)):
         old, new = before.tasks[pid], after.tasks[pid]
         for key in list(old) + [k for k in new if k not in old]:
-            if old.get(key) != new.get(key):
-                out.append(f"pid {pid}: {key}: was {short(old.get(key))}, is {short(new.get(key))}")
+            if not same(old.get(key), new.get(key)):
+                was, now = differing_lines(old.get(key), new.get(key))
+                out.append(f"pid {pid}: {key}: was {short(was)}, is {short(now)}")
     if len(out) > limit:
         out = out[:limit] + [f"and {len(out) - limit} more"]
     return out
+
+
+def differing_lines(old, new):
+    """Of two texts of several lines, what is not in the other."""
+    if not (isinstance(old, bytes) and isinstance(new, bytes)) or b"\n" not in old.strip():
+        return old, new
+    a, b = old.splitlines(), new.splitlines()
+    return b" / ".join(x for x in a if x not in b) or old, b" / ".join(x for x in b if x not in a) or new
 
 
 def short(value):

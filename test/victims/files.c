@@ -277,7 +277,8 @@ static void check_ghost_other_name(void)
 	slurp(victim_path("second name"), text, sizeof(text));
 	expect(strcmp(text, "Linked") == 0, "the other name's file reads %s", text);
 	expect(access(victim_path("first name"), F_OK) < 0, "the first name is back");
-	expect(fstat(fds[0], &st) == 0 && st.st_nlink == 1, "%lu names", (unsigned long)st.st_nlink);
+	/* a dump that leaves the tree running keeps its own name for the file, which a later restore needs */
+	expect(fstat(fds[0], &st) == 0 && st.st_nlink <= 2, "%lu names", (unsigned long)st.st_nlink);
 }
 
 static void set_up_replaced(void)

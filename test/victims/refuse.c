@@ -110,10 +110,29 @@ static void set_up_signalfd(void)
 
 	sigemptyset(&set);
 	sigaddset(&set, SIGUSR1);
-	need((a = signalfd(-1, &set, 0)) >= 0);
+	need(sigprocmask(SIG_BLOCK, &set, NULL) == 0 && (a = signalfd(-1, &set, SFD_NONBLOCK)) >= 0);
+	raise(SIGUSR1);
 }
 
-static void set_up_timerfd(void) { need((a = timerfd_create(CLOCK_MONOTONIC, 0)) >= 0); }
+static void check_signalfd(void)
+{
+	struct signalfd_siginfo info = { 0 };
+	expect(read(a, &info, sizeof(info)) == sizeof(info) && info.ssi_signo == SIGUSR1, "signal %u", info.ssi_signo);
+}
+
+static void set_up_timerfd(void)
+{
+	struct itimerspec it = { { 0, 200000000 }, { 0, 300000000 } };
+	need((a = timerfd_create(CLOCK_MONOTONIC, 0)) >= 0 && timerfd_settime(a, 0, &it, NULL) == 0);
+}
+
+static void check_timerfd(void)
+{
+	uint64_t times = 0;
+	struct itimerspec it;
+	expect(read(a, &times, 8) == 8 && times > 0, "the timer does not fire");
+	expect(timerfd_gettime(a, &it) == 0 && it.it_interval.tv_nsec == 200000000, "interval");
+}
 
 static void set_up_userfaultfd(void)
 {
@@ -222,7 +241,7 @@ static void set_up_several(void)
 {
 	set_up_tcp();
 	set_up_unix();
-	need((a = epoll_create1(0)) >= 0 && (b = timerfd_create(CLOCK_REALTIME, 0)) >= 0);
+	need((a = inotify_init()) >= 0 && (b = (int)syscall(SYS_pidfd_open, getpid(), 0)) >= 0);
 	kid = victim_fork(second, 0);
 }
 
@@ -239,11 +258,11 @@ const struct victim_case victim_cases[] = {
 	{ "netlink", set_up_netlink, NULL, .refuse = "netlink" },
 	{ "packet", set_up_packet, NULL, .refuse = "packet" },
 	{ "unix", set_up_unix, check_unix, .refuse = "unix" },
-	{ "epoll", set_up_epoll, check_epoll, .refuse = "epoll" },
+	{ "epoll", set_up_epoll, check_epoll, .refuse = "epoll", .flags = CASE_KEEP_OR_REFUSE },
 	{ "inotify", set_up_inotify, NULL, .refuse = "inotify" },
 	{ "fanotify", set_up_fanotify, NULL, .refuse = "fanotify" },
-	{ "signalfd", set_up_signalfd, NULL, .refuse = "signalfd" },
-	{ "timerfd", set_up_timerfd, NULL, .refuse = "timerfd" },
+	{ "signalfd", set_up_signalfd, check_signalfd, .refuse = "signalfd", .flags = CASE_KEEP_OR_REFUSE },
+	{ "timerfd", set_up_timerfd, check_timerfd, .refuse = "timerfd", .flags = CASE_KEEP_OR_REFUSE },
 	{ "userfaultfd", set_up_userfaultfd, NULL, .refuse = "userfaultfd" },
 	{ "io-uring", set_up_io_uring, NULL, .refuse = "io_uring" },
 	{ "pidfd", set_up_pidfd, NULL, .refuse = "pidfd" },
@@ -261,6 +280,6 @@ const struct victim_case victim_cases[] = {
 	{ "thread-with-own-files", set_up_thread_files, check_thread, .refuse = "descriptor" },
 	{ "traced", set_up_traced, check_kid, .refuse = "traced" },
 	{ "seccomp", set_up_seccomp, check_seccomp, .refuse = "seccomp", .flags = CASE_KEEP_OR_REFUSE },
-	{ "several", set_up_several, check_several, .refuse = "TCP|unix|epoll|timerfd|UDP" },
+	{ "several", set_up_several, check_several, .refuse = "TCP|unix|inotify|pidfd|UDP" },
 	{ 0 },
 };

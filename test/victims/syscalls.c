@@ -323,7 +323,7 @@ const struct victim_case victim_cases[] = {
 	{ "futex-forever", set_up_futex_forever, check_woken },
 	{ "read", set_up_read, check_read, .flags = CASE_MORE },
 	{ "wait4", set_up_wait4, check_wait4 },
-	{ "sigtimedwait", set_up_sigtimedwait, check_sigtimedwait },
+	{ "sigtimedwait", set_up_sigtimedwait, check_sigtimedwait, .flags = CASE_ALTERS },
 	{ "pause", set_up_pause, check_interrupted },
 	{ "sigsuspend", set_up_sigsuspend, check_interrupted },
 	{ "restart", set_up_restart, check_restart },
