@@ -4,6 +4,7 @@
 const struct task_kind *const task_kinds[] = {
 	&identity_kind,
 	&guards_kind,
+	&landlock_kind,
 	&memory_flags_kind,  /* mlockall() before limits are lowered */
 	&signals_kind,       /* queues signals before RLIMIT_SIGPENDING is lowered */
 	&sigaltstack_kind,

@@ -99,6 +99,9 @@ struct process_state {
 	img_rlimit_entry      rlimits[NR_RLIMITS];
 	img_sa_entry          acts[NR_SIGACTIONS];
 	img_signal_queue_entry signals_s;
+	pid_t                 judge;       /* whom its threads are asked about; 0: nobody. See landlock.c */
+	bool                  own_judge;   /* made for it, ended with it */
+
 	/* the same for all processes of a tree: asked for the first, copied from the parent */
 	bool                  landlock_here;
 	bool                  labelled;    /* a security module gives labels */

@@ -55,6 +55,7 @@ struct task_kind {
 	void (*ask_thread)(struct asker *a);
 	int  (*dump_process)(struct task_dump *d, struct cr_error *err);
 	int  (*dump_thread)(struct task_dump *d, struct thread *th, struct thread_state *ts, struct cr_error *err);
+	void (*drop_process)(struct process_state *ps);   /* end of the dump, also after a failure: give back what is not memory */
 	int  (*check_process)(const img_core_entry *core, struct cr_error *err);
 	int  (*check_thread)(const img_core_entry *core, struct cr_error *err);
 	int  (*plan_process)(struct planner *p);
@@ -65,7 +66,8 @@ extern const struct task_kind *const task_kinds[];
 extern const size_t nr_task_kinds;
 
 extern const struct task_kind signals_kind, sigaltstack_kind, itimers_kind, posix_timers_kind, rlimits_kind, sched_kind,
-	identity_kind, memory_flags_kind, user_areas_kind, cpu_flags_kind, guards_kind, creds_kind, prctl_kind;
+	identity_kind, memory_flags_kind, user_areas_kind, cpu_flags_kind, guards_kind, landlock_kind,
+	creds_kind, prctl_kind;
 
 /* ask_call() - a question whose answer is the call's result; read it with answer_of() */
 #define ask_call(a, q, what, nr, ...) ask_note(a, q, op_result(emit_call((a)->program, (a)->routine, what, nr, __VA_ARGS__)))

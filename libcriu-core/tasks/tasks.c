@@ -266,6 +266,9 @@ void tasks_drop(struct task *task)
 		task->threads.items[i].priv = NULL;
 		task->threads.items[i].answers = 0;
 	}
+	for (size_t k = 0; k < nr_task_kinds; k++)
+		if (task_kinds[k]->drop_process)
+			task_kinds[k]->drop_process(ps);
 	task->tasks_priv = NULL;
 	proc_timer_vec_done(&ps->timers);
 	pool_done(&ps->pool);
