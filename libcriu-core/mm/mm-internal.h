@@ -41,7 +41,7 @@ enum { MM_PE_PARENT = 1, MM_PE_LAZY = 2, MM_PE_PRESENT = 4 };
 struct page_run {
 	uint64_t start, end;
 	uint32_t flags;      /* MM_PE_* */
-	uint32_t slow;       /* cannot be read with process_vm_readv(): no read access */
+	uint32_t slow;       /* not to be read with process_vm_readv(): no read access, or shared copy-on-write */
 };
 DEFINE_VEC(page_runs, struct page_run)
 DEFINE_VEC(img_vmas, img_vma_entry)

@@ -65,11 +65,15 @@ static int write_runs(struct image_writer *w, const struct page_runs *runs, cons
 	size_t next = 0;
 	int r = 0;
 
-	for (size_t i = 0; i < runs->nr && r == 0; i++) {
+	for (size_t i = 0, n; i < runs->nr && r == 0; i += n) {
 		const struct page_run *run = &runs->items[i];
-		uint64_t at = run->start;
+		uint64_t at = run->start, end;
 
-		for (; next < eager->nr && eager->items[next] < run->end && r == 0; next++) {
+		/* how they are read is of no interest to who restores them */
+		for (n = 1; i + n < runs->nr && run[n].start == run[n - 1].end && run[n].flags == run->flags; n++)
+			;
+		end = run[n - 1].end;
+		for (; next < eager->nr && eager->items[next] < end && r == 0; next++) {
 			uint64_t page = eager->items[next];
 
 			if (page < at || !(run->flags & MM_PE_LAZY))
@@ -80,7 +84,7 @@ static int write_runs(struct image_writer *w, const struct page_runs *runs, cons
 			at = page + MM_PAGE;
 		}
 		if (r == 0)
-			r = write_entry(w, at, run->end, run->flags, err);
+			r = write_entry(w, at, end, run->flags, err);
 	}
 	return r;
 }
@@ -168,7 +172,7 @@ static void page_work_done(struct page_work *w)
 	free(w->jobs);
 }
 
-static int add_task(struct mm_dump *d, const struct mm_task *mt, struct image_set *set, struct page_work *w,
+static int add_task(struct mm_dump *d, struct mm_task *mt, struct image_set *set, struct page_work *w,
 		    struct mm_dump_stats *stats, struct cr_error *err)
 {
 	struct addr_vec eager = { 0 };
@@ -178,6 +182,10 @@ static int add_task(struct mm_dump *d, const struct mm_task *mt, struct image_se
 	stats->pages_scanned += mt->nr_scanned;
 	if (!mt->pages.nr)
 		return 0;
+	/* only relatives share memory copy-on-write */
+	r = d->tasks.nr > 1 ? page_select_shared(mt, err) : 0;
+	if (r < 0)
+		return r;
 	r = stack_pages(mt->task, &eager);
 	if (r < 0)
 		cr_fail(err, r, "find stack pointers");

@@ -238,3 +238,42 @@ int page_select(struct mm_dump *d, struct mm_task *mt, struct cr_error *err)
 		r = select_by_pagemap(mt, fd, nr_vmas);
 	return r < 0 ? cr_fail(err, r, "find the pages of %d mappings", (int)nr_vmas) : 0;
 }
+
+/* Splits one run where pages begin or cease to be shared. */
+static int split_run(struct page_runs *to, int fd, const struct page_run *run, uint64_t *words)
+{
+	for (uint64_t at = run->start; at < run->end;) {
+		uint64_t want = (run->end - at) / MM_PAGE;
+		ssize_t n = pread(fd, words, (want < MAP_WORDS ? want : MAP_WORDS) * 8, (off_t)(at / MM_PAGE * 8));
+
+		if (n < 8)
+			return n < 0 ? -errno : -EIO;
+		for (ssize_t i = 0; i < n / 8; i++, at += MM_PAGE) {
+			bool shared = (words[i] & (UAPI_PM_PRESENT | UAPI_PM_MMAP_EXCLUSIVE)) == UAPI_PM_PRESENT;
+
+			if (page_runs_put(to, at, at + MM_PAGE, run->flags, run->slow || shared) < 0)
+				return -ENOMEM;
+		}
+	}
+	return 0;
+}
+
+int page_select_shared(struct mm_task *mt, struct cr_error *err)
+{
+	autofree uint64_t *words = calloc(MAP_WORDS, sizeof(*words));
+	autofd int fd = proc_open(&mt->task->dir, "pagemap", O_RDONLY, err);
+	struct page_runs split = { 0 };
+	int r = words ? 0 : -ENOMEM;
+
+	if (fd < 0)
+		return fd;
+	for (size_t i = 0; i < mt->pages.nr && r == 0; i++)
+		r = split_run(&split, fd, &mt->pages.items[i], words);
+	if (r < 0) {
+		page_runs_done(&split);
+		return cr_fail(err, r, "find pages that are shared");
+	}
+	page_runs_done(&mt->pages);
+	mt->pages = split;
+	return 0;
+}

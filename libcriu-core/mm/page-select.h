@@ -14,6 +14,13 @@ enum vma_content vma_content_of(const img_vma_entry *v);
 int page_select(struct mm_dump *d, struct mm_task *mt, struct cr_error *err);
 
 /**
+ * page_select_shared() - mark pages that are mapped by other processes, too, so that reading leaves them shared
+ * process_vm_readv() pins what it reads, and pinning a page that is shared copy-on-write copies it first
+ * (gup_must_unshare() in mm/gup.c, since 5.19): a dump that leaves the tree running would double its memory.
+ */
+int page_select_shared(struct mm_task *mt, struct cr_error *err);
+
+/**
  * page_runs_put() - add a run, joined with the last one where it continues it
  * Return: 0, -ENOMEM.
  */
