@@ -14,9 +14,12 @@
 
 static void cpu_ask_thread(struct asker *a)
 {
-	ask_call(a, Q_TSC, "time stamp counter", __NR_prctl, PR_GET_TSC, a->answers + offsetof(struct thread_answers, tsc), 0, 0, 0);
-	ask_call(a, Q_SPEC_SSB, "speculative store bypass", __NR_prctl, PR_GET_SPECULATION_CTRL, PR_SPEC_STORE_BYPASS, 0, 0, 0);
-	ask_call(a, Q_SPEC_IB, "indirect branch speculation", __NR_prctl, PR_GET_SPECULATION_CTRL, PR_SPEC_INDIRECT_BRANCH, 0, 0, 0);
+	ask_call(a, Q_TSC, "time stamp counter", __NR_prctl, PR_GET_TSC,
+		 a->answers + offsetof(struct thread_answers, tsc), 0, 0, 0);
+	ask_call(a, Q_SPEC_SSB, "speculative store bypass", __NR_prctl, PR_GET_SPECULATION_CTRL, PR_SPEC_STORE_BYPASS,
+		 0, 0, 0);
+	ask_call(a, Q_SPEC_IB, "indirect branch speculation", __NR_prctl, PR_GET_SPECULATION_CTRL,
+		 PR_SPEC_INDIRECT_BRANCH, 0, 0, 0);
 	ask_call(a, Q_SPEC_L1D, "cache flush", __NR_prctl, PR_GET_SPECULATION_CTRL, PR_SPEC_L1D_FLUSH, 0, 0, 0);
 #if defined(__x86_64__)
 	ask_call(a, Q_CPUID, "cpuid traps", __NR_arch_prctl, ARCH_GET_CPUID);
@@ -63,7 +66,9 @@ static int plan_spec(struct planner *p, bool has, unsigned int which, uint32_t v
 {
 	if (!has)
 		return 0;
-	return plan_note(p, plan_call(p, "set a mitigation", __NR_prctl, PR_SET_SPECULATION_CTRL, which, value & ~(uint32_t)PR_SPEC_PRCTL, 0, 0),
+	return plan_note(p,
+			 plan_call(p, "set a mitigation", __NR_prctl, PR_SET_SPECULATION_CTRL, which,
+				   value & ~(uint32_t)PR_SPEC_PRCTL, 0, 0),
 			 "a mitigation of speculation cannot be set here, continuing with that of the restorer");
 }
 

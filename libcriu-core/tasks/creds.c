@@ -24,8 +24,8 @@
 #include <string.h>
 #include <sys/syscall.h>
 
-#define GROUPS_MAX 65536   /* NGROUPS_MAX */
-#define BIT(cap) (UINT64_C(1) << (cap))
+#define GROUPS_MAX 65536 /* NGROUPS_MAX */
+#define BIT(cap)   (UINT64_C(1) << (cap))
 
 enum { INH, PRM, EFF, BND, AMB };
 
@@ -35,11 +35,11 @@ static const char *const set_name[] = { "inheritable", "permitted", "effective",
 struct wanted {
 	uint32_t uid[4], gid[4];
 	uint64_t cap[5];
-	bool     has_ambient;
+	bool has_ambient;
 	uint32_t securebits;
-	bool     no_new_privs;
+	bool no_new_privs;
 	const uint32_t *groups;
-	size_t   nr_groups;
+	size_t nr_groups;
 };
 
 static void put_cap(struct thread_state *ts, int set, uint64_t value, struct proto_u32_vec *ret)
@@ -100,8 +100,14 @@ static int creds_collect_thread(struct task_dump *d, struct thread *th, struct t
 	img_creds_entry *c = &ts->creds;
 
 	*c = (img_creds_entry){
-		.uid = s->uid[CRED_REAL], .euid = s->uid[CRED_EFFECTIVE], .suid = s->uid[CRED_SAVED], .fsuid = s->uid[CRED_FS],
-		.gid = s->gid[CRED_REAL], .egid = s->gid[CRED_EFFECTIVE], .sgid = s->gid[CRED_SAVED], .fsgid = s->gid[CRED_FS],
+		.uid = s->uid[CRED_REAL],
+		.euid = s->uid[CRED_EFFECTIVE],
+		.suid = s->uid[CRED_SAVED],
+		.fsuid = s->uid[CRED_FS],
+		.gid = s->gid[CRED_REAL],
+		.egid = s->gid[CRED_EFFECTIVE],
+		.sgid = s->gid[CRED_SAVED],
+		.fsgid = s->gid[CRED_FS],
 	};
 	put_cap(ts, INH, s->cap_inh, &c->cap_inh);
 	put_cap(ts, PRM, s->cap_prm, &c->cap_prm);
@@ -167,11 +173,15 @@ static uint64_t get_cap(const struct proto_u32_vec *v)
 static void wanted_of(const img_creds_entry *c, uint64_t known, struct wanted *ret)
 {
 	*ret = (struct wanted){
-		.uid = { c->uid, c->euid, c->suid, c->fsuid }, .gid = { c->gid, c->egid, c->sgid, c->fsgid },
-		.cap = { get_cap(&c->cap_inh), get_cap(&c->cap_prm), get_cap(&c->cap_eff), get_cap(&c->cap_bnd), get_cap(&c->cap_amb) },
+		.uid = { c->uid, c->euid, c->suid, c->fsuid },
+		.gid = { c->gid, c->egid, c->sgid, c->fsgid },
+		.cap = { get_cap(&c->cap_inh), get_cap(&c->cap_prm), get_cap(&c->cap_eff), get_cap(&c->cap_bnd),
+			 get_cap(&c->cap_amb) },
 		.has_ambient = c->cap_amb.nr > 0,
-		.securebits = c->secbits, .no_new_privs = c->has_no_new_privs && c->no_new_privs,
-		.groups = c->groups.items, .nr_groups = c->groups.nr,
+		.securebits = c->secbits,
+		.no_new_privs = c->has_no_new_privs && c->no_new_privs,
+		.groups = c->groups.items,
+		.nr_groups = c->groups.nr,
 	};
 	/* a capability that this kernel does not have guards nothing here */
 	for (int i = 0; i < 5; i++)
@@ -180,18 +190,21 @@ static void wanted_of(const img_creds_entry *c, uint64_t known, struct wanted *r
 
 static bool same_groups(const struct wanted *w, const struct restorer *own)
 {
-	return w->nr_groups == own->nr_groups && (!w->nr_groups || !memcmp(w->groups, own->groups, w->nr_groups * sizeof(uint32_t)));
+	return w->nr_groups == own->nr_groups &&
+	       (!w->nr_groups || !memcmp(w->groups, own->groups, w->nr_groups * sizeof(uint32_t)));
 }
 
 static bool same_ids(const struct wanted *w, const struct restorer *own)
 {
-	return !memcmp(w->uid, own->uid, sizeof(w->uid)) && !memcmp(w->gid, own->gid, sizeof(w->gid)) && same_groups(w, own);
+	return !memcmp(w->uid, own->uid, sizeof(w->uid)) && !memcmp(w->gid, own->gid, sizeof(w->gid)) &&
+	       same_groups(w, own);
 }
 
 static bool same_caps(const struct wanted *w, const struct restorer *own)
 {
 	return w->cap[INH] == own->cap_inh && w->cap[PRM] == own->cap_prm && w->cap[EFF] == own->cap_eff &&
-	       (w->cap[BND] & own->cap_bnd) == own->cap_bnd && w->cap[AMB] == own->cap_amb && w->securebits == own->securebits;
+	       (w->cap[BND] & own->cap_bnd) == own->cap_bnd && w->cap[AMB] == own->cap_amb &&
+	       w->securebits == own->securebits;
 }
 
 static int refuse_without(struct planner *p, uint64_t need, unsigned int cap, const char *name, const char *what)
@@ -211,23 +224,30 @@ static int check_privileges(struct planner *p, const struct wanted *w)
 	int r;
 
 	if (missing) {
-		cr_refuse(p->err, -EPERM, "thread %u had capabilities that the restorer lacks (0x%llx)", p->tid, (unsigned long long)missing);
+		cr_refuse(p->err, -EPERM, "thread %u had capabilities that the restorer lacks (0x%llx)", p->tid,
+			  (unsigned long long)missing);
 		cr_advise(p->err, "restore with at least the capabilities of the process");
 		return -EPERM;
 	}
 	if (own->no_new_privs && !w->no_new_privs)
-		log_warn(&p->t->ctx->log, "thread %u: the restorer has no_new_privs, which cannot be taken back", p->tid);
+		log_warn(&p->t->ctx->log, "thread %u: the restorer has no_new_privs, which cannot be taken back",
+			 p->tid);
 	if (w->cap[BND] & ~own->cap_bnd)
-		log_warn(&p->t->ctx->log, "thread %u: bounding set of the restorer is smaller, continuing without capabilities 0x%llx in it",
+		log_warn(&p->t->ctx->log,
+			 "thread %u: bounding set of the restorer is smaller, continuing without capabilities 0x%llx "
+			 "in it",
 			 p->tid, (unsigned long long)(w->cap[BND] & ~own->cap_bnd));
-	r = refuse_without(p, memcmp(w->uid, own->uid, sizeof(w->uid)) != 0, CAP_SETUID, "CAP_SETUID", "setting its user ids");
+	r = refuse_without(p, memcmp(w->uid, own->uid, sizeof(w->uid)) != 0, CAP_SETUID, "CAP_SETUID",
+			   "setting its user ids");
 	if (r >= 0)
-		r = refuse_without(p, memcmp(w->gid, own->gid, sizeof(w->gid)) || !same_groups(w, own), CAP_SETGID, "CAP_SETGID",
-				   "setting its groups");
+		r = refuse_without(p, memcmp(w->gid, own->gid, sizeof(w->gid)) || !same_groups(w, own), CAP_SETGID,
+				   "CAP_SETGID", "setting its groups");
 	if (r >= 0)
-		r = refuse_without(p, own->cap_bnd & ~w->cap[BND], CAP_SETPCAP, "CAP_SETPCAP", "reducing its bounding set");
+		r = refuse_without(p, own->cap_bnd & ~w->cap[BND], CAP_SETPCAP, "CAP_SETPCAP",
+				   "reducing its bounding set");
 	if (r >= 0)
-		r = refuse_without(p, w->securebits != own->securebits, CAP_SETPCAP, "CAP_SETPCAP", "setting its securebits");
+		r = refuse_without(p, w->securebits != own->securebits, CAP_SETPCAP, "CAP_SETPCAP",
+				   "setting its securebits");
 	if (r >= 0)
 		r = refuse_without(p, w->cap[INH] & ~(own->cap_inh | own->cap_prm), CAP_SETPCAP, "CAP_SETPCAP",
 				   "setting its inheritable capabilities");
@@ -239,7 +259,9 @@ static void plan_capset(struct planner *p, const char *what, uint64_t inh, uint6
 	struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
 	struct __user_cap_data_struct data[2] = {
 		{ .effective = (uint32_t)eff, .permitted = (uint32_t)prm, .inheritable = (uint32_t)inh },
-		{ .effective = (uint32_t)(eff >> 32), .permitted = (uint32_t)(prm >> 32), .inheritable = (uint32_t)(inh >> 32) },
+		{ .effective = (uint32_t)(eff >> 32),
+		  .permitted = (uint32_t)(prm >> 32),
+		  .inheritable = (uint32_t)(inh >> 32) },
 	};
 
 	plan_call(p, what, __NR_capset, plan_data(p, &head, sizeof(head), 4), plan_data(p, data, sizeof(data), 4));
@@ -250,10 +272,12 @@ static void plan_ids(struct planner *p, const struct wanted *w)
 	const struct restorer *own = p->t->restorer;
 
 	if (!same_groups(w, own))
-		plan_call(p, "set groups", __NR_setgroups, w->nr_groups, plan_data(p, w->groups, w->nr_groups * sizeof(uint32_t), 4));
+		plan_call(p, "set groups", __NR_setgroups, w->nr_groups,
+			  plan_data(p, w->groups, w->nr_groups * sizeof(uint32_t), 4));
 	/* without CAP_SETPCAP the weaker way: permitted capabilities survive, effective ones are raised again below */
 	if (own->cap_eff & BIT(CAP_SETPCAP))
-		plan_call(p, "keep capabilities", __NR_prctl, PR_SET_SECUREBITS, own->securebits | SECBIT_NO_SETUID_FIXUP, 0, 0, 0);
+		plan_call(p, "keep capabilities", __NR_prctl, PR_SET_SECUREBITS,
+			  own->securebits | SECBIT_NO_SETUID_FIXUP, 0, 0, 0);
 	else
 		op_may_fail(plan_call(p, "keep capabilities", __NR_prctl, PR_SET_KEEPCAPS, 1, 0, 0, 0));
 	plan_call(p, "set group ids", __NR_setresgid, w->gid[CRED_REAL], w->gid[CRED_EFFECTIVE], w->gid[CRED_SAVED]);
@@ -276,10 +300,12 @@ static void plan_caps(struct planner *p, const struct wanted *w, bool ids_change
 		if (drop & BIT(cap))
 			plan_call(p, "reduce the bounding set", __NR_prctl, PR_CAPBSET_DROP, cap, 0, 0, 0);
 	if (w->has_ambient && (ids_changed || w->cap[AMB] != own->cap_amb || w->cap[INH] != own->cap_inh)) {
-		plan_call(p, "clear ambient capabilities", __NR_prctl, PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0);
+		plan_call(p, "clear ambient capabilities", __NR_prctl, PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0,
+			  0);
 		for (unsigned int cap = 0; cap < 64; cap++)
 			if (w->cap[AMB] & BIT(cap))
-				plan_call(p, "raise an ambient capability", __NR_prctl, PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, cap, 0, 0);
+				plan_call(p, "raise an ambient capability", __NR_prctl, PR_CAP_AMBIENT,
+					  PR_CAP_AMBIENT_RAISE, cap, 0, 0);
 	}
 	if (own->cap_eff & BIT(CAP_SETPCAP) && (ids_changed || w->securebits != own->securebits))
 		plan_call(p, "set securebits", __NR_prctl, PR_SET_SECUREBITS, w->securebits, 0, 0, 0);
@@ -302,8 +328,9 @@ static int plan_label(struct planner *p, const char *label)
 	if (!label || !strcmp(label, own->label))
 		return 0;
 	if (!own->label[0]) {
-		cr_refuse(p->err, -EOPNOTSUPP, "thread %u had the security label \"%.64s\", and no security module is active here",
-			  p->tid, label);
+		cr_refuse(p->err, -EOPNOTSUPP,
+			  "thread %u had the security label \"%.64s\", and no security module is active here", p->tid,
+			  label);
 		cr_advise(p->err, "restore on a system with the security module of the dump");
 		return -EOPNOTSUPP;
 	}
@@ -328,11 +355,14 @@ static void plan_after(struct planner *p)
 
 	if (mm && mm->has_dumpable) {
 		if (mm->dumpable == 2 && p->core == p->t->leader)
-			log_warn(&p->t->ctx->log, "pid %d: core dumps readable by root only cannot be chosen, continuing without core dumps",
+			log_warn(&p->t->ctx->log,
+				 "pid %d: core dumps readable by root only cannot be chosen, continuing without core "
+				 "dumps",
 				 (int)p->t->pid);
 		plan_call(p, "set dumpable", __NR_prctl, PR_SET_DUMPABLE, mm->dumpable == 1, 0, 0, 0);
 	}
-	plan_call(p, "set parent death signal", __NR_prctl, PR_SET_PDEATHSIG, tc->has_pdeath_sig ? tc->pdeath_sig : 0, 0, 0, 0);
+	plan_call(p, "set parent death signal", __NR_prctl, PR_SET_PDEATHSIG, tc->has_pdeath_sig ? tc->pdeath_sig : 0,
+		  0, 0, 0);
 }
 
 static int creds_plan_thread(struct planner *p)

@@ -19,7 +19,8 @@ static int guards_collect_thread(struct task_dump *d, struct thread *th, struct 
 	if (th->status.lines & PROC_STATUS_SECCOMP && th->status.seccomp) {
 		ts->tc.has_seccomp_mode = true;
 		ts->tc.seccomp_mode = (img_seccomp_mode)th->status.seccomp;
-		r = task_obstacle(d, th, "", th->status.seccomp == 1 ? "seccomp in strict mode" : "seccomp filters (%u)",
+		r = task_obstacle(d, th, "",
+				  th->status.seccomp == 1 ? "seccomp in strict mode" : "seccomp filters (%u)",
 				  th->status.seccomp_filters);
 	}
 	/* ENODEV without simultaneous multithreading, EINVAL without CONFIG_SCHED_CORE */

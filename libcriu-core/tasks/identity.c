@@ -15,8 +15,8 @@
 
 #include "kernel/uapi.h"
 
-#define COMM_LEN 15
-#define LOGINUID_UNSET UINT32_MAX
+#define COMM_LEN        15
+#define LOGINUID_UNSET  UINT32_MAX
 #define PERSONALITY_ASK UINT32_C(0xffffffff)
 
 /* Each kind of registration is made by its own command, which is also its bit in the answer of GET_REGISTRATIONS. */
@@ -53,7 +53,8 @@ static int identity_collect_process(struct task_dump *d, struct cr_error *err)
 	return 0;
 }
 
-static int identity_collect_thread(struct task_dump *d, struct thread *th, struct thread_state *ts, struct cr_error *err)
+static int identity_collect_thread(struct task_dump *d, struct thread *th, struct thread_state *ts,
+				   struct cr_error *err)
 {
 	(void)d;
 	(void)err;
@@ -67,7 +68,8 @@ static int identity_collect_thread(struct task_dump *d, struct thread *th, struc
 static void identity_ask_process(struct asker *a)
 {
 	ask_call(a, Q_PERSONALITY, "personality", __NR_personality, PERSONALITY_ASK);
-	ask_call(a, Q_MEMBARRIER, "memory barrier registrations", __NR_membarrier, UAPI_MEMBARRIER_CMD_GET_REGISTRATIONS, 0, 0);
+	ask_call(a, Q_MEMBARRIER, "memory barrier registrations", __NR_membarrier,
+		 UAPI_MEMBARRIER_CMD_GET_REGISTRATIONS, 0, 0);
 }
 
 static int identity_dump_process(struct task_dump *d, struct cr_error *err)
@@ -89,7 +91,8 @@ static int identity_dump_process(struct task_dump *d, struct cr_error *err)
 static int check_name(const char *comm, struct cr_error *err)
 {
 	if (!comm || strlen(comm) > COMM_LEN)
-		return cr_refuse(err, -EBADMSG, comm ? "name longer than %d bytes" : "no name (%d bytes at most)", COMM_LEN);
+		return cr_refuse(err, -EBADMSG, comm ? "name longer than %d bytes" : "no name (%d bytes at most)",
+				 COMM_LEN);
 	return 0;
 }
 
@@ -115,12 +118,15 @@ static int plan_proc_files(struct planner *p)
 {
 	const img_task_core_entry *tc = p->core->tc;
 	const struct restorer *own = p->t->restorer;
-	uint32_t inherited = p->t->parent && p->t->parent->tc && p->t->parent->tc->has_loginuid ? p->t->parent->tc->loginuid : own->loginuid;
+	uint32_t inherited = p->t->parent && p->t->parent->tc && p->t->parent->tc->has_loginuid
+				     ? p->t->parent->tc->loginuid
+				     : own->loginuid;
 	char text[16];
 	int r = 0;
 
 	if (!own->has_proc) {
-		log_warn(&p->t->ctx->log, "pid %d: /proc is not mounted, continuing without oom_score_adj, loginuid and coredump_filter",
+		log_warn(&p->t->ctx->log,
+			 "pid %d: /proc is not mounted, continuing without oom_score_adj, loginuid and coredump_filter",
 			 (int)p->t->pid);
 		return 0;
 	}
@@ -146,8 +152,10 @@ static int plan_membarrier(struct planner *p)
 
 	for (size_t i = 0; i < ARRAY_LEN(registrations) && r >= 0; i++)
 		if (mask & registrations[i])
-			r = plan_note(p, plan_call(p, "register for memory barriers", __NR_membarrier, registrations[i], 0, 0),
-				      "this kernel lacks a kind of memory barrier, continuing without its registration");
+			r = plan_note(
+				p,
+				plan_call(p, "register for memory barriers", __NR_membarrier, registrations[i], 0, 0),
+				"this kernel lacks a kind of memory barrier, continuing without its registration");
 	return r;
 }
 
@@ -161,7 +169,8 @@ static int identity_plan_process(struct planner *p)
 		return 0;
 	plan_call(p, "set personality", __NR_personality, tc->personality);
 	/* also switches off what the restore of the tree needed for a while */
-	plan_call(p, "set child subreaper", __NR_prctl, PR_SET_CHILD_SUBREAPER, tc->has_child_subreaper && tc->child_subreaper, 0, 0, 0);
+	plan_call(p, "set child subreaper", __NR_prctl, PR_SET_CHILD_SUBREAPER,
+		  tc->has_child_subreaper && tc->child_subreaper, 0, 0, 0);
 	return plan_membarrier(p);
 }
 

@@ -15,36 +15,35 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define DUMPER_ID 1   /* of every kind; the tree's ids follow */
-#define FIRST_ID 2
+#define DUMPER_ID 1 /* of every kind; the tree's ids follow */
+#define FIRST_ID  2
 
 /* Kinds of objects that kcmp() compares, and where their numbers go. */
 static const struct shared_kind {
-	int         type;
-	size_t      offset;
-	const char *obstacle;   /* NULL: may be shared */
+	int type;
+	size_t offset;
+	const char *obstacle; /* NULL: may be shared */
 } shared_kinds[] = {
-	{ KCMP_VM,      offsetof(img_task_kobj_ids_entry, vm_id),      "memory" },
-	{ KCMP_FILES,   offsetof(img_task_kobj_ids_entry, files_id),   NULL },
-	{ KCMP_FS,      offsetof(img_task_kobj_ids_entry, fs_id),      "working directory and umask (CLONE_FS)" },
+	{ KCMP_VM, offsetof(img_task_kobj_ids_entry, vm_id), "memory" },
+	{ KCMP_FILES, offsetof(img_task_kobj_ids_entry, files_id), NULL },
+	{ KCMP_FS, offsetof(img_task_kobj_ids_entry, fs_id), "working directory and umask (CLONE_FS)" },
 	{ KCMP_SIGHAND, offsetof(img_task_kobj_ids_entry, sighand_id), "signal handlers (CLONE_SIGHAND)" },
 };
 
 /* Namespaces in the order in which they are numbered. */
 static const struct ns_kind {
 	enum proc_ns ns;
-	size_t       has, id;
-	const char  *name;
+	size_t has, id;
+	const char *name;
 } ns_kinds[] = {
-#define NS_KIND(ns, field, name) { ns, offsetof(img_task_kobj_ids_entry, has_##field), offsetof(img_task_kobj_ids_entry, field), name }
-	NS_KIND(PROC_NS_PID,    pid_ns_id,    "pid"),
-	NS_KIND(PROC_NS_NET,    net_ns_id,    "network"),
-	NS_KIND(PROC_NS_IPC,    ipc_ns_id,    "IPC"),
-	NS_KIND(PROC_NS_UTS,    uts_ns_id,    "UTS"),
-	NS_KIND(PROC_NS_TIME,   time_ns_id,   "time"),
-	NS_KIND(PROC_NS_MNT,    mnt_ns_id,    "mount"),
-	NS_KIND(PROC_NS_USER,   user_ns_id,   "user"),
-	NS_KIND(PROC_NS_CGROUP, cgroup_ns_id, "cgroup"),
+#define NS_KIND(ns, field, name)                                                                                   \
+	{                                                                                                          \
+		ns, offsetof(img_task_kobj_ids_entry, has_##field), offsetof(img_task_kobj_ids_entry, field), name \
+	}
+	NS_KIND(PROC_NS_PID, pid_ns_id, "pid"),    NS_KIND(PROC_NS_NET, net_ns_id, "network"),
+	NS_KIND(PROC_NS_IPC, ipc_ns_id, "IPC"),    NS_KIND(PROC_NS_UTS, uts_ns_id, "UTS"),
+	NS_KIND(PROC_NS_TIME, time_ns_id, "time"), NS_KIND(PROC_NS_MNT, mnt_ns_id, "mount"),
+	NS_KIND(PROC_NS_USER, user_ns_id, "user"), NS_KIND(PROC_NS_CGROUP, cgroup_ns_id, "cgroup"),
 #undef NS_KIND
 };
 
@@ -60,7 +59,7 @@ static bool *has_at(img_task_kobj_ids_entry *e, size_t offset)
 
 struct sorting {
 	int type;
-	int error;   /* the first, negative errno */
+	int error; /* the first, negative errno */
 };
 
 static int compare_tasks(const void *x, const void *y, void *arg)
@@ -75,7 +74,8 @@ static int compare_tasks(const void *x, const void *y, void *arg)
 	return r <= 0 ? 0 : r == 1 ? -1 : 1;
 }
 
-static int note_sharing(struct cr_context *ctx, const struct shared_kind *k, const struct task *first, const struct task *t)
+static int note_sharing(struct cr_context *ctx, const struct shared_kind *k, const struct task *first,
+			const struct task *t)
 {
 	if (!k->obstacle)
 		return 0;
@@ -112,8 +112,8 @@ static int find_sharers(struct cr_context *ctx, const struct shared_kind *k, str
 	return 0;
 }
 
-static int collect_kind(struct cr_context *ctx, struct tree *tree, const struct shared_kind *k, struct task **live, size_t nr,
-			const struct task **first_of, struct cr_error *err)
+static int collect_kind(struct cr_context *ctx, struct tree *tree, const struct shared_kind *k, struct task **live,
+			size_t nr, const struct task **first_of, struct cr_error *err)
 {
 	struct sorting s = { .type = k->type };
 	uint32_t next = FIRST_ID;
@@ -133,8 +133,8 @@ static int collect_kind(struct cr_context *ctx, struct tree *tree, const struct 
 
 		if (t->state == TASK_DEAD)
 			continue;
-		*id_at(&t->ids, k->offset) = first_of[i] == t ? next++ :
-			*id_at((img_task_kobj_ids_entry *)&first_of[i]->ids, k->offset);
+		*id_at(&t->ids, k->offset) =
+			first_of[i] == t ? next++ : *id_at((img_task_kobj_ids_entry *)&first_of[i]->ids, k->offset);
 	}
 	return 0;
 }
@@ -162,13 +162,14 @@ static int number_of(struct ns_numbers *v, uint32_t *next, uint32_t ino, uint32_
 	return 0;
 }
 
-static int note_ns(struct cr_context *ctx, const struct task *t, const char *name, const char *whose, const char *advice)
+static int note_ns(struct cr_context *ctx, const struct task *t, const char *name, const char *whose,
+		   const char *advice)
 {
 	return obstacle_add(&ctx->obstacles, t->host_pid, t->comm, "", advice, "own %s namespace%s", name, whose);
 }
 
-static int collect_ns(struct cr_context *ctx, struct task *t, const struct proc_ns_links *own, struct ns_numbers *numbers,
-		      uint32_t *next, struct cr_error *err)
+static int collect_ns(struct cr_context *ctx, struct task *t, const struct proc_ns_links *own,
+		      struct ns_numbers *numbers, uint32_t *next, struct cr_error *err)
 {
 	struct proc_ns_links l;
 	int r = proc_ns_links_read(&t->dir, &l, err);
@@ -200,7 +201,8 @@ static int collect_ns(struct cr_context *ctx, struct task *t, const struct proc_
 	return r < 0 ? cr_fail(err, r, "note an obstacle") : 0;
 }
 
-static int collect_all_ns(struct cr_context *ctx, struct tree *tree, img_task_kobj_ids_entry *root_ids, struct cr_error *err)
+static int collect_all_ns(struct cr_context *ctx, struct tree *tree, img_task_kobj_ids_entry *root_ids,
+			  struct cr_error *err)
 {
 	autoprocdir struct proc_dir self = PROC_DIR_NONE;
 	struct ns_numbers numbers = { 0 };
@@ -219,7 +221,7 @@ static int collect_all_ns(struct cr_context *ctx, struct tree *tree, img_task_ko
 			if (r < 0)
 				cr_fail(err, r, "numbers of namespaces");
 		} else {
-			next++;   /* a kind that this kernel lacks has its number, too */
+			next++; /* a kind that this kernel lacks has its number, too */
 		}
 	}
 	for (size_t i = 0; i < tree->tasks.nr && r >= 0; i++) {
@@ -236,7 +238,9 @@ int ids_collect(struct cr_context *ctx, struct tree *tree, img_task_kobj_ids_ent
 {
 	autofree struct task **live = calloc(tree->tasks.nr + 1, sizeof(struct task *));
 	autofree const struct task **first_of = calloc(tree->tasks.nr + 1, sizeof(const struct task *));
-	img_task_kobj_ids_entry own = { .vm_id = DUMPER_ID, .files_id = DUMPER_ID, .fs_id = DUMPER_ID, .sighand_id = DUMPER_ID };
+	img_task_kobj_ids_entry own = {
+		.vm_id = DUMPER_ID, .files_id = DUMPER_ID, .fs_id = DUMPER_ID, .sighand_id = DUMPER_ID
+	};
 	size_t nr = 0;
 	int r;
 
@@ -248,7 +252,8 @@ int ids_collect(struct cr_context *ctx, struct tree *tree, img_task_kobj_ids_ent
 			live[nr++] = tree->tasks.items[i];
 	}
 	if (nr > 1 && !kernel_has(&ctx->probes, KERNEL_KCMP))
-		log_warn(&ctx->log, "this kernel cannot compare processes (kcmp), continuing as if they shared nothing");
+		log_warn(&ctx->log,
+			 "this kernel cannot compare processes (kcmp), continuing as if they shared nothing");
 	for (size_t i = 0; i < ARRAY_LEN(shared_kinds); i++) {
 		r = collect_kind(ctx, tree, &shared_kinds[i], live, nr, first_of, err);
 		if (r < 0)

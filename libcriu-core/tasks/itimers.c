@@ -10,7 +10,8 @@ static void itimers_ask_process(struct asker *a)
 {
 	for (size_t i = 0; i < 3; i++)
 		emit_call(a->program, a->routine, "interval timer", __NR_getitimer, which[i],
-			  a->process + offsetof(struct process_answers, itimer) + i * sizeof(((struct process_answers *)0)->itimer[0]));
+			  a->process + offsetof(struct process_answers, itimer) +
+				  i * sizeof(((struct process_answers *)0)->itimer[0]));
 }
 
 static int itimers_dump_process(struct task_dump *d, struct cr_error *err)
@@ -20,8 +21,10 @@ static int itimers_dump_process(struct task_dump *d, struct cr_error *err)
 
 	(void)err;
 	for (size_t i = 0; i < 3; i++)
-		ps->itimer[i] = (img_itimer_entry){ .isec = a->itimer[i][0], .iusec = a->itimer[i][1],
-						    .vsec = a->itimer[i][2], .vusec = a->itimer[i][3] };
+		ps->itimer[i] = (img_itimer_entry){ .isec = a->itimer[i][0],
+						    .iusec = a->itimer[i][1],
+						    .vsec = a->itimer[i][2],
+						    .vusec = a->itimer[i][3] };
 	ps->timers_entry.real = &ps->itimer[0];
 	ps->timers_entry.virt = &ps->itimer[1];
 	ps->timers_entry.prof = &ps->itimer[2];
@@ -64,7 +67,8 @@ static int itimers_plan_process(struct planner *p)
 
 		/* a new process has none running: fork() does not inherit them */
 		if (v[0] | v[1] | v[2] | v[3])
-			plan_call(p, "set an interval timer", __NR_setitimer, which[i], plan_data(p, v, sizeof(v), 8), 0);
+			plan_call(p, "set an interval timer", __NR_setitimer, which[i], plan_data(p, v, sizeof(v), 8),
+				  0);
 	}
 	return 0;
 }

@@ -1,6 +1,7 @@
 /* The table of kinds. Its order is the order of dump, check and plan; where a plan needs that, the line says why. */
 #include "tasks/task-ops.h"
 
+/* clang-format off */
 const struct task_kind *const task_kinds[] = {
 	&identity_kind,
 	&guards_kind,
@@ -15,7 +16,8 @@ const struct task_kind *const task_kinds[] = {
 	&prctl_kind,         /* timer slack before a real-time policy is set: the kernel ignores it afterwards */
 	&sched_kind,
 	&rlimits_kind,       /* the last thing that wants privileges */
-	&creds_kind,         /* takes them away, and resets what it sets again itself */
+	&creds_kind,         /* takes them away, and sets again what that resets */
 };
+/* clang-format on */
 
 const size_t nr_task_kinds = ARRAY_LEN(task_kinds);

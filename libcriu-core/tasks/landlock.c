@@ -86,8 +86,9 @@ static int landlock_collect_process(struct task_dump *d, struct cr_error *err)
 	const struct proc_status *s = &d->task->lead->status;
 
 	(void)err;
-	d->ps->landlock_here = of_parent ? of_parent->landlock_here :
-		syscall(__NR_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION) > 0;
+	d->ps->landlock_here =
+		of_parent ? of_parent->landlock_here
+			  : syscall(__NR_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION) > 0;
 	/* in another pid namespace our numbers mean others; that is an obstacle by itself */
 	if (!d->ps->landlock_here || d->task->host_pid != d->task->ns_pid)
 		return 0;
@@ -100,7 +101,8 @@ static int landlock_collect_process(struct task_dump *d, struct cr_error *err)
 		d->ps->judge = make_judge(s);
 		d->ps->own_judge = d->ps->judge != 0;
 		if (!d->ps->judge)
-			log_debug(&d->ctx->log, "pid %d: cannot see whether it is in a Landlock domain", (int)d->task->host_pid);
+			log_debug(&d->ctx->log, "pid %d: cannot see whether it is in a Landlock domain",
+				  (int)d->task->host_pid);
 	}
 	return 0;
 }
@@ -112,7 +114,8 @@ static void landlock_ask_thread(struct asker *a)
 	if (!a->ps->judge || !same_ids(s, lead) || (s->cap_eff ^ lead->cap_eff) & CAP_SYS_PTRACE_BIT)
 		return;
 	ask_call(a, Q_LANDLOCK, "look at somebody", __NR_get_robust_list, a->ps->judge,
-		 a->answers + offsetof(struct thread_answers, robust_head), a->answers + offsetof(struct thread_answers, robust_len));
+		 a->answers + offsetof(struct thread_answers, robust_head),
+		 a->answers + offsetof(struct thread_answers, robust_len));
 }
 
 static int landlock_dump_thread(struct task_dump *d, struct thread *th, struct thread_state *ts, struct cr_error *err)

@@ -43,12 +43,16 @@ static int mflags_collect_process(struct task_dump *d, struct cr_error *err)
 static void ask_mlock_future(struct asker *a)
 {
 	op_keep(op_result(emit_call(a->program, a->routine, "map a page", __NR_mmap, 0, PAGE, PROT_READ | PROT_WRITE,
-				    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)), SLOT_TMP);
+				    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)),
+		SLOT_TMP);
 	a->ts->op[Q_PROBE_MMAP] = (uint32_t)a->routine->ops.nr - 1;
 	op_from_slot(op_result(emit_call(a->program, a->routine, "is a new page there", __NR_mincore, SLOT_TMP, PAGE,
-					 a->process + offsetof(struct process_answers, mincore))), 0);
+					 a->process + offsetof(struct process_answers, mincore))),
+		     0);
 	a->ts->op[Q_PROBE_MINCORE] = (uint32_t)a->routine->ops.nr - 1;
-	op_from_slot(op_result(emit_call(a->program, a->routine, "is a new page locked", __NR_madvise, SLOT_TMP, PAGE, MADV_DONTNEED)), 0);
+	op_from_slot(op_result(emit_call(a->program, a->routine, "is a new page locked", __NR_madvise, SLOT_TMP, PAGE,
+					 MADV_DONTNEED)),
+		     0);
 	a->ts->op[Q_PROBE_LOCKED] = (uint32_t)a->routine->ops.nr - 1;
 	op_from_slot(op_may_fail(emit_call(a->program, a->routine, "unmap a page", __NR_munmap, SLOT_TMP, PAGE)), 0);
 }
@@ -103,7 +107,8 @@ static int plan_coredump_filter(struct planner *p)
 
 	int len = snprintf(text, sizeof(text), "0x%x", x->coredump_filter);
 
-	return plan_write_file(p, "/proc/self/coredump_filter", text, (size_t)len, "coredump_filter cannot be set, continuing without it");
+	return plan_write_file(p, "/proc/self/coredump_filter", text, (size_t)len,
+			       "coredump_filter cannot be set, continuing without it");
 }
 
 static int plan_main(struct planner *p)
@@ -124,7 +129,9 @@ static int plan_main(struct planner *p)
 		r = plan_note(p, plan_call(p, "set memory merging", __NR_prctl, PR_SET_MEMORY_MERGE, 1, 0, 0, 0),
 			      "memory merging cannot be switched on, continuing without it");
 	if (r >= 0 && x && x->has_mlock_future)
-		r = plan_note(p, plan_call(p, "lock future mappings", __NR_mlockall, x->mlock_future & (MCL_FUTURE | MCL_ONFAULT)),
+		r = plan_note(p,
+			      plan_call(p, "lock future mappings", __NR_mlockall,
+					x->mlock_future & (MCL_FUTURE | MCL_ONFAULT)),
 			      "future mappings cannot be locked, continuing without");
 	return r;
 }
@@ -141,8 +148,9 @@ static int mflags_plan_process(struct planner *p)
 		return plan_main(p);
 	/* cannot be taken back, and forbids mappings: as late as possible */
 	if (x && x->has_mdwe && x->mdwe)
-		return plan_note(p, plan_call(p, "set memory deny write execute", __NR_prctl, PR_SET_MDWE, x->mdwe, 0, 0, 0),
-				 "this kernel cannot deny mappings that are both writable and executable, continuing without");
+		return plan_note(
+			p, plan_call(p, "set memory deny write execute", __NR_prctl, PR_SET_MDWE, x->mdwe, 0, 0, 0),
+			"this kernel cannot deny mappings that are both writable and executable, continuing without");
 	return 0;
 }
 

@@ -16,18 +16,18 @@
 #include <sys/syscall.h>
 #include <time.h>
 
-#define TIMERS_MAX 65536        /* of one process in an image */
-#define COUNTED_ID_MAX 8192     /* highest id that is worth counting up to */
-#define TRIED_IDS 64            /* asked for where procfs has no list */
+#define TIMERS_MAX     65536 /* of one process in an image */
+#define COUNTED_ID_MAX 8192  /* highest id that is worth counting up to */
+#define TRIED_IDS      64    /* asked for where procfs has no list */
 
-#define THREAD_CPU_CLOCK (-2)   /* how the kernel keeps CLOCK_THREAD_CPUTIME_ID: CPU clock of "the thread that asked" */
+#define THREAD_CPU_CLOCK    (-2) /* how the kernel keeps CLOCK_THREAD_CPUTIME_ID: CPU clock of "the thread that asked" */
 #define CPU_CLOCK_PERTHREAD 4
-#define CPU_CLOCK_SCHED 2
+#define CPU_CLOCK_SCHED     2
 
 struct kernel_sigevent {
 	uint64_t value;
-	int32_t  signo, notify, tid;
-	uint8_t  rest[64 - 20];
+	int32_t signo, notify, tid;
+	uint8_t rest[64 - 20];
 };
 _Static_assert(sizeof(struct kernel_sigevent) == 64, "SIGEV_MAX_SIZE");
 
@@ -65,7 +65,8 @@ static void timers_ask_process(struct asker *a)
 	}
 	ps->timer_overrun_op = (uint32_t)a->routine->ops.nr;
 	for (size_t i = 0; i < ps->timers.nr; i++)
-		op_result(emit_call(a->program, a->routine, "overrun of a timer", __NR_timer_getoverrun, ps->timers.items[i].id));
+		op_result(emit_call(a->program, a->routine, "overrun of a timer", __NR_timer_getoverrun,
+				    ps->timers.items[i].id));
 }
 
 /* The list shows whom a timer notifies as the reader's procfs counts; images hold the numbers of the tree's namespace. */
@@ -88,10 +89,16 @@ static int dump_timer(struct task_dump *d, size_t i, img_posix_timer_entry *e, s
 	if (r < 0 || !a)
 		return cr_fail(err, a ? (int)r : -EINVAL, "ask for timer %d", t->id);
 	*e = (img_posix_timer_entry){
-		.it_id = (uint32_t)t->id, .clock_id = (uint32_t)t->clock_id, .si_signo = (uint32_t)t->signo,
-		.it_sigev_notify = (uint32_t)(t->notify | (t->to_thread ? SIGEV_THREAD_ID : 0)), .sival_ptr = t->sigev_value,
-		.overrun = overrun > 0 ? (uint32_t)overrun : 0, .isec = a->interval_sec, .insec = a->interval_nsec,
-		.vsec = a->value_sec, .vnsec = a->value_nsec,
+		.it_id = (uint32_t)t->id,
+		.clock_id = (uint32_t)t->clock_id,
+		.si_signo = (uint32_t)t->signo,
+		.it_sigev_notify = (uint32_t)(t->notify | (t->to_thread ? SIGEV_THREAD_ID : 0)),
+		.sival_ptr = t->sigev_value,
+		.overrun = overrun > 0 ? (uint32_t)overrun : 0,
+		.isec = a->interval_sec,
+		.insec = a->interval_nsec,
+		.vsec = a->value_sec,
+		.vnsec = a->value_nsec,
 	};
 	if (t->to_thread) {
 		e->has_notify_thread_id = true;
@@ -100,7 +107,8 @@ static int dump_timer(struct task_dump *d, size_t i, img_posix_timer_entry *e, s
 			return task_obstacle(d, NULL, "", "POSIX timer %d notifies a thread that has ended", t->id);
 	} else if (t->clock_id == THREAD_CPU_CLOCK && d->task->threads.nr > 1) {
 		/* the kernel knows which thread, and does not tell */
-		log_warn(&d->ctx->log, "pid %d: timer %d runs on the cpu clock of some thread, continuing as if it were the first",
+		log_warn(&d->ctx->log,
+			 "pid %d: timer %d runs on the cpu clock of some thread, continuing as if it were the first",
 			 (int)d->task->host_pid, t->id);
 	}
 	return 0;
@@ -175,7 +183,9 @@ static int by_id(const void *x, const void *y)
 
 static void plan_create(struct planner *p, const img_posix_timer_entry *e)
 {
-	struct kernel_sigevent ev = { .value = e->sival_ptr, .signo = (int32_t)e->si_signo, .notify = (int32_t)e->it_sigev_notify,
+	struct kernel_sigevent ev = { .value = e->sival_ptr,
+				      .signo = (int32_t)e->si_signo,
+				      .notify = (int32_t)e->it_sigev_notify,
 				      .tid = e->has_notify_thread_id ? e->notify_thread_id : 0 };
 	struct timer_answer spec = { e->isec, e->insec, e->vsec, e->vnsec };
 	int32_t clock = (int32_t)e->clock_id, id = (int32_t)e->it_id;
@@ -211,7 +221,8 @@ static int timers_plan_process(struct planner *p)
 		return -EOPNOTSUPP;
 	}
 	if (given)
-		plan_call(p, "choose timer ids", __NR_prctl, PR_TIMER_CREATE_RESTORE_IDS, PR_TIMER_CREATE_RESTORE_IDS_ON, 0, 0, 0);
+		plan_call(p, "choose timer ids", __NR_prctl, PR_TIMER_CREATE_RESTORE_IDS,
+			  PR_TIMER_CREATE_RESTORE_IDS_ON, 0, 0, 0);
 
 	uint32_t next = 0;
 	struct kernel_sigevent none = { .notify = SIGEV_NONE };
@@ -228,7 +239,8 @@ static int timers_plan_process(struct planner *p)
 		next = sorted[i]->it_id + 1;
 	}
 	if (given)
-		plan_call(p, "choose timer ids no more", __NR_prctl, PR_TIMER_CREATE_RESTORE_IDS, PR_TIMER_CREATE_RESTORE_IDS_OFF, 0, 0, 0);
+		plan_call(p, "choose timer ids no more", __NR_prctl, PR_TIMER_CREATE_RESTORE_IDS,
+			  PR_TIMER_CREATE_RESTORE_IDS_OFF, 0, 0, 0);
 	return 0;
 }
 

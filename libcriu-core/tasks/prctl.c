@@ -7,19 +7,19 @@
 #include <linux/prctl.h>
 #include <sys/syscall.h>
 
-#define TIMER_SLACK_USUAL 50000   /* nanoseconds; init_task.c */
+#define TIMER_SLACK_USUAL 50000 /* nanoseconds; init_task.c */
 
 static void prctl_ask_process(struct asker *a)
 {
-	ask_call(a, Q_SUBREAPER, "child subreaper", __NR_prctl, PR_GET_CHILD_SUBREAPER, a->process + offsetof(struct process_answers, subreaper),
-	    0, 0, 0);
+	ask_call(a, Q_SUBREAPER, "child subreaper", __NR_prctl, PR_GET_CHILD_SUBREAPER,
+		 a->process + offsetof(struct process_answers, subreaper), 0, 0, 0);
 }
 
 static void prctl_ask_thread(struct asker *a)
 {
 	ask_call(a, Q_TIMERSLACK, "timer slack", __NR_prctl, PR_GET_TIMERSLACK, 0, 0, 0, 0);
-	ask_call(a, Q_PDEATHSIG, "parent death signal", __NR_prctl, PR_GET_PDEATHSIG, a->answers + offsetof(struct thread_answers, pdeath_sig),
-	    0, 0, 0);
+	ask_call(a, Q_PDEATHSIG, "parent death signal", __NR_prctl, PR_GET_PDEATHSIG,
+		 a->answers + offsetof(struct thread_answers, pdeath_sig), 0, 0, 0);
 	ask_call(a, Q_IO_FLUSHER, "I/O flusher", __NR_prctl, PR_GET_IO_FLUSHER, 0, 0, 0, 0);
 	ask_call(a, Q_MCE_KILL, "memory failure policy", __NR_prctl, PR_MCE_KILL_GET, 0, 0, 0, 0);
 }
@@ -85,7 +85,9 @@ static int prctl_plan_thread(struct planner *p)
 		r = plan_note(p, plan_call(p, "set I/O flusher", __NR_prctl, PR_SET_IO_FLUSHER, 1, 0, 0, 0),
 			      "the thread cannot be made an I/O flusher, continuing without");
 	if (r >= 0 && x && x->has_mce_kill)
-		r = plan_note(p, plan_call(p, "set memory failure policy", __NR_prctl, PR_MCE_KILL, PR_MCE_KILL_SET, x->mce_kill, 0, 0),
+		r = plan_note(p,
+			      plan_call(p, "set memory failure policy", __NR_prctl, PR_MCE_KILL, PR_MCE_KILL_SET,
+					x->mce_kill, 0, 0),
 			      "the policy for memory failures cannot be set, continuing with the default");
 	return r;
 }

@@ -17,8 +17,8 @@
 static int refuse_demand(struct pstree_build *b, const struct demand *d)
 {
 	return cr_refuse(b->err, -EOPNOTSUPP,
-			 "pid %u is in session %u and a child of %u: in this tree that cannot be arrived at again", node_of(b, d->child)->pid,
-			 d->sid, node_of(b, d->adopter)->pid);
+			 "pid %u is in session %u and a child of %u: in this tree that cannot be arrived at again",
+			 node_of(b, d->child)->pid, d->sid, node_of(b, d->adopter)->pid);
 }
 
 static void set_fork(struct pstree_build *b, int forker, int child, bool before, bool sibling)
@@ -197,8 +197,8 @@ static int lift_to_line(struct pstree_build *b, bool *ret_changed)
 		struct demand *deep = &b->demands.items[i - 1], *high = &b->demands.items[i];
 		int r;
 
-		if (deep->sid != high->sid || deep->adopter == high->adopter || node_find(&b->pids, deep->sid) != NOBODY ||
-		    node_is_below(b, deep->adopter, high->adopter))
+		if (deep->sid != high->sid || deep->adopter == high->adopter ||
+		    node_find(&b->pids, deep->sid) != NOBODY || node_is_below(b, deep->adopter, high->adopter))
 			continue;
 		*ret_changed = true;
 		r = lift(b, i - 1);
@@ -239,7 +239,8 @@ static int number_rounds(struct pstree_build *b)
 		if (at < nr && depths[at] == depth)
 			continue;
 		if (nr == ROUNDS_MAX)
-			return cr_refuse(b->err, -EOPNOTSUPP, "orphans were adopted at more than %d levels of the process tree", ROUNDS_MAX);
+			return cr_refuse(b->err, -EOPNOTSUPP,
+					 "orphans were adopted at more than %d levels of the process tree", ROUNDS_MAX);
 		for (size_t k = nr++; k > at; k--)
 			depths[k] = depths[k - 1];
 		depths[at] = depth;
@@ -358,7 +359,9 @@ static int check_reach(struct pstree_build *b)
 		}
 	}
 	free(stack);
-	return count == nr ? 0 : cr_refuse(b->err, -EOPNOTSUPP, "process tree: some processes could only be created by their own descendants");
+	return count == nr ? 0
+			   : cr_refuse(b->err, -EOPNOTSUPP,
+				       "process tree: some processes could only be created by their own descendants");
 }
 
 int births_plan(struct pstree_build *b)

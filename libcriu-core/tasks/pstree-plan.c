@@ -7,7 +7,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#define PID_LIMIT 4194304u          /* PID_MAX_LIMIT of 64-bit kernels */
+#define PID_LIMIT 4194304u /* PID_MAX_LIMIT of 64-bit kernels */
 #define NODES_MAX ((size_t)1 << 20)
 
 static int by_pid(const void *x, const void *y)
@@ -49,15 +49,26 @@ static int node_add(struct pstree_build *b, const struct pstree_node *node)
 	if (!i)
 		return cr_fail(b->err, -ENOMEM, "plan of the process tree");
 	*n = *node;
-	*i = (struct pstree_info){ .parent = NOBODY, .first_child = NOBODY, .next_sibling = NOBODY, .round = NOBODY,
-				   .adopt_round = NOBODY, .first_fork = NOBODY, .last_fork = NOBODY, .next_fork = NOBODY };
+	*i = (struct pstree_info){ .parent = NOBODY,
+				   .first_child = NOBODY,
+				   .next_sibling = NOBODY,
+				   .round = NOBODY,
+				   .adopt_round = NOBODY,
+				   .first_fork = NOBODY,
+				   .last_fork = NOBODY,
+				   .next_fork = NOBODY };
 	return (int)b->plan->nodes.nr - 1;
 }
 
 int node_add_helper(struct pstree_build *b, uint32_t pid, uint32_t sid, uint32_t pgid)
 {
-	struct pstree_node n = { .kind = PSTREE_HELPER, .pid = pid, .input = -1, .forked_by = NOBODY, .parent = NOBODY,
-				 .sid = sid, .pgid = pgid };
+	struct pstree_node n = { .kind = PSTREE_HELPER,
+				 .pid = pid,
+				 .input = -1,
+				 .forked_by = NOBODY,
+				 .parent = NOBODY,
+				 .sid = sid,
+				 .pgid = pgid };
 
 	return node_add(b, &n);
 }
@@ -66,16 +77,21 @@ static int add_inputs(struct pstree_build *b)
 {
 	for (size_t i = 0; i < b->nr; i++) {
 		const struct pstree_input *in = &b->in[i];
-		struct pstree_node n = { .kind = in->zombie ? PSTREE_ZOMBIE : PSTREE_TASK, .pid = in->pid, .input = (int)i,
-					 .forked_by = NOBODY, .parent = NOBODY, .sid = in->sid, .pgid = in->pgid };
+		struct pstree_node n = { .kind = in->zombie ? PSTREE_ZOMBIE : PSTREE_TASK,
+					 .pid = in->pid,
+					 .input = (int)i,
+					 .forked_by = NOBODY,
+					 .parent = NOBODY,
+					 .sid = in->sid,
+					 .pgid = in->pgid };
 		struct pid_node *p;
 		int r = node_add(b, &n);
 
 		if (r < 0)
 			return r;
 		if (!in->pid || in->pid > PID_LIMIT || in->sid > PID_LIMIT || in->pgid > PID_LIMIT)
-			return cr_refuse(b->err, -EBADMSG, "process tree: entry %zu has pid %u, session %u, group %u", i, in->pid,
-					 in->sid, in->pgid);
+			return cr_refuse(b->err, -EBADMSG, "process tree: entry %zu has pid %u, session %u, group %u",
+					 i, in->pid, in->sid, in->pgid);
 		p = pid_nodes_add(&b->pids);
 		if (!p)
 			return cr_fail(b->err, -ENOMEM, "plan of the process tree");
@@ -84,7 +100,8 @@ static int add_inputs(struct pstree_build *b)
 	qsort(b->pids.items, b->pids.nr, sizeof(b->pids.items[0]), by_pid);
 	for (size_t i = 1; i < b->pids.nr; i++)
 		if (b->pids.items[i].pid == b->pids.items[i - 1].pid)
-			return cr_refuse(b->err, -EBADMSG, "process tree: two processes with pid %u", b->pids.items[i].pid);
+			return cr_refuse(b->err, -EBADMSG, "process tree: two processes with pid %u",
+					 b->pids.items[i].pid);
 	return 0;
 }
 
@@ -98,9 +115,11 @@ static int link_parents(struct pstree_build *b)
 			return cr_refuse(b->err, -EBADMSG, "process tree: pid %u %s", b->in[i].pid,
 					 i ? "is a second root" : "comes first and is not the root");
 		if (i && (parent == NOBODY || parent >= (int)i))
-			return cr_refuse(b->err, -EBADMSG, "process tree: pid %u comes before its parent %u", b->in[i].pid, ppid);
+			return cr_refuse(b->err, -EBADMSG, "process tree: pid %u comes before its parent %u",
+					 b->in[i].pid, ppid);
 		if (i && b->in[parent].zombie)
-			return cr_refuse(b->err, -EBADMSG, "process tree: zombie %u has a child, pid %u", ppid, b->in[i].pid);
+			return cr_refuse(b->err, -EBADMSG, "process tree: zombie %u has a child, pid %u", ppid,
+					 b->in[i].pid);
 		info_of(b, (int)i)->parent = node_of(b, (int)i)->parent = parent;
 		if (i)
 			info_of(b, (int)i)->depth = info_of(b, parent)->depth + 1;
@@ -159,15 +178,19 @@ static int settle_outer(struct pstree_build *b)
 	if (root->sid == root->pid)
 		return 0;
 	if (node_find(&b->pids, root->sid) != NOBODY)
-		return cr_refuse(b->err, -EBADMSG, "process tree: the root is in session %u of its descendant", root->sid);
+		return cr_refuse(b->err, -EBADMSG, "process tree: the root is in session %u of its descendant",
+				 root->sid);
 	if (!b->opts->shell_job && !outside) {
-		cr_refuse(b->err, -EOPNOTSUPP, "the root, pid %u, is not the leader of its session (%u)", root->pid, root->sid);
-		cr_advise(b->err, "if it was started from a shell, --shell-job puts it into the session of the restorer");
+		cr_refuse(b->err, -EOPNOTSUPP, "the root, pid %u, is not the leader of its session (%u)", root->pid,
+			  root->sid);
+		cr_advise(b->err,
+			  "if it was started from a shell, --shell-job puts it into the session of the restorer");
 		return -EOPNOTSUPP;
 	}
 	for (size_t i = 0; i < b->nr; i++)
 		if (taken(b->opts, b->in[i].pid))
-			return cr_refuse(b->err, -EEXIST, "pid %u is that of the restorer, its session or group", b->in[i].pid);
+			return cr_refuse(b->err, -EEXIST, "pid %u is that of the restorer, its session or group",
+					 b->in[i].pid);
 	b->has_outer = true;
 	b->outer_sid = b->opts->own_sid;
 	b->outer_pgid = b->opts->own_pgid;
@@ -198,15 +221,18 @@ static int check_number(struct pstree_build *b, int i)
 	int leader = node_find(&b->pids, n->sid), head = node_find(&b->pids, n->pgid);
 
 	if (!is_outer_sid(b, n->sid) && (!n->sid || !n->pgid))
-		return cr_refuse(b->err, -EBADMSG, "process tree: pid %u has session %u, group %u", n->pid, n->sid, n->pgid);
+		return cr_refuse(b->err, -EBADMSG, "process tree: pid %u has session %u, group %u", n->pid, n->sid,
+				 n->pgid);
 	f->leads_session = n->sid == n->pid;
 	if (f->leads_session && n->pgid != n->pid)
 		return cr_refuse(b->err, -EBADMSG, "process tree: session leader %u is in group %u", n->pid, n->pgid);
 	if (leader != NOBODY && node_of(b, leader)->sid != n->sid)
-		return cr_refuse(b->err, -EBADMSG, "process tree: pid %u is in session %u, which process %u does not lead", n->pid,
+		return cr_refuse(b->err, -EBADMSG,
+				 "process tree: pid %u is in session %u, which process %u does not lead", n->pid,
 				 n->sid, n->sid);
 	if (head != NOBODY && node_of(b, head)->sid != n->sid)
-		return cr_refuse(b->err, -EBADMSG, "process tree: pid %u is in group %u, which is of another session", n->pid, n->pgid);
+		return cr_refuse(b->err, -EBADMSG, "process tree: pid %u is in group %u, which is of another session",
+				 n->pid, n->pgid);
 	if (head != NOBODY && !(node_of(b, head)->sid == node_of(b, head)->pid))
 		info_of(b, head)->leads_group = true;
 	return 0;
@@ -247,9 +273,11 @@ static int check_threads(struct pstree_build *b)
 			int other = node_find(&b->pids, tid);
 
 			if (k == 0 ? tid != in->pid : (!tid || tid > PID_LIMIT || other != NOBODY))
-				return cr_refuse(b->err, -EBADMSG, "process tree: pid %u has thread %u as number %zu", in->pid, tid, k);
+				return cr_refuse(b->err, -EBADMSG, "process tree: pid %u has thread %u as number %zu",
+						 in->pid, tid, k);
 			if (k && node_find(&b->dead, tid) != NOBODY)
-				return cr_refuse(b->err, -EBADMSG, "process tree: %u is both a thread of pid %u and a session or group",
+				return cr_refuse(b->err, -EBADMSG,
+						 "process tree: %u is both a thread of pid %u and a session or group",
 						 tid, in->pid);
 		}
 	}
@@ -262,7 +290,9 @@ static int add_dead(struct pstree_build *b, uint32_t number, uint32_t sid)
 	int h;
 
 	if (taken(b->opts, number))
-		return cr_refuse(b->err, -EEXIST, "session or group %u has no process in the tree, and the number is in use here", number);
+		return cr_refuse(b->err, -EEXIST,
+				 "session or group %u has no process in the tree, and the number is in use here",
+				 number);
 	h = node_add_helper(b, number, sid, number);
 	if (h < 0)
 		return h;
@@ -312,7 +342,8 @@ static int find_dead(struct pstree_build *b)
 		int h = node_find(&b->dead, node_of(b, (int)i)->pgid);
 
 		if (h != NOBODY && node_of(b, h)->sid != node_of(b, (int)i)->sid)
-			return cr_refuse(b->err, -EBADMSG, "process tree: pid %u is in group %u, which is of another session",
+			return cr_refuse(b->err, -EBADMSG,
+					 "process tree: pid %u is in group %u, which is of another session",
 					 node_of(b, (int)i)->pid, node_of(b, (int)i)->pgid);
 	}
 	return 0;
@@ -337,7 +368,8 @@ static int relations(struct pstree_build *b)
 	if (r >= 0)
 		r = check_threads(b);
 	for (size_t i = 0; i < b->nr && r >= 0; i++)
-		info_of(b, (int)i)->moves = info_of(b, (int)i)->leads_group && node_of(b, (int)i)->pgid != node_of(b, (int)i)->pid;
+		info_of(b, (int)i)->moves =
+			info_of(b, (int)i)->leads_group && node_of(b, (int)i)->pgid != node_of(b, (int)i)->pid;
 	return r;
 }
 
@@ -374,6 +406,11 @@ void pstree_plan_done(struct pstree_plan *plan)
 
 void pstree_input_of(const img_pstree_entry *entry, bool zombie, struct pstree_input *ret)
 {
-	*ret = (struct pstree_input){ .pid = entry->pid, .ppid = entry->ppid, .pgid = entry->pgid, .sid = entry->sid,
-				      .zombie = zombie, .threads = entry->threads.items, .nr_threads = entry->threads.nr };
+	*ret = (struct pstree_input){ .pid = entry->pid,
+				      .ppid = entry->ppid,
+				      .pgid = entry->pgid,
+				      .sid = entry->sid,
+				      .zombie = zombie,
+				      .threads = entry->threads.items,
+				      .nr_threads = entry->threads.nr };
 }

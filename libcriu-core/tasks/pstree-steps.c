@@ -6,8 +6,8 @@
 
 struct script {
 	struct pstree_build *b;
-	bool     joins, moves;      /* is there anybody who joins a group; who leaves its own */
-	uint32_t stage_joined, stage_moved, stage_round;   /* numbers, where they are used */
+	bool joins, moves;                               /* is there anybody who joins a group; who leaves its own */
+	uint32_t stage_joined, stage_moved, stage_round; /* numbers, where they are used */
 };
 
 static int step(struct script *s, int n, enum pstree_step_kind kind, uint32_t arg)
@@ -172,7 +172,8 @@ static int node_steps(struct script *s, int n)
 static int check_moves(struct script *s)
 {
 	struct pstree_build *b = s->b;
-	bool *stays = calloc(b->plan->nodes.nr, sizeof(*stays));   /* by the node that leads a group: will it still be there? */
+	bool *stays =
+		calloc(b->plan->nodes.nr, sizeof(*stays)); /* by the node that leads a group: will it still be there? */
 	int r = 0;
 
 	if (!stays)
@@ -187,7 +188,8 @@ static int check_moves(struct script *s)
 		int head = node_find(&b->pids, node_of(b, (int)i)->pgid);
 
 		if (info_of(b, (int)i)->moves && head != NOBODY && !stays[head])
-			r = cr_refuse(b->err, -EOPNOTSUPP, "pid %u is in group %u, whose leader and all others are leaders of other groups",
+			r = cr_refuse(b->err, -EOPNOTSUPP,
+				      "pid %u is in group %u, whose leader and all others are leaders of other groups",
 				      node_of(b, (int)i)->pid, node_of(b, (int)i)->pgid);
 	}
 	free(stays);
@@ -210,7 +212,8 @@ int steps_plan(struct pstree_build *b)
 	if (b->nr_rounds)
 		next += 2 * (uint32_t)b->nr_rounds - 1;
 	if (next > PSTREE_MAX_STAGES)
-		return cr_refuse(b->err, -EOPNOTSUPP, "process tree needs %u stages, more than %d", next, PSTREE_MAX_STAGES);
+		return cr_refuse(b->err, -EOPNOTSUPP, "process tree needs %u stages, more than %d", next,
+				 PSTREE_MAX_STAGES);
 	b->plan->nr_stages = next;
 	for (size_t n = 0; n < b->plan->nodes.nr && r >= 0; n++)
 		r = node_steps(&s, (int)n);

@@ -28,10 +28,12 @@ static int check_shape(const img_core_entry *core, bool leader, struct cr_error 
 	if (!core)
 		return cr_refuse(err, -EBADMSG, "no core entry");
 	if (core->mtype != img_core_entry_march_X86_64)
-		return cr_refuse(err, -EOPNOTSUPP, "core entry is of another architecture (number %d)", (int)core->mtype);
+		return cr_refuse(err, -EOPNOTSUPP, "core entry is of another architecture (number %d)",
+				 (int)core->mtype);
 	if (leader ? !core->tc : !!core->tc)
-		return cr_refuse(err, -EBADMSG, leader ? "core entry without process part" :
-							  "core entry of a thread has a process part");
+		return cr_refuse(err, -EBADMSG,
+				 leader ? "core entry without process part"
+					: "core entry of a thread has a process part");
 	return 0;
 }
 
@@ -90,7 +92,9 @@ int task_plan(struct task_restore *t, enum task_phase phase, struct routine *r, 
 
 int thread_plan(struct task_restore *t, size_t index, enum task_phase phase, struct routine *r, struct cr_error *err)
 {
-	struct planner p = { .t = t, .phase = phase, .r = r, .core = t->threads[index], .tid = t->tids[index], .err = err };
+	struct planner p = {
+		.t = t, .phase = phase, .r = r, .core = t->threads[index], .tid = t->tids[index], .err = err
+	};
 
 	return plan_all(&p, true);
 }
@@ -110,7 +114,9 @@ int plan_note(struct planner *p, struct abi_op *op, const char *text)
 
 	if (!n)
 		return cr_fail(p->err, -ENOMEM, "notes of a plan");
-	*n = (struct task_note){ .routine = p->r->index, .op = (uint32_t)p->r->ops.nr - 1, .pid = p->t->pid, .text = text };
+	*n = (struct task_note){
+		.routine = p->r->index, .op = (uint32_t)p->r->ops.nr - 1, .pid = p->t->pid, .text = text
+	};
 	return 0;
 }
 
@@ -119,7 +125,8 @@ int plan_write_file(struct planner *p, const char *path, const char *content, si
 	uint64_t name = plan_data(p, path, strlen(path) + 1, 1), data = plan_data(p, content, len, 1);
 	struct abi_op *op;
 
-	op_keep(op_may_fail(plan_call(p, "open a file of /proc", __NR_openat, AT_FDCWD, name, O_WRONLY | O_CLOEXEC)), SLOT_TMP);
+	op_keep(op_may_fail(plan_call(p, "open a file of /proc", __NR_openat, AT_FDCWD, name, O_WRONLY | O_CLOEXEC)),
+		SLOT_TMP);
 	/* a failed open leaves a negative number in the slot: the write fails with EBADF and is the one that is noted */
 	op = op_from_slot(plan_call(p, "write a file of /proc", __NR_write, SLOT_TMP, data, len), 0);
 	if (text) {
@@ -144,7 +151,8 @@ void task_notes_report(struct cr_context *ctx, const struct program *program, co
 		if (r && n->op < r->nr_ops)
 			op = arena_at(&program->arena, r->ops + (uint64_t)n->op * sizeof(*op), sizeof(*op));
 		if (op && (int64_t)op->arg[0] < 0)
-			log_warn(&ctx->log, "pid %d: %s (%s)", (int)n->pid, n->text, strerror((int)-(int64_t)op->arg[0]));
+			log_warn(&ctx->log, "pid %d: %s (%s)", (int)n->pid, n->text,
+				 strerror((int)-(int64_t)op->arg[0]));
 	}
 }
 
@@ -164,7 +172,9 @@ int zombie_plan(struct cr_context *ctx, struct program *program, pid_t pid, uint
 
 	if (sig) {
 		if (exit_code & 0x80)
-			log_warn(&ctx->log, "pid %d: zombie that dumped core, continuing without that bit of its status", (int)pid);
+			log_warn(&ctx->log,
+				 "pid %d: zombie that dumped core, continuing without that bit of its status",
+				 (int)pid);
 
 		uint64_t act = emit_data(program, r, &dfl, sizeof(dfl), 8);
 		uint64_t limit = emit_data(program, r, &no_core, sizeof(no_core), 8);
@@ -193,7 +203,9 @@ int thread_release(struct cr_context *ctx, const img_core_entry *core, pid_t hos
 	if (!sud || sud->mode == PR_SYS_DISPATCH_OFF)
 		return 0;
 
-	struct uapi_ptrace_sud_config c = { .mode = sud->mode, .selector = sud->selector, .offset = sud->offset, .len = sud->len };
+	struct uapi_ptrace_sud_config c = {
+		.mode = sud->mode, .selector = sud->selector, .offset = sud->offset, .len = sud->len
+	};
 
 	(void)ctx;
 	if (ptrace((enum __ptrace_request)UAPI_PTRACE_SET_SYSCALL_USER_DISPATCH_CONFIG, host_tid, sizeof(c), &c) < 0) {

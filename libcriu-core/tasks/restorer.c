@@ -20,7 +20,7 @@
 #include <unistd.h>
 
 #ifndef AT_RSEQ_FEATURE_SIZE
-#define AT_RSEQ_FEATURE_SIZE 27   /* 6.3 */
+#define AT_RSEQ_FEATURE_SIZE 27 /* 6.3 */
 #endif
 
 #define IOPRIO_WHO_PROCESS_ 1

@@ -80,7 +80,9 @@ static int rlimits_plan_process(struct planner *p)
 		if (want[1] <= have)
 			continue;
 
-		int r = plan_note(p, plan_call(p, "raise a resource limit", __NR_prlimit64, 0, i, plan_data(p, want, sizeof(want), 8), 0),
+		int r = plan_note(p,
+				  plan_call(p, "raise a resource limit", __NR_prlimit64, 0, i,
+					    plan_data(p, want, sizeof(want), 8), 0),
 				  too_high[i]);
 
 		if (r < 0)

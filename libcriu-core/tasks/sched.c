@@ -10,25 +10,25 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define SCHED_DEADLINE_ 6
-#define FLAG_RESET_ON_FORK 0x01
-#define FLAG_RECLAIM 0x02
-#define FLAG_DL_OVERRUN 0x04
+#define SCHED_DEADLINE_     6
+#define FLAG_RESET_ON_FORK  0x01
+#define FLAG_RECLAIM        0x02
+#define FLAG_DL_OVERRUN     0x04
 #define FLAG_UTIL_CLAMP_MIN 0x20
 #define FLAG_UTIL_CLAMP_MAX 0x40
-#define FLAGS_KEPT (FLAG_RESET_ON_FORK | FLAG_RECLAIM | FLAG_DL_OVERRUN)
-#define UTIL_MAX 1024
+#define FLAGS_KEPT          (FLAG_RESET_ON_FORK | FLAG_RECLAIM | FLAG_DL_OVERRUN)
+#define UTIL_MAX            1024
 
 #define IOPRIO_WHO_PROCESS_ 1
-#define IOPRIO_CLASS_OF(v) ((v) >> 13)
+#define IOPRIO_CLASS_OF(v)  ((v) >> 13)
 
-#define MPOL_F_FLAGS (1u << 15 | 1u << 14 | 1u << 13)   /* static nodes, relative nodes, NUMA balancing */
+#define MPOL_F_FLAGS (1u << 15 | 1u << 14 | 1u << 13) /* static nodes, relative nodes, NUMA balancing */
 
 /* struct sched_attr with the clamps of Linux 5.3; older kernels fill less of it */
 struct kernel_sched_attr {
 	uint32_t size, policy;
 	uint64_t flags;
-	int32_t  nice;
+	int32_t nice;
 	uint32_t priority;
 	uint64_t runtime, deadline, period;
 	uint32_t util_min, util_max;
@@ -48,8 +48,8 @@ static int attr_get(pid_t tid, struct kernel_sched_attr *ret)
 
 static void dump_attr(const struct kernel_sched_attr *a, uint64_t usual_slice, struct thread_state *ts)
 {
-	bool clamped = policy_is_rt(a->policy) ? a->util_min != UTIL_MAX || a->util_max != UTIL_MAX :
-						 a->util_min != 0 || a->util_max != UTIL_MAX;
+	bool clamped = policy_is_rt(a->policy) ? a->util_min != UTIL_MAX || a->util_max != UTIL_MAX
+					       : a->util_min != 0 || a->util_max != UTIL_MAX;
 
 	ts->tc.has_sched_nice = ts->tc.has_sched_policy = true;
 	ts->tc.sched_policy = a->policy;
@@ -145,8 +145,9 @@ static int sched_collect_thread(struct task_dump *d, struct thread *th, struct t
 
 static void sched_ask_thread(struct asker *a)
 {
-	ask_call(a, Q_MEMPOLICY, "memory policy", __NR_get_mempolicy, a->answers + offsetof(struct thread_answers, mempolicy_mode),
-	    a->answers + offsetof(struct thread_answers, mempolicy_nodes), MEMPOLICY_NODES, 0, 0);
+	ask_call(a, Q_MEMPOLICY, "memory policy", __NR_get_mempolicy,
+		 a->answers + offsetof(struct thread_answers, mempolicy_mode),
+		 a->answers + offsetof(struct thread_answers, mempolicy_nodes), MEMPOLICY_NODES, 0, 0);
 }
 
 static int sched_dump_thread(struct task_dump *d, struct thread *th, struct thread_state *ts, struct cr_error *err)
@@ -181,16 +182,19 @@ static int sched_check_thread(const img_core_entry *core, struct cr_error *err)
 		return cr_refuse(err, -EBADMSG, "nice %d", (int)tc->sched_nice);
 	if (policy_is_rt(policy) && (!tc->has_sched_prio || tc->sched_prio < 1 || tc->sched_prio > 99))
 		return cr_refuse(err, -EBADMSG, "real-time priority %u", tc->has_sched_prio ? tc->sched_prio : 0);
-	if (policy == SCHED_DEADLINE_ && (!x || !x->has_sched_runtime || !x->has_sched_deadline || !x->has_sched_period))
+	if (policy == SCHED_DEADLINE_ &&
+	    (!x || !x->has_sched_runtime || !x->has_sched_deadline || !x->has_sched_period))
 		return cr_refuse(err, -EOPNOTSUPP, "deadline scheduling without its parameters");
 	if (!x)
 		return 0;
 	if (x->has_sched_flags && x->sched_flags & ~(uint32_t)FLAGS_KEPT)
 		return cr_refuse(err, -EBADMSG, "scheduling flags 0x%x", x->sched_flags);
-	if ((x->has_sched_util_min && x->sched_util_min > UTIL_MAX) || (x->has_sched_util_max && x->sched_util_max > UTIL_MAX))
+	if ((x->has_sched_util_min && x->sched_util_min > UTIL_MAX) ||
+	    (x->has_sched_util_max && x->sched_util_max > UTIL_MAX))
 		return cr_refuse(err, -EBADMSG, "utilisation clamps %u, %u", x->sched_util_min, x->sched_util_max);
 	if (x->cpu_affinity.len > AFFINITY_BYTES || x->mempolicy_nodes.len > MEMPOLICY_NODES / 8)
-		return cr_refuse(err, -EBADMSG, "processor or node mask of %zu, %zu bytes", x->cpu_affinity.len, x->mempolicy_nodes.len);
+		return cr_refuse(err, -EBADMSG, "processor or node mask of %zu, %zu bytes", x->cpu_affinity.len,
+				 x->mempolicy_nodes.len);
 	if (x->has_mempolicy_mode && (x->mempolicy_mode & ~MPOL_F_FLAGS) > 64)
 		return cr_refuse(err, -EBADMSG, "memory policy 0x%x", x->mempolicy_mode);
 	return 0;
@@ -200,7 +204,8 @@ static int plan_policy(struct planner *p)
 {
 	const img_thread_core_entry *tc = p->core->thread_core;
 	const img_thread_ext *x = tc->ext;
-	struct kernel_sched_attr a = { .size = sizeof(a), .policy = tc->has_sched_policy ? tc->sched_policy : SCHED_OTHER };
+	struct kernel_sched_attr a = { .size = sizeof(a),
+				       .policy = tc->has_sched_policy ? tc->sched_policy : SCHED_OTHER };
 	struct abi_op *op;
 
 	if (policy_is_rt(a.policy))
@@ -236,8 +241,11 @@ static int sched_plan_thread(struct planner *p)
 	if (p->phase != TASK_PHASE_MAIN)
 		return 0;
 	r = plan_policy(p);
-	if (r >= 0 && (x && x->has_ioprio ? x->ioprio != p->t->restorer->ioprio : IOPRIO_CLASS_OF(p->t->restorer->ioprio) != 0))
-		r = plan_note(p, plan_call(p, "set I/O priority", __NR_ioprio_set, IOPRIO_WHO_PROCESS_, 0, x && x->has_ioprio ? x->ioprio : 0),
+	if (r >= 0 &&
+	    (x && x->has_ioprio ? x->ioprio != p->t->restorer->ioprio : IOPRIO_CLASS_OF(p->t->restorer->ioprio) != 0))
+		r = plan_note(p,
+			      plan_call(p, "set I/O priority", __NR_ioprio_set, IOPRIO_WHO_PROCESS_, 0,
+					x && x->has_ioprio ? x->ioprio : 0),
 			      "I/O priority cannot be set, continuing with that of the restorer");
 	if (r >= 0 && x && x->cpu_affinity.len) {
 		/* whole words of the kernel; a processor that this machine does not have is left out by it */
@@ -245,7 +253,9 @@ static int sched_plan_thread(struct planner *p)
 		size_t len = (x->cpu_affinity.len + 7) & ~(size_t)7;
 
 		memcpy(mask, x->cpu_affinity.data, x->cpu_affinity.len);
-		r = plan_note(p, plan_call(p, "set processor affinity", __NR_sched_setaffinity, 0, len, plan_data(p, mask, len, 8)),
+		r = plan_note(p,
+			      plan_call(p, "set processor affinity", __NR_sched_setaffinity, 0, len,
+					plan_data(p, mask, len, 8)),
 			      "none of the processors it was bound to can be used, continuing on any");
 	}
 	if (r >= 0 && x && x->has_mempolicy_mode) {
@@ -253,9 +263,10 @@ static int sched_plan_thread(struct planner *p)
 
 		if (x->mempolicy_nodes.len)
 			memcpy(nodes, x->mempolicy_nodes.data, x->mempolicy_nodes.len);
-		r = plan_note(p, plan_call(p, "set memory policy", __NR_set_mempolicy, x->mempolicy_mode,
-					   x->mempolicy_nodes.len ? plan_data(p, nodes, sizeof(nodes), 8) : 0,
-					   x->mempolicy_nodes.len ? MEMPOLICY_NODES : 0),
+		r = plan_note(p,
+			      plan_call(p, "set memory policy", __NR_set_mempolicy, x->mempolicy_mode,
+					x->mempolicy_nodes.len ? plan_data(p, nodes, sizeof(nodes), 8) : 0,
+					x->mempolicy_nodes.len ? MEMPOLICY_NODES : 0),
 			      "memory policy cannot be set, continuing with the default");
 	}
 	return r;

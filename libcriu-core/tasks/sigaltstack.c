@@ -19,11 +19,13 @@ struct kernel_stack {
 	uint64_t size;
 };
 _Static_assert(offsetof(struct thread_answers, sas_size) - offsetof(struct thread_answers, sas_sp) ==
-		offsetof(struct kernel_stack, size), "the answer is a stack_t");
+		       offsetof(struct kernel_stack, size),
+	       "the answer is a stack_t");
 
 static void sas_ask_thread(struct asker *a)
 {
-	ask_call(a, Q_SIGALTSTACK, "alternate signal stack", __NR_sigaltstack, 0, a->answers + offsetof(struct thread_answers, sas_sp));
+	ask_call(a, Q_SIGALTSTACK, "alternate signal stack", __NR_sigaltstack, 0,
+		 a->answers + offsetof(struct thread_answers, sas_sp));
 }
 
 static int sas_dump_thread(struct task_dump *d, struct thread *th, struct thread_state *ts, struct cr_error *err)
@@ -33,7 +35,8 @@ static int sas_dump_thread(struct task_dump *d, struct thread *th, struct thread
 
 	if (r < 0)
 		return cr_fail(err, (int)r, "ask for the alternate signal stack");
-	ts->sas = (img_thread_sas_entry){ .ss_sp = a->sas_sp, .ss_size = a->sas_size,
+	ts->sas = (img_thread_sas_entry){ .ss_sp = a->sas_sp,
+					  .ss_size = a->sas_size,
 					  .ss_flags = a->sas_flags & ~(uint32_t)SS_ONSTACK };
 	ts->tc.sas = &ts->sas;
 	return 0;
@@ -58,7 +61,9 @@ static int sas_plan_thread(struct planner *p)
 	struct kernel_stack st = { .flags = SS_DISABLE };
 
 	if (s && !(s->ss_flags & SS_DISABLE))
-		st = (struct kernel_stack){ .sp = s->ss_sp, .size = s->ss_size, .flags = s->ss_flags & ~(uint32_t)SS_ONSTACK };
+		st = (struct kernel_stack){ .sp = s->ss_sp,
+					    .size = s->ss_size,
+					    .flags = s->ss_flags & ~(uint32_t)SS_ONSTACK };
 	plan_call(p, "set the alternate signal stack", __NR_sigaltstack, plan_data(p, &st, sizeof(st), 8), 0);
 	return 0;
 }

@@ -13,12 +13,12 @@
 #include <string.h>
 #include <sys/syscall.h>
 
-#define SIGINFO_SIZE 128
+#define SIGINFO_SIZE  128
 #define SIGINFO_BATCH 32
 /* RLIMIT_SIGPENDING bounds the queue of a user; more than this would not fit a program either */
-#define QUEUE_MAX 65536
-#define MASK_OF(sig) (UINT64_C(1) << ((sig) - 1))
-#define MASK_NEVER (MASK_OF(SIGKILL) | MASK_OF(SIGSTOP))
+#define QUEUE_MAX    65536
+#define MASK_OF(sig) (UINT64_C(1) << ((sig)-1))
+#define MASK_NEVER   (MASK_OF(SIGKILL) | MASK_OF(SIGSTOP))
 
 /* Of SI_TIMER: si_sys_private, by which kernels before 6.13 find the timer to restart. Means nothing in a new process. */
 #define SI_SYS_PRIVATE_OFFSET 32
@@ -31,7 +31,8 @@ static int next_signal(int sig)
 	return sig;
 }
 
-static int collect_queue(struct task_dump *d, struct thread *th, bool shared, img_signal_queue_entry *q, struct cr_error *err)
+static int collect_queue(struct task_dump *d, struct thread *th, bool shared, img_signal_queue_entry *q,
+			 struct cr_error *err)
 {
 	siginfo_t batch[SIGINFO_BATCH];
 	siginfo_t *all;
@@ -58,7 +59,8 @@ static int collect_queue(struct task_dump *d, struct thread *th, bool shared, im
 		return cr_fail(err, -ENOMEM, "queued signals");
 	for (ssize_t i = 0; i < n; i++) {
 		memcpy(bytes + i * SIGINFO_SIZE, &all[i], SIGINFO_SIZE);
-		q->signals.items[i].siginfo = (struct proto_bytes){ .data = (uint8_t *)bytes + i * SIGINFO_SIZE, .len = SIGINFO_SIZE };
+		q->signals.items[i].siginfo =
+			(struct proto_bytes){ .data = (uint8_t *)bytes + i * SIGINFO_SIZE, .len = SIGINFO_SIZE };
 	}
 	q->signals.nr = (size_t)n;
 	return 0;
@@ -102,7 +104,8 @@ static void signals_ask_process(struct asker *a)
 	for (size_t i = 0; i < NR_SIGACTIONS; i++) {
 		sig = next_signal(sig);
 		emit_call(a->program, a->routine, "signal action", __NR_rt_sigaction, sig, 0,
-			  a->process + offsetof(struct process_answers, act) + i * sizeof(struct kernel_sigaction), sizeof(uint64_t));
+			  a->process + offsetof(struct process_answers, act) + i * sizeof(struct kernel_sigaction),
+			  sizeof(uint64_t));
 	}
 }
 
@@ -112,8 +115,11 @@ static int signals_dump_process(struct task_dump *d, struct cr_error *err)
 
 	(void)err;
 	for (size_t i = 0; i < NR_SIGACTIONS; i++)
-		d->ps->acts[i] = (img_sa_entry){ .sigaction = a->act[i].handler, .flags = a->act[i].flags, .mask = a->act[i].mask,
-						 .restorer = a->act[i].restorer, .has_compat_sigaction = true };
+		d->ps->acts[i] = (img_sa_entry){ .sigaction = a->act[i].handler,
+						 .flags = a->act[i].flags,
+						 .mask = a->act[i].mask,
+						 .restorer = a->act[i].restorer,
+						 .has_compat_sigaction = true };
 	d->ps->tc.sigactions.items = d->ps->acts;
 	d->ps->tc.sigactions.nr = NR_SIGACTIONS;
 	return 0;
@@ -130,7 +136,8 @@ static int check_queue(const img_signal_queue_entry *q, struct cr_error *err)
 		int32_t signo;
 
 		if (!b->data || b->len != SIGINFO_SIZE)
-			return cr_refuse(err, -EBADMSG, "queued signal %zu has %zu bytes instead of %d", i, b->len, SIGINFO_SIZE);
+			return cr_refuse(err, -EBADMSG, "queued signal %zu has %zu bytes instead of %d", i, b->len,
+					 SIGINFO_SIZE);
 		memcpy(&signo, b->data, sizeof(signo));
 		if (signo < 1 || signo > NR_SIGNALS)
 			return cr_refuse(err, -EBADMSG, "queued signal %zu has number %d", i, (int)signo);
@@ -164,7 +171,8 @@ static void plan_actions(struct planner *p)
 	int sig = 0;
 
 	/* what the restore itself has caused is thrown away: SIGCHLD is ignored by default */
-	plan_call(p, "drop own SIGCHLD", __NR_rt_sigaction, SIGCHLD, plan_data(p, &dfl, sizeof(dfl), 8), 0, sizeof(uint64_t));
+	plan_call(p, "drop own SIGCHLD", __NR_rt_sigaction, SIGCHLD, plan_data(p, &dfl, sizeof(dfl), 8), 0,
+		  sizeof(uint64_t));
 	for (size_t i = 0; i < NR_SIGACTIONS; i++) {
 		const img_sa_entry *e = &tc->sigactions.items[i];
 
@@ -175,7 +183,8 @@ static void plan_actions(struct planner *p)
 
 	for (size_t i = 0; i < NR_SIGACTIONS; i++) {
 		sig = next_signal(sig);
-		plan_call(p, "set a signal action", __NR_rt_sigaction, sig, data + i * sizeof(act[0]), 0, sizeof(uint64_t));
+		plan_call(p, "set a signal action", __NR_rt_sigaction, sig, data + i * sizeof(act[0]), 0,
+			  sizeof(uint64_t));
 	}
 }
 
@@ -186,7 +195,10 @@ static void plan_actions(struct planner *p)
 static void plan_queue(struct planner *p, const img_signal_queue_entry *q, bool shared)
 {
 	for (size_t i = 0; q && i < q->signals.nr; i++) {
-		union { siginfo_t si; uint8_t bytes[SIGINFO_SIZE]; } u;
+		union {
+			siginfo_t si;
+			uint8_t bytes[SIGINFO_SIZE];
+		} u;
 
 		memcpy(&u.si, q->signals.items[i].siginfo.data, SIGINFO_SIZE);
 		/*
@@ -194,7 +206,8 @@ static void plan_queue(struct planner *p, const img_signal_queue_entry *q, bool 
 		 * was about to act; leave that to the state of the task. SIGKILL never waits in a queue that one can see.
 		 */
 		if (u.si.si_signo == SIGSTOP || u.si.si_signo == SIGKILL) {
-			log_warn(&p->t->ctx->log, "pid %d: queued signal %d cannot wait, continuing without it", (int)p->t->pid, u.si.si_signo);
+			log_warn(&p->t->ctx->log, "pid %d: queued signal %d cannot wait, continuing without it",
+				 (int)p->t->pid, u.si.si_signo);
 			continue;
 		}
 		if (u.si.si_code == SI_TIMER)
@@ -203,9 +216,11 @@ static void plan_queue(struct planner *p, const img_signal_queue_entry *q, bool 
 		uint64_t info = plan_data(p, &u, SIGINFO_SIZE, 8);
 
 		if (shared)
-			plan_call(p, "queue a signal to the process", __NR_rt_sigqueueinfo, p->t->pid, u.si.si_signo, info);
+			plan_call(p, "queue a signal to the process", __NR_rt_sigqueueinfo, p->t->pid, u.si.si_signo,
+				  info);
 		else
-			plan_call(p, "queue a signal to the thread", __NR_rt_tgsigqueueinfo, p->t->pid, p->tid, u.si.si_signo, info);
+			plan_call(p, "queue a signal to the thread", __NR_rt_tgsigqueueinfo, p->t->pid, p->tid,
+				  u.si.si_signo, info);
 	}
 }
 

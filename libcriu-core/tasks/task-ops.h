@@ -19,58 +19,60 @@
 
 /* A dump of one process under way. */
 struct task_dump {
-	struct cr_context    *ctx;
-	struct task          *task;
+	struct cr_context *ctx;
+	struct task *task;
 	struct process_state *ps;
-	const struct program *program;   /* after the run; NULL in collect_* */
+	const struct program *program; /* after the run; NULL in collect_* */
 };
 
 /* One thread's routine being written. */
 struct asker {
-	struct program      *program;
-	struct routine      *routine;
-	const struct task   *task;
+	struct program *program;
+	struct routine *routine;
+	const struct task *task;
 	const struct thread *thread;
 	struct process_state *ps;
 	struct thread_state *ts;
-	uint64_t             answers;    /* remote address of its struct thread_answers */
-	uint64_t             process;    /* remote address of struct process_answers, leading thread only */
+	uint64_t answers; /* remote address of its struct thread_answers */
+	uint64_t process; /* remote address of struct process_answers, leading thread only */
 };
 
 /* One process or thread being planned. */
 struct planner {
 	struct task_restore *t;
-	enum task_phase      phase;
-	struct routine      *r;
-	const img_core_entry *core;      /* of the thread, or of the leader for process callbacks */
-	uint32_t             tid;
-	struct cr_error     *err;
+	enum task_phase phase;
+	struct routine *r;
+	const img_core_entry *core; /* of the thread, or of the leader for process callbacks */
+	uint32_t tid;
+	struct cr_error *err;
 };
 
 struct task_kind {
 	const char *name;
-	int  (*collect_process)(struct task_dump *d, struct cr_error *err);
-	int  (*collect_thread)(struct task_dump *d, struct thread *th, struct thread_state *ts, struct cr_error *err);
+	int (*collect_process)(struct task_dump *d, struct cr_error *err);
+	int (*collect_thread)(struct task_dump *d, struct thread *th, struct thread_state *ts, struct cr_error *err);
 	void (*ask_process)(struct asker *a);
 	void (*ask_thread)(struct asker *a);
-	int  (*dump_process)(struct task_dump *d, struct cr_error *err);
-	int  (*dump_thread)(struct task_dump *d, struct thread *th, struct thread_state *ts, struct cr_error *err);
-	void (*drop_process)(struct process_state *ps);   /* end of the dump, also after a failure: give back what is not memory */
-	int  (*check_process)(const img_core_entry *core, struct cr_error *err);
-	int  (*check_thread)(const img_core_entry *core, struct cr_error *err);
-	int  (*plan_process)(struct planner *p);
-	int  (*plan_thread)(struct planner *p);
+	int (*dump_process)(struct task_dump *d, struct cr_error *err);
+	int (*dump_thread)(struct task_dump *d, struct thread *th, struct thread_state *ts, struct cr_error *err);
+	void (*drop_process)(
+		struct process_state *ps); /* end of the dump, also after a failure: give back what is not memory */
+	int (*check_process)(const img_core_entry *core, struct cr_error *err);
+	int (*check_thread)(const img_core_entry *core, struct cr_error *err);
+	int (*plan_process)(struct planner *p);
+	int (*plan_thread)(struct planner *p);
 };
 
 extern const struct task_kind *const task_kinds[];
 extern const size_t nr_task_kinds;
 
 extern const struct task_kind signals_kind, sigaltstack_kind, itimers_kind, posix_timers_kind, rlimits_kind, sched_kind,
-	identity_kind, memory_flags_kind, user_areas_kind, cpu_flags_kind, guards_kind, landlock_kind,
-	creds_kind, prctl_kind;
+	identity_kind, memory_flags_kind, user_areas_kind, cpu_flags_kind, guards_kind, landlock_kind, creds_kind,
+	prctl_kind;
 
 /* ask_call() - a question whose answer is the call's result; read it with answer_of() */
-#define ask_call(a, q, what, nr, ...) ask_note(a, q, op_result(emit_call((a)->program, (a)->routine, what, nr, __VA_ARGS__)))
+#define ask_call(a, q, what, nr, ...) \
+	ask_note(a, q, op_result(emit_call((a)->program, (a)->routine, what, nr, __VA_ARGS__)))
 void ask_note(struct asker *a, enum question q, struct abi_op *op);
 
 /** answer_of() - result of a question; -ENODATA if it was not asked, otherwise what the call returned */

@@ -10,10 +10,10 @@
 #include <string.h>
 
 /* Upper bounds of what one thread's routine and the questions about the process take. */
-#define OPS_PER_THREAD 32
+#define OPS_PER_THREAD  32
 #define OPS_PER_PROCESS (NR_SIGACTIONS + 3 + NR_RLIMITS + 24)
-#define OPS_PER_TIMER 2
-#define ARENA_SLACK 64   /* alignment, per piece of data */
+#define OPS_PER_TIMER   2
+#define ARENA_SLACK     64 /* alignment, per piece of data */
 
 struct process_state *process_state_of(const struct task *task)
 {
@@ -99,7 +99,8 @@ size_t tasks_ask_size(const struct task *task)
 
 	if (!ps)
 		return 0;
-	return task->threads.nr * per_thread + OPS_PER_PROCESS * sizeof(struct abi_op) + sizeof(struct process_answers) +
+	return task->threads.nr * per_thread + OPS_PER_PROCESS * sizeof(struct abi_op) +
+	       sizeof(struct process_answers) +
 	       timers * (OPS_PER_TIMER * sizeof(struct abi_op) + sizeof(struct timer_answer)) + 8 * ARENA_SLACK;
 }
 
@@ -114,7 +115,12 @@ static int ask_thread(struct task *task, struct thread *th, struct program *p, c
 		      struct cr_error *err)
 {
 	struct routine routine;
-	struct asker a = { .program = p, .routine = &routine, .task = task, .thread = th, .ps = process_state_of(task), .ts = thread_state_of(th) };
+	struct asker a = { .program = p,
+			   .routine = &routine,
+			   .task = task,
+			   .thread = th,
+			   .ps = process_state_of(task),
+			   .ts = thread_state_of(th) };
 	int r = routine_begin(p, &routine, err);
 
 	if (r < 0)
@@ -250,7 +256,8 @@ uint64_t tasks_clear_tid(const struct thread *thread)
 
 void tasks_zombie_core(const struct task *task, img_task_core_entry *ret_tc, img_core_entry *ret_core)
 {
-	*ret_tc = (img_task_core_entry){ .task_state = TASK_DEAD, .exit_code = (uint32_t)task->exit_code,
+	*ret_tc = (img_task_core_entry){ .task_state = TASK_DEAD,
+					 .exit_code = (uint32_t)task->exit_code,
 					 .comm = (char *)task->comm };
 	*ret_core = (img_core_entry){ .mtype = img_core_entry_march_X86_64, .tc = ret_tc };
 }

@@ -85,21 +85,21 @@ enum { CRED_REAL, CRED_EFFECTIVE, CRED_SAVED, CRED_FS };
 /* What the restorer itself is and may do; children inherit it, so plans need to write down differences only. */
 struct restorer {
 	uint64_t cap_inh, cap_prm, cap_eff, cap_bnd, cap_amb;
-	uint64_t cap_known;             /* all capabilities that this kernel has */
-	uint32_t uid[4], gid[4];        /* by CRED_* */
-	uint32_t *groups;               /* ascending */
-	size_t   nr_groups;
+	uint64_t cap_known;      /* all capabilities that this kernel has */
+	uint32_t uid[4], gid[4]; /* by CRED_* */
+	uint32_t *groups;        /* ascending */
+	size_t nr_groups;
 	uint32_t securebits;
-	bool     no_new_privs;
+	bool no_new_privs;
 	uint64_t rlim_cur[16], rlim_max[16];
-	uint32_t loginuid;              /* all ones: unset */
-	bool     has_loginuid;          /* the kernel has /proc/self/loginuid */
-	bool     has_proc;              /* /proc is mounted */
-	char     label[64];             /* security label, "" if no security module has one; cut when longer */
-	bool     timer_restore_ids;     /* PR_TIMER_CREATE_RESTORE_IDS */
+	uint32_t loginuid;      /* all ones: unset */
+	bool has_loginuid;      /* the kernel has /proc/self/loginuid */
+	bool has_proc;          /* /proc is mounted */
+	char label[64];         /* security label, "" if no security module has one; cut when longer */
+	bool timer_restore_ids; /* PR_TIMER_CREATE_RESTORE_IDS */
 	uint64_t timer_slack_ns;
 	uint32_t ioprio;
-	uint64_t rseq_address;          /* area that the C library registered for the calling thread, 0: none */
+	uint64_t rseq_address; /* area that the C library registered for the calling thread, 0: none */
 	uint32_t rseq_size, rseq_signature;
 };
 
@@ -109,9 +109,9 @@ void restorer_done(struct restorer *r);
 
 /* An operation whose failure makes the result poorer but does not end the restore. */
 struct task_note {
-	uint32_t    routine, op;
-	pid_t       pid;
-	const char *text;               /* string literal, "… continuing without X" */
+	uint32_t routine, op;
+	pid_t pid;
+	const char *text; /* string literal, "… continuing without X" */
 };
 DEFINE_VEC(task_notes, struct task_note)
 
@@ -120,17 +120,17 @@ void task_notes_report(struct cr_context *ctx, const struct program *program, co
 
 /* One process that is to be recreated. Everything is borrowed and has passed tasks_check(). */
 struct task_restore {
-	struct cr_context         *ctx;
-	struct program            *program;
-	const struct restorer     *restorer;
-	pid_t                      pid;
-	const img_core_entry      *leader;      /* has tc and thread_core */
-	const img_core_entry *const *threads;   /* nr_threads, the leader first */
-	const uint32_t            *tids;
-	size_t                     nr_threads;
-	const img_mm_entry        *mm;
-	const img_core_entry      *parent;      /* core of the process that it inherits from; NULL: the restorer */
-	struct task_notes         *notes;
+	struct cr_context *ctx;
+	struct program *program;
+	const struct restorer *restorer;
+	pid_t pid;
+	const img_core_entry *leader;         /* has tc and thread_core */
+	const img_core_entry *const *threads; /* nr_threads, the leader first */
+	const uint32_t *tids;
+	size_t nr_threads;
+	const img_mm_entry *mm;
+	const img_core_entry *parent; /* core of the process that it inherits from; NULL: the restorer */
+	struct task_notes *notes;
 };
 
 enum task_phase {
@@ -158,7 +158,8 @@ int task_plan(struct task_restore *t, enum task_phase phase, struct routine *r, 
 int thread_plan(struct task_restore *t, size_t index, enum task_phase phase, struct routine *r, struct cr_error *err);
 
 /** zombie_plan() - the end of a process that is to be a zombie: exits with @exit_code (a raw wait word) or by its signal */
-int zombie_plan(struct cr_context *ctx, struct program *program, pid_t pid, uint32_t exit_code, struct routine *r, struct cr_error *err);
+int zombie_plan(struct cr_context *ctx, struct program *program, pid_t pid, uint32_t exit_code, struct routine *r,
+		struct cr_error *err);
 
 /**
  * thread_sigmask() - the blocked mask that the coordinator sets by ptrace when it lets the thread go

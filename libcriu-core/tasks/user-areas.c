@@ -14,7 +14,7 @@
 
 #define ROBUST_LIST_LEN 24
 #define RSEQ_UNREGISTER 1
-#define RSEQ_SIZE_FIRST 32   /* what the C library registers with kernels before 6.3, whatever it uses of it */
+#define RSEQ_SIZE_FIRST 32 /* what the C library registers with kernels before 6.3, whatever it uses of it */
 
 static int collect_sud(struct task_dump *d, struct thread *th, struct thread_state *ts, struct cr_error *err)
 {
@@ -22,7 +22,8 @@ static int collect_sud(struct task_dump *d, struct thread *th, struct thread_sta
 
 	if (!th->tracee || !kernel_has(&d->ctx->probes, KERNEL_GET_SUD))
 		return 0;
-	if (ptrace((enum __ptrace_request)UAPI_PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG, th->host_tid, sizeof(c), &c) < 0)
+	if (ptrace((enum __ptrace_request)UAPI_PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG, th->host_tid, sizeof(c), &c) <
+	    0)
 		return cr_fail(err, -errno, "thread %d: ask for syscall user dispatch", (int)th->host_tid);
 	if (c.mode == PR_SYS_DISPATCH_OFF)
 		return 0;
@@ -45,7 +46,7 @@ static int areas_collect_thread(struct task_dump *d, struct thread *th, struct t
 static void areas_ask_thread(struct asker *a)
 {
 	ask_call(a, Q_TID_ADDRESS, "address cleared at exit", __NR_prctl, PR_GET_TID_ADDRESS,
-	    a->answers + offsetof(struct thread_answers, tid_address), 0, 0, 0);
+		 a->answers + offsetof(struct thread_answers, tid_address), 0, 0, 0);
 }
 
 static int areas_dump_thread(struct task_dump *d, struct thread *th, struct thread_state *ts, struct cr_error *err)
@@ -70,7 +71,8 @@ static int areas_check_thread(const img_core_entry *core, struct cr_error *err)
 		return cr_refuse(err, -EBADMSG, "robust futex list of length %u", tc->futex_rla_len);
 	/* 1: all but a range, 2: only a range (6.18) */
 	if (tc->ext && tc->ext->sud && tc->ext->sud->mode > 2)
-		return cr_refuse(err, -EOPNOTSUPP, "syscall user dispatch of mode %llu", (unsigned long long)tc->ext->sud->mode);
+		return cr_refuse(err, -EOPNOTSUPP, "syscall user dispatch of mode %llu",
+				 (unsigned long long)tc->ext->sud->mode);
 	return 0;
 }
 
@@ -84,10 +86,11 @@ static void plan_rseq_off(struct planner *p)
 
 	if (!own->rseq_address)
 		return;
-	op_may_fail(plan_call(p, "unregister rseq", __NR_rseq, own->rseq_address, own->rseq_size, RSEQ_UNREGISTER, own->rseq_signature));
+	op_may_fail(plan_call(p, "unregister rseq", __NR_rseq, own->rseq_address, own->rseq_size, RSEQ_UNREGISTER,
+			      own->rseq_signature));
 	if (own->rseq_size != RSEQ_SIZE_FIRST)
-		op_may_fail(plan_call(p, "unregister rseq", __NR_rseq, own->rseq_address, RSEQ_SIZE_FIRST, RSEQ_UNREGISTER,
-				      own->rseq_signature));
+		op_may_fail(plan_call(p, "unregister rseq", __NR_rseq, own->rseq_address, RSEQ_SIZE_FIRST,
+				      RSEQ_UNREGISTER, own->rseq_signature));
 }
 
 static int areas_plan_process(struct planner *p)
@@ -109,7 +112,8 @@ static int areas_plan_thread(struct planner *p)
 	if (p->core->thread_info)
 		plan_call(p, "set address cleared at exit", __NR_set_tid_address, p->core->thread_info->clear_tid_addr);
 	if (rseq && rseq->rseq_abi_pointer)
-		plan_call(p, "register rseq", __NR_rseq, rseq->rseq_abi_pointer, rseq->rseq_abi_size, 0, rseq->signature);
+		plan_call(p, "register rseq", __NR_rseq, rseq->rseq_abi_pointer, rseq->rseq_abi_size, 0,
+			  rseq->signature);
 	return 0;
 }
 

@@ -19,7 +19,9 @@ int sim_fork(struct sim *s, int n, uint32_t pid, bool sibling)
 			return -EEXIST;
 	if (s->nr == SIM_MAX || (sibling && f->parent < 0))
 		return -EAGAIN;
-	s->p[s->nr] = (struct sim_proc){ .pid = pid, .sid = f->sid, .pgid = f->pgid, .parent = sibling ? f->parent : n, .used = true };
+	s->p[s->nr] = (struct sim_proc){
+		.pid = pid, .sid = f->sid, .pgid = f->pgid, .parent = sibling ? f->parent : n, .used = true
+	};
 	return s->nr++;
 }
 

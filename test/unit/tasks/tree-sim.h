@@ -10,14 +10,14 @@
 
 struct sim_proc {
 	uint32_t pid, sid, pgid;
-	int      parent;      /* index, -1: outside */
-	bool     used, zombie, subreaper;
+	int parent; /* index, -1: outside */
+	bool used, zombie, subreaper;
 };
 
 struct sim {
 	struct sim_proc p[SIM_MAX];
-	int  nr;
-	bool root_is_init;    /* orphans that nobody adopts go to process 0; otherwise they are lost */
+	int nr;
+	bool root_is_init; /* orphans that nobody adopts go to process 0; otherwise they are lost */
 };
 
 /* Each returns 0 or more, or a negative errno as the kernel would. */
