@@ -4,11 +4,11 @@
 #include "base/array.h"
 #include "options/engine.h"
 #include "options/privilege.h"
+#include "options/process.h"
 #include "options/request.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -23,21 +23,6 @@ static const struct { enum command bit; int code; const char *why; } refused[] =
 	{ COMMAND_EXEC, 255, "exec was removed; compel(1) runs system calls in other processes" },
 	{ COMMAND_SHOW, 255, "show was removed; crit(1) shows images" },
 };
-
-/* A descriptor 0, 1 or 2 that is closed would be taken by the next file opened, and then written to as a terminal. */
-static int fill_standard_fds(void)
-{
-	for (int fd = 0; fd <= 2; fd++) {
-		int r;
-
-		if (fcntl(fd, F_GETFD) >= 0)
-			continue;
-		r = open("/dev/null", O_RDWR);
-		if (r < 0)
-			return -errno;
-	}
-	return 0;
-}
 
 static int notify(void *arg, const char *script, pid_t pid)
 {
@@ -226,9 +211,8 @@ int cli_front(int argc, char **argv, int (*serve)(const struct settings *s, cons
 	int r;
 
 	settings_init(&s);
-	if (fill_standard_fds() < 0)
+	if (process_begin() < 0)
 		return CLI_FAILED;
-	signal(SIGPIPE, SIG_IGN);
 	r = args_read(argc, argv, &s, &args, &err);
 	if (s.want_help || s.want_version || s.want_man) {
 		(s.want_help ? help_full : s.want_version ? help_version : help_man)(stdout);

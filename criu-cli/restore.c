@@ -1,12 +1,10 @@
 /* criu restore */
 #include "cli.h"
-#include "json.h"
+
+#include "options/process.h"
 
 #include <errno.h>
-#include <signal.h>
-#include <string.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
 /* What the root task ended with, as a shell would tell it. */
 static int exit_code_of(int status)
@@ -31,16 +29,10 @@ static void wait_children(pid_t root, int *status)
 /* The restored tree keeps this process as its parent: it turns into the command. */
 static int become(struct cli *c)
 {
-	const struct proto_str_vec *cmd = &c->s->rpc.exec_cmd;
+	const struct proto_str_vec *command = &c->s->rpc.exec_cmd;
 	struct cr_error err = { 0 };
-	char *argv[cmd->nr + 1];
 
-	memcpy(argv, cmd->items, cmd->nr * sizeof(*argv));
-	argv[cmd->nr] = NULL;
-	fflush(stdout);
-	signal(SIGPIPE, SIG_DFL);
-	execvp(argv[0], argv);
-	cr_fail(&err, -errno, "run %s", argv[0]);
+	cr_fail(&err, process_become(command), "run %s", command->items[0]);
 	report_failure(c, &err, NULL, NULL);
 	return CLI_FAILED;
 }

@@ -2,14 +2,12 @@
 #include "srv.h"
 
 #include "base/error.h"
+#include "options/process.h"
 #include "options/request.h"
 #include "options/version.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <signal.h>
 #include <stdio.h>
-#include <unistd.h>
 
 static void usage(FILE *out)
 {
@@ -17,14 +15,6 @@ static void usage(FILE *out)
 	      "  criu-srv service [-d] [--address PATH] [--pidfile FILE] [-o FILE] [-v[N]] [-W DIR] [--status-fd FD]\n"
 	      "  criu-srv swrk FD\n"
 	      "  criu-srv --help | --version\n", out);
-}
-
-static int fill_standard_fds(void)
-{
-	for (int fd = 0; fd <= 2; fd++)
-		if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) < 0)
-			return -errno;
-	return 0;
 }
 
 int main(int argc, char **argv)
@@ -36,9 +26,8 @@ int main(int argc, char **argv)
 	int r;
 
 	settings_init(&s);
-	if (fill_standard_fds() < 0)
+	if (process_begin() < 0)
 		return 1;
-	signal(SIGPIPE, SIG_IGN);
 	r = args_read(argc, argv, &s, &args, &err);
 	if (s.want_version)
 		return printf("Version: %s\nImplementation: criu-core\n", CR_COMPAT_VERSION) > 0 ? 0 : 1;

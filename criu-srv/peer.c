@@ -3,7 +3,6 @@
 
 #include "base/error.h"
 #include "base/own.h"
-#include "kernel/uapi.h"
 #include "options/privilege.h"
 
 #include <errno.h>
@@ -16,8 +15,15 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+/* newer than the oldest headers that this must compile with */
 #ifndef SO_PEERGROUPS
 #define SO_PEERGROUPS 59   /* 4.13 */
+#endif
+#ifndef SO_PEERPIDFD
+#define SO_PEERPIDFD 77    /* 6.5 */
+#endif
+#ifndef SYS_pidfd_open
+#define SYS_pidfd_open 434 /* 5.3 */
 #endif
 
 /* Capabilities that a request of an untrusted client works with. None of them reaches files past their permissions. */
@@ -58,7 +64,7 @@ int peer_read(int sock, bool spawned, struct peer *ret, struct cr_error *err)
 		return cr_fail(err, -errno, "identity of the client");
 	len = sizeof(ret->pidfd);
 	if (getsockopt(sock, SOL_SOCKET, SO_PEERPIDFD, &ret->pidfd, &len) < 0)
-		ret->pidfd = cred.pid > 0 ? (int)syscall(__NR_pidfd_open, cred.pid, 0) : -1;
+		ret->pidfd = cred.pid > 0 ? (int)syscall(SYS_pidfd_open, cred.pid, 0) : -1;
 	ret->pid = cred.pid;
 	/* who starts a program with rights of its own is judged by who he really is */
 	ret->who.uid = spawned ? getuid() : cred.uid;

@@ -2,12 +2,8 @@
 #include "policy.h"
 
 #include "base/error.h"
-#include "procfs/status.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
-#include <sys/stat.h>
 
 static int refuse(struct cr_error *err, const char *why)
 {
@@ -20,13 +16,13 @@ static int refuse(struct cr_error *err, const char *why)
  * What the kernel asks of a tracer without CAP_SYS_PTRACE: real, effective and saved ids are its own, the tracee is
  * dumpable and has no capability that the tracer lacks. ptrace(2), "Ptrace access mode checking".
  */
-int policy_dump(const struct policy_client *c, const struct policy_task *t, struct cr_error *err)
+int policy_dump(const struct policy_client *c, const struct cr_who *t, struct cr_error *err)
 {
 	if (c->any)
 		return 0;
 	if (c->seccomp)
 		return refuse(err, "the client is confined by seccomp");
-	if (t->elsewhere || c->elsewhere)
+	if (t->other_user_ns || c->elsewhere)
 		return refuse(err, "the process lives in another user namespace");
 	for (int i = 0; i < 4; i++)
 		if (t->uid[i] != c->uid)
@@ -109,92 +105,30 @@ int policy_restore(const struct policy_client *c, const img_creds_entry *e, stru
 	return 0;
 }
 
-/*
- * The files of a process in procfs belong to its effective user if it is dumpable, else to the root of its user
- * namespace; the directory /proc/PID itself tells nothing, its mode is among the exceptions.
- * task_dump_owner() in fs/proc/base.c, Linux 4.11 and later; before, the same for all but a few files.
- */
-static int read_dumpable(const struct proc_dir *d, struct policy_task *t, struct cr_error *err)
-{
-	struct stat st;
-
-	if (fstatat(d->fd, "fd", &st, AT_SYMLINK_NOFOLLOW) < 0)
-		return cr_fail(err, -errno, "owner of the files of the process");
-	t->dumpable = st.st_uid == t->uid[1] && st.st_gid == t->gid[1];
-	return 0;
-}
-
-/* Return: 1 another one, 0 the same, negative errno */
-static int other_namespace(const struct proc_dir *d, const char *link, struct cr_error *err)
-{
-	struct stat theirs, ours;
-	char own[64];
-
-	snprintf(own, sizeof(own), "/proc/self/%s", link);
-	if (fstatat(d->fd, link, &theirs, 0) < 0 || stat(own, &ours) < 0)
-		return errno == ENOENT ? 0 : cr_fail(err, -errno, "%s", link);
-	return theirs.st_ino != ours.st_ino || theirs.st_dev != ours.st_dev;
-}
-
-int policy_read_task(pid_t pid, pid_t tid, struct policy_task *ret, struct cr_error *err)
-{
-	autoprocdir struct proc_dir d = PROC_DIR_NONE;
-	autostatus struct proc_status st = { 0 };
-	struct policy_task t = { .dumpable = false };
-	int r = proc_dir_open_task(AT_FDCWD, pid, tid, &d, err);
-
-	if (r == 0)
-		r = proc_status_read(&d, &st, err);
-	if (r == 0)
-		r = other_namespace(&d, "ns/user", err);
-	if (r < 0)
-		return r;
-	t.elsewhere = r;
-	for (int i = 0; i < 4; i++) {
-		t.uid[i] = st.uid[i];
-		t.gid[i] = st.gid[i];
-	}
-	t.cap_prm = st.cap_prm;
-	r = read_dumpable(&d, &t, err);
-	if (r == 0)
-		*ret = t;
-	return r;
-}
-
 int policy_read_client(pid_t pid, struct policy_client *c, struct cr_error *err)
 {
-	static const char *const kinds[] = { "ns/user", "ns/mnt", "ns/pid", "ns/net", "ns/ipc", "ns/uts", "ns/cgroup" };
-	autoprocdir struct proc_dir d = PROC_DIR_NONE;
-	autostatus struct proc_status st = { 0 };
-	int r = proc_dir_open(AT_FDCWD, pid, &d, err);
+	struct cr_who w;
+	int r = cr_who_read(pid, pid, &w, err);
 
-	if (r == 0)
-		r = proc_status_read(&d, &st, err);
 	if (r < 0)
 		return r;
-	c->cap_eff = st.cap_eff;
-	c->cap_bnd = st.cap_bnd;
-	c->no_new_privs = st.no_new_privs;
-	c->seccomp = st.seccomp;
-	c->elsewhere = false;
-	for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
-		r = other_namespace(&d, kinds[i], err);
-		if (r < 0)
-			return r;
-		c->elsewhere = c->elsewhere || r;
-	}
+	c->cap_eff = w.cap_eff;
+	c->cap_bnd = w.cap_bnd;
+	c->no_new_privs = w.no_new_privs;
+	c->seccomp = w.seccomp;
+	c->elsewhere = w.other_ns;
 	return 0;
 }
 
 int policy_may_dump(void *arg, pid_t pid, pid_t tid, struct cr_error *err)
 {
 	const struct policy_client *c = arg;
-	struct policy_task t;
+	struct cr_who t;
 	int r;
 
 	if (c->any)
 		return 0;
-	r = policy_read_task(pid, tid, &t, err);
+	r = cr_who_read(pid, tid, &t, err);
 	if (r == 0)
 		r = policy_dump(c, &t, err);
 	return cr_within(err, r, "pid %d", (int)tid);

@@ -1,10 +1,11 @@
 /*
  * Who may do what. A client that is not root may dump what it could trace itself, and may restore what it could have
- * become itself. The rules are pure functions of facts; two small functions read the facts.
+ * become itself. The rules are pure functions of facts.
  */
 #ifndef CRIU_SRV_POLICY_H
 #define CRIU_SRV_POLICY_H
 
+#include "criu-who.h"
 #include "proto/images.h"
 
 #include <stdbool.h>
@@ -27,21 +28,11 @@ struct policy_client {
 	bool     elsewhere;           /* lives in other namespaces than this process */
 };
 
-struct policy_task {
-	uint32_t uid[4], gid[4];      /* real, effective, saved, file system */
-	uint64_t cap_prm;
-	bool     dumpable;            /* its procfs files belong to it, not to root */
-	bool     elsewhere;           /* another user namespace than this process */
-};
-
 /** policy_dump() - Return: 0; -EPERM with the reason in @err */
-int policy_dump(const struct policy_client *c, const struct policy_task *t, struct cr_error *err);
+int policy_dump(const struct policy_client *c, const struct cr_who *t, struct cr_error *err);
 
 /** policy_restore() - of one thread with these credentials. Return: 0; -EPERM with the reason in @err */
 int policy_restore(const struct policy_client *c, const img_creds_entry *creds, struct cr_error *err);
-
-/** policy_read_task() - facts about one thread. Return: 0; negative errno with @err filled. */
-int policy_read_task(pid_t pid, pid_t tid, struct policy_task *ret, struct cr_error *err);
 
 /** policy_read_client() - from procfs: capabilities, confinement, namespaces. uid, gid and groups are left alone. */
 int policy_read_client(pid_t pid, struct policy_client *c, struct cr_error *err);

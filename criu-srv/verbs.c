@@ -5,13 +5,13 @@
 
 #include "options/engine.h"
 #include "options/privilege.h"
+#include "options/process.h"
 #include "options/version.h"
 
 #include "base/buf.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -110,17 +110,14 @@ int verb_dump(struct worker *w, const rpc_criu_req *req, enum rpc_generation gen
 /* The worker turns into the command, as the parent of the restored root; its output goes to the log. */
 static int become(struct session *n)
 {
-	const struct proto_str_vec *cmd = &n->s.rpc.exec_cmd;
-	char *argv[cmd->nr + 1];
+	struct cr_log log = log_sink_log(&n->sink);
+	int r;
 
-	memcpy(argv, cmd->items, cmd->nr * sizeof(*argv));
-	argv[cmd->nr] = NULL;
 	if (n->sink.fd > STDERR_FILENO && (dup2(n->sink.fd, STDOUT_FILENO) < 0 || dup2(n->sink.fd, STDERR_FILENO) < 0))
 		return WORKER_FAILED;
 	fcntl(n->w->sock, F_SETFD, FD_CLOEXEC);
-	signal(SIGPIPE, SIG_DFL);
-	execvp(argv[0], argv);
-	log_sink_line(&n->sink, CR_LOG_ERROR, "exec_cmd cannot be run");
+	r = process_become(&n->s.rpc.exec_cmd);
+	log_error(&log, "run %s: %s", n->s.rpc.exec_cmd.items[0], strerrordesc_np(-r));
 	return WORKER_FAILED;
 }
 

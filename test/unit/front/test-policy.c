@@ -16,7 +16,7 @@ static const struct policy_client root = { .any = true };
 
 static void test_dump(void **state)
 {
-	static const struct { const char *name; const struct policy_client *c; struct policy_task t; int r; } cases[] = {
+	static const struct { const char *name; const struct policy_client *c; struct cr_who t; int r; } cases[] = {
 		{ "own", &user, { IDS(10, 10, 10, 10), IDS(20, 20, 20, 20), 0, true, false }, 0 },
 		{ "not dumpable", &user, { IDS(10, 10, 10, 10), IDS(20, 20, 20, 20), 0, false, false }, -EPERM },
 		{ "real uid", &user, { IDS(11, 10, 10, 10), IDS(20, 20, 20, 20), 0, true, false }, -EPERM },
@@ -45,7 +45,7 @@ static void test_dump(void **state)
 
 static void test_dump_confined(void **state)
 {
-	struct policy_task t = { IDS(10, 10, 10, 10), IDS(20, 20, 20, 20), 0, true, false };
+	struct cr_who t = { IDS(10, 10, 10, 10), IDS(20, 20, 20, 20), 0, true, false };
 	struct policy_client c = user;
 	struct cr_error err = { 0 };
 
@@ -127,7 +127,7 @@ static void test_restore_confined(void **state)
 /* Facts about this process, and about a child that made itself not dumpable. */
 static void test_facts(void **state)
 {
-	struct policy_task t;
+	struct cr_who t;
 	struct policy_client c = { 0 };
 	struct cr_error err = { 0 };
 	int go[2], ready[2];
@@ -135,13 +135,13 @@ static void test_facts(void **state)
 	pid_t pid;
 
 	(void)state;
-	assert_int_equal(policy_read_task(getpid(), getpid(), &t, &err), 0);
+	assert_int_equal(cr_who_read(getpid(), getpid(), &t, &err), 0);
 	assert_int_equal(t.uid[0], getuid());
 	assert_int_equal(t.gid[2], getegid());
-	assert_true(t.dumpable && !t.elsewhere);
+	assert_true(t.dumpable && !t.other_user_ns);
 	assert_int_equal(policy_read_client(getpid(), &c, &err), 0);
 	assert_false(c.elsewhere);
-	assert_int_equal(policy_read_task(4194300, 4194300, &t, &err) < 0, 1);
+	assert_int_equal(cr_who_read(4194300, 4194300, &t, &err) < 0, 1);
 	if (getuid() != 0)
 		skip();
 	assert_int_equal(pipe(go), 0);
@@ -159,7 +159,7 @@ static void test_facts(void **state)
 	}
 	close(go[0]);
 	assert_int_equal(read(ready[0], &byte, 1), 1);
-	assert_int_equal(policy_read_task(pid, pid, &t, &err), 0);
+	assert_int_equal(cr_who_read(pid, pid, &t, &err), 0);
 	assert_int_equal(t.uid[1], 4242);
 	assert_false(t.dumpable);
 	close(go[1]);

@@ -1,0 +1,25 @@
+/* Who a process is, as far as policies of front ends ask: may this client handle that process? */
+#ifndef CRIU_WHO_H
+#define CRIU_WHO_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct cr_error;
+
+struct cr_who {
+	uint32_t uid[4], gid[4];      /* real, effective, saved, file system */
+	uint64_t cap_prm;
+	bool     dumpable;            /* its procfs files belong to it, not to root */
+	bool     other_user_ns;       /* lives in another user namespace than this process */
+	bool     other_ns;            /* in some other namespace, of any kind but time */
+	bool     no_new_privs;
+	bool     seccomp;             /* strict mode or filters */
+	uint64_t cap_eff, cap_bnd;
+};
+
+/** cr_who_read() - of one thread. Return: 0; -ESRCH there is no such thread; negative errno with @err filled. */
+int cr_who_read(pid_t pid, pid_t tid, struct cr_who *ret, struct cr_error *err);
+
+#endif

@@ -1,0 +1,82 @@
+/* Who a process is; see criu-who.h. */
+#include "criu-who.h"
+
+#include "base/array.h"
+#include "base/error.h"
+#include "procfs/status.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
+
+/*
+ * The files of a process in procfs belong to its effective user if it is dumpable, else to the root of its user
+ * namespace; the directory /proc/PID itself tells nothing, its mode is among the exceptions.
+ * task_dump_owner() in fs/proc/base.c, Linux 4.11 and later; before, the same for all but a few files.
+ */
+static int read_dumpable(const struct proc_dir *d, struct cr_who *w, struct cr_error *err)
+{
+	struct stat st;
+
+	if (fstatat(d->fd, "fd", &st, AT_SYMLINK_NOFOLLOW) < 0)
+		return cr_fail(err, -errno, "owner of the files of the process");
+	w->dumpable = st.st_uid == w->uid[1] && st.st_gid == w->gid[1];
+	return 0;
+}
+
+/* Return: 1 another one, 0 the same or unknown to this kernel, negative errno */
+static int other_namespace(const struct proc_dir *d, const char *link, struct cr_error *err)
+{
+	struct stat theirs, ours;
+	char own[64];
+
+	snprintf(own, sizeof(own), "/proc/self/%s", link);
+	if (fstatat(d->fd, link, &theirs, 0) < 0 || stat(own, &ours) < 0)
+		return errno == ENOENT ? 0 : cr_fail(err, -errno, "%s", link);
+	return theirs.st_ino != ours.st_ino || theirs.st_dev != ours.st_dev;
+}
+
+static int read_namespaces(const struct proc_dir *d, struct cr_who *w, struct cr_error *err)
+{
+	static const char *const links[] = { "ns/user", "ns/mnt", "ns/pid", "ns/net", "ns/ipc", "ns/uts", "ns/cgroup" };
+
+	for (size_t i = 0; i < ARRAY_LEN(links); i++) {
+		int r = other_namespace(d, links[i], err);
+
+		if (r < 0)
+			return r;
+		w->other_ns = w->other_ns || r;
+		if (i == 0)
+			w->other_user_ns = r;
+	}
+	return 0;
+}
+
+int cr_who_read(pid_t pid, pid_t tid, struct cr_who *ret, struct cr_error *err)
+{
+	autoprocdir struct proc_dir d = PROC_DIR_NONE;
+	autostatus struct proc_status st = { 0 };
+	struct cr_who w = { .dumpable = false };
+	int r = proc_dir_open_task(AT_FDCWD, pid, tid, &d, err);
+
+	if (r == 0)
+		r = proc_status_read(&d, &st, err);
+	if (r < 0)
+		return r;
+	for (int i = 0; i < 4; i++) {
+		w.uid[i] = st.uid[i];
+		w.gid[i] = st.gid[i];
+	}
+	w.cap_prm = st.cap_prm;
+	w.cap_eff = st.cap_eff;
+	w.cap_bnd = st.cap_bnd;
+	w.no_new_privs = st.no_new_privs;
+	w.seccomp = st.seccomp;
+	r = read_namespaces(&d, &w, err);
+	if (r == 0)
+		r = read_dumpable(&d, &w, err);
+	if (r == 0)
+		*ret = w;
+	return r;
+}
