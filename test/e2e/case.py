@@ -11,9 +11,10 @@ import subprocess
 import sys
 import traceback
 
-import rpc
-import state
-from world import Failed, Skipped, World
+sys.dont_write_bytecode = True
+import rpc   # noqa: E402
+import state   # noqa: E402
+from world import Failed, Skipped, World   # noqa: E402
 
 MUTATES, NO_SETSID, MORE, ALTERS, KEEP_OR_REFUSE = 1, 2, 4, 8, 16
 TIMEOUT = 20

@@ -20,7 +20,8 @@ import sys
 import tempfile
 import time
 
-import case as ways
+sys.dont_write_bytecode = True
+import case as ways   # noqa: E402
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ALL_MODES = ["cli", "running", "rounds", "swrk", "service"]

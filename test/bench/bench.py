@@ -1,0 +1,237 @@
+#!/usr/bin/python3
+"""Times of whole processes, start of the tool included: medians, ratios to a yardstick of the same run, and bars.
+
+    bench.py --criu build/criu --tools build/test/bench
+    bench.py --only memory --runs 3 --scale 0.25 --linear --json out.json
+
+Runs in pid and mount namespaces of its own (it starts itself again under unshare), so that pids are free and the tmpfs
+it mounts is nobody else's. --scale makes everything smaller, bars of counted things too. --linear measures at a
+quarter, a half and the whole, and fails where the time per unit grows by more than a third. Needs root.
+"""
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+sys.dont_write_bytecode = True
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(os.path.dirname(HERE), "e2e"))
+from world import Failed, World   # noqa: E402
+
+# name, kind of subject, size, place of the images, bar of dump and restore: seconds, or times the yardstick
+ROWS = [
+    ("small process", "small", 1, "tmpfs", (0.008, 0.008), False),
+    ("memory to tmpfs", "memory", 1024, "tmpfs", (1.2, 1.2), True),
+    ("memory to disk cache", "memory", 1024, "disk", (1.2, 1.2), True),
+    ("processes", "processes", 1000, "tmpfs", (0.9, 0.7), False),
+    ("threads", "threads", 1000, "tmpfs", (0.080, 0.080), False),
+    ("descriptors", "descriptors", 10000, "tmpfs", (0.090, 0.060), False),
+    ("mappings", "mappings", 50000, "tmpfs", (0.200, 0.150), False),
+]
+PEAK_BAR_KIB = 32 << 10
+
+
+class Bench:
+    def __init__(self, args):
+        self.args = args
+        self.world = World()
+        self.base = tempfile.mkdtemp(prefix="criu-bench-", dir=args.tmp)
+        self.tmpfs = os.path.join(self.base, "tmpfs")
+        os.mkdir(self.tmpfs)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=80%", "bench", self.tmpfs], check=True)
+        self.peak = {"dump": 0, "restore": 0}
+
+    def tool(self, name):
+        return os.path.join(self.args.tools, name)
+
+    def place(self, where):
+        return self.tmpfs if where == "tmpfs" else self.base
+
+    def launch(self, what, *cmd):
+        code, said = self.world.run([self.tool("launch"), self.args.criu, what, *cmd], 300)
+        words = said.split()
+        if code != 0 or len(words) < 3:
+            raise Failed(f"{what}: {said[-400:]}")
+        seconds, peak, status = float(words[-3]), int(words[-2]), int(words[-1])
+        if status != 0:
+            raise Failed(f"{what}: status {status}: {said[-400:]}")
+        self.peak[what] = max(self.peak[what], peak)
+        return seconds
+
+    def start(self, kind, size, directory):
+        with open(os.path.join(directory, "out"), "ab") as out:
+            pid = self.world.start([self.tool("subject"), kind, str(size)], cwd=directory, stdin=subprocess.DEVNULL, stdout=out,
+                                   stderr=out, start_new_session=True)
+        ready = os.path.join(directory, "ready")
+        self.world.until(lambda: os.path.exists(ready) or pid in self.world.ended, 120, "the subject's setup")
+        if pid in self.world.ended:
+            with open(os.path.join(directory, "out"), encoding="utf-8") as f:
+                raise Failed("subject: " + f.read())
+        # let children and threads come to rest in pause()
+        time.sleep(0.05 if kind in ("small", "memory") else 0.3)
+        return pid
+
+    def yardstick(self, where, mib):
+        path = os.path.join(self.place(where), "yardstick")
+        out = []
+        for way in ("write", "read"):
+            code, said = self.world.run([self.tool("yardstick"), way, path, str(mib)], 300)
+            if code != 0:
+                raise Failed("yardstick: " + said)
+            out.append(float(said))
+        os.unlink(path)
+        return out
+
+    def once(self, kind, size, where, compare):
+        directory = tempfile.mkdtemp(dir=self.place(where))
+        images = os.path.join(directory, "images")
+        os.mkdir(images)
+        try:
+            sticks = self.yardstick(where, size) if compare else (0, 0)
+            pid = self.start(kind, size, directory)
+            if where == "disk":
+                os.sync()
+            dump = self.launch("dump", "-t", str(pid), "-D", images, "-o", "dump.log", "-v1")
+            self.world.until(lambda: not self.world.tree(), 30, "the tree is gone")
+            restore = self.launch("restore", "-d", "-D", images, "-o", "restore.log", "-v1")
+            self.world.kill(self.world.tree())
+            return dump, restore, sticks[0], sticks[1]
+        finally:
+            self.world.clear()
+            shutil.rmtree(directory, ignore_errors=True)
+
+    def measure(self, row, scale, runs):
+        name, kind, size, where, bars, compare = row
+        size = max(1, int(size * scale)) if kind != "small" else size
+        if compare and runs > 1:
+            self.once(kind, size, where, compare)   # memory that the machine itself touches for the first time is slow
+        results = [self.once(kind, size, where, compare) for _ in range(runs)]
+        dump, restore, write, read = (statistics.median(r[i] for r in results) for i in range(4))
+        if compare:
+            values = [statistics.median(r[0] / r[2] for r in results), statistics.median(r[1] / r[3] for r in results)]
+            limits = list(bars)
+        else:
+            values = [dump, restore]
+            small = (0.008, 0.008)
+            limits = [b if scale >= 1 or kind == "small" else b * scale + s for b, s in zip(bars, small)]
+        return {"work": name, "kind": kind, "size": size, "where": where, "runs": runs, "dump_s": dump, "restore_s": restore,
+                "yardstick_write_s": write, "yardstick_read_s": read, "value": values, "bar": limits,
+                "pass": [v <= b for v, b in zip(values, limits)], "all": results}
+
+    def close(self):
+        self.world.clear()
+        subprocess.run(["umount", "-l", self.tmpfs], check=False)
+        shutil.rmtree(self.base, ignore_errors=True)
+
+
+UNITS = {"small": "", "memory": "MiB", "processes": "", "threads": "", "descriptors": "", "mappings": ""}
+
+
+def shown(seconds):
+    return f"{seconds:.2f} s" if seconds >= 1 else f"{seconds * 1000:.1f} ms"
+
+
+def line(r):
+    out = f"{r['size']:>6} {UNITS[r['kind']]:<4}{r['work']:<22}"
+    for i, what in enumerate(("dump", "restore")):
+        if r["yardstick_write_s"]:
+            stick = r["yardstick_write_s" if i == 0 else "yardstick_read_s"]
+            detail = f"{r['value'][i]:.2f} x {shown(stick)}, bar {r['bar'][i]:.1f} x"
+        else:
+            detail = f"bar {shown(r['bar'][i])}"
+        out += f" {what} {shown(r[what + '_s']):>9} ({detail}) {'PASS' if r['pass'][i] else 'MISS'} "
+    return out.rstrip()
+
+
+def linear(bench, row, whole, runs):
+    """Time per unit at a quarter and a half of the size against that of the whole."""
+    parts = [bench.measure(row, bench.args.scale * f, runs) for f in (0.25, 0.5)] + [whole]
+    out = []
+    for what in ("dump_s", "restore_s"):
+        per_unit = [p[what] / p["size"] for p in parts]
+        grows = per_unit[2] / min(per_unit[:2])
+        out.append(grows <= 4 / 3)
+        sizes = ", ".join(f"{p['size']}: {shown(p[what])}" for p in parts)
+        print(f"            linear {what[:-2]:<8} {sizes}; per unit {grows:.2f} of the smaller sizes: {'PASS' if out[-1] else 'MISS'}",
+              flush=True)
+    return all(out)
+
+
+def inside(args):
+    bench = Bench(args)
+    rows = [r for r in ROWS if args.only in r[0]]
+    report, good = [], True
+    try:
+        for row in rows:
+            r = bench.measure(row, args.scale, args.runs)
+            report.append(r)
+            good &= all(r["pass"])
+            print(line(r), flush=True)
+            if args.linear and row[1] != "small":
+                good &= linear(bench, row, r, args.runs)
+        peak = max(bench.peak.values())
+        ok = peak <= PEAK_BAR_KIB
+        print(f"peak memory of the tool: dump {bench.peak['dump'] / 1024:.1f} MiB, restore {bench.peak['restore'] / 1024:.1f} MiB "
+              f"(bar {PEAK_BAR_KIB >> 10} MiB) {'PASS' if ok else 'MISS'}")
+    finally:
+        bench.close()
+    if args.json:
+        with open(args.json, "w", encoding="utf-8") as f:
+            json.dump({"rows": report, "peak_kib": bench.peak, "scale": args.scale}, f, indent=1)
+    return 0 if good and ok else 1
+
+
+def smoke(args):
+    """Does it all still run? Figures of such sizes mean nothing."""
+    args.scale, args.runs = 0.01, 1
+    bench = Bench(args)
+    failed = False
+    try:
+        for row in ROWS:
+            name = row[0].replace(" ", "-")
+            try:
+                bench.measure(row, args.scale, 1)
+                print(f"PASS smoke/{name}")
+            except Failed as e:
+                failed = True
+                print(f"FAIL smoke/{name}: {' | '.join(str(e).split(chr(10)))}")
+    finally:
+        bench.close()
+    return failed
+
+
+def main():
+    ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    ap.add_argument("--criu", default="build/criu")
+    ap.add_argument("--tools", default="build/test/bench")
+    ap.add_argument("--runs", type=int, default=5)
+    ap.add_argument("--scale", type=float, default=1.0)
+    ap.add_argument("--only", default="", help="only rows whose name contains this")
+    ap.add_argument("--linear", action="store_true")
+    ap.add_argument("--json")
+    ap.add_argument("--tmp", help="a directory on disk for the disk rows (default: as for all temporary files)")
+    ap.add_argument("--smoke", action="store_true", help="tiny sizes, once: only to see that everything still runs")
+    ap.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
+    args = ap.parse_args()
+    if os.geteuid() != 0:
+        sys.exit("needs root")
+    args.criu, args.tools = os.path.abspath(args.criu), os.path.abspath(args.tools)
+    if not args.inside:
+        cmd = ["unshare", "--pid", "--fork", "--kill-child=KILL", "--mount", "--mount-proc", "--propagation", "private",
+               sys.executable, os.path.abspath(__file__), "--inside", *sys.argv[1:]]
+        return subprocess.run(cmd, check=False).returncode
+    os.setsid()
+    try:
+        return smoke(args) if args.smoke else inside(args)
+    except Failed as e:
+        print(f"FAIL bench: {e}")
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,138 @@
+/*
+ * What the benchmark checkpoints: subject KIND N, in the directory given as working directory. Makes "ready" when all
+ * is set up, then sleeps for good.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define PAGE 4096ul
+
+static void need(int ok, const char *what)
+{
+	if (ok)
+		return;
+	fprintf(stderr, "subject: %s: %s\n", what, strerror(errno));
+	exit(1);
+}
+
+/* random bytes, so that nothing is a zero page and nothing can be shared or packed */
+static void memory(unsigned long mib)
+{
+	size_t len = mib << 20;
+	uint64_t *p = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), x = 88172645463325252u;
+
+	need(p != MAP_FAILED, "mmap");
+	for (size_t i = 0; i < len / 8; i++) {
+		x ^= x << 13;
+		x ^= x >> 7;
+		x ^= x << 17;
+		p[i] = x;
+	}
+}
+
+static void processes(unsigned long n)
+{
+	int ends[2];
+	char byte;
+
+	need(pipe(ends) == 0, "pipe");
+	for (unsigned long i = 1; i < n; i++) {
+		pid_t pid = fork();
+		need(pid >= 0, "fork");
+		if (pid)
+			continue;
+		close(ends[0]);
+		close(ends[1]);
+		for (;;)
+			pause();
+	}
+	/* the end of file comes when the last of them has closed its copy */
+	close(ends[1]);
+	while (read(ends[0], &byte, 1) > 0)
+		;
+	close(ends[0]);
+}
+
+static void *sleeper(void *arg)
+{
+	for (;;)
+		pause();
+	return arg;
+}
+
+static void threads(unsigned long n)
+{
+	pthread_attr_t attr;
+	pthread_t thread;
+
+	pthread_attr_init(&attr);
+	pthread_attr_setstacksize(&attr, 64 << 10);
+	for (unsigned long i = 1; i < n; i++) {
+		errno = pthread_create(&thread, &attr, sleeper, NULL);
+		need(errno == 0, "pthread_create");
+	}
+}
+
+/* openings of their own of 100 files, at different positions */
+static void descriptors(unsigned long n)
+{
+	struct rlimit lim;
+
+	getrlimit(RLIMIT_NOFILE, &lim);
+	lim.rlim_cur = lim.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &lim);
+	for (unsigned long i = 0; i < n; i++) {
+		char name[32];
+		snprintf(name, sizeof(name), "file-%02lu", i % 100);
+		int fd = open(name, O_RDWR | O_CREAT, 0644);
+		need(fd >= 0, "open");
+		lseek(fd, (off_t)i, SEEK_SET);
+	}
+}
+
+/* neighbours of different protection, every tenth with a page in it */
+static void mappings(unsigned long n)
+{
+	char *p = mmap(NULL, n * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	need(p != MAP_FAILED, "mmap");
+	for (unsigned long i = 0; i < n; i += 2) {
+		need(mprotect(p + i * PAGE, PAGE, PROT_READ | PROT_WRITE) == 0, "mprotect");
+		if (i % 10 == 0)
+			p[i * PAGE] = 1;
+	}
+}
+
+int main(int argc, char **argv)
+{
+	static const struct { const char *name; void (*make)(unsigned long n); } kinds[] = {
+		{ "memory", memory }, { "processes", processes }, { "threads", threads }, { "descriptors", descriptors },
+		{ "mappings", mappings },
+	};
+	unsigned long n = argc == 3 ? strtoul(argv[2], NULL, 10) : 0;
+	int known = argc == 3 && strcmp(argv[1], "small") == 0;
+
+	for (size_t i = 0; argc == 3 && i < sizeof(kinds) / sizeof(kinds[0]); i++) {
+		if (strcmp(kinds[i].name, argv[1]) == 0) {
+			kinds[i].make(n);
+			known = 1;
+		}
+	}
+	if (!known) {
+		fprintf(stderr, "usage: subject small|memory|processes|threads|descriptors|mappings N\n");
+		return 2;
+	}
+	close(open("almost", O_WRONLY | O_CREAT, 0644));
+	need(rename("almost", "ready") == 0, "rename");
+	for (;;)
+		pause();
+}
