@@ -194,7 +194,8 @@ static int collect_ns(struct cr_context *ctx, struct task *t, const struct proc_
 		if (r < 0)
 			return cr_fail(err, r, "note an obstacle");
 	}
-	if (r >= 0 && l.ino[PROC_NS_PID_FOR_CHILDREN] && l.ino[PROC_NS_PID_FOR_CHILDREN] != l.ino[PROC_NS_PID])
+	/* a new one has no link before its first process; that is told from a kernel without links by our own */
+	if (r >= 0 && own->ino[PROC_NS_PID_FOR_CHILDREN] && l.ino[PROC_NS_PID_FOR_CHILDREN] != l.ino[PROC_NS_PID])
 		r = note_ns(ctx, t, "pid", " for its children", "");
 	if (r >= 0 && l.ino[PROC_NS_TIME_FOR_CHILDREN] != l.ino[PROC_NS_TIME])
 		r = note_ns(ctx, t, "time", " for its children", "");
