@@ -6,6 +6,7 @@
 #include "files/dump-internal.h"
 
 #include "base/own.h"
+#include "files/own-table.h"
 #include "files/sweep.h"
 #include "kernel/uapi.h"
 #include "procfs/fdinfo.h"
@@ -224,12 +225,15 @@ static int describe_probe(struct file_table *t, struct fd_table *tab, struct pro
 }
 
 /* Large tables, from two threads. Return: 0; 1 there are too many to have copies of at once; negative errno */
-static int collect_swept(struct file_table *t, struct fd_table *tab, int pidfd, uint32_t room, struct cr_error *err)
+static int collect_swept(struct file_table *t, struct fd_table *tab, int pidfd, uint32_t room, uint64_t count,
+			 struct cr_error *err)
 {
 	uint32_t last_id = t->last_id;
 	struct sweep s;
-	int r = sweep_run(pidfd, room, &s, err);
+	int r;
 
+	own_table_grow(count);
+	r = sweep_run(pidfd, room, &s, err);
 	if (r == -EMFILE) {
 		cr_error_clear(err);
 		return 1;
@@ -257,7 +261,7 @@ static int collect_fds(struct file_table *t, struct fd_table *tab, int pidfd, st
 	if (!count || !(tab->task->status.lines & PROC_STATUS_FDSIZE) || room > count * 8 + 1024)
 		return collect_listed(t, tab, pidfd, err);
 	if (count >= SWEEP_MIN) {
-		int r = collect_swept(t, tab, pidfd, room, err);
+		int r = collect_swept(t, tab, pidfd, room, count, err);
 
 		if (r != 1)
 			return r;

@@ -161,9 +161,15 @@ void files_plan(const struct files *f, pid_t ns_pid, struct program *p, struct r
 /**
  * files_plan_late() - what refers to other tasks or to the task itself: owners of asynchronous I/O, record locks, epoll watches
  * Once all tasks exist with their final process groups, and files_plan() ran in this one. Closes the service descriptor
- * at its end: the last thing in a task that may use it.
+ * at its end, unless other processes share the table: it is the last thing in a task that may use it.
  */
 void files_plan_late(const struct files *f, pid_t ns_pid, struct program *p, struct routine *r);
+
+/**
+ * files_plan_leave() - after the last barrier: closes the service descriptor of a table that several processes share
+ * With a table of its own that has happened in files_plan_late(), and this adds nothing.
+ */
+void files_plan_leave(const struct files *f, pid_t ns_pid, struct program *p, struct routine *r);
 
 /** files_seal() - seals of memfds, which would forbid filling and mapping them: after all tasks have their memory */
 int files_seal(struct files *f, struct cr_error *err);

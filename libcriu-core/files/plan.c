@@ -2,6 +2,7 @@
 #include "files/restore-internal.h"
 
 #include "base/own.h"
+#include "files/own-table.h"
 #include "infect/parallel.h"
 #include "infect/program.h"
 #include "kernel/uapi.h"
@@ -107,6 +108,7 @@ int files_open(struct files *fs, int root_fd, struct cr_error *err)
 	int r = raise_limit(fs, err);
 
 	fs->root_fd = root_fd;
+	own_table_grow(fs->files.nr);
 	if (r == 0)
 		r = parallel_pieces((fs->files.nr + OPEN_CHUNK - 1) / OPEN_CHUNK, open_chunk, fs, err);
 	for (size_t i = 0; i < fs->files.nr && r == 0; i++)
@@ -336,7 +338,15 @@ void files_plan_late(const struct files *fs, pid_t ns_pid, struct program *p, st
 				plan_settle(fs, f, p, r);
 		}
 	locks_plan(fs, ns_pid, p, r);
-	if (t->table->owner == ns_pid)
+	if (t->table->nr_users == 1)
+		emit_call(p, r, "close the service descriptor", SYS_close, t->table->service);
+}
+
+void files_plan_leave(const struct files *fs, pid_t ns_pid, struct program *p, struct routine *r)
+{
+	const struct restored_task *t = files_task(fs, ns_pid);
+
+	if (t && t->table->nr_users > 1 && t->table->owner == ns_pid)
 		emit_call(p, r, "close the service descriptor", SYS_close, t->table->service);
 }
 

@@ -139,6 +139,7 @@ static int table_of(struct files *fs, const struct files_owner *o, struct restor
 	struct restored_table **at;
 
 	if (tab) {
+		tab->nr_users++;
 		*ret = tab;
 		return 0;
 	}
@@ -149,6 +150,7 @@ static int table_of(struct files *fs, const struct files_owner *o, struct restor
 	*at = tab;
 	tab->files_id = o->files_id;
 	tab->owner = o->ns_pid;
+	tab->nr_users = 1;
 	*ret = tab;
 	return cr_within(err, read_fdinfo(fs, tab, err), "fdinfo-%u.img", o->files_id);
 }

@@ -15,6 +15,9 @@
 #ifndef PID_FS_MAGIC
 #define PID_FS_MAGIC 0x50494446
 #endif
+#ifndef SECRETMEM_MAGIC
+#define SECRETMEM_MAGIC 0x5345434d
+#endif
 
 /* Major 1: every open file of these is like any other; Documentation/admin-guide/devices.txt. 11 is kmsg, which has a position of its own. */
 bool file_is_stateless_device(const struct file_facts *facts)
@@ -33,6 +36,7 @@ static bool on_pseudo_fs(const struct file_facts *facts)
 	case ANON_INODE_FS_MAGIC:
 	case NSFS_MAGIC:
 	case PID_FS_MAGIC:
+	case SECRETMEM_MAGIC:
 		return true;
 	default:
 		return false;

@@ -66,6 +66,32 @@ int fd_set_flags(int fd, uint32_t flags, struct cr_error *err)
 	return fcntl(fd, F_SETFL, flags & ~(uint32_t)O_ASYNC) < 0 ? cr_fail(err, -errno, "set open flags 0x%x", flags) : 0;
 }
 
+/*
+ * The file lies under the name of a link that the dump made next to its old name. Where that is free it gets the old name
+ * while it is opened, since the name it is opened by is what the kernel shows from then on.
+ */
+static int link_open(const struct files *fs, const char *name, const char *link, uint32_t flags, struct cr_error *err)
+{
+	const char *base, *link_base;
+	autofd int dir = path_dir(fs, name, &base, NULL);
+	autofd int link_dir = path_dir(fs, link, &link_base, NULL);
+	int fd;
+
+	if (dir < 0 || link_dir < 0 || linkat(link_dir, link_base, dir, base, 0) < 0)
+		return path_open_at(fs, link, flags, 0, err);
+	fd = openat(dir, base, (int)(flags | O_CLOEXEC));
+	if (fd < 0)
+		fd = cr_fail(err, -errno, "open %s", name);
+	if (unlinkat(dir, base, 0) < 0) {
+		int r = cr_fail(err, -errno, "remove %s again", name);
+
+		if (fd >= 0)
+			close(fd);
+		return r;
+	}
+	return fd;
+}
+
 int path_open(struct files *fs, struct restored_file *f, uint32_t flags, struct cr_error *err)
 {
 	const img_reg_file_entry *e = f->entry->reg;
@@ -73,7 +99,7 @@ int path_open(struct files *fs, struct restored_file *f, uint32_t flags, struct 
 	if (f->ghost)
 		return ghost_open(fs, f->ghost, e, flags, err);
 	if (f->link)
-		return path_open_at(fs, f->link->entry->reg->name, flags, 0, err);
+		return link_open(fs, e->name, f->link->entry->reg->name, flags, err);
 	return path_open_at(fs, e->name, flags, 0, err);
 }
 

@@ -41,6 +41,7 @@ DEFINE_VEC(ghost_source_vec, struct ghost_source *)
 struct restored_table {
 	uint32_t              files_id;
 	pid_t                 owner;    /* the task that fills it */
+	size_t                nr_users; /* tasks that have it */
 	int                   service;
 	struct fdinfo_vec     fds;      /* as read, ascending */
 	struct place_want_vec want;     /* the same, for the planner */
