@@ -221,6 +221,22 @@ static void find_late_files(struct files *fs)
 	}
 }
 
+/* Flags and owner of a fifo are in the entry of its path. */
+static int check_fifos(const struct files *fs, struct cr_error *err)
+{
+	for (size_t i = 0; i < fs->files.nr; i++) {
+		const img_file_entry *e = fs->files.items[i]->entry;
+		const struct restored_file *path;
+
+		if (e->type != img_fd_types_FIFO)
+			continue;
+		path = files_find(fs, e->fifo->has_regf_id ? e->fifo->regf_id : e->id);
+		if (!path || path->entry->type != img_fd_types_REG)
+			return cr_refuse(err, -EBADMSG, "fifo %u has no path", e->id);
+	}
+	return 0;
+}
+
 static int apply_remap(struct files *fs, const img_remap_file_path_entry *e, struct cr_error *err)
 {
 	struct restored_file *f = files_find(fs, e->orig_id);
@@ -286,6 +302,8 @@ int files_read(struct cr_context *ctx, struct image_set *set, const struct files
 	for (size_t i = 0; r == 0 && i < nr_owners; i++)
 		r = cr_within(err, read_task(fs, &owners[i], err), "pid %d", owners[i].ns_pid);
 	find_late_files(fs);
+	if (r == 0)
+		r = check_fifos(fs, err);
 	if (r == 0)
 		r = pipes_read(fs, err);
 	if (r == 0)
