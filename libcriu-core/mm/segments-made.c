@@ -7,6 +7,7 @@
  * attached, so that it goes with the last of them.
  */
 #include "mm/segments-made.h"
+#include "mm/page-copy.h"
 
 #include "base/io.h"
 #include "kernel/context.h"
@@ -14,6 +15,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,6 +23,7 @@
 #include <sys/mman.h>
 #include <sys/shm.h>
 #include <sys/syscall.h>
+#include <sys/vfs.h>
 
 /* mode bit of a segment that is to be destroyed; linux/shm.h */
 #define MODE_DEST 01000
@@ -56,10 +59,29 @@ int mm_shared_memory(struct cr_context *ctx, uint64_t size, struct cr_error *err
 	return fd < 0 ? (err ? err->code : -EOPNOTSUPP) : fd;
 }
 
-/* Copies one run of pages, kept inside the object: its last page may end behind it. */
-static int fill_run(int from, int to, uint64_t off, uint64_t at, uint64_t len, uint64_t size, char *buf, size_t buf_size)
+/* What is filled. */
+struct target {
+	int      fd;
+	uint64_t size;
+	char    *map;       /* of all of it; NULL: written through the descriptor */
+};
+
+/* An object of huge pages, which cannot be written to with write(2). Zeroes are not copied: they would take a huge page. */
+static int fill_mapped(char *map, const char *buf, size_t len, uint64_t at)
 {
-	len = at >= size ? 0 : at + len > size ? size - at : len;
+	for (size_t i = 0; i < len; i += MM_PAGE) {
+		size_t n = len - i < MM_PAGE ? len - i : MM_PAGE;
+
+		if (n < MM_PAGE || !page_is_zero(buf + i))
+			memcpy(map + at + i, buf + i, n);
+	}
+	return 0;
+}
+
+/* Copies one run of pages, kept inside the object: its last page may end behind it. */
+static int fill_run(int from, struct target *to, uint64_t off, uint64_t at, uint64_t len, char *buf, size_t buf_size)
+{
+	len = at >= to->size ? 0 : at + len > to->size ? to->size - at : len;
 	while (len) {
 		size_t want = len < buf_size ? len : buf_size;
 		ssize_t n = fd_pread_all(from, buf, want, (off_t)off);
@@ -67,7 +89,7 @@ static int fill_run(int from, int to, uint64_t off, uint64_t at, uint64_t len, u
 
 		if (n != (ssize_t)want)
 			return n < 0 ? (int)n : -EBADMSG;
-		r = fd_pwrite_all(to, buf, want, (off_t)at);
+		r = to->map ? fill_mapped(to->map, buf, want, at) : fd_pwrite_all(to->fd, buf, want, (off_t)at);
 		if (r < 0)
 			return r;
 		off += want;
@@ -78,10 +100,10 @@ static int fill_run(int from, int to, uint64_t off, uint64_t at, uint64_t len, u
 }
 
 /* Walks pagemap-shmem-ID.img. */
-static int fill_from(struct image_set *set, struct image_reader *reader, int fd, uint64_t size, struct cr_error *err)
+static int fill_from(struct image_set *set, struct image_reader *reader, struct target *to, struct cr_error *err)
 {
 	const size_t buf_size = 256 * 1024;
-	autofree char *buf = malloc(buf_size);
+	autofree char *buf = aligned_alloc(MM_PAGE, buf_size);
 	autofd int pages = -1;
 	uint64_t off = 0, floor = 0;
 	void *entry = NULL;
@@ -105,7 +127,7 @@ static int fill_from(struct image_set *set, struct image_reader *reader, int fd,
 			return cr_refuse(err, -EOPNOTSUPP, "pages at offset %" PRIx64 " are not in this set", at);
 		if (at % MM_PAGE || at < floor || nr > SEGMENT_MAX / MM_PAGE || at > SEGMENT_MAX)
 			return cr_refuse(err, -EBADMSG, "pages at offset %" PRIx64 " are out of range", at);
-		r = fill_run(pages, fd, off, at, nr * MM_PAGE, size, buf, buf_size);
+		r = fill_run(pages, to, off, at, nr * MM_PAGE, buf, buf_size);
 		if (r < 0)
 			return cr_fail(err, r, "copy pages to offset %" PRIx64, at);
 		off += nr * MM_PAGE;
@@ -118,10 +140,19 @@ int mm_fill(struct cr_context *ctx, struct image_set *set, uint32_t shmid, int f
 {
 	autofree_by(image_reader_close) struct image_reader *reader = NULL;
 	int r = image_reader_open(set, IMG_PAGEMAP_SHMEM, shmid, &reader, err);
+	struct target to = { .fd = fd, .size = size };
+	struct statfs fs;
 
 	(void)ctx;
+	if (r == 0 && fstatfs(fd, &fs) == 0 && fs.f_type == HUGETLBFS_MAGIC && size) {
+		to.map = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+		if (to.map == MAP_FAILED)
+			return cr_fail(err, -errno, "map shared memory %" PRIu32 " of huge pages", shmid);
+	}
 	if (r == 0)
-		r = fill_from(set, reader, fd, size, err);
+		r = fill_from(set, reader, &to, err);
+	if (to.map)
+		munmap(to.map, size);
 	return r < 0 ? cr_within(err, r, "shared memory %" PRIu32, shmid) : 0;
 }
 

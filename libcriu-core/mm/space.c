@@ -9,6 +9,7 @@
 #include <inttypes.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 size_t space_find(const struct mm_space *s, uint64_t at)
@@ -114,6 +115,21 @@ static int read_runs(struct mm_space *s, struct image_reader *reader, uint32_t *
 	return r;
 }
 
+/* One descriptor for each process stays open: large trees need more than the usual limit. */
+static int open_pages(struct image_set *set, uint32_t pages_id, struct cr_error *err)
+{
+	int fd = image_open_raw(set, IMG_PAGES, pages_id, err);
+	struct rlimit lim;
+
+	if (fd != -EMFILE || getrlimit(RLIMIT_NOFILE, &lim) < 0 || lim.rlim_cur == lim.rlim_max)
+		return fd;
+	lim.rlim_cur = lim.rlim_max;
+	if (setrlimit(RLIMIT_NOFILE, &lim) < 0)
+		return fd;
+	cr_error_clear(err);
+	return image_open_raw(set, IMG_PAGES, pages_id, err);
+}
+
 static int read_pages(struct mm_space *s, struct image_set *set, struct cr_error *err)
 {
 	autofree_by(image_reader_close) struct image_reader *reader = NULL;
@@ -127,7 +143,7 @@ static int read_pages(struct mm_space *s, struct image_set *set, struct cr_error
 	r = read_runs(s, reader, &pages_id, &bytes, err);
 	if (r < 0 || !bytes)
 		return r;
-	s->pages_fd = image_open_raw(set, IMG_PAGES, pages_id, err);
+	s->pages_fd = open_pages(set, pages_id, err);
 	if (s->pages_fd < 0)
 		return s->pages_fd;
 	if (fstat(s->pages_fd, &st) < 0)
