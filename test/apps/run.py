@@ -1,0 +1,196 @@
+#!/usr/bin/python3
+"""Real programs, checkpointed midway and restored: what they put out in the end has to be what an undisturbed run puts
+out. Each runs in namespaces of its own (see test/e2e), and prints one of PASS, FAIL and SKIP.
+
+An application is a row: the command that prepares its directory, the command to run, and the file whose contents are
+compared. Rows that need a program which is not installed skip and say so. Needs root.
+"""
+import argparse
+import concurrent.futures
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+sys.dont_write_bytecode = True
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(os.path.dirname(HERE), "e2e"))
+from case import first_error   # noqa: E402
+from world import Failed, World   # noqa: E402
+
+# name: (programs it needs, preparation, command, compared file, checkpoints per run)
+APPS = {
+    "python-threads": (["python3"], None, "exec python3 {here}/threads.py > out", "out", 2),
+    "perl": (["perl"], None, "exec perl {here}/sieve.pl > out", "out", 2),
+    "shell-pipeline": (["sh", "awk", "sort"], None, "exec sh {here}/pipeline.sh > out", "out", 2),
+    "bash-job": (["bash"], None, "exec bash {here}/jobs.bash > out", "out", 2),
+    "xz": (["xz"], "seq 1 900000 > big", "exec xz -6 -T1 -c big > out", "out", 2),
+    "xz-threads": (["xz"], "seq 1 3000000 > big", "exec xz -3 -T2 --block-size=2MiB -c big > out", "out", 1),
+    "sha256sum": (["sha256sum"], "truncate -s 1500M big && printf end >> big", "exec sha256sum big > out", "out", 2),
+    "sqlite": (["sqlite3"], None, "exec sqlite3 db < {here}/transaction.sql > out", "out", 2),
+    "make": (["make", "cc"], "cp -r {here}/project p", "cd p && make -s -j2 CC=cc > ../log 2>&1 && ./program > ../out", "out", 2),
+    "tar-gzip": (["tar", "gzip"], "mkdir t && for i in 1 2 3 4 5 6 7 8; do seq $i 700000 > t/$i; done",
+                 "exec sh -c 'tar --sort=name --mtime=@0 --owner=0 --group=0 -cf - t | gzip -9n > out'", "out", 2),
+    "go": (["go"], "cp {here}/primes.go . && HOME=$PWD GOFLAGS=-mod=mod GO111MODULE=off GOCACHE=$PWD/cache go build -o primes primes.go",
+           "exec ./primes > out", "out", 2),
+    "java": (["java", "javac"], "cp {here}/Primes.java . && javac Primes.java",
+             "exec java -XX:-UsePerfData -XX:+UseSerialGC -Xshare:auto Primes > out", "out", 2),
+}
+LOCKS = {"sqlite": ["--file-locks"]}
+TIMEOUT = 60
+
+
+def digest(path):
+    with open(path, "rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else hashlib.sha256(f.read()).hexdigest()
+
+
+class App:
+    def __init__(self, args):
+        self.name, self.criu, self.base = args["name"], args["criu"], args["base"]
+        self.needs, self.prepare, self.command, self.compared, self.rounds = APPS[self.name]
+        self.world = World()
+
+    def directory(self, name):
+        path = os.path.join(self.base, name)
+        os.mkdir(path)
+        if self.prepare:
+            code, said = self.world.run(["sh", "-c", self.prepare.format(here=HERE)], 120, cwd=path)
+            if code != 0:
+                raise Failed(f"preparation: {said[-300:]}")
+        return path
+
+    def start(self, path):
+        env = {"PATH": "/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C", "HOME": path}
+        with open(os.path.join(path, "err"), "ab") as err:
+            return self.world.start(["sh", "-c", self.command.format(here=HERE)], cwd=path, env=env, stdin=subprocess.DEVNULL,
+                                    stdout=err, stderr=err, start_new_session=True)
+
+    def finish(self, pid, path, when):
+        self.world.until(lambda: pid in self.world.ended or not self.alive(pid), TIMEOUT, f"the end of the program {when}")
+        self.world.until(lambda: not self.world.tree(), 10, "all its processes end")
+        status = self.world.ended.get(pid, 0)
+        if status != 0:
+            with open(os.path.join(path, "err"), encoding="utf-8", errors="replace") as f:
+                raise Failed(f"status {status} {when}: {f.read()[-300:]}")
+        return digest(os.path.join(path, self.compared))
+
+    @staticmethod
+    def alive(pid):
+        return os.path.exists(f"/proc/{pid}")
+
+    def checkpoint(self, pid, path, number):
+        images = os.path.join(self.base, f"images-{number}")
+        os.mkdir(images)
+        for what, cmd in (("dump", ["-t", str(pid)]), ("restore", ["-d"])):
+            code, said = self.world.run([self.criu, what, *cmd, *LOCKS.get(self.name, []), "-D", images, "-o", f"{what}.log", "-v4"], 30)
+            if code != 0:
+                log = os.path.join(images, f"{what}.log")
+                text = open(log, encoding="utf-8", errors="replace").read() if os.path.exists(log) else ""
+                raise Failed(f"{what} {number}: {first_error(said + text)}")
+            if what == "dump":
+                self.world.until(lambda: not self.world.tree(), 10, "the tree is gone after the dump")
+        shutil.rmtree(images)
+
+    def run(self):
+        reference = self.directory("reference")
+        start = time.monotonic()
+        want = self.finish(self.start(reference), reference, "undisturbed")
+        took = time.monotonic() - start
+        shutil.rmtree(reference)
+        if took < 0.2:
+            raise Failed(f"over in {took:.2f} s, too soon to be checkpointed midway")
+        path = self.directory("work")
+        pid = self.start(path)
+        taken = 0
+        for n in range(self.rounds):
+            time.sleep(min(took / (self.rounds + 1.5), 2))
+            self.world.reap()
+            if pid in self.world.ended or not self.alive(pid):
+                break
+            self.checkpoint(pid, path, n)
+            taken += 1
+        if not taken:
+            raise Failed("it ended before it could be checkpointed")
+        got = self.finish(pid, path, "after the restore")
+        if got != want:
+            raise Failed("the output differs from that of an undisturbed run")
+
+    def go(self):
+        verdict, why = "PASS", ""
+        try:
+            self.run()
+        except Failed as e:
+            verdict, why = "FAIL", str(e)
+        left = self.world.clear()
+        if left and verdict == "PASS":
+            verdict, why = "FAIL", left
+        print(json.dumps({"verdict": verdict, "why": " | ".join(why.split("\n"))}), flush=True)
+
+
+def outside(args, base, name):
+    needs = APPS[name][0]
+    missing = [n for n in needs if not shutil.which(n)]
+    if missing:
+        return f"SKIP {name}: not installed: {', '.join(missing)}"
+    directory = os.path.join(base, name)
+    os.mkdir(directory)
+    job = json.dumps({"name": name, "criu": args.criu, "base": directory})
+    cmd = ["unshare", "--pid", "--fork", "--kill-child=KILL", "--mount", "--mount-proc", "--propagation", "private", sys.executable,
+           os.path.abspath(__file__), "--inside", job]
+    with tempfile.TemporaryFile() as out:
+        p = subprocess.Popen(cmd, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True)
+        try:
+            p.wait(TIMEOUT * 3)
+        except subprocess.TimeoutExpired:
+            p.send_signal(signal.SIGKILL)
+            p.wait()
+        out.seek(0)
+        text = out.read().decode(errors="replace")
+    if not args.keep:
+        shutil.rmtree(directory, ignore_errors=True)
+    for row in text.splitlines():
+        if row.startswith("{"):
+            r = json.loads(row)
+            return f"{r['verdict']} {name}" + (f": {r['why']}" if r["why"] else "")
+    return f"FAIL {name}: no verdict, status {p.returncode}: {' | '.join(text.splitlines()[-4:])}"
+
+
+def main():
+    ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    ap.add_argument("--criu", default="build/criu")
+    ap.add_argument("--jobs", type=int, default=2)
+    ap.add_argument("-k", default="", help="only applications whose name contains this")
+    ap.add_argument("--keep", action="store_true")
+    ap.add_argument("--inside", help=argparse.SUPPRESS)
+    args = ap.parse_args()
+    if args.inside:
+        os.setsid()
+        App(json.loads(args.inside)).go()
+        return 0
+    if os.geteuid() != 0:
+        sys.exit("needs root")
+    args.criu = os.path.abspath(args.criu)
+    base = tempfile.mkdtemp(prefix="criu-apps-")
+    failed = False
+    try:
+        names = [n for n in APPS if args.k in n]
+        with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
+            for row in pool.map(lambda n: outside(args, base, n), names):
+                failed |= row.startswith("FAIL")
+                print(row, flush=True)
+    finally:
+        if args.keep:
+            print(f"kept: {base}")
+        else:
+            shutil.rmtree(base, ignore_errors=True)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
