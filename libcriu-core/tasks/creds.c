@@ -246,8 +246,8 @@ static int check_privileges(struct planner *p, const struct wanted *w)
 		r = refuse_without(p, own->cap_bnd & ~w->cap[BND], CAP_SETPCAP, "CAP_SETPCAP",
 				   "reducing its bounding set");
 	if (r >= 0)
-		r = refuse_without(p, w->securebits != own->securebits, CAP_SETPCAP, "CAP_SETPCAP",
-				   "setting its securebits");
+		r = refuse_without(p, (w->securebits ^ own->securebits) & ~(uint32_t)SECBIT_KEEP_CAPS, CAP_SETPCAP,
+				   "CAP_SETPCAP", "setting its securebits");
 	if (r >= 0)
 		r = refuse_without(p, w->cap[INH] & ~(own->cap_inh | own->cap_prm), CAP_SETPCAP, "CAP_SETPCAP",
 				   "setting its inheritable capabilities");
@@ -309,8 +309,10 @@ static void plan_caps(struct planner *p, const struct wanted *w, bool ids_change
 	}
 	if (own->cap_eff & BIT(CAP_SETPCAP) && (ids_changed || w->securebits != own->securebits))
 		plan_call(p, "set securebits", __NR_prctl, PR_SET_SECUREBITS, w->securebits, 0, 0, 0);
-	else if (ids_changed && !(own->securebits & SECBIT_KEEP_CAPS))
-		op_may_fail(plan_call(p, "keep capabilities no more", __NR_prctl, PR_SET_KEEPCAPS, 0, 0, 0, 0));
+	else if (ids_changed || w->securebits != own->securebits)
+		/* the one bit that needs no privilege, unless it is locked: then it is as it was */
+		op_may_fail(plan_call(p, "set whether capabilities are kept", __NR_prctl, PR_SET_KEEPCAPS,
+				      !!(w->securebits & SECBIT_KEEP_CAPS), 0, 0, 0));
 	plan_capset(p, "set capabilities", w->cap[INH], w->cap[PRM], w->cap[EFF]);
 }
 
@@ -347,17 +349,38 @@ static int plan_label(struct planner *p, const char *label)
 	return 0;
 }
 
-/* SUID_DUMP_ROOT (2) is only reached through changed credentials, where sysctl fs.suid_dumpable says so. */
+static bool creds_change(const img_core_entry *core, const struct restorer *own)
+{
+	const img_creds_entry *c = core->thread_core->creds;
+	struct wanted w;
+
+	if (!c)
+		return false;
+	wanted_of(c, own->cap_known, &w);
+	return !same_ids(&w, own) || !same_caps(&w, own);
+}
+
+/*
+ * SUID_DUMP_ROOT (2) cannot be asked for: changed credentials lead to it where sysctl fs.suid_dumpable says so
+ * (commit_creds() in kernel/cred.c), and then it must be left alone by all threads.
+ */
+static bool root_dumps_come(const struct task_restore *t)
+{
+	for (size_t i = 0; t->restorer->suid_dumpable == 2 && i < t->nr_threads; i++)
+		if (creds_change(t->threads[i], t->restorer))
+			return true;
+	return false;
+}
+
 static void plan_after(struct planner *p)
 {
 	const img_thread_core_entry *tc = p->core->thread_core;
 	const img_mm_entry *mm = p->t->mm;
 
-	if (mm && mm->has_dumpable) {
+	if (mm && mm->has_dumpable && !(mm->dumpable == 2 && root_dumps_come(p->t))) {
 		if (mm->dumpable == 2 && p->core == p->t->leader)
 			log_warn(&p->t->ctx->log,
-				 "pid %d: core dumps readable by root only cannot be chosen, continuing without core "
-				 "dumps",
+				 "pid %d: core dumps for root only cannot be chosen, continuing without core dumps",
 				 (int)p->t->pid);
 		plan_call(p, "set dumpable", __NR_prctl, PR_SET_DUMPABLE, mm->dumpable == 1, 0, 0, 0);
 	}

@@ -1,6 +1,8 @@
 /* What the restorer is and may do: its own credentials, limits and settings, which the tree inherits. */
 #include "tasks/tasks.h"
 
+#include "base/io.h"
+#include "base/own.h"
 #include "kernel/uapi.h"
 #include "procfs/attrs.h"
 
@@ -84,6 +86,12 @@ static void read_proc(struct restorer *ret)
 	if (proc_dir_open(AT_FDCWD, getpid(), &dir, NULL) < 0)
 		return;
 	ret->has_proc = true;
+
+	char text[8] = "";
+	autofd int fd = open("/proc/sys/fs/suid_dumpable", O_RDONLY | O_CLOEXEC);
+
+	if (fd >= 0 && fd_read_all(fd, text, sizeof(text) - 1) > 0)
+		ret->suid_dumpable = text[0] - '0';
 	ret->has_loginuid = proc_loginuid_read(&dir, &ret->loginuid, NULL) == 0;
 	if (proc_label_read(&dir, label, NULL) >= 0) {
 		label[strcspn(label, " ")] = 0;

@@ -301,7 +301,34 @@ static void test_creds_refused(void **state)
 	assert_int_equal(thread_plan(&w.restore, 0, TASK_PHASE_LATE, &w.routine, &err), -EPERM);
 	assert_non_null(strstr(err.text, "CAP_SETUID"));
 	assert_true(err.hint[0]);
+	w.creds[0].uid = 0;
+	w.creds[0].secbits = 1;
+	assert_int_equal(thread_plan(&w.restore, 0, TASK_PHASE_LATE, &w.routine, &err), -EPERM);
+	assert_non_null(strstr(err.text, "securebits"));
+	/* "keep capabilities" is everybody's to set */
+	w.creds[0].secbits = 1 << 4;
+	assert_int_equal(thread_plan(&w.restore, 0, TASK_PHASE_LATE, &w.routine, &err), 0);
+	assert_true(find_op(&w, 0, __NR_prctl, PR_SET_KEEPCAPS) >= 0);
 	world_done(&w);
+}
+
+static void test_root_dumps(void **state)
+{
+	struct world w;
+
+	(void)state;
+	for (int sysctl = 0; sysctl < 3; sysctl += 2)
+		for (int user = 0; user < 2; user++) {
+			world_init(&w);
+			w.own.suid_dumpable = sysctl;
+			w.mm.dumpable = 2;
+			if (user)
+				become_user(&w);
+			assert_int_equal(thread_plan(&w.restore, 0, TASK_PHASE_LATE, &w.routine, NULL), 0);
+			/* left alone only where the change of user brings it about */
+			assert_int_equal(find_op(&w, 0, __NR_prctl, PR_SET_DUMPABLE) < 0, sysctl == 2 && user);
+			world_done(&w);
+		}
 }
 
 static void test_limits(void **state)
@@ -566,7 +593,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_check),      cmocka_unit_test(test_same_creds), cmocka_unit_test(test_creds_order),
-		cmocka_unit_test(test_creds_refused), cmocka_unit_test(test_limits),  cmocka_unit_test(test_timer_ids),
+		cmocka_unit_test(test_creds_refused), cmocka_unit_test(test_root_dumps), cmocka_unit_test(test_limits),  cmocka_unit_test(test_timer_ids),
 		cmocka_unit_test(test_queue),      cmocka_unit_test(test_run_main),   cmocka_unit_test(test_run_user),
 		cmocka_unit_test(test_zombies),    cmocka_unit_test(test_random),
 	};

@@ -1,0 +1,124 @@
+/* Taking over what holds another process in: cgroups and resource limits; see criu-who.h. */
+#include "criu-who.h"
+
+#include "base/error.h"
+#include "base/own.h"
+#include "procfs/cgroup.h"
+#include "procfs/limits.h"
+#include "procfs/mountinfo.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+/* Is @word one of the words between commas in @list? */
+static bool list_holds(const char *list, const char *word, size_t len)
+{
+	while (*list) {
+		size_t n = strcspn(list, ",");
+
+		if (n == len && memcmp(list, word, len) == 0)
+			return true;
+		list += n + (list[n] == ',');
+	}
+	return false;
+}
+
+/* A v1 hierarchy carries its controllers in the options of its file system; one of several is enough to know it by. */
+static bool is_hierarchy(const struct proc_mount *m, const struct proc_cgroup *g)
+{
+	if (!g->controllers[0])
+		return strcmp(m->fstype, "cgroup2") == 0;
+	return strcmp(m->fstype, "cgroup") == 0 && list_holds(m->sb_options, g->controllers, strcspn(g->controllers, ","));
+}
+
+/* The path of the group's file below this mount; -ENOENT if the mount does not show the group. */
+static int path_below(const struct proc_mount *m, const struct proc_cgroup *g, char *ret, size_t size)
+{
+	size_t root = strcmp(m->root, "/") == 0 ? 0 : strlen(m->root);
+	int len;
+
+	if (strncmp(g->path, m->root, root) != 0 || (root && g->path[root] && g->path[root] != '/'))
+		return -ENOENT;
+	len = snprintf(ret, size, "%s%s/cgroup.procs", m->mountpoint, g->path + root);
+	return len < 0 || (size_t)len >= size ? -ENAMETOOLONG : 0;
+}
+
+static int join_one(const struct proc_mount_list *mounts, const struct proc_cgroup *g, struct cr_error *err)
+{
+	char path[4096];
+
+	for (size_t i = 0; i < mounts->nr; i++) {
+		autofd int fd = -1;
+
+		if (!is_hierarchy(&mounts->items[i], g) || path_below(&mounts->items[i], g, path, sizeof(path)) < 0)
+			continue;
+		fd = open(path, O_WRONLY | O_CLOEXEC);
+		/* 0 is the writer itself; cgroups(7) */
+		if (fd < 0 || write(fd, "0", 1) != 1)
+			return cr_fail(err, -errno, "join cgroup %s", path);
+		return 0;
+	}
+	return cr_refuse(err, -ENOTSUP, "cgroup %s:%s is in no hierarchy that is mounted here", g->controllers, g->path);
+}
+
+static const char *path_in(const struct proc_cgroup_list *list, const char *controllers)
+{
+	for (size_t i = 0; i < list->nr; i++)
+		if (strcmp(list->items[i].controllers, controllers) == 0)
+			return list->items[i].path;
+	return NULL;
+}
+
+int cr_join_cgroups_of(pid_t pid, struct cr_error *err)
+{
+	autoprocdir struct proc_dir theirs = PROC_DIR_NONE, own = PROC_DIR_NONE;
+	autocgroups struct proc_cgroup_list goal = { 0 }, now = { 0 };
+	automounts struct proc_mount_list mounts = { 0 };
+	int r = proc_dir_open(AT_FDCWD, pid, &theirs, err);
+
+	if (r == 0)
+		r = proc_dir_open(AT_FDCWD, getpid(), &own, err);
+	if (r == 0)
+		r = proc_cgroup_read(&theirs, &goal, err);
+	if (r == 0)
+		r = proc_cgroup_read(&own, &now, err);
+	for (size_t i = 0; r == 0 && i < goal.nr; i++) {
+		const char *path = path_in(&now, goal.items[i].controllers);
+
+		if (path && strcmp(path, goal.items[i].path) == 0)
+			continue;
+		if (!mounts.nr)
+			r = proc_mountinfo_read(&own, &mounts, err);
+		if (r == 0)
+			r = join_one(&mounts, &goal.items[i], err);
+	}
+	return r;
+}
+
+int cr_limit_as(pid_t pid, struct cr_error *err)
+{
+	autoprocdir struct proc_dir d = PROC_DIR_NONE;
+	struct proc_limits theirs;
+	int r = proc_dir_open(AT_FDCWD, pid, &d, err);
+
+	if (r == 0)
+		r = proc_limits_read(&d, &theirs, err);
+	for (int i = 0; r == 0 && i < PROC_NR_LIMITS; i++) {
+		struct rlimit own;
+		rlim_t hard = theirs.of[i].hard;   /* infinity is the same number for both */
+
+		if (getrlimit(i, &own) < 0)
+			return cr_fail(err, -errno, "resource limit %d", i);
+		if (own.rlim_max <= hard)
+			continue;
+		own.rlim_max = hard;
+		own.rlim_cur = own.rlim_cur < hard ? own.rlim_cur : hard;
+		if (setrlimit(i, &own) < 0)
+			r = cr_fail(err, -errno, "resource limit %d", i);
+	}
+	return r;
+}
