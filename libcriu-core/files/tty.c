@@ -126,7 +126,7 @@ static int info_dump(struct file_table *t, struct open_file *f, bool external, u
 	*at = e;
 	e->id = id;
 	e->type = type;
-	e->rdev = (uint32_t)major(st->st_rdev) << 20 | minor(st->st_rdev);
+	e->rdev = (uint32_t)st->st_rdev;   /* as stat(2) has it; dev is in the kernel's own layout */
 	e->has_dev = e->has_uid = e->has_gid = true;
 	e->dev = (uint32_t)major(st->st_dev) << 20 | minor(st->st_dev);
 	e->uid = st->st_uid;
@@ -224,10 +224,16 @@ static int tty_check(const img_file_entry *e, struct cr_error *err)
 static int tty_inherited(struct files *fs, const img_tty_info_entry *info, struct cr_error *err)
 {
 	char key[64];
+	int fd;
 
 	if (!fs->ctx->opts->rpc->inherit_fd.nr)
 		return -ENOENT;
 	snprintf(key, sizeof(key), "tty[%x:%x]", info->rdev, info->dev);
+	fd = inherit_find(fs, key, err);
+	if (fd != -ENOENT)
+		return fd;
+	/* who makes the key with stat(2) has the other layout, which is the same only up to minor number 255 */
+	snprintf(key, sizeof(key), "tty[%x:%llx]", info->rdev, (unsigned long long)makedev(info->dev >> 20, info->dev & 0xfffff));
 	return inherit_find(fs, key, err);
 }
 
