@@ -84,12 +84,17 @@ void peer_done(struct peer *p)
 }
 
 /*
+ * The work is charged to the client: his cgroups are joined while this is still root.
  * A file system user id other than root also takes the capabilities away that go past file permissions
  * (capabilities(7), "Effect of user ID changes on capabilities"). They are taken out of the permitted set as well, so
  * that nothing can bring them back.
  */
-static int assume_files(const struct peer *p, struct cr_error *err)
+static int assume_identity(const struct peer *p, struct cr_error *err)
 {
+	int r = p->pid > 0 ? cr_join_cgroups_of(p->pid, err) : 0;
+
+	if (r < 0)
+		return cr_within(err, r, "client %d", (int)p->pid);
 	if (setgroups(p->who.nr_groups, p->who.groups) < 0)
 		return cr_fail(err, -errno, "take over the groups of the client");
 	setfsgid(p->who.gid);
@@ -109,7 +114,7 @@ int peer_assume(const struct peer *p, bool spawned, struct cr_error *err)
 		return 0;
 	/* a program with file capabilities has its caller's groups and file system identity already */
 	if (!p->trusted && geteuid() != p->who.uid)
-		r = assume_files(p, err);
+		r = assume_identity(p, err);
 	if (r < 0)
 		return r;
 	r = caps_get(&caps);

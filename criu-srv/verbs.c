@@ -48,6 +48,8 @@ static int prepare(struct session *n, enum command command, struct cr_error *err
 		r = check_rights(n, err);
 	if (r == 0)
 		r = peer_learn(&n->w->peer, err);
+	if (r == 0 && command == COMMAND_RESTORE && !n->w->peer.trusted)
+		r = cr_limit_as(n->w->peer.pid, err);
 	if (r < 0) {
 		n->ready = false; /* all of this counts as a bad request */
 		return r;

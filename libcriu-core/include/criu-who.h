@@ -22,4 +22,18 @@ struct cr_who {
 /** cr_who_read() - of one thread. Return: 0; -ESRCH there is no such thread; negative errno with @err filled. */
 int cr_who_read(pid_t pid, pid_t tid, struct cr_who *ret, struct cr_error *err);
 
+/*
+ * A process that is restored inherits from whoever restores it. A service that does so for somebody else first puts itself
+ * where that one is, so that nobody gets out of his limits by being dumped and restored.
+ */
+
+/**
+ * cr_join_cgroups_of() - move the calling process to the cgroups of @pid, in every hierarchy
+ * Return: 0; -ENOTSUP a hierarchy in which the two differ cannot be reached; negative errno with @err filled.
+ */
+int cr_join_cgroups_of(pid_t pid, struct cr_error *err);
+
+/** cr_limit_as() - lower the resource limits of the calling process to the hard ones of @pid. Return: 0; negative errno. */
+int cr_limit_as(pid_t pid, struct cr_error *err);
+
 #endif
