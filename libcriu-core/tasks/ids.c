@@ -113,13 +113,13 @@ static int find_sharers(struct cr_context *ctx, const struct shared_kind *k, str
 }
 
 static int collect_kind(struct cr_context *ctx, struct tree *tree, const struct shared_kind *k, struct task **live,
-			size_t nr, const struct task **first_of, struct cr_error *err)
+			size_t nr, bool compare, const struct task **first_of, struct cr_error *err)
 {
 	struct sorting s = { .type = k->type };
 	uint32_t next = FIRST_ID;
 	int r = 0;
 
-	if (nr > 1 && kernel_has(&ctx->probes, KERNEL_KCMP)) {
+	if (compare) {
 		qsort_r(live, nr, sizeof(*live), compare_tasks, &s);
 		r = s.error ? s.error : find_sharers(ctx, k, live, nr, first_of);
 		if (r < 0)
@@ -242,6 +242,7 @@ int ids_collect(struct cr_context *ctx, struct tree *tree, img_task_kobj_ids_ent
 	img_task_kobj_ids_entry own = {
 		.vm_id = DUMPER_ID, .files_id = DUMPER_ID, .fs_id = DUMPER_ID, .sighand_id = DUMPER_ID
 	};
+	bool compare, memory_shared = false;
 	size_t nr = 0;
 	int r;
 
@@ -252,13 +253,20 @@ int ids_collect(struct cr_context *ctx, struct tree *tree, img_task_kobj_ids_ent
 		if (tree->tasks.items[i]->state != TASK_DEAD)
 			live[nr++] = tree->tasks.items[i];
 	}
-	if (nr > 1 && !kernel_has(&ctx->probes, KERNEL_KCMP))
+	compare = nr > 1 && kernel_has(&ctx->probes, KERNEL_KCMP);
+	if (nr > 1 && !compare)
 		log_warn(&ctx->log,
 			 "this kernel cannot compare processes (kcmp), continuing as if they shared nothing");
 	for (size_t i = 0; i < ARRAY_LEN(shared_kinds); i++) {
-		r = collect_kind(ctx, tree, &shared_kinds[i], live, nr, first_of, err);
+		const struct shared_kind *k = &shared_kinds[i];
+
+		/* clone() allows shared handlers only with shared memory, and exec unshares both */
+		r = collect_kind(ctx, tree, k, live, nr, compare && (k->type != KCMP_SIGHAND || memory_shared), first_of,
+				 err);
 		if (r < 0)
 			return r;
+		for (size_t t = 0; k->type == KCMP_VM && t < nr; t++)
+			memory_shared |= first_of[live[t]->index] != live[t];
 	}
 	r = collect_all_ns(ctx, tree, &own, err);
 	if (r >= 0)
