@@ -24,7 +24,7 @@
 struct ghost_source {
 	uint32_t              id;
 	img_ghost_file_entry *entry;
-	int                   fd;      /* the new file: O_RDWR if it has content, else O_PATH; -1 not made */
+	int                   fd;      /* the new file, O_PATH; -1 not made */
 };
 
 /* ----------------------------------------------------------------- reading */
@@ -311,6 +311,19 @@ static bool was_tmpfile(const struct ghost_source *g, const img_reg_file_entry *
 	return S_ISREG(g->entry->mode) && e->flags & O_TMPFILE_BIT;
 }
 
+/* An executable cannot be in use while somebody may write to it, so nothing but a path of it is kept. */
+static int keep_path_only(struct ghost_source *g, struct cr_error *err)
+{
+	int fd = fd_reopen(g->fd, O_PATH | O_CLOEXEC, err);
+
+	if (fd < 0)
+		return fd;
+	close(g->fd);
+	g->fd = fd;
+	return 0;
+}
+
+/* Return: 0, with g->fd open for writing if it is a regular file; negative errno */
 static int ghost_make(struct files *fs, struct ghost_source *g, const img_reg_file_entry *e, struct cr_error *err)
 {
 	struct made_dirs made = { .nr = 0 };
@@ -344,16 +357,19 @@ int ghost_open(struct files *fs, struct ghost_source *g, const img_reg_file_entr
 		fd = fcntl(g->fd, F_DUPFD_CLOEXEC, 3);
 		return fd < 0 ? cr_fail(err, -errno, "open %s", e->name) : fd;
 	}
-	fd = fd_reopen(g->fd, fresh && was_tmpfile(g, e) ? O_RDWR | O_CLOEXEC : flags & ~(uint32_t)O_TMPFILE_BIT, err);
-	if (fd < 0)
-		return cr_within(err, fd, "unlinked file %s", e->name);
 	if (fresh && was_tmpfile(g, e) && flags & O_TMPFILE_BIT) {
 		/* the descriptor that made the file is the only one that has O_TMPFILE among its flags, as before */
-		r = g->fd;
-		g->fd = fd;
-		fd = r;
+		fd = g->fd;
+		g->fd = fd_reopen(fd, O_PATH | O_CLOEXEC, err);
+		if (g->fd >= 0)
+			return fd;
+		close(fd);
+		return cr_within(err, g->fd, "unlinked file %s", e->name);
 	}
-	return fd;
+	r = fresh && S_ISREG(g->entry->mode) ? keep_path_only(g, err) : 0;
+	if (r == 0)
+		r = fd_reopen(g->fd, flags & ~(uint32_t)O_TMPFILE_BIT, err);
+	return cr_within(err, r, "unlinked file %s", e->name);
 }
 
 void ghost_sources_done(struct files *fs)

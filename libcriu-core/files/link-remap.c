@@ -48,6 +48,7 @@ static int link_name(struct file_table *t, struct link_remap *l, const char *pat
 static int link_prepare(struct file_table *t, struct open_file *f, struct link_remap *l, const char *path, struct cr_error *err)
 {
 	char dir[PATH_MAX], self[40];
+	struct stat st;
 	int r = link_name(t, l, path, err);
 
 	if (r < 0)
@@ -56,6 +57,13 @@ static int link_prepare(struct file_table *t, struct open_file *f, struct link_r
 	l->dir = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (l->dir < 0 && errno == ENOENT)
 		return file_refuse(t, f, "", "unlinked file that has other names, but whose directory is gone, %s", path);
+	/* links of earlier dumps may still be there, for their own restore */
+	for (unsigned int n = 0; l->dir >= 0 && n < 100000 && fstatat(l->dir, l->base, &st, AT_SYMLINK_NOFOLLOW) == 0; n++) {
+		l->reg.id = l->entry.id = file_next_id(t);
+		r = link_name(t, l, path, err);
+		if (r < 0)
+			return r;
+	}
 	snprintf(self, sizeof(self), "/proc/self/fd/%d", f->fd);
 	l->fd = l->dir < 0 ? -1 : open(self, O_PATH | O_CLOEXEC);
 	return l->fd < 0 ? cr_fail(err, -errno, "prepare a link for %s", path) : 0;

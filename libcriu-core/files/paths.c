@@ -134,6 +134,8 @@ int path_dump(struct file_table *t, struct open_file *f, uint32_t id, uint32_t f
 
 	if (!e)
 		return pool_failed(err);
+	if (file_is_memfd(&f->facts))   /* through a path: as executable */
+		return file_refuse(t, f, "", "executable in a memory file, %s", f->facts.link);
 	if (!key && f->facts.link[0] != '/')
 		return file_refuse(t, f, "", "file that cannot be reached from here, %s", f->facts.link);
 	if (!key)
