@@ -24,13 +24,15 @@ endif
 
 install: all
 	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/lib $(DESTDIR)$(PREFIX)/share/man/man8 \
-		$(DESTDIR)$(PREFIX)/include/criu-core/base $(DESTDIR)$(PREFIX)/include/criu-core/proto
+		$(DESTDIR)$(PREFIX)/include/criu-core/base $(DESTDIR)$(PREFIX)/include/criu-core/proto \
+		$(DESTDIR)$(PREFIX)/include/criu-core/images
 	install -m 755 $(front-binaries) $(DESTDIR)$(PREFIX)/sbin
 	install -m 644 $(BUILD)/libcriu-core.a $(BUILD)/libcriu-proto.a $(DESTDIR)$(PREFIX)/lib
 	install -m 644 $(wildcard docs/*.8) $(DESTDIR)$(PREFIX)/share/man/man8
 	install -m 644 $(wildcard libcriu-core/include/*.h) $(DESTDIR)$(PREFIX)/include/criu-core
 	install -m 644 $(wildcard libcriu-core/base/*.h) $(DESTDIR)$(PREFIX)/include/criu-core/base
 	install -m 644 $(wildcard libcriu-proto/include/proto/*.h) $(DESTDIR)$(PREFIX)/include/criu-core/proto
-	install -m 644 $(BUILD)/gen/rpc.pb.h $(BUILD)/gen/legacy.pb.h $(DESTDIR)$(PREFIX)/include/criu-core
+	install -m 644 $(BUILD)/gen/*.pb.h $(DESTDIR)$(PREFIX)/include/criu-core
+	install -m 644 $(BUILD)/gen/images/*.pb.h $(DESTDIR)$(PREFIX)/include/criu-core/images
 
 .PHONY: install
