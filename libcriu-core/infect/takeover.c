@@ -34,7 +34,13 @@ int takeover_seize(pid_t tid, struct takeover **ret, struct cr_error *err)
 
 	if (!t)
 		return cr_fail(err, -ENOMEM, "seize thread %d", tid);
-	r = tracee_seize(tid, tid, PTRACE_O_EXITKILL, &t->tracee, err);
+	/*
+	 * Filters that the program installs must not judge the blob's last calls, nor our own in the thread's name. It takes
+	 * CAP_SYS_ADMIN (EPERM, as for other reasons) and CONFIG_CHECKPOINT_RESTORE (EINVAL): else go without.
+	 */
+	r = tracee_seize(tid, tid, PTRACE_O_EXITKILL | PTRACE_O_SUSPEND_SECCOMP, &t->tracee, NULL);
+	if (r == -EPERM || r == -EINVAL)
+		r = tracee_seize(tid, tid, PTRACE_O_EXITKILL, &t->tracee, err);
 	if (r < 0) {
 		free(t);
 		return r == -ESRCH || r == -EPERM ? cr_fail(err, r, "seize thread %d", tid) : r;

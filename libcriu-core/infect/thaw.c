@@ -87,7 +87,11 @@ static int kill_all(struct cr_context *ctx, struct tree *tree, struct cr_error *
 	if (r < 0)
 		return r;
 	deadline = deadline_in(DEATH_MS);
-	for (size_t i = 0; i < tree->tasks.nr; i++)
+	/*
+	 * Children first: the init of a pid namespace does not end before all others in there are gone
+	 * (zap_pid_ns_processes() in kernel/pid_namespace.c), and those are not gone before their tracer has seen it.
+	 */
+	for (size_t i = tree->tasks.nr; i-- > 0;)
 		first_failure(&r, reap_threads(tree->tasks.items[i], deadline, r ? NULL : err));
 	await_reaper(ctx, tree);
 	return r;

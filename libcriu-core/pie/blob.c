@@ -11,8 +11,9 @@
  * - The tracer was killed: the kernel discards the ignored signal, tgkill() returns, and the blob goes back through the
  *   frame by rt_sigreturn(). The thread carries on as if nothing had been. Left behind are our two mappings.
  *   (If the process has handlers for all signals of that sort, the handler of one runs once, here, before that.)
- * Not covered are the tracer's remote mmap calls, before the frame exists: a tracer killed exactly there leaves the
- * thread with borrowed registers. The window is two system calls and one write long.
+ *   Syscall user dispatch, if the thread used it, stays switched off; a shadow stack would refuse the return.
+ * Not covered are the tracer's own remote calls, two mmaps before the frame exists and one munmap at the end: a tracer
+ * killed exactly there leaves the thread with borrowed registers. That is about 0.1 ms per process and dump.
  *
  * In a restore nothing of the process is worth saving yet: a failure is noted in the control block, the coordinator
  * is woken to explain it, and everybody ends with exit_group() once it sets control.abort.

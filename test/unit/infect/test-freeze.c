@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -346,6 +347,102 @@ static void test_moving_target(void **state)
 	live_free(l);
 }
 
+static void init_with_child(struct live *l)
+{
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		l->flags[1] = (uint32_t)getpid();
+	}
+	__atomic_add_fetch(&l->ready, 1, __ATOMIC_SEQ_CST);
+	for (;;)
+		pause();
+}
+
+/* A child that makes the new namespace, so that this process keeps its own */
+static void in_pid_namespace(struct live *l)
+{
+	if (unshare(CLONE_NEWPID) < 0) {
+		l->flags[0] = (uint32_t)errno;
+		l->ready = 2;
+	} else if (fork() == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		init_with_child(l);
+	}
+	for (;;)
+		pause();
+}
+
+static void test_pid_namespace(void **state)
+{
+	struct live *l = live_new();
+	pid_t pid = live_fork(in_pid_namespace, l);
+	struct live_ctx c;
+	struct tree *tree, *inner;
+	struct cr_error err = { 0 };
+
+	(void)state;
+	live_ready(l, 2);
+	if (l->flags[0]) {
+		live_kill(pid);
+		live_free(l);
+		skip();
+	}
+	tree = live_freeze(live_ctx(&c), pid);
+	assert_int_equal(tree->tasks.nr, 3);
+	/* seen from the root's namespace, which is ours */
+	assert_int_equal(tree->tasks.items[1]->ns_pid, tree->tasks.items[1]->host_pid);
+	pid_t init = tree->tasks.items[1]->host_pid;
+	tree_free(tree);
+
+	inner = live_freeze(live_ctx(&c), init);
+	assert_int_equal(inner->tasks.nr, 2);
+	assert_int_equal(inner->root->ns_pid, 1);
+	assert_int_equal(inner->tasks.items[1]->ns_pid, 2);
+	assert_int_equal(inner->tasks.items[1]->ns_ppid, 1);
+	assert_int_equal(l->flags[1], 2);
+	live_question(inner->root);
+	live_question(inner->tasks.items[1]);
+	assert_int_equal(thaw_tree(&c.ctx, inner, THAW_KILLED, &err), 0);
+	tree_free(inner);
+	live_kill(pid);
+	live_free(l);
+}
+
+static void vfork_and_wait(struct live *l)
+{
+	if (vfork() == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		l->ready = 1;
+		for (;;)
+			syscall(SYS_pause);
+	}
+}
+
+/* A parent in vfork() cannot be stopped before its child has gone on: said so when the time is up, and all run on. */
+static void test_timeout(void **state)
+{
+	struct live *l = live_new();
+	pid_t pid = live_fork(vfork_and_wait, l);
+	struct live_ctx c;
+	struct tree *tree = NULL;
+	struct cr_error err = { 0 };
+
+	(void)state;
+	live_ready(l, 1);
+	live_ctx(&c);
+	c.rpc.has_timeout = true;
+	c.rpc.timeout = 1;
+	assert_int_equal(freeze_tree(&c.ctx, pid, &tree, &err), -ETIMEDOUT);
+	assert_non_null(strstr(err.text, "does not stop (state D)"));
+	assert_int_equal(c.ctx.obstacles.nr, 1);
+	obstacles_done(&c.ctx.obstacles);
+	assert_null(tree);
+	live_kill(pid);
+	live_free(l);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -357,6 +454,8 @@ int main(void)
 		cmocka_unit_test(test_thaw_stopped),
 		cmocka_unit_test(test_thaw_killed),
 		cmocka_unit_test(test_moving_target),
+		cmocka_unit_test(test_pid_namespace),
+		cmocka_unit_test(test_timeout),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,5 +1,6 @@
 /* Programs run inside live children, which must not notice. */
 #include "infect/live.h"
+#include "kernel/uapi.h"
 
 #include <errno.h>
 #include <linux/futex.h>
@@ -465,6 +466,47 @@ static void test_seccomp_is_suspended(void **state)
 	live_free(l);
 }
 
+/* Every call of the child is turned into a signal; it makes none, but the blob does */
+static void compute_with_dispatch(struct live *l)
+{
+	static char selector = 1; /* SYSCALL_DISPATCH_FILTER_BLOCK */
+
+	l->flags[3] = prctl(PR_SET_SYSCALL_USER_DISPATCH, PR_SYS_DISPATCH_ON, 0, 0, &selector) < 0;
+	compute(l);
+}
+
+static void test_dispatch_is_put_back(void **state)
+{
+	struct live *l = live_new();
+	pid_t pid = live_fork(compute_with_dispatch, l);
+	struct uapi_ptrace_sud_config config = { 0 };
+	struct live_ctx c;
+	struct tree *tree;
+	long r;
+
+	(void)state;
+	live_ready(l, 1);
+	tree = live_freeze(live_ctx(&c), pid);
+	r = ptrace(UAPI_PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG, pid, sizeof(config), &config);
+	tree_free(tree);
+	if (l->flags[3] || r < 0) {
+		live_kill(pid);
+		live_free(l);
+		skip();
+	}
+	assert_int_equal(config.mode, PR_SYS_DISPATCH_ON);
+	visit(pid);
+	live_works(l);
+	tree = live_freeze(live_ctx(&c), pid);
+	memset(&config, 0, sizeof(config));
+	assert_int_equal(ptrace(UAPI_PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG, pid, sizeof(config), &config), 0);
+	assert_int_equal(config.mode, PR_SYS_DISPATCH_ON);
+	tree_free(tree);
+	live_works(l);
+	live_kill(pid);
+	live_free(l);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -477,6 +519,7 @@ int main(void)
 		cmocka_unit_test(test_crash_of_our_code),
 		cmocka_unit_test(test_signals_are_kept),
 		cmocka_unit_test(test_seccomp_is_suspended),
+		cmocka_unit_test(test_dispatch_is_put_back),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
