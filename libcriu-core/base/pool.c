@@ -6,7 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define BLOCK_SIZE ((size_t)32 << 10)
+#define BLOCK_MIN  ((size_t)2 << 10)    /* there may be a pool for each of thousands of tasks */
+#define BLOCK_MAX  ((size_t)32 << 10)
 #define ALIGN      _Alignof(max_align_t)
 
 struct pool_block {
@@ -25,7 +26,8 @@ void *pool_alloc(struct pool *p, size_t size)
 	p->used += size;
 	size = size ? (size + ALIGN - 1) & ~(ALIGN - 1) : ALIGN;
 	if (size > p->left) {
-		size_t room = size > BLOCK_SIZE ? size : BLOCK_SIZE;
+		size_t step = p->used < BLOCK_MIN ? BLOCK_MIN : p->used > BLOCK_MAX ? BLOCK_MAX : p->used;
+		size_t room = size > step ? size : step;
 		struct pool_block *b = calloc(1, sizeof(*b) + room);
 
 		if (!b)

@@ -89,9 +89,11 @@ static int put_own(struct range_vec *v, struct cr_error *err)
 		return r;
 	for (size_t i = 0; i < list.nr && r == 0; i++) {
 		const struct proc_vma *m = &list.items[i];
-		bool stack = strcmp(proc_vma_path(&list, m), "[stack]") == 0;
+		const char *name = proc_vma_path(&list, m);
+		bool stack = strcmp(name, "[stack]") == 0, heap = strcmp(name, "[heap]") == 0;
 
-		r = put(v, stack ? below(m->start, STACK_ROOM) : m->start, m->end);
+		/* both grow while the plan is made */
+		r = put(v, stack ? below(m->start, STACK_ROOM) : m->start, heap ? m->end + HEAP_ROOM : m->end);
 	}
 	return r < 0 ? cr_fail(err, r, "list the mappings") : 0;
 }

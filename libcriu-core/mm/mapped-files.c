@@ -15,6 +15,10 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+
+/* an element that could not be added has no table */
+#define HASH_NONFATAL_OOM 1
+#define uthash_nonfatal_oom(element) ((void)(element))
 #include <uthash.h>
 
 struct cached_file {
@@ -205,6 +209,10 @@ int file_cache_map(struct mm_dump *d, struct task *task, const struct proc_vma *
 			return r < 0 ? cr_within(err, r, "mapping %" PRIx64 "-%" PRIx64 " of %s", v->start, v->end, path) : r;
 		found = take_ptr(&f);
 		HASH_ADD_KEYPTR(hh, c->by_key, found->key, key_len, found);
+		if (!found->hh.tbl) {
+			free(found);
+			return cr_fail(err, -ENOMEM, "remember a mapped file");
+		}
 	}
 	c->last = found;
 	*ret_id = found->id;

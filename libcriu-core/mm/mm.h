@@ -164,6 +164,7 @@ struct mm_plan {
 	const struct mm_space    *parent;      /* planned already, and in place when the task was forked; NULL: the task is a copy of the coordinator */
 	struct mm_range           region;      /* never touched */
 	struct mm_range           spare;       /* inside the region: mm_spare_size() bytes that may be mapped over */
+	struct mm_range           scratch;     /* inside the region: private memory of the task, for comparing pages */
 	const struct file_opener *opener;
 	const struct mm_segments *segments;
 };

@@ -10,7 +10,6 @@
 #include <sys/mman.h>
 
 #define READ_AREAS   1024                      /* IOV_MAX: one preadv() */
-#define SCRATCH      ((uint64_t)64 * 1024)
 
 enum read_mode { READ_SKIP, READ_PLAIN, READ_COMPARE };
 
@@ -18,7 +17,6 @@ struct read_batch {
 	enum read_mode mode;
 	uint64_t off, len;       /* in the pages file */
 	size_t   nr;
-	uint64_t scratch;        /* remote address, 0 until it is needed */
 	struct abi_iov iov[READ_AREAS];
 };
 
@@ -32,10 +30,8 @@ static void flush(struct planner *pl, struct read_batch *b)
 	if (b->mode == READ_PLAIN) {
 		op_from_slot(emit(pl->program, pl->routine, ABI_OP_READ, "read pages", 0, SLOT_PAGES, b->off, at, b->nr, 0, 0), 0);
 	} else {
-		if (!b->scratch)
-			b->scratch = emit_data(pl->program, pl->routine, NULL, SCRATCH, MM_PAGE);
 		op_from_slot(emit(pl->program, pl->routine, ABI_OP_COMPARE, "read and compare pages", 0, SLOT_PAGES, b->off, at, b->nr,
-				  b->scratch, SCRATCH), 0);
+				  pl->plan->scratch.start, pl->plan->scratch.end - pl->plan->scratch.start), 0);
 	}
 	b->nr = 0;
 }

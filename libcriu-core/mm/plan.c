@@ -257,7 +257,7 @@ static size_t ops_of(const img_vma_entry *v)
 
 size_t mm_plan_size(const struct mm_space *s)
 {
-	size_t ops = 64, data = 64 * 1024 + 4096 * 2;
+	size_t ops = 64, data = 4096 * 2;
 
 	for (size_t i = 0; i < s->entry->vmas.nr; i++) {
 		ops += ops_of(space_vma(s, i));

@@ -93,18 +93,23 @@ struct unit {
 	struct rtask   *task;         /* NULL: helper */
 	bool            live;         /* a task, not a zombie */
 	bool            mm_planned;
-	bool            files_planned;
 };
+
+static struct mm_plan memory_plan_of(struct unit *u, const struct file_opener *opener)
+{
+	struct restore *rs = u->rs;
+
+	return (struct mm_plan){
+		.ctx = rs->ctx, .program = &rs->program, .routine = &u->rn->routine, .space = u->task->space,
+		.parent = u->rn->base, .region = rs->region.all, .spare = rs->region.spare, .scratch = rs->region.scratch,
+		.opener = opener, .segments = rs->segments,
+	};
+}
 
 static int plan_memory(struct unit *u, struct cr_error *err)
 {
-	struct restore *rs = u->rs;
-	struct file_opener opener = files_opener(rs->files);
-	struct mm_plan plan = {
-		.ctx = rs->ctx, .program = &rs->program, .routine = &u->rn->routine, .space = u->task->space,
-		.parent = u->rn->base, .region = rs->region.all, .spare = rs->region.spare, .opener = &opener,
-		.segments = rs->segments,
-	};
+	struct file_opener opener = files_opener(u->rs->files);
+	struct mm_plan plan = memory_plan_of(u, &opener);
 
 	u->mm_planned = true;
 	return mm_plan(&plan, err);
@@ -112,13 +117,8 @@ static int plan_memory(struct unit *u, struct cr_error *err)
 
 static int plan_memory_late(struct unit *u, struct cr_error *err)
 {
-	struct restore *rs = u->rs;
-	struct file_opener opener = files_opener(rs->files);
-	struct mm_plan plan = {
-		.ctx = rs->ctx, .program = &rs->program, .routine = &u->rn->routine, .space = u->task->space,
-		.parent = u->rn->base, .region = rs->region.all, .spare = rs->region.spare, .opener = &opener,
-		.segments = rs->segments,
-	};
+	struct file_opener opener = files_opener(u->rs->files);
+	struct mm_plan plan = memory_plan_of(u, &opener);
 
 	return mm_plan_late(&plan, err);
 }

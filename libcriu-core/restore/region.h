@@ -17,6 +17,7 @@ struct region {
 	uint64_t        leader_top; /* top of the stack of leading threads */
 	uint64_t        stacks;     /* lowest stack of other threads */
 	struct mm_range spare;
+	struct mm_range scratch;    /* readable and writable, of each task its own */
 	struct arena    arena;
 };
 

@@ -227,6 +227,7 @@ static void run_plan(struct sim *s, struct made *m, const struct made *parent, s
 		.ctx = &ctx, .program = &p, .routine = &r, .space = &m->space, .parent = parent ? &parent->space : NULL,
 		.region = { SIM_AT(REGION_PAGE), SIM_AT(REGION_PAGE + REGION_PAGES) },
 		.spare = { SIM_AT(REGION_PAGE + REGION_PAGES - SPARE_PAGES), SIM_AT(REGION_PAGE + REGION_PAGES) },
+		.scratch = { SIM_AT(REGION_PAGE), SIM_AT(REGION_PAGE + 1) },
 		.opener = &opener, .segments = g,
 	};
 	int error;
