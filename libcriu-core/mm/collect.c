@@ -49,7 +49,9 @@ static void find_devices(struct mm_devices *ret)
 	struct stat st;
 
 	if (fd >= 0 && fstat(fd, &st) == 0)
-		*ret = (struct mm_devices){ .shm_major = major(st.st_dev), .shm_minor = minor(st.st_dev), .shm_known = true };
+		*ret = (struct mm_devices){ .shm_major = major(st.st_dev),
+					    .shm_minor = minor(st.st_dev),
+					    .shm_known = true };
 }
 
 static bool has_many_nodes(void)
@@ -107,7 +109,9 @@ static img_vma_ext *ext_of(img_vma_entry *v)
 static int fill_ext(img_vma_entry *v, const struct proc_vma *p, const char *path)
 {
 	bool exec_only = p->prot == PROT_EXEC;
-	const char *name = strncmp(path, "[anon:", 6) == 0 ? path + 6 : strncmp(path, "[anon_shmem:", 12) == 0 ? path + 12 : NULL;
+	const char *name = strncmp(path, "[anon:", 6) == 0          ? path + 6
+			   : strncmp(path, "[anon_shmem:", 12) == 0 ? path + 12
+								    : NULL;
 	img_vma_ext *ext;
 
 	/* Memory that may only be executed gets a key from the kernel by itself (execute_only_pkey(), arch/x86/mm/pkeys.c). */
@@ -138,7 +142,8 @@ static bool joins_vvar(const struct mm_task *mt, const struct vma_class *c, cons
 	return c->kind == VMA_VVAR && last && last->status & MM_ST_VVAR && last->end == p->start;
 }
 
-static int add_vma(struct mm_dump *d, struct mm_task *mt, const struct proc_vma *p, const char *path, struct cr_error *err)
+static int add_vma(struct mm_dump *d, struct mm_task *mt, const struct proc_vma *p, const char *path,
+		   struct cr_error *err)
 {
 	struct vma_class c;
 	img_vma_entry *v;
@@ -157,8 +162,14 @@ static int add_vma(struct mm_dump *d, struct mm_task *mt, const struct proc_vma 
 	if (!v)
 		return cr_fail(err, -ENOMEM, "note a mapping");
 	*v = (img_vma_entry){
-		.start = p->start, .end = p->end, .prot = p->prot, .flags = c.flags, .status = c.status, .fd = -1,
-		.has_madv = c.madv != 0, .madv = c.madv,
+		.start = p->start,
+		.end = p->end,
+		.prot = p->prot,
+		.flags = c.flags,
+		.status = c.status,
+		.fd = -1,
+		.has_madv = c.madv != 0,
+		.madv = c.madv,
 	};
 	if (c.kind == VMA_FILE || c.kind == VMA_MEMFD || c.kind == VMA_SYSV) {
 		v->pgoff = p->pgoff;
@@ -174,7 +185,8 @@ static int add_vma(struct mm_dump *d, struct mm_task *mt, const struct proc_vma 
 static void warn_unknown_flags(struct mm_dump *d, const struct task *task, const struct proc_vma_list *l)
 {
 	for (size_t i = 0; i < ARRAY_LEN(l->unknown) && l->unknown[i].count && !d->warned_flags; i++)
-		log_warn(&d->ctx->log, "pid %d: %zu mappings have flag \"%s\", which is not known; continuing without it",
+		log_warn(&d->ctx->log,
+			 "pid %d: %zu mappings have flag \"%s\", which is not known; continuing without it",
 			 task->host_pid, l->unknown[i].count, l->unknown[i].code);
 	d->warned_flags |= l->unknown[0].count != 0;
 }
@@ -228,7 +240,8 @@ static int collect_policies(struct mm_dump *d, struct mm_task *mt, struct cr_err
 		if (at == mt->vmas.nr || mt->vmas.items[at].start != p->addr)
 			continue;
 		if (p->mode == PROC_MPOL_UNKNOWN) {
-			log_warn(&d->ctx->log, "pid %d: memory policy of %" PRIx64 " is not known; continuing without it",
+			log_warn(&d->ctx->log,
+				 "pid %d: memory policy of %" PRIx64 " is not known; continuing without it",
 				 mt->task->host_pid, p->addr);
 			continue;
 		}

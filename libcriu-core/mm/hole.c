@@ -10,13 +10,13 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#define HOLE_FLOOR   UINT64_C(0x10000000)          /* far above vm.mmap_min_addr */
-#define HOLE_CEILING UINT64_C(0x7fff00000000)      /* below the stacks of four-level page tables */
+#define HOLE_FLOOR   UINT64_C(0x10000000)     /* far above vm.mmap_min_addr */
+#define HOLE_CEILING UINT64_C(0x7fff00000000) /* below the stacks of four-level page tables */
 
 /* Room below a stack that is left alone: the guard gap of the kernel (256 pages), and what a stack of usual limits can grow to. */
-#define STACK_ROOM   (UINT64_C(16) << 20)
+#define STACK_ROOM (UINT64_C(16) << 20)
 /* Room above a heap: brk() must still have somewhere to go. */
-#define HEAP_ROOM    (UINT64_C(256) << 20)
+#define HEAP_ROOM (UINT64_C(256) << 20)
 
 DEFINE_VEC(range_vec, struct mm_range)
 
@@ -112,7 +112,8 @@ int mm_hole(const struct mm_space *const *spaces, size_t nr, uint64_t size, stru
 	if (r == 0) {
 		at = mm_hole_find(busy.items, busy.nr, HOLE_FLOOR, HOLE_CEILING, size);
 		if (!at)
-			r = cr_refuse(err, -ENOSPC, "no %" PRIu64 " bytes of addresses are free in all processes", size);
+			r = cr_refuse(err, -ENOSPC, "no %" PRIu64 " bytes of addresses are free in all processes",
+				      size);
 	}
 	range_vec_done(&busy);
 	if (r < 0)

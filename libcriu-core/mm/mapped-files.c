@@ -17,15 +17,15 @@
 #include <sys/stat.h>
 
 /* an element that could not be added has no table */
-#define HASH_NONFATAL_OOM 1
+#define HASH_NONFATAL_OOM            1
 #define uthash_nonfatal_oom(element) ((void)(element))
 #include <uthash.h>
 
 struct cached_file {
 	UT_hash_handle hh;
 	uint64_t id;
-	size_t   key_len;
-	char     key[];       /* struct file_key, then the path */
+	size_t key_len;
+	char key[]; /* struct file_key, then the path */
 };
 
 struct file_key {
@@ -36,7 +36,7 @@ struct file_key {
 
 struct file_cache {
 	struct cached_file *by_key;
-	pid_t    ns_pid;      /* task whose mount namespace was asked for last */
+	pid_t ns_pid; /* task whose mount namespace was asked for last */
 	uint64_t ns_ino;
 	struct cached_file *last;
 };
@@ -52,21 +52,23 @@ void file_cache_free(struct file_cache *c)
 
 	if (!c)
 		return;
-	HASH_ITER(hh, c->by_key, f, next) {
+	HASH_ITER(hh, c->by_key, f, next)
+	{
 		HASH_DEL(c->by_key, f);
 		free(f);
 	}
 	free(c);
 }
 
-int mm_obstacle(struct mm_dump *d, const struct task *task, const struct proc_vma *v, const char *path, const char *what,
-		const char *advice, struct cr_error *err)
+int mm_obstacle(struct mm_dump *d, const struct task *task, const struct proc_vma *v, const char *path,
+		const char *what, const char *advice, struct cr_error *err)
 {
 	char where[48];
 	int r;
 
 	snprintf(where, sizeof(where), "mapping %" PRIx64 "-%" PRIx64, v->start, v->end);
-	r = obstacle_add(&d->ctx->obstacles, task->host_pid, task->comm, where, advice, "%s%s%s", what, path[0] ? " " : "", path);
+	r = obstacle_add(&d->ctx->obstacles, task->host_pid, task->comm, where, advice, "%s%s%s", what,
+			 path[0] ? " " : "", path);
 	return r < 0 ? cr_fail(err, r, "note an obstacle") : 1;
 }
 
@@ -158,8 +160,8 @@ static int add_segment(struct mm_dump *d, struct task *task, int fd, const struc
 	return r;
 }
 
-static int add_file(struct mm_dump *d, struct task *task, const struct proc_vma *v, const char *path, enum vma_kind kind,
-		    uint32_t fdflags, uint64_t *ret_id, struct cr_error *err)
+static int add_file(struct mm_dump *d, struct task *task, const struct proc_vma *v, const char *path,
+		    enum vma_kind kind, uint32_t fdflags, uint64_t *ret_id, struct cr_error *err)
 {
 	autofd int fd = open_object(task, v, path, kind == VMA_FILE ? O_PATH : O_RDONLY);
 	struct stat st;
@@ -167,7 +169,8 @@ static int add_file(struct mm_dump *d, struct task *task, const struct proc_vma 
 	int r;
 
 	if (fd == -EPERM || fd == -ENOENT || fd == -EACCES)
-		return mm_obstacle(d, task, v, path, "file that cannot be opened", "run with CAP_CHECKPOINT_RESTORE or CAP_SYS_ADMIN", err);
+		return mm_obstacle(d, task, v, path, "file that cannot be opened",
+				   "run with CAP_CHECKPOINT_RESTORE or CAP_SYS_ADMIN", err);
 	if (fd < 0)
 		return cr_fail(err, fd, "open the file mapped at %" PRIx64, v->start);
 	if (kind != VMA_FILE)
@@ -175,7 +178,8 @@ static int add_file(struct mm_dump *d, struct task *task, const struct proc_vma 
 	if (fstat(fd, &st) < 0)
 		return cr_fail(err, -errno, "look at the file mapped at %" PRIx64, v->start);
 	if (!S_ISREG(st.st_mode))
-		return mm_obstacle(d, task, v, path, S_ISCHR(st.st_mode) ? "character device" : "object that is not a regular file",
+		return mm_obstacle(d, task, v, path,
+				   S_ISCHR(st.st_mode) ? "character device" : "object that is not a regular file",
 				   "the process must unmap it first", err);
 	r = d->config.sink->add(d->config.sink->arg, task, fd, path, fdflags, &id, err);
 	if (r == 0)
@@ -189,8 +193,12 @@ int file_cache_map(struct mm_dump *d, struct task *task, const struct proc_vma *
 	struct file_cache *c = d->files;
 	size_t path_len = strlen(path), key_len = sizeof(struct file_key) + path_len;
 	struct file_key key = {
-		.mnt_ns = mount_ns(c, task), .ino = v->ino, .dev_major = v->dev_major, .dev_minor = v->dev_minor,
-		.fdflags = fdflags, .kind = kind,
+		.mnt_ns = mount_ns(c, task),
+		.ino = v->ino,
+		.dev_major = v->dev_major,
+		.dev_minor = v->dev_minor,
+		.fdflags = fdflags,
+		.kind = kind,
 	};
 	autofree struct cached_file *f = calloc(1, sizeof(*f) + key_len + 1);
 	struct cached_file *found = c->last;
@@ -206,7 +214,9 @@ int file_cache_map(struct mm_dump *d, struct task *task, const struct proc_vma *
 	if (!found) {
 		r = add_file(d, task, v, path, kind, fdflags, &f->id, err);
 		if (r != 0)
-			return r < 0 ? cr_within(err, r, "mapping %" PRIx64 "-%" PRIx64 " of %s", v->start, v->end, path) : r;
+			return r < 0 ? cr_within(err, r, "mapping %" PRIx64 "-%" PRIx64 " of %s", v->start, v->end,
+						 path)
+				     : r;
 		found = take_ptr(&f);
 		HASH_ADD_KEYPTR(hh, c->by_key, found->key, key_len, found);
 		if (!found->hh.tbl) {

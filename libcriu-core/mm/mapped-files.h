@@ -18,7 +18,7 @@ int file_cache_map(struct mm_dump *d, struct task *task, const struct proc_vma *
 		   uint32_t fdflags, uint64_t *ret_id, struct cr_error *err);
 
 /** mm_obstacle() - note that a mapping stands in the way. Return: 1, -ENOMEM. */
-int mm_obstacle(struct mm_dump *d, const struct task *task, const struct proc_vma *v, const char *path, const char *what,
-		const char *advice, struct cr_error *err);
+int mm_obstacle(struct mm_dump *d, const struct task *task, const struct proc_vma *v, const char *path,
+		const char *what, const char *advice, struct cr_error *err);
 
 #endif

@@ -14,24 +14,24 @@
 
 /* vma_entry.status */
 enum {
-	MM_ST_REGULAR      = 1 << 0,
-	MM_ST_STACK        = 1 << 1,   /* old images only */
-	MM_ST_VSYSCALL     = 1 << 2,
-	MM_ST_VDSO         = 1 << 3,
-	MM_ST_HEAP         = 1 << 5,
+	MM_ST_REGULAR = 1 << 0,
+	MM_ST_STACK = 1 << 1, /* old images only */
+	MM_ST_VSYSCALL = 1 << 2,
+	MM_ST_VDSO = 1 << 3,
+	MM_ST_HEAP = 1 << 5,
 	MM_ST_FILE_PRIVATE = 1 << 6,
-	MM_ST_FILE_SHARED  = 1 << 7,
-	MM_ST_ANON_SHARED  = 1 << 8,
+	MM_ST_FILE_SHARED = 1 << 7,
+	MM_ST_ANON_SHARED = 1 << 8,
 	MM_ST_ANON_PRIVATE = 1 << 9,
-	MM_ST_SYSV         = 1 << 10,
-	MM_ST_SOCKET       = 1 << 11,
-	MM_ST_VVAR         = 1 << 12,
-	MM_ST_AIO          = 1 << 13,
-	MM_ST_MEMFD        = 1 << 14,
-	MM_ST_SHSTK        = 1 << 15,
-	MM_ST_GUARD        = 1 << 16,
-	MM_ST_UPROBES      = 1 << 17,
-	MM_ST_PLUGIN       = 1 << 27,
+	MM_ST_SYSV = 1 << 10,
+	MM_ST_SOCKET = 1 << 11,
+	MM_ST_VVAR = 1 << 12,
+	MM_ST_AIO = 1 << 13,
+	MM_ST_MEMFD = 1 << 14,
+	MM_ST_SHSTK = 1 << 15,
+	MM_ST_GUARD = 1 << 16,
+	MM_ST_UPROBES = 1 << 17,
+	MM_ST_PLUGIN = 1 << 27,
 };
 
 /* pagemap_entry.flags */
@@ -40,8 +40,8 @@ enum { MM_PE_PARENT = 1, MM_PE_LAZY = 2, MM_PE_PRESENT = 4 };
 /* A run of pages that is stored: address in the task, or offset in a segment. */
 struct page_run {
 	uint64_t start, end;
-	uint32_t flags;      /* MM_PE_* */
-	uint32_t slow;       /* not to be read with process_vm_readv(): no read access, or shared copy-on-write */
+	uint32_t flags; /* MM_PE_* */
+	uint32_t slow;  /* not to be read with process_vm_readv(): no read access, or shared copy-on-write */
 };
 DEFINE_VEC(page_runs, struct page_run)
 DEFINE_VEC(img_vmas, img_vma_entry)
@@ -49,21 +49,21 @@ DEFINE_VEC(img_vmas, img_vma_entry)
 /* A segment whose content is stored once, however many tasks map it. */
 struct segment {
 	uint32_t shmid;
-	int      fd;         /* readable, of the object */
+	int fd; /* readable, of the object */
 	uint64_t size;
-	bool     sysv;
+	bool sysv;
 };
 DEFINE_VEC(segments, struct segment)
 
 /* Mappings and pages of one task; task->mm points at entry. */
 struct mm_task {
-	struct task     *task;
-	img_mm_entry     entry;
-	struct img_vmas  vmas;     /* entry.vmas borrows from it */
+	struct task *task;
+	img_mm_entry entry;
+	struct img_vmas vmas; /* entry.vmas borrows from it */
 	struct page_runs pages;
-	uint64_t         nr_scanned;
-	uint32_t         ask_routine, ask_op;
-	bool             asked;
+	uint64_t nr_scanned;
+	uint32_t ask_routine, ask_op;
+	bool asked;
 };
 DEFINE_VEC(mm_tasks, struct mm_task *)
 
@@ -72,19 +72,19 @@ struct file_cache;
 /* Devices that the kernel's own memory file systems have: how memfds are told from files that are merely called so. */
 struct mm_devices {
 	uint32_t shm_major, shm_minor;
-	bool     shm_known;
+	bool shm_known;
 };
 
 struct mm_dump {
-	struct cr_context       *ctx;
-	struct mm_dump_config    config;
-	struct mm_devices        devices;
-	struct file_cache       *files;
-	struct mm_tasks          tasks;
-	struct segments          segments;
-	uint32_t                 next_pages_id;
-	bool                     many_nodes;   /* more than one memory node: policies matter */
-	bool                     warned_flags;
+	struct cr_context *ctx;
+	struct mm_dump_config config;
+	struct mm_devices devices;
+	struct file_cache *files;
+	struct mm_tasks tasks;
+	struct segments segments;
+	uint32_t next_pages_id;
+	bool many_nodes; /* more than one memory node: policies matter */
+	bool warned_flags;
 };
 
 #endif

@@ -36,13 +36,14 @@ struct mm_range {
 struct mm_dump;
 
 struct mm_dump_config {
-	const struct file_sink *sink;   /* outlives the dump */
-	bool     own_ipc_ns;            /* the tree has an IPC namespace of its own: its segments belong to ns/ */
-	uint32_t ipc_ns_id;             /* number of the IPC namespace in image names */
+	const struct file_sink *sink; /* outlives the dump */
+	bool own_ipc_ns;              /* the tree has an IPC namespace of its own: its segments belong to ns/ */
+	uint32_t ipc_ns_id;           /* number of the IPC namespace in image names */
 };
 
 /** mm_dump_new() - Return: 0, -ENOMEM. */
-int mm_dump_new(struct cr_context *ctx, const struct mm_dump_config *config, struct mm_dump **ret, struct cr_error *err);
+int mm_dump_new(struct cr_context *ctx, const struct mm_dump_config *config, struct mm_dump **ret,
+		struct cr_error *err);
 /** mm_dump_free() - also takes back task->mm of every task it collected; before tree_free(), which must not free task->mm */
 void mm_dump_free(struct mm_dump *d);
 DEFINE_SLOT(struct mm_dump, mm_dump_free)
@@ -83,7 +84,8 @@ struct mm_dump_stats {
  * mm_dump_pages() - pagemap-*.img and pages-*.img of all tasks and shared segments; descriptions of System V segments
  * All tasks are stopped, nothing of ours is mapped in them. Progress goes to the observer.
  */
-int mm_dump_pages(struct mm_dump *d, const struct tree *tree, struct image_set *set, struct mm_dump_stats *ret, struct cr_error *err);
+int mm_dump_pages(struct mm_dump *d, const struct tree *tree, struct image_set *set, struct mm_dump_stats *ret,
+		  struct cr_error *err);
 
 /* ---------------------------------------------------------------- restore */
 
@@ -157,14 +159,15 @@ int mm_fill(struct cr_context *ctx, struct image_set *set, uint32_t shmid, int f
 
 /* What the planner needs to know of one task. */
 struct mm_plan {
-	struct cr_context        *ctx;
-	struct program           *program;
-	struct routine           *routine;
-	struct mm_space          *space;       /* remembers where its vDSO ends up, for children that inherit */
-	const struct mm_space    *parent;      /* planned already, and in place when the task was forked; NULL: the task is a copy of the coordinator */
-	struct mm_range           region;      /* never touched */
-	struct mm_range           spare;       /* inside the region: mm_spare_size() bytes that may be mapped over */
-	struct mm_range           scratch;     /* inside the region: private memory of the task, for comparing pages */
+	struct cr_context *ctx;
+	struct program *program;
+	struct routine *routine;
+	struct mm_space *space; /* remembers where its vDSO ends up, for children that inherit */
+	const struct mm_space *
+		parent; /* planned already, and in place when the task was forked; NULL: the task is a copy of the coordinator */
+	struct mm_range region;  /* never touched */
+	struct mm_range spare;   /* inside the region: mm_spare_size() bytes that may be mapped over */
+	struct mm_range scratch; /* inside the region: private memory of the task, for comparing pages */
 	const struct file_opener *opener;
 	const struct mm_segments *segments;
 };

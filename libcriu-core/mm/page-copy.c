@@ -19,33 +19,33 @@
 #include <string.h>
 #include <sys/uio.h>
 
-#define CHUNK       ((uint64_t)256 * 1024)   /* fits the L2 cache of any current machine, and hides the cost of a call */
+#define CHUNK       ((uint64_t)256 * 1024) /* fits the L2 cache of any current machine, and hides the cost of a call */
 #define MAX_WORKERS 4
-#define ALONE       ((uint64_t)4 << 20)      /* less than this is copied sooner than threads are started */
+#define ALONE       ((uint64_t)4 << 20) /* less than this is copied sooner than threads are started */
 
 struct chunk {
 	struct copy_job *job;
 	uint64_t len, out_off;
-	size_t   nr;
+	size_t nr;
 	struct iovec iov[CHUNK / MM_PAGE];
-	bool     slow[CHUNK / MM_PAGE];
+	bool slow[CHUNK / MM_PAGE];
 };
 
 struct copy {
-	struct mm_dump   *d;
+	struct mm_dump *d;
 	struct image_set *set;
-	struct copy_job  *jobs;
-	size_t            nr, next;
-	uint64_t          done, total;
-	pthread_mutex_t   lock;
-	int               failed;   /* first failure of a worker */
-	struct cr_error   err;
+	struct copy_job *jobs;
+	size_t nr, next;
+	uint64_t done, total;
+	pthread_mutex_t lock;
+	int failed; /* first failure of a worker */
+	struct cr_error err;
 };
 
 struct worker {
 	struct copy *copy;
-	bool         reports;
-	pthread_t    thread;
+	bool reports;
+	pthread_t thread;
 };
 
 bool page_is_zero(const void *page)

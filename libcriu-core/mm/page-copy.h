@@ -8,16 +8,16 @@
 /* What goes into one pages file. The caller fills the first part, with zeroes behind it. */
 struct copy_job {
 	uint32_t pages_id;
-	pid_t    pid;                  /* task to read from; 0: read from fd */
-	const struct proc_dir *dir;    /* of the task, for memory without read access */
-	int      fd;                   /* segment */
-	const struct page_runs *runs;  /* ascending; the content of all is stored */
+	pid_t pid;                    /* task to read from; 0: read from fd */
+	const struct proc_dir *dir;   /* of the task, for memory without read access */
+	int fd;                       /* segment */
+	const struct page_runs *runs; /* ascending; the content of all is stored */
 
-	size_t   run;                  /* private from here on: next byte to be handed out */
+	size_t run; /* private from here on: next byte to be handed out */
 	uint64_t run_off, out_off;
-	int      out, mem;             /* opened at the first chunk; valid while refs > 0 */
-	unsigned int refs;             /* chunks under way, and one until the last was handed out */
-	bool     opened;
+	int out, mem;      /* opened at the first chunk; valid while refs > 0 */
+	unsigned int refs; /* chunks under way, and one until the last was handed out */
+	bool opened;
 };
 
 /**

@@ -53,14 +53,19 @@ static int stack_pages(const struct task *task, struct addr_vec *ret)
 static int write_entry(struct image_writer *w, uint64_t start, uint64_t end, uint32_t flags, struct cr_error *err)
 {
 	img_pagemap_entry e = {
-		.vaddr = start, .has_flags = true, .flags = flags, .has_nr_pages = true, .nr_pages = (end - start) / MM_PAGE,
+		.vaddr = start,
+		.has_flags = true,
+		.flags = flags,
+		.has_nr_pages = true,
+		.nr_pages = (end - start) / MM_PAGE,
 	};
 
 	return start < end ? image_write(w, &e, err) : 0;
 }
 
 /* @eager: pages that must not be lazy, sorted. */
-static int write_runs(struct image_writer *w, const struct page_runs *runs, const struct addr_vec *eager, struct cr_error *err)
+static int write_runs(struct image_writer *w, const struct page_runs *runs, const struct addr_vec *eager,
+		      struct cr_error *err)
 {
 	size_t next = 0;
 	int r = 0;
@@ -89,8 +94,8 @@ static int write_runs(struct image_writer *w, const struct page_runs *runs, cons
 	return r;
 }
 
-static int write_pagemap(struct image_set *set, enum img_type type, uint64_t id, uint32_t pages_id, const struct page_runs *runs,
-			 const struct addr_vec *eager, struct cr_error *err)
+static int write_pagemap(struct image_set *set, enum img_type type, uint64_t id, uint32_t pages_id,
+			 const struct page_runs *runs, const struct addr_vec *eager, struct cr_error *err)
 {
 	autofree_by(image_writer_drop) struct image_writer *w = NULL;
 	img_pagemap_head head = { .pages_id = pages_id };
@@ -120,8 +125,9 @@ static int segment_runs(const struct segment *s, struct page_runs *ret)
 		if (hole < 0)
 			return -errno;
 		hole = hole > size ? size : hole;
-		if (data < hole && page_runs_put(ret, (uint64_t)data & ~(MM_PAGE - 1), ((uint64_t)hole + MM_PAGE - 1) & ~(MM_PAGE - 1),
-						 MM_PE_PRESENT, false) < 0)
+		if (data < hole &&
+		    page_runs_put(ret, (uint64_t)data & ~(MM_PAGE - 1), ((uint64_t)hole + MM_PAGE - 1) & ~(MM_PAGE - 1),
+				  MM_PE_PRESENT, false) < 0)
 			return -ENOMEM;
 		at = hole > data ? hole : size;
 	}
@@ -143,10 +149,17 @@ static int write_sysv(struct mm_dump *d, struct image_set *set, struct cr_error 
 		if (shmctl((int)s->shmid, IPC_STAT, &ds) < 0)
 			return cr_fail(err, -errno, "look at System V segment %" PRIu32, s->shmid);
 		img_ipc_desc_entry desc = {
-			.key = (uint32_t)ds.shm_perm.__key, .uid = ds.shm_perm.uid, .gid = ds.shm_perm.gid, .cuid = ds.shm_perm.cuid,
-			.cgid = ds.shm_perm.cgid, .mode = ds.shm_perm.mode, .id = s->shmid,
+			.key = (uint32_t)ds.shm_perm.__key,
+			.uid = ds.shm_perm.uid,
+			.gid = ds.shm_perm.gid,
+			.cuid = ds.shm_perm.cuid,
+			.cgid = ds.shm_perm.cgid,
+			.mode = ds.shm_perm.mode,
+			.id = s->shmid,
 		};
-		img_ipc_shm_entry e = { .desc = &desc, .size = ds.shm_segsz, .has_in_pagemaps = true, .in_pagemaps = true };
+		img_ipc_shm_entry e = {
+			.desc = &desc, .size = ds.shm_segsz, .has_in_pagemaps = true, .in_pagemaps = true
+		};
 
 		if (!w)
 			r = image_writer_open(set, IMG_IPCNS_SHM, d->config.ipc_ns_id, &w, err);
@@ -158,10 +171,10 @@ static int write_sysv(struct mm_dump *d, struct image_set *set, struct cr_error 
 
 /* Everything that page_copy() needs; the runs of segments live here. */
 struct page_work {
-	struct copy_job  *jobs;
-	size_t            nr;
+	struct copy_job *jobs;
+	size_t nr;
 	struct page_runs *segment_runs;
-	size_t            nr_segments;
+	size_t nr_segments;
 };
 
 static void page_work_done(struct page_work *w)
@@ -197,13 +210,17 @@ static int add_task(struct mm_dump *d, struct mm_task *mt, struct image_set *set
 	d->next_pages_id++;
 	stats->pages_written += page_runs_bytes(&mt->pages) / MM_PAGE;
 	w->jobs[w->nr++] = (struct copy_job){
-		.pages_id = id, .pid = mt->task->lead->host_tid, .dir = &mt->task->dir, .fd = -1, .runs = &mt->pages,
+		.pages_id = id,
+		.pid = mt->task->lead->host_tid,
+		.dir = &mt->task->dir,
+		.fd = -1,
+		.runs = &mt->pages,
 	};
 	return 0;
 }
 
-static int add_segment(struct mm_dump *d, size_t i, struct image_set *set, struct page_work *w, struct mm_dump_stats *stats,
-		       struct cr_error *err)
+static int add_segment(struct mm_dump *d, size_t i, struct image_set *set, struct page_work *w,
+		       struct mm_dump_stats *stats, struct cr_error *err)
 {
 	const struct segment *s = &d->segments.items[i];
 	const struct addr_vec none = { 0 };
@@ -225,7 +242,8 @@ static int add_segment(struct mm_dump *d, size_t i, struct image_set *set, struc
 	return 0;
 }
 
-int mm_dump_pages(struct mm_dump *d, const struct tree *tree, struct image_set *set, struct mm_dump_stats *ret, struct cr_error *err)
+int mm_dump_pages(struct mm_dump *d, const struct tree *tree, struct image_set *set, struct mm_dump_stats *ret,
+		  struct cr_error *err)
 {
 	struct mm_dump_stats stats = { 0 };
 	struct page_work w = { .nr_segments = d->segments.nr };

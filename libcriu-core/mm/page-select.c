@@ -45,7 +45,8 @@ int page_runs_put(struct page_runs *runs, uint64_t start, uint64_t end, uint32_t
 /* Only plain anonymous memory can come later, through userfaultfd; images-files.md calls it lazy. */
 static uint32_t flags_for(const img_vma_entry *v)
 {
-	bool lazy = v->status & MM_ST_ANON_PRIVATE && !(v->status & MM_ST_VDSO) && !(v->flags & (MAP_HUGETLB | MAP_LOCKED));
+	bool lazy =
+		v->status & MM_ST_ANON_PRIVATE && !(v->status & MM_ST_VDSO) && !(v->flags & (MAP_HUGETLB | MAP_LOCKED));
 
 	return MM_PE_PRESENT | (lazy ? MM_PE_LAZY : 0);
 }
@@ -59,20 +60,26 @@ static int put_piece(struct page_runs *runs, const img_vma_entry *v, uint64_t st
 
 /* Regions of one scan, fetched as they are needed. */
 struct scanner {
-	int      fd;
-	bool     guards;
-	uint64_t at, end;              /* still to be scanned */
+	int fd;
+	bool guards;
+	uint64_t at, end; /* still to be scanned */
 	struct uapi_page_region *vec;
-	size_t   nr, next;
+	size_t nr, next;
 	struct page_runs found_guards;
 };
 
 static int scanner_fetch(struct scanner *s)
 {
 	struct uapi_pm_scan_arg arg = {
-		.size = sizeof(arg), .start = s->at, .end = s->end, .vec = (uintptr_t)s->vec, .vec_len = SCAN_REGIONS,
-		.category_inverted = PAGE_IS_FILE | PAGE_IS_PFNZERO, .category_mask = PAGE_IS_FILE | PAGE_IS_PFNZERO,
-		.category_anyof_mask = PAGE_IS_PRESENT | PAGE_IS_SWAPPED, .return_mask = s->guards ? PAGE_IS_GUARD : PAGE_IS_FILE,
+		.size = sizeof(arg),
+		.start = s->at,
+		.end = s->end,
+		.vec = (uintptr_t)s->vec,
+		.vec_len = SCAN_REGIONS,
+		.category_inverted = PAGE_IS_FILE | PAGE_IS_PFNZERO,
+		.category_mask = PAGE_IS_FILE | PAGE_IS_PFNZERO,
+		.category_anyof_mask = PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
+		.return_mask = s->guards ? PAGE_IS_GUARD : PAGE_IS_FILE,
 	};
 	long n = ioctl(s->fd, UAPI_PAGEMAP_SCAN, &arg);
 
@@ -141,8 +148,11 @@ static int put_guards(struct mm_task *mt, const struct page_runs *guards)
 		if (!v)
 			return -ENOMEM;
 		*v = (img_vma_entry){
-			.start = guards->items[i].start, .end = guards->items[i].end, .status = MM_ST_GUARD,
-			.flags = MAP_PRIVATE | MAP_ANONYMOUS, .fd = -1,
+			.start = guards->items[i].start,
+			.end = guards->items[i].end,
+			.status = MM_ST_GUARD,
+			.flags = MAP_PRIVATE | MAP_ANONYMOUS,
+			.fd = -1,
 		};
 	}
 	return 0;

@@ -10,9 +10,9 @@
 #include <sys/prctl.h>
 
 static const struct {
-	int  advice;
-	bool early;      /* decides what pages are made of */
-	bool hint;       /* nothing but speed or sharing depends on it: a kernel without it need not refuse */
+	int advice;
+	bool early; /* decides what pages are made of */
+	bool hint;  /* nothing but speed or sharing depends on it: a kernel without it need not refuse */
 } advices[] = {
 	{ MADV_HUGEPAGE, true, true },     { MADV_NOHUGEPAGE, true, true },   { MADV_RANDOM, false, false },
 	{ MADV_SEQUENTIAL, false, false }, { MADV_DONTFORK, false, false },   { MADV_MERGEABLE, false, true },
@@ -55,7 +55,8 @@ static void set_policies(struct planner *pl)
 		if (!renewed(&pl->work[i]) || !v->ext->has_mempolicy_mode)
 			continue;
 		if (v->ext->mempolicy_nodes.len)
-			nodes = emit_data(pl->program, pl->routine, v->ext->mempolicy_nodes.data, v->ext->mempolicy_nodes.len, 8);
+			nodes = emit_data(pl->program, pl->routine, v->ext->mempolicy_nodes.data,
+					  v->ext->mempolicy_nodes.len, 8);
 		/* the kernel reads one bit less than it is told; get_nodes() in mm/mempolicy.c */
 		plan_call(pl, "set memory policy", SYS_mbind, v->start, v->end - v->start,
 			  v->ext->mempolicy_mode | (v->ext->has_mempolicy_flags ? v->ext->mempolicy_flags : 0), nodes,
@@ -74,8 +75,9 @@ static void set_names(struct planner *pl)
 		if (!renewed(&pl->work[i]) || !v->ext->anon_name)
 			continue;
 		/* a name is for people; kernels without CONFIG_ANON_VMA_NAME have none */
-		op_may_fail(plan_call(pl, "name memory", SYS_prctl, PR_SET_VMA, PR_SET_VMA_ANON_NAME, v->start, v->end - v->start,
-				      emit_data(pl->program, pl->routine, v->ext->anon_name, strlen(v->ext->anon_name) + 1, 1)));
+		op_may_fail(plan_call(
+			pl, "name memory", SYS_prctl, PR_SET_VMA, PR_SET_VMA_ANON_NAME, v->start, v->end - v->start,
+			emit_data(pl->program, pl->routine, v->ext->anon_name, strlen(v->ext->anon_name) + 1, 1)));
 	}
 }
 
@@ -128,7 +130,8 @@ static void lock_all(const struct mm_plan *plan)
 
 		if (!is_locked(v))
 			continue;
-		op = emit_call(plan->program, plan->routine, "lock memory", SYS_mlock2, v->start, v->end - v->start, on_fault(v) ? 1 : 0);
+		op = emit_call(plan->program, plan->routine, "lock memory", SYS_mlock2, v->start, v->end - v->start,
+			       on_fault(v) ? 1 : 0);
 		if (untouchable(s, v))
 			op_may_fail(op);
 	}
@@ -146,7 +149,8 @@ static void seal_all(const struct mm_plan *plan)
 			continue;
 		while (i + n < s->nr_vmas && is_sealed(v + n) && v[n].start == v[n - 1].end)
 			n++;
-		emit_call(plan->program, plan->routine, "seal memory", __NR_mseal, v->start, v[n - 1].end - v->start, 0);
+		emit_call(plan->program, plan->routine, "seal memory", __NR_mseal, v->start, v[n - 1].end - v->start,
+			  0);
 	}
 }
 

@@ -14,8 +14,9 @@
 #include <sys/mman.h>
 #include <sys/shm.h>
 
-#define MAP_KEPT_FLAGS                                                                                                 \
-	((uint32_t)(MAP_TYPE | MAP_ANONYMOUS | MAP_GROWSDOWN | MAP_NORESERVE | MAP_HUGETLB) | (uint32_t)MAP_HUGE_MASK << MAP_HUGE_SHIFT)
+#define MAP_KEPT_FLAGS                                                                        \
+	((uint32_t)(MAP_TYPE | MAP_ANONYMOUS | MAP_GROWSDOWN | MAP_NORESERVE | MAP_HUGETLB) | \
+	 (uint32_t)MAP_HUGE_MASK << MAP_HUGE_SHIFT)
 
 static uint32_t map_flags(const img_vma_entry *v)
 {
@@ -40,7 +41,8 @@ static bool anonymous(const struct vma_work *w)
 /* May it be made by one call together with its neighbour? */
 static bool batchable(const struct vma_work *w)
 {
-	return anonymous(w) && !w->kept && !w->special && !w->attached && !(w->v->flags & (MAP_GROWSDOWN | MAP_HUGETLB | MAP_DROPPABLE));
+	return anonymous(w) && !w->kept && !w->special && !w->attached &&
+	       !(w->v->flags & (MAP_GROWSDOWN | MAP_HUGETLB | MAP_DROPPABLE));
 }
 
 static void map_at(struct planner *pl, uint64_t start, uint64_t end, uint32_t prot, uint32_t flags)
@@ -72,7 +74,8 @@ static void map_batch(struct planner *pl, struct vma_work *w, size_t nr)
 		for (n = 1; i + n < nr && w[i + n].prot_now == w[i].prot_now; n++)
 			;
 		if (w[i].prot_now != base)
-			plan_call(pl, "cut memory", SYS_mprotect, w[i].v->start, w[i + n - 1].v->end - w[i].v->start, w[i].prot_now);
+			plan_call(pl, "cut memory", SYS_mprotect, w[i].v->start, w[i + n - 1].v->end - w[i].v->start,
+				  w[i].prot_now);
 	}
 }
 
@@ -81,7 +84,8 @@ static int map_descriptor(struct planner *pl, struct vma_work *w, int fd)
 	w->prot_now = prot_while_reading(w);
 	planner_take(pl, fd);
 	op_from_slot(plan_call(pl, "map a file", SYS_mmap, w->v->start, w->v->end - w->v->start, w->prot_now,
-			       map_flags(w->v) & ~(uint32_t)MAP_ANONYMOUS, SLOT_FILE, w->v->pgoff), 4);
+			       map_flags(w->v) & ~(uint32_t)MAP_ANONYMOUS, SLOT_FILE, w->v->pgoff),
+		     4);
 	return 0;
 }
 
@@ -94,7 +98,7 @@ static int map_file(struct planner *pl, struct vma_work *w, struct cr_error *err
 
 	if (shared && w->v->prot & PROT_WRITE)
 		flags = O_RDWR;
-	if (flags == O_WRONLY)   /* nothing can be mapped through such a descriptor */
+	if (flags == O_WRONLY) /* nothing can be mapped through such a descriptor */
 		flags = O_RDWR;
 	fd = opener->open(opener->arg, (uint32_t)w->v->shmid, flags, err);
 	if (fd < 0)
@@ -107,8 +111,8 @@ static int map_shared(struct planner *pl, struct vma_work *w, struct cr_error *e
 	const struct made_segment *s = segments_find(pl->plan->segments, w->v->shmid, false);
 
 	if (!s)
-		return cr_refuse(err, -EBADMSG, "mapping %" PRIx64 "-%" PRIx64 ": no shared memory %" PRIu64, w->v->start, w->v->end,
-				 w->v->shmid);
+		return cr_refuse(err, -EBADMSG, "mapping %" PRIx64 "-%" PRIx64 ": no shared memory %" PRIu64,
+				 w->v->start, w->v->end, w->v->shmid);
 	return map_descriptor(pl, w, s->fd);
 }
 
@@ -128,7 +132,10 @@ static int check_attach(const struct planner *pl, uint64_t base, uint64_t size, 
 	for (size_t i = space_find(pl->space, base); i < pl->nr && pl->work[i].v->start < base + size; i++)
 		clash |= pl->work[i].kept;
 	if (clash || base + size > MM_SPACE_END)
-		return cr_refuse(err, -EOPNOTSUPP, "System V segment at %" PRIx64 " was attached in part, beside memory that is in the way", base);
+		return cr_refuse(err, -EOPNOTSUPP,
+				 "System V segment at %" PRIx64
+				 " was attached in part, beside memory that is in the way",
+				 base);
 	return 0;
 }
 
@@ -147,7 +154,8 @@ static int attach(struct planner *pl, size_t first, struct cr_error *err)
 	int r;
 
 	if (!s || v->pgoff > v->start)
-		return cr_refuse(err, -EBADMSG, "mapping %" PRIx64 "-%" PRIx64 ": no System V segment %" PRIu64, v->start, v->end, v->shmid);
+		return cr_refuse(err, -EBADMSG, "mapping %" PRIx64 "-%" PRIx64 ": no System V segment %" PRIu64,
+				 v->start, v->end, v->shmid);
 	end = base + ((s->size + MM_PAGE - 1) & ~(MM_PAGE - 1));
 	r = check_attach(pl, base, end - base, err);
 	if (r < 0)
@@ -156,7 +164,8 @@ static int attach(struct planner *pl, size_t first, struct cr_error *err)
 		if (same_attachment(v, pl->work[i].v))
 			prot |= pl->work[i].v->prot;
 	op_equal(plan_call(pl, "attach shared memory", SYS_shmat, s->id, base,
-			   SHM_REMAP | (prot & PROT_WRITE ? 0 : SHM_RDONLY) | (prot & PROT_EXEC ? SHM_EXEC : 0)), base);
+			   SHM_REMAP | (prot & PROT_WRITE ? 0 : SHM_RDONLY) | (prot & PROT_EXEC ? SHM_EXEC : 0)),
+		 base);
 	for (size_t i = first; i < pl->nr && pl->work[i].v->start < end; i++) {
 		struct vma_work *w = &pl->work[i];
 
@@ -207,7 +216,8 @@ static long map_some(struct planner *pl, size_t i, struct cr_error *err)
 	if (w->kept) {
 		open_kept(pl, w);
 	} else if (batchable(w)) {
-		while (i + n < pl->nr && batchable(w + n) && w[n].v->start == w[n - 1].v->end && map_flags(w[n].v) == map_flags(w->v))
+		while (i + n < pl->nr && batchable(w + n) && w[n].v->start == w[n - 1].v->end &&
+		       map_flags(w[n].v) == map_flags(w->v))
 			n++;
 		map_batch(pl, w, n);
 	} else if (anonymous(w)) {
@@ -265,13 +275,14 @@ void plan_protect(struct planner *pl)
 		if (w->special)
 			continue;
 		if (ext && ext->has_pkey && ext->pkey) {
-			plan_call(pl, "set a protection key", SYS_pkey_mprotect, w->v->start, w->v->end - w->v->start, w->v->prot, ext->pkey);
+			plan_call(pl, "set a protection key", SYS_pkey_mprotect, w->v->start, w->v->end - w->v->start,
+				  w->v->prot, ext->pkey);
 			continue;
 		}
 		if (w->prot_now == w->v->prot)
 			continue;
-		while (i + n < pl->nr && w[n].v->start == w[n - 1].v->end && w[n].v->prot == w->v->prot && w[n].prot_now != w[n].v->prot &&
-		       !w[n].special && !(w[n].v->ext && w[n].v->ext->has_pkey))
+		while (i + n < pl->nr && w[n].v->start == w[n - 1].v->end && w[n].v->prot == w->v->prot &&
+		       w[n].prot_now != w[n].v->prot && !w[n].special && !(w[n].v->ext && w[n].v->ext->has_pkey))
 			n++;
 		plan_call(pl, "set protection", SYS_mprotect, w->v->start, w[n - 1].v->end - w->v->start, w->v->prot);
 	}

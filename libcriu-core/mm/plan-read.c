@@ -9,14 +9,14 @@
 #include <errno.h>
 #include <sys/mman.h>
 
-#define READ_AREAS   1024                      /* IOV_MAX: one preadv() */
+#define READ_AREAS 1024 /* IOV_MAX: one preadv() */
 
 enum read_mode { READ_SKIP, READ_PLAIN, READ_COMPARE };
 
 struct read_batch {
 	enum read_mode mode;
-	uint64_t off, len;       /* in the pages file */
-	size_t   nr;
+	uint64_t off, len; /* in the pages file */
+	size_t nr;
 	struct abi_iov iov[READ_AREAS];
 };
 
@@ -28,15 +28,20 @@ static void flush(struct planner *pl, struct read_batch *b)
 		return;
 	at = emit_data(pl->program, pl->routine, b->iov, b->nr * sizeof(b->iov[0]), 8);
 	if (b->mode == READ_PLAIN) {
-		op_from_slot(emit(pl->program, pl->routine, ABI_OP_READ, "read pages", 0, SLOT_PAGES, b->off, at, b->nr, 0, 0), 0);
+		op_from_slot(emit(pl->program, pl->routine, ABI_OP_READ, "read pages", 0, SLOT_PAGES, b->off, at, b->nr,
+				  0, 0),
+			     0);
 	} else {
-		op_from_slot(emit(pl->program, pl->routine, ABI_OP_COMPARE, "read and compare pages", 0, SLOT_PAGES, b->off, at, b->nr,
-				  pl->plan->scratch.start, pl->plan->scratch.end - pl->plan->scratch.start), 0);
+		op_from_slot(emit(pl->program, pl->routine, ABI_OP_COMPARE, "read and compare pages", 0, SLOT_PAGES,
+				  b->off, at, b->nr, pl->plan->scratch.start,
+				  pl->plan->scratch.end - pl->plan->scratch.start),
+			     0);
 	}
 	b->nr = 0;
 }
 
-static void put_area(struct planner *pl, struct read_batch *b, enum read_mode mode, uint64_t start, uint64_t end, uint64_t off)
+static void put_area(struct planner *pl, struct read_batch *b, enum read_mode mode, uint64_t start, uint64_t end,
+		     uint64_t off)
 {
 	struct abi_iov *last = b->nr ? &b->iov[b->nr - 1] : NULL;
 
@@ -95,7 +100,8 @@ static void read_all(struct planner *pl, struct read_batch *b)
 		/* a run may go through several mappings: space_check_run() saw that there is no gap between them */
 		for (size_t j = at; j < pl->nr && pl->work[j].v->start < run->end; j++) {
 			const img_vma_entry *v = pl->work[j].v;
-			uint64_t start = run->start > v->start ? run->start : v->start, end = run->end < v->end ? run->end : v->end;
+			uint64_t start = run->start > v->start ? run->start : v->start,
+				 end = run->end < v->end ? run->end : v->end;
 
 			put_area(pl, b, mode_of(&pl->work[j]), start, end, run->off + (start - run->start));
 		}
@@ -122,7 +128,9 @@ int plan_read(struct planner *pl, struct cr_error *err)
 			drop_parents_pages(pl, &pl->work[i]);
 	if (!reads_anything(pl))
 		return 0;
-	op_keep(op_from_slot(plan_call(pl, "take the pages image", __NR_pidfd_getfd, SLOT_PIDFD, pl->space->pages_fd, 0), 0), SLOT_PAGES);
+	op_keep(op_from_slot(
+			plan_call(pl, "take the pages image", __NR_pidfd_getfd, SLOT_PIDFD, pl->space->pages_fd, 0), 0),
+		SLOT_PAGES);
 	read_all(pl, b);
 	op_from_slot(plan_call(pl, "close the pages image", SYS_close, SLOT_PAGES), 0);
 	return 0;

@@ -104,7 +104,8 @@ static void move_all(struct planner *pl, const struct mm_specials *now, uint64_t
 			uint64_t len = now->area[i].end - now->area[i].start;
 
 			ret->area[i] = moved(now, i, vdso);
-			move_one(pl, pass == 1 && detour ? spare + off : now->area[i].start, pass == 0 ? spare + off : ret->area[i].start, len);
+			move_one(pl, pass == 1 && detour ? spare + off : now->area[i].start,
+				 pass == 0 ? spare + off : ret->area[i].start, len);
 			off += len;
 		}
 	}
@@ -178,11 +179,13 @@ static void patch(struct planner *pl, uint64_t at, uint64_t to)
 		uint32_t word;
 
 		memcpy(&word, code + i, sizeof(word));
-		emit(pl->program, pl->routine, ABI_OP_STORE, "redirect the vDSO", 0, at + i, word, sizeof(word), 0, 0, 0);
+		emit(pl->program, pl->routine, ABI_OP_STORE, "redirect the vDSO", 0, at + i, word, sizeof(word), 0, 0,
+		     0);
 	}
 }
 
-static int patch_all(struct planner *pl, const img_vma_entry *vdso, const uint8_t *code, size_t len, struct cr_error *err)
+static int patch_all(struct planner *pl, const img_vma_entry *vdso, const uint8_t *code, size_t len,
+		     struct cr_error *err)
 {
 	const struct vdso_running *running = &pl->plan->segments->running;
 	const struct mm_specials *at = &pl->space->specials;
@@ -198,14 +201,16 @@ static int patch_all(struct planner *pl, const img_vma_entry *vdso, const uint8_
 		return cr_within(err, nr_new, "vDSO of this kernel");
 	for (int i = 0; i < nr_old; i++)
 		for (int j = 0; j < nr_new; j++) {
-			if (strcmp(old[i].name, new[j].name) != 0 || old[i].value > len - jump_len || old[i].size < jump_len)
+			if (strcmp(old[i].name, new[j].name) != 0 || old[i].value > len - jump_len ||
+			    old[i].size < jump_len)
 				continue;
 			patch(pl, vdso->start + old[i].value, at->area[at->vdso].start + new[j].value);
 			patched++;
 			break;
 		}
 	if (!patched)
-		return cr_refuse(err, -EOPNOTSUPP, "the dumped vDSO and that of this kernel have no function in common");
+		return cr_refuse(err, -EOPNOTSUPP,
+				 "the dumped vDSO and that of this kernel have no function in common");
 	return 0;
 }
 
@@ -228,6 +233,7 @@ int plan_vdso_patch(struct planner *pl, struct cr_error *err)
 	r = space_read_stored(pl->space, vdso->start, code, len);
 	if (r != 0)
 		return r < 0 ? cr_fail(err, r, "read the dumped vDSO")
-			     : cr_refuse(err, -EOPNOTSUPP, "the dumped vDSO is another one than this kernel's, and not in the images");
+			     : cr_refuse(err, -EOPNOTSUPP,
+					 "the dumped vDSO is another one than this kernel's, and not in the images");
 	return patch_all(pl, vdso, code, len, err);
 }

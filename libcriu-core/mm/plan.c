@@ -16,7 +16,8 @@
 #include <sys/stat.h>
 
 #if defined(__x86_64__)
-#define USER_END UINT64_C(0x7ffffffff000)   /* what munmap() takes with four levels of page tables, and with five as well */
+#define USER_END \
+	UINT64_C(0x7ffffffff000) /* what munmap() takes with four levels of page tables, and with five as well */
 #else
 #define USER_END (UINT64_C(1) << 48)
 #endif
@@ -133,8 +134,8 @@ static int check_region(const struct planner *pl, struct cr_error *err)
 {
 	size_t i = space_find(pl->space, pl->plan->region.start);
 
-	if (pl->plan->spare.end - pl->plan->spare.start < mm_spare_size() || pl->plan->spare.start < pl->plan->region.start ||
-	    pl->plan->spare.end > pl->plan->region.end)
+	if (pl->plan->spare.end - pl->plan->spare.start < mm_spare_size() ||
+	    pl->plan->spare.start < pl->plan->region.start || pl->plan->spare.end > pl->plan->region.end)
 		return cr_refuse(err, -EINVAL, "the region has no spare room");
 	if (i < pl->space->nr_vmas && space_vma(pl->space, i)->start < pl->plan->region.end)
 		return cr_refuse(err, -EINVAL, "the region overlaps a mapping of the image");
@@ -171,10 +172,19 @@ static int plan_layout(struct planner *pl, struct cr_error *err)
 {
 	const img_mm_entry *e = pl->space->entry;
 	struct mm_map map = {
-		.start_code = e->mm_start_code, .end_code = e->mm_end_code, .start_data = e->mm_start_data, .end_data = e->mm_end_data,
-		.start_brk = e->mm_start_brk, .brk = e->mm_brk, .start_stack = e->mm_start_stack, .arg_start = e->mm_arg_start,
-		.arg_end = e->mm_arg_end, .env_start = e->mm_env_start, .env_end = e->mm_env_end,
-		.auxv_size = (uint32_t)(e->mm_saved_auxv.nr * sizeof(uint64_t)), .exe_fd = UINT32_MAX,
+		.start_code = e->mm_start_code,
+		.end_code = e->mm_end_code,
+		.start_data = e->mm_start_data,
+		.end_data = e->mm_end_data,
+		.start_brk = e->mm_start_brk,
+		.brk = e->mm_brk,
+		.start_stack = e->mm_start_stack,
+		.arg_start = e->mm_arg_start,
+		.arg_end = e->mm_arg_end,
+		.env_start = e->mm_env_start,
+		.env_end = e->mm_env_end,
+		.auxv_size = (uint32_t)(e->mm_saved_auxv.nr * sizeof(uint64_t)),
+		.exe_fd = UINT32_MAX,
 	};
 	int fd = pl->plan->opener->open(pl->plan->opener->arg, e->exe_file_id, O_RDONLY, err);
 	int same = fd < 0 ? fd : same_executable(pl, e->exe_file_id, fd, err);
@@ -188,7 +198,8 @@ static int plan_layout(struct planner *pl, struct cr_error *err)
 	if (!same) {
 		planner_take(pl, fd);
 		op_from_slot(emit(pl->program, pl->routine, ABI_OP_STORE, "note the executable", 0,
-				  at + offsetof(struct mm_map, exe_fd), SLOT_FILE, sizeof(map.exe_fd), 0, 0, 0), 1);
+				  at + offsetof(struct mm_map, exe_fd), SLOT_FILE, sizeof(map.exe_fd), 0, 0, 0),
+			     1);
 	}
 	plan_call(pl, "set the memory layout", SYS_prctl, PR_SET_MM, PR_SET_MM_MAP, at, sizeof(map), 0);
 	return 0;
@@ -226,8 +237,13 @@ static int plan_all(struct planner *pl, struct cr_error *err)
 int mm_plan(const struct mm_plan *plan, struct cr_error *err)
 {
 	struct planner pl = {
-		.plan = plan, .program = plan->program, .routine = plan->routine, .space = plan->space, .parent = plan->parent,
-		.nr = plan->space->nr_vmas, .taken = -1,
+		.plan = plan,
+		.program = plan->program,
+		.routine = plan->routine,
+		.space = plan->space,
+		.parent = plan->parent,
+		.nr = plan->space->nr_vmas,
+		.taken = -1,
 	};
 	int r;
 
@@ -240,7 +256,7 @@ int mm_plan(const struct mm_plan *plan, struct cr_error *err)
 /* Operations that one mapping can take at most, mm_plan_late() included. */
 static size_t ops_of(const img_vma_entry *v)
 {
-	size_t n = 5;   /* unmap before, map, raise, lower, drop */
+	size_t n = 5; /* unmap before, map, raise, lower, drop */
 
 	if (v->status & (MM_ST_FILE_PRIVATE | MM_ST_FILE_SHARED | MM_ST_ANON_SHARED))
 		n += 2;

@@ -11,24 +11,24 @@
 /* One mapping on its way: what is decided about it, and how far it is. */
 struct vma_work {
 	const img_vma_entry *v;
-	bool     special;      /* moved, not mapped: the kernel's own, or nothing to do at all */
-	bool     plain;        /* a special mapping of the image that becomes ordinary memory */
-	bool     kept;         /* forked with the parent's memory */
-	bool     attached;     /* System V: mapped before the others */
-	bool     pages;        /* has stored content */
-	uint32_t prot_now;     /* protection while pages are read */
+	bool special;      /* moved, not mapped: the kernel's own, or nothing to do at all */
+	bool plain;        /* a special mapping of the image that becomes ordinary memory */
+	bool kept;         /* forked with the parent's memory */
+	bool attached;     /* System V: mapped before the others */
+	bool pages;        /* has stored content */
+	uint32_t prot_now; /* protection while pages are read */
 };
 
 struct planner {
-	const struct mm_plan  *plan;
-	struct program        *program;
-	struct routine        *routine;
+	const struct mm_plan *plan;
+	struct program *program;
+	struct routine *routine;
 	const struct mm_space *space;
 	const struct mm_space *parent;
-	struct vma_work       *work;      /* space->nr_vmas */
-	size_t                 nr;
-	int                    taken;     /* coordinator's descriptor that SLOT_FILE is a copy of, -1 none */
-	struct mm_range        vdso_hole; /* where the kernel's vDSO goes if the dumped one is kept as plain memory */
+	struct vma_work *work; /* space->nr_vmas */
+	size_t nr;
+	int taken;                 /* coordinator's descriptor that SLOT_FILE is a copy of, -1 none */
+	struct mm_range vdso_hole; /* where the kernel's vDSO goes if the dumped one is kept as plain memory */
 };
 
 /* emit a system call into the plan's routine */

@@ -26,7 +26,7 @@
 #include <sys/vfs.h>
 
 /* mode bit of a segment that is to be destroyed; linux/shm.h */
-#define MODE_DEST 01000
+#define MODE_DEST   01000
 #define SEGMENT_MAX ((uint64_t)1 << 46)
 
 const struct made_segment *segments_find(const struct mm_segments *g, uint64_t shmid, bool sysv)
@@ -61,9 +61,9 @@ int mm_shared_memory(struct cr_context *ctx, uint64_t size, struct cr_error *err
 
 /* What is filled. */
 struct target {
-	int      fd;
+	int fd;
 	uint64_t size;
-	char    *map;       /* of all of it; NULL: written through the descriptor */
+	char *map; /* of all of it; NULL: written through the descriptor */
 };
 
 /* An object of huge pages, which cannot be written to with write(2). Zeroes are not copied: they would take a huge page. */
@@ -166,7 +166,8 @@ static struct made_segment *add(struct mm_segments *g, uint64_t shmid, bool sysv
 }
 
 /* Shared anonymous memory of images that do not say "memfd". */
-static int make_anonymous(struct mm_segments *g, struct image_set *set, uint64_t shmid, uint64_t size, struct cr_error *err)
+static int make_anonymous(struct mm_segments *g, struct image_set *set, uint64_t shmid, uint64_t size,
+			  struct cr_error *err)
 {
 	struct made_segment *s = add(g, shmid, false, size);
 
@@ -195,8 +196,8 @@ static int by_shmid(const void *a, const void *b)
 }
 
 /* All 0x101 mappings, joined by segment: the size is the largest offset that anybody maps. */
-static int make_all_anonymous(struct mm_segments *g, struct image_set *set, const struct mm_space *const *spaces, size_t nr,
-			      struct cr_error *err)
+static int make_all_anonymous(struct mm_segments *g, struct image_set *set, const struct mm_space *const *spaces,
+			      size_t nr, struct cr_error *err)
 {
 	struct wanted_vec v = { 0 };
 	int r = 0;
@@ -242,7 +243,8 @@ static int set_next_id(uint32_t id)
 /* Is the segment of the image still there? Return: 1 and nobody uses it; 2 and somebody does; 0 no. */
 static int look_for(const img_ipc_shm_entry *e, struct shmid_ds *ds)
 {
-	if (shmctl((int)e->desc->id, IPC_STAT, ds) < 0 || (uint32_t)ds->shm_perm.__key != e->desc->key || ds->shm_segsz != e->size)
+	if (shmctl((int)e->desc->id, IPC_STAT, ds) < 0 || (uint32_t)ds->shm_perm.__key != e->desc->key ||
+	    ds->shm_segsz != e->size)
 		return 0;
 	return ds->shm_nattch ? 2 : 1;
 }
@@ -256,7 +258,8 @@ static int create(struct made_segment *s, const img_ipc_shm_entry *e, struct cr_
 		return cr_fail(err, r, "set the id of System V segment %" PRIu32, e->desc->id);
 	s->id = shmget((key_t)e->desc->key, e->size, (int)(e->desc->mode & 0777) | IPC_CREAT | IPC_EXCL);
 	if (s->id < 0)
-		return cr_fail(err, -errno, "make System V segment %" PRIu32 " with key %" PRIx32, e->desc->id, e->desc->key);
+		return cr_fail(err, -errno, "make System V segment %" PRIu32 " with key %" PRIx32, e->desc->id,
+			       e->desc->key);
 	s->made = true;
 	if (s->id != (int)e->desc->id)
 		return cr_refuse(err, -EEXIST, "the id of System V segment %" PRIu32 " is taken", e->desc->id);
@@ -282,7 +285,8 @@ static int fill_sysv(struct mm_segments *g, struct image_set *set, const struct 
 
 	autofd int fd = open(path, O_RDWR | O_CLOEXEC);
 
-	r = fd < 0 ? cr_fail(err, -errno, "open System V segment %d", s->id) : mm_fill(g->ctx, set, (uint32_t)s->shmid, fd, s->size, err);
+	r = fd < 0 ? cr_fail(err, -errno, "open System V segment %d", s->id)
+		   : mm_fill(g->ctx, set, (uint32_t)s->shmid, fd, s->size, err);
 	shmdt(at);
 	return r;
 }
@@ -294,7 +298,8 @@ static int make_sysv(struct mm_segments *g, struct image_set *set, const img_ipc
 	int found, r;
 
 	if (!e->size || e->size > SEGMENT_MAX || e->desc->id > INT32_MAX)
-		return cr_refuse(err, -EBADMSG, "System V segment %" PRIu32 " of %" PRIu64 " bytes", e->desc->id, e->size);
+		return cr_refuse(err, -EBADMSG, "System V segment %" PRIu32 " of %" PRIu64 " bytes", e->desc->id,
+				 e->size);
 	s = add(g, e->desc->id, true, e->size);
 	if (!s)
 		return cr_fail(err, -ENOMEM, "make System V segments");
@@ -336,7 +341,8 @@ static int make_all_sysv(struct mm_segments *g, struct image_set *set, uint32_t 
 		if (!(e->has_in_pagemaps && e->in_pagemaps)) {
 			r = image_reader_skip(reader, (e->size + 3) & ~UINT64_C(3), err);
 			if (r == 0 && !g->own_ipc_ns)
-				r = cr_refuse(err, -EOPNOTSUPP, "System V segment %" PRIu32 " in the format of old images", e->desc->id);
+				r = cr_refuse(err, -EOPNOTSUPP,
+					      "System V segment %" PRIu32 " in the format of old images", e->desc->id);
 		}
 		if (r >= 0)
 			r = make_sysv(g, set, e, err);

@@ -5,21 +5,21 @@
 #include "mm/vdso.h"
 
 struct made_segment {
-	uint64_t shmid;     /* as vma_entry.shmid says */
-	uint64_t size;      /* bytes */
-	bool     sysv;
-	int      fd;        /* shared anonymous memory; -1: System V */
-	int      id;        /* System V id here */
-	bool     made;      /* by us: removed if the restore fails */
-	bool     destroy;   /* was removed already when it was dumped: goes with the last process */
+	uint64_t shmid; /* as vma_entry.shmid says */
+	uint64_t size;  /* bytes */
+	bool sysv;
+	int fd;       /* shared anonymous memory; -1: System V */
+	int id;       /* System V id here */
+	bool made;    /* by us: removed if the restore fails */
+	bool destroy; /* was removed already when it was dumped: goes with the last process */
 };
 DEFINE_VEC(made_segments, struct made_segment)
 
 struct mm_segments {
-	struct cr_context   *ctx;
+	struct cr_context *ctx;
 	struct made_segments made;
-	struct vdso_running  running;
-	bool                 own_ipc_ns;
+	struct vdso_running running;
+	bool own_ipc_ns;
 };
 
 /** segments_find() - NULL if there is no such segment */

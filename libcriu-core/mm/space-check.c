@@ -10,21 +10,22 @@
 #include <sys/mman.h>
 
 /* PR_SET_VMA_ANON_NAME takes 80 bytes with the NUL (ANON_VMA_NAME_MAX_LEN, mm/madvise.c). */
-#define NAME_MAX_LEN  79
-#define AUXV_MAX      512
-#define NODES_MAX     128
+#define NAME_MAX_LEN 79
+#define AUXV_MAX     512
+#define NODES_MAX    128
 
-#define FLAGS_KNOWN                                                                                                    \
-	((uint32_t)(MAP_SHARED | MAP_PRIVATE | MAP_DROPPABLE | MAP_FIXED | MAP_ANONYMOUS | MAP_GROWSDOWN | 0x1800 | MAP_LOCKED |  \
-		    MAP_NORESERVE | MAP_STACK | MAP_HUGETLB) | (uint32_t)MAP_HUGE_MASK << MAP_HUGE_SHIFT)
+#define FLAGS_KNOWN                                                                                                 \
+	((uint32_t)(MAP_SHARED | MAP_PRIVATE | MAP_DROPPABLE | MAP_FIXED | MAP_ANONYMOUS | MAP_GROWSDOWN | 0x1800 | \
+		    MAP_LOCKED | MAP_NORESERVE | MAP_STACK | MAP_HUGETLB) |                                         \
+	 (uint32_t)MAP_HUGE_MASK << MAP_HUGE_SHIFT)
 
-#define MADV_KNOWN                                                                                                     \
-	((UINT64_C(1) << MADV_RANDOM) | (UINT64_C(1) << MADV_SEQUENTIAL) | (UINT64_C(1) << MADV_DONTFORK) |            \
-	 (UINT64_C(1) << MADV_MERGEABLE) | (UINT64_C(1) << MADV_HUGEPAGE) | (UINT64_C(1) << MADV_NOHUGEPAGE) |         \
+#define MADV_KNOWN                                                                                             \
+	((UINT64_C(1) << MADV_RANDOM) | (UINT64_C(1) << MADV_SEQUENTIAL) | (UINT64_C(1) << MADV_DONTFORK) |    \
+	 (UINT64_C(1) << MADV_MERGEABLE) | (UINT64_C(1) << MADV_HUGEPAGE) | (UINT64_C(1) << MADV_NOHUGEPAGE) | \
 	 (UINT64_C(1) << MADV_DONTDUMP) | (UINT64_C(1) << MADV_WIPEONFORK))
 
 static const struct {
-	uint32_t    bit;
+	uint32_t bit;
 	const char *what;
 } unsupported[] = {
 	{ MM_ST_SOCKET, "ring of a packet socket" },
@@ -44,8 +45,8 @@ static int check_status(const img_vma_entry *v, struct cr_error *err)
 
 	for (size_t i = 0; i < ARRAY_LEN(unsupported); i++)
 		if (v->status & unsupported[i].bit)
-			return cr_refuse(err, -EOPNOTSUPP, "mapping %" PRIx64 "-%" PRIx64 ": %s cannot be restored", v->start, v->end,
-					 unsupported[i].what);
+			return cr_refuse(err, -EOPNOTSUPP, "mapping %" PRIx64 "-%" PRIx64 ": %s cannot be restored",
+					 v->start, v->end, unsupported[i].what);
 	if (v->status >> 28 || __builtin_popcount(kind) != 1)
 		return BAD(err, v, "impossible status");
 	if (shared != ((kind & (MM_ST_FILE_SHARED | MM_ST_ANON_SHARED)) != 0))
@@ -80,8 +81,8 @@ static int check_ext(const img_vma_entry *v, struct cr_error *err)
 		return BAD(err, v, "protection key out of range");
 	if (ext->anon_name && strlen(ext->anon_name) > NAME_MAX_LEN)
 		return BAD(err, v, "name too long");
-	if (ext->has_mempolicy_mode && (ext->mempolicy_mode > UAPI_MPOL_WEIGHTED_INTERLEAVE || ext->mempolicy_nodes.len > NODES_MAX ||
-					ext->mempolicy_nodes.len % 8))
+	if (ext->has_mempolicy_mode && (ext->mempolicy_mode > UAPI_MPOL_WEIGHTED_INTERLEAVE ||
+					ext->mempolicy_nodes.len > NODES_MAX || ext->mempolicy_nodes.len % 8))
 		return BAD(err, v, "memory policy out of range");
 	return 0;
 }
@@ -102,7 +103,8 @@ static int check_vma(const img_vma_entry *v, uint64_t floor, struct cr_error *er
 		return BAD(err, v, "out of order");
 	if (v->pgoff % MM_PAGE || v->pgoff > INT64_MAX - (v->end - v->start))
 		return BAD(err, v, "offset out of range");
-	if (!(v->status & (MM_ST_SYSV | MM_ST_ANON_PRIVATE | MM_ST_ANON_SHARED)) && (v->shmid == 0 || v->shmid > UINT32_MAX))
+	if (!(v->status & (MM_ST_SYSV | MM_ST_ANON_PRIVATE | MM_ST_ANON_SHARED)) &&
+	    (v->shmid == 0 || v->shmid > UINT32_MAX))
 		return BAD(err, v, "not a file id");
 	r = check_status(v, err);
 	if (r == 0)
@@ -122,8 +124,9 @@ static int check_guard(const struct mm_space *s, const img_vma_entry *g, struct 
 
 static int check_layout(const img_mm_entry *e, struct cr_error *err)
 {
-	const uint64_t address[] = { e->mm_start_code, e->mm_end_code, e->mm_start_data, e->mm_end_data, e->mm_start_stack, e->mm_start_brk,
-				     e->mm_brk, e->mm_arg_start, e->mm_arg_end, e->mm_env_start, e->mm_env_end };
+	const uint64_t address[] = { e->mm_start_code,  e->mm_end_code,  e->mm_start_data, e->mm_end_data,
+				     e->mm_start_stack, e->mm_start_brk, e->mm_brk,        e->mm_arg_start,
+				     e->mm_arg_end,     e->mm_env_start, e->mm_env_end };
 
 	for (size_t i = 0; i < ARRAY_LEN(address); i++)
 		if (address[i] > MM_SPACE_END)

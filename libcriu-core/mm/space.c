@@ -81,9 +81,12 @@ static int add_run(struct mm_space *s, const img_pagemap_entry *e, uint64_t *off
 	if (r < 0)
 		return r;
 	if (flags & MM_PE_PARENT)
-		return cr_refuse(err, -EOPNOTSUPP, "pages at %" PRIx64 " are in an earlier set: incremental sets cannot be restored", e->vaddr);
+		return cr_refuse(err, -EOPNOTSUPP,
+				 "pages at %" PRIx64 " are in an earlier set: incremental sets cannot be restored",
+				 e->vaddr);
 	if (!(flags & MM_PE_PRESENT))
-		return cr_refuse(err, -EOPNOTSUPP, "pages at %" PRIx64 " were left at their source (lazy dump)", e->vaddr);
+		return cr_refuse(err, -EOPNOTSUPP, "pages at %" PRIx64 " were left at their source (lazy dump)",
+				 e->vaddr);
 	run = stored_runs_add(&s->pages);
 	if (!run)
 		return cr_fail(err, -ENOMEM, "remember where pages are");
@@ -92,7 +95,8 @@ static int add_run(struct mm_space *s, const img_pagemap_entry *e, uint64_t *off
 	return 0;
 }
 
-static int read_runs(struct mm_space *s, struct image_reader *reader, uint32_t *ret_pages_id, uint64_t *ret_bytes, struct cr_error *err)
+static int read_runs(struct mm_space *s, struct image_reader *reader, uint32_t *ret_pages_id, uint64_t *ret_bytes,
+		     struct cr_error *err)
 {
 	void *entry = NULL;
 	uint64_t off = 0;
@@ -149,8 +153,8 @@ static int read_pages(struct mm_space *s, struct image_set *set, struct cr_error
 	if (fstat(s->pages_fd, &st) < 0)
 		return cr_fail(err, -errno, "look at pages-%" PRIu32 ".img", pages_id);
 	if ((uint64_t)st.st_size < bytes)
-		return cr_refuse(err, -EBADMSG, "pages-%" PRIu32 ".img has %lld bytes and should have %" PRIu64, pages_id,
-				 (long long)st.st_size, bytes);
+		return cr_refuse(err, -EBADMSG, "pages-%" PRIu32 ".img has %lld bytes and should have %" PRIu64,
+				 pages_id, (long long)st.st_size, bytes);
 	return 0;
 }
 
@@ -233,7 +237,8 @@ const img_vma_entry *space_kept(const struct mm_space *parent, const img_vma_ent
 	size_t i = space_find(parent, v->start);
 	const img_vma_entry *p = i < parent->nr_vmas ? space_vma(parent, i) : NULL;
 
-	if (!p || p->start != v->start || p->end != v->end || p->pgoff != v->pgoff || p->shmid != v->shmid || p->prot != v->prot)
+	if (!p || p->start != v->start || p->end != v->end || p->pgoff != v->pgoff || p->shmid != v->shmid ||
+	    p->prot != v->prot)
 		return NULL;
 	/* locks are not inherited, and put in place at the end */
 	if ((p->flags & ~locked) != (v->flags & ~locked) || p->status != v->status || v->status & never)

@@ -10,7 +10,7 @@
 /* A run of pages in the pages file. */
 struct stored_run {
 	uint64_t start, end;
-	uint64_t off;        /* in the pages file */
+	uint64_t off; /* in the pages file */
 };
 DEFINE_VEC(stored_runs, struct stored_run)
 
@@ -20,17 +20,17 @@ DEFINE_VEC(stored_runs, struct stored_run)
 struct mm_specials {
 	struct mm_range area[MM_SPECIALS];
 	size_t nr;
-	size_t vdso;         /* index; meaningless while nr is 0 */
+	size_t vdso; /* index; meaningless while nr is 0 */
 };
 
 struct mm_space {
-	pid_t              ns_pid;
-	img_mm_entry      *entry;
-	size_t             nr_vmas;     /* real ones; guard pseudo-mappings follow in entry->vmas */
-	struct stored_runs pages;       /* ascending */
-	int                pages_fd;
-	struct mm_specials specials;    /* where they are once the plan has run */
-	bool               proxy_vdso;  /* the dumped vDSO lives on as ordinary memory that calls the kernel's */
+	pid_t ns_pid;
+	img_mm_entry *entry;
+	size_t nr_vmas;           /* real ones; guard pseudo-mappings follow in entry->vmas */
+	struct stored_runs pages; /* ascending */
+	int pages_fd;
+	struct mm_specials specials; /* where they are once the plan has run */
+	bool proxy_vdso;             /* the dumped vDSO lives on as ordinary memory that calls the kernel's */
 };
 
 static inline const img_vma_entry *space_vma(const struct mm_space *s, size_t i)

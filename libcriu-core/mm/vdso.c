@@ -88,7 +88,8 @@ static int find_dynamic(const uint8_t *image, size_t len, struct dynamic *ret)
 	const Elf64_Dyn *dyn = NULL;
 	size_t nr = 0;
 
-	if (!eh || memcmp(eh->e_ident, ELFMAG, SELFMAG) != 0 || eh->e_ident[EI_CLASS] != ELFCLASS64 || eh->e_phentsize != sizeof(*ph))
+	if (!eh || memcmp(eh->e_ident, ELFMAG, SELFMAG) != 0 || eh->e_ident[EI_CLASS] != ELFCLASS64 ||
+	    eh->e_phentsize != sizeof(*ph))
 		return -EBADMSG;
 	ph = eh->e_phoff % 8 ? NULL : piece(image, len, eh->e_phoff, (uint64_t)eh->e_phnum * sizeof(*ph));
 	if (!ph)
@@ -104,10 +105,18 @@ static int find_dynamic(const uint8_t *image, size_t len, struct dynamic *ret)
 		uint64_t at = dyn[i].d_un.d_ptr;
 
 		switch (dyn[i].d_tag) {
-		case DT_SYMTAB:   ret->symtab = at; break;
-		case DT_STRTAB:   ret->strtab = at; break;
-		case DT_HASH:     ret->hash = at; break;
-		case DT_GNU_HASH: ret->gnu_hash = at; break;
+		case DT_SYMTAB:
+			ret->symtab = at;
+			break;
+		case DT_STRTAB:
+			ret->strtab = at;
+			break;
+		case DT_HASH:
+			ret->hash = at;
+			break;
+		case DT_GNU_HASH:
+			ret->gnu_hash = at;
+			break;
 		}
 	}
 	return ret->symtab && ret->strtab && ret->symtab % 8 == 0 ? 0 : -EBADMSG;

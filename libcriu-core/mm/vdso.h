@@ -6,19 +6,19 @@
 
 #define VDSO_MAX_SIZE    ((size_t)256 * 1024)
 #define VDSO_MAX_SYMBOLS 64
-#define VDSO_JUMP_MAX    24   /* bytes of a jump to anywhere, on any architecture */
+#define VDSO_JUMP_MAX    24 /* bytes of a jump to anywhere, on any architecture */
 
 struct vdso_symbol {
-	char     name[48];
-	uint64_t value;     /* offset in the image */
+	char name[48];
+	uint64_t value; /* offset in the image */
 	uint64_t size;
 };
 
 /* What this process has; tasks of a restore begin as copies of it. */
 struct vdso_running {
 	struct mm_specials specials;
-	uint8_t *code;       /* of [vdso], owned; NULL if the kernel gave us none */
-	size_t   len;
+	uint8_t *code; /* of [vdso], owned; NULL if the kernel gave us none */
+	size_t len;
 };
 
 int vdso_running_init(struct vdso_running *ret, struct cr_error *err);

@@ -13,11 +13,12 @@
 
 /* Flags of mappings whose pages belong to somebody else, or whose faults somebody else answers. */
 static const struct {
-	uint64_t    flag;
+	uint64_t flag;
 	const char *what, *advice;
 } refused_flags[] = {
 	{ PROC_VM_SS, "shadow stack", "run the program with GLIBC_TUNABLES=glibc.cpu.x86_shstk=off" },
-	{ PROC_VM_UM | PROC_VM_UW | PROC_VM_UI, "memory registered with userfaultfd", "the process must unregister it first" },
+	{ PROC_VM_UM | PROC_VM_UW | PROC_VM_UI, "memory registered with userfaultfd",
+	  "the process must unregister it first" },
 	{ PROC_VM_IO | PROC_VM_PF | PROC_VM_MM, "device memory", "the process must close the device first" },
 	{ PROC_VM_SF, "persistent memory mapped with MAP_SYNC", "map it without MAP_SYNC" },
 	{ PROC_VM_MT, "memory with tags (MTE)", "" },
@@ -27,7 +28,8 @@ static const struct {
 static const struct {
 	const char *prefix, *what, *advice;
 } refused_names[] = {
-	{ "anon_inode:[io_uring]", "io_uring rings", "the process must close its rings first, or run with kernel.io_uring_disabled=2" },
+	{ "anon_inode:[io_uring]", "io_uring rings",
+	  "the process must close its rings first, or run with kernel.io_uring_disabled=2" },
 	{ "anon_inode:[perf_event]", "buffer of perf events", "stop profiling the process" },
 	{ "anon_inode:", "memory of a kernel object", "the process must unmap it first" },
 	{ "socket:", "ring of a packet socket", "the process must close the socket first" },
@@ -39,10 +41,10 @@ static const struct {
 
 static const struct {
 	uint64_t flag;
-	int      advice;
+	int advice;
 } madvise_flags[] = {
-	{ PROC_VM_DD, MADV_DONTDUMP },   { PROC_VM_DC, MADV_DONTFORK }, { PROC_VM_HG, MADV_HUGEPAGE },
-	{ PROC_VM_NH, MADV_NOHUGEPAGE }, { PROC_VM_MG, MADV_MERGEABLE }, { PROC_VM_WF, MADV_WIPEONFORK },
+	{ PROC_VM_DD, MADV_DONTDUMP },   { PROC_VM_DC, MADV_DONTFORK },   { PROC_VM_HG, MADV_HUGEPAGE },
+	{ PROC_VM_NH, MADV_NOHUGEPAGE }, { PROC_VM_MG, MADV_MERGEABLE },  { PROC_VM_WF, MADV_WIPEONFORK },
 	{ PROC_VM_RR, MADV_RANDOM },     { PROC_VM_SR, MADV_SEQUENTIAL },
 };
 
@@ -74,7 +76,8 @@ static void anonymous(struct vma_class *c, const struct proc_vma *v)
 	c->status = MM_ST_REGULAR | MM_ST_ANON_PRIVATE;
 	c->flags |= MAP_ANONYMOUS;
 	if (v->vm_flags & PROC_VM_HT)
-		c->flags |= MAP_HUGETLB | (uint32_t)__builtin_ctzll((uint64_t)v->kernel_page_kb * 1024) << MAP_HUGE_SHIFT;
+		c->flags |= MAP_HUGETLB | (uint32_t)__builtin_ctzll((uint64_t)v->kernel_page_kb * 1024)
+						  << MAP_HUGE_SHIFT;
 	if (v->vm_flags & PROC_VM_DP) {
 		/* MAP_DROPPABLE stands in place of MAP_PRIVATE, and brings these with it; mmap(2), 6.11 */
 		c->flags = (c->flags & ~(uint32_t)(MAP_PRIVATE | MAP_NORESERVE)) | MAP_DROPPABLE;
@@ -96,7 +99,8 @@ static void memory_object(struct vma_class *c, const struct proc_vma *v, const c
 		c->flags |= MAP_ANONYMOUS;
 		return;
 	}
-	if (!starts(path, "/memfd:") && strcmp(path, "/dev/zero" DELETED) != 0 && !starts(path, "[anon_shmem:") && !huge)
+	if (!starts(path, "/memfd:") && strcmp(path, "/dev/zero" DELETED) != 0 && !starts(path, "[anon_shmem:") &&
+	    !huge)
 		return refuse(c, "memory of a kernel driver", "the process must close the device first");
 	c->kind = VMA_MEMFD;
 	c->content = v->shared ? VMA_CONTENT_NONE : VMA_CONTENT_PRIVATE;
@@ -119,7 +123,7 @@ static void by_object(struct vma_class *c, const struct mm_devices *devices, con
 	if (path[0] != '/')
 		return refuse(c, "memory of a kernel object", "the process must unmap it first");
 	if (strcmp(path, "/dev/zero") == 0 && !v->shared)
-		return anonymous(c, v);  /* mmap_zero() in drivers/char/mem.c: private memory in all but name */
+		return anonymous(c, v); /* mmap_zero() in drivers/char/mem.c: private memory in all but name */
 	c->kind = VMA_FILE;
 	c->content = v->shared ? VMA_CONTENT_NONE : VMA_CONTENT_PRIVATE;
 	c->status = MM_ST_REGULAR | (v->shared ? MM_ST_FILE_SHARED : MM_ST_FILE_PRIVATE);

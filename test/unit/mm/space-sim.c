@@ -37,8 +37,11 @@ static int sim_map(struct sim *s, const uint64_t *a)
 		return no(s, "bad mmap", a[0]);
 	for (uint64_t off = a[5]; i < end; i++, off += 4096)
 		s->page[i] = (struct sim_page){
-			.mapped = true, .prot = (uint32_t)a[2], .flags = (uint32_t)a[3] & ~(uint32_t)MAP_FIXED,
-			.fd = a[3] & MAP_ANONYMOUS ? -1 : (int64_t)a[4], .pgoff = a[3] & MAP_ANONYMOUS ? 0 : off,
+			.mapped = true,
+			.prot = (uint32_t)a[2],
+			.flags = (uint32_t)a[3] & ~(uint32_t)MAP_FIXED,
+			.fd = a[3] & MAP_ANONYMOUS ? -1 : (int64_t)a[4],
+			.pgoff = a[3] & MAP_ANONYMOUS ? 0 : off,
 		};
 	return 0;
 }
@@ -59,9 +62,15 @@ static int sim_each(struct sim *s, uint64_t start, uint64_t len, long nr, uint64
 		if (!p->mapped || p->sealed)
 			return no(s, p->mapped ? "sealed memory" : "no memory", SIM_AT(i));
 		switch (nr) {
-		case SYS_mprotect: p->prot = (uint32_t)arg; break;
-		case SYS_mlock2: p->locked = true; break;
-		case __NR_mseal: p->sealed = true; break;
+		case SYS_mprotect:
+			p->prot = (uint32_t)arg;
+			break;
+		case SYS_mlock2:
+			p->locked = true;
+			break;
+		case __NR_mseal:
+			p->sealed = true;
+			break;
 		case SYS_madvise:
 			if (arg == MADV_DONTNEED)
 				p->content = p->copied = 0;
@@ -72,7 +81,8 @@ static int sim_each(struct sim *s, uint64_t start, uint64_t len, long nr, uint64
 			else
 				p->advice |= UINT64_C(1) << arg;
 			break;
-		default: return no(s, "unknown call", (uint64_t)nr);
+		default:
+			return no(s, "unknown call", (uint64_t)nr);
 		}
 	}
 	return 0;
@@ -83,7 +93,8 @@ static int sim_remap(struct sim *s, const uint64_t *a)
 	struct sim_page moved[64];
 	size_t from, from_end, to, to_end;
 
-	if (!range(a[0], a[1], &from, &from_end) || !range(a[4], a[1], &to, &to_end) || from_end - from > 64 || a[1] != a[2])
+	if (!range(a[0], a[1], &from, &from_end) || !range(a[4], a[1], &to, &to_end) || from_end - from > 64 ||
+	    a[1] != a[2])
 		return no(s, "bad mremap", a[0]);
 	if (from < to_end && to < from_end)
 		return no(s, "mremap onto itself", a[0]);
@@ -128,17 +139,27 @@ static int sim_read(struct sim *s, const struct program *p, const uint64_t *a, b
 static int sim_call(struct sim *s, const struct abi_op *op, const uint64_t *a)
 {
 	switch (op->nr) {
-	case SYS_mmap: return sim_map(s, a);
+	case SYS_mmap:
+		return sim_map(s, a);
 	case SYS_munmap:
 	case SYS_mlock2:
-	case __NR_mseal: return sim_each(s, a[0], a[1], op->nr, 0);
+	case __NR_mseal:
+		return sim_each(s, a[0], a[1], op->nr, 0);
 	case SYS_mprotect:
-	case SYS_madvise: return sim_each(s, a[0], a[1], op->nr, a[2]);
-	case SYS_mremap: return sim_remap(s, a);
-	case __NR_pidfd_getfd: s->slot[op->slot] = a[1]; return 0;
-	case SYS_close: return 0;
-	case SYS_prctl: s->laid_out = true; return 0;
-	default: return no(s, "unexpected system call", op->nr);
+	case SYS_madvise:
+		return sim_each(s, a[0], a[1], op->nr, a[2]);
+	case SYS_mremap:
+		return sim_remap(s, a);
+	case __NR_pidfd_getfd:
+		s->slot[op->slot] = a[1];
+		return 0;
+	case SYS_close:
+		return 0;
+	case SYS_prctl:
+		s->laid_out = true;
+		return 0;
+	default:
+		return no(s, "unexpected system call", op->nr);
 	}
 }
 
@@ -157,11 +178,20 @@ int sim_run(struct sim *s, const struct program *p, uint32_t routine)
 		if (op->flags & ABI_F_EQUAL)
 			a[5] = 0;
 		switch (op->kind) {
-		case ABI_OP_SYSCALL: error = sim_call(s, op, a); break;
-		case ABI_OP_READ: error = sim_read(s, p, a, false); break;
-		case ABI_OP_COMPARE: error = sim_read(s, p, a, true); break;
-		case ABI_OP_STORE: error = 0; break;
-		default: error = no(s, "unexpected operation", op->kind);
+		case ABI_OP_SYSCALL:
+			error = sim_call(s, op, a);
+			break;
+		case ABI_OP_READ:
+			error = sim_read(s, p, a, false);
+			break;
+		case ABI_OP_COMPARE:
+			error = sim_read(s, p, a, true);
+			break;
+		case ABI_OP_STORE:
+			error = 0;
+			break;
+		default:
+			error = no(s, "unexpected operation", op->kind);
 		}
 		if (error)
 			return error;

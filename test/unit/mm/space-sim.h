@@ -10,22 +10,22 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define SIM_BASE  UINT64_C(0x40000000)
-#define SIM_PAGES 2048
-#define SIM_AT(page) (SIM_BASE + (uint64_t)(page) * 4096)
+#define SIM_BASE     UINT64_C(0x40000000)
+#define SIM_PAGES    2048
+#define SIM_AT(page) (SIM_BASE + (uint64_t)(page)*4096)
 
 enum sim_special { SIM_PLAIN, SIM_VDSO, SIM_VVAR };
 
 struct sim_page {
-	bool     mapped;
-	uint8_t  special;      /* enum sim_special */
-	uint8_t  nth;          /* page of the special area */
-	bool     sealed, locked, guarded;
+	bool mapped;
+	uint8_t special; /* enum sim_special */
+	uint8_t nth;     /* page of the special area */
+	bool sealed, locked, guarded;
 	uint32_t prot, flags;
-	int64_t  fd;           /* -1 anonymous */
+	int64_t fd; /* -1 anonymous */
 	uint64_t pgoff;
-	uint64_t content;      /* first word of what was read, 0 zeroes or the file's */
-	uint64_t copied;       /* number of the write that made it; equal to the parent's while it is shared */
+	uint64_t content; /* first word of what was read, 0 zeroes or the file's */
+	uint64_t copied;  /* number of the write that made it; equal to the parent's while it is shared */
 	uint64_t advice;
 };
 
@@ -33,8 +33,8 @@ struct sim {
 	struct sim_page page[SIM_PAGES];
 	uint64_t writes;
 	uint64_t slot[ABI_NR_SLOTS];
-	bool     laid_out;     /* PR_SET_MM_MAP was called */
-	char     why[160];
+	bool laid_out; /* PR_SET_MM_MAP was called */
+	char why[160];
 };
 
 /** sim_run() - carry out all operations of a finished routine. Return: 0; -1 with sim->why. */

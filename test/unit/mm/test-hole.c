@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <cmocka.h>
 
-#define P(n) ((uint64_t)(n) * 4096)
+#define P(n) ((uint64_t)(n)*4096)
 
 static const struct {
 	const char *name;
@@ -38,7 +38,8 @@ static void test_find(void **state)
 		memcpy(busy, cases[i].busy, sizeof(busy));
 		at = mm_hole_find(busy, cases[i].nr, cases[i].floor, cases[i].ceiling, cases[i].size);
 		if (at != cases[i].want)
-			fail_msg("%s: %lx in place of %lx", cases[i].name, (unsigned long)at, (unsigned long)cases[i].want);
+			fail_msg("%s: %lx in place of %lx", cases[i].name, (unsigned long)at,
+				 (unsigned long)cases[i].want);
 	}
 }
 

@@ -41,8 +41,8 @@ static int open_file(void *arg, uint32_t id, uint32_t flags, struct cr_error *er
 /* A space with its pages file. */
 struct made {
 	struct mm_space space;
-	img_mm_entry    entry;
-	img_vma_entry   vma[MAX_VMAS + 4];
+	img_mm_entry entry;
+	img_vma_entry vma[MAX_VMAS + 4];
 };
 
 static void store(struct made *m, uint64_t start, uint64_t nr, const uint64_t *words)
@@ -58,13 +58,15 @@ static void store(struct made *m, uint64_t start, uint64_t nr, const uint64_t *w
 
 static void random_vma(img_vma_entry *v, uint64_t start, uint64_t end)
 {
-	static const uint32_t prots[] = { PROT_NONE, PROT_READ, PROT_READ | PROT_WRITE, PROT_READ | PROT_EXEC, PROT_READ | PROT_WRITE };
+	static const uint32_t prots[] = { PROT_NONE, PROT_READ, PROT_READ | PROT_WRITE, PROT_READ | PROT_EXEC,
+					  PROT_READ | PROT_WRITE };
 	uint32_t kind = rnd(10);
 
 	*v = (img_vma_entry){ .start = start, .end = end, .prot = prots[rnd(5)], .fd = -1 };
 	if (kind < 6) {
 		v->status = MM_ST_REGULAR | MM_ST_ANON_PRIVATE;
-		v->flags = MAP_PRIVATE | MAP_ANONYMOUS | (rnd(8) ? 0 : MAP_GROWSDOWN) | (rnd(8) ? 0 : MAP_NORESERVE) | (rnd(8) ? 0 : MAP_LOCKED);
+		v->flags = MAP_PRIVATE | MAP_ANONYMOUS | (rnd(8) ? 0 : MAP_GROWSDOWN) | (rnd(8) ? 0 : MAP_NORESERVE) |
+			   (rnd(8) ? 0 : MAP_LOCKED);
 		v->has_madv = !rnd(6);
 		v->madv = v->has_madv ? UINT64_C(1) << (rnd(2) ? MADV_DONTFORK : MADV_HUGEPAGE) : 0;
 	} else {
@@ -110,12 +112,20 @@ static void add_specials(struct made *m, size_t page, const uint8_t *code)
 	memcpy(&words[0], code, 8);
 	memcpy(&words[1], code + 4096, 8);
 	m->vma[m->entry.vmas.nr++] = (img_vma_entry){
-		.start = SIM_AT(page), .end = SIM_AT(page + 6), .prot = PROT_READ, .flags = MAP_PRIVATE | MAP_ANONYMOUS, .fd = -1,
+		.start = SIM_AT(page),
+		.end = SIM_AT(page + 6),
+		.prot = PROT_READ,
+		.flags = MAP_PRIVATE | MAP_ANONYMOUS,
+		.fd = -1,
 		.status = MM_ST_REGULAR | MM_ST_ANON_PRIVATE | MM_ST_VVAR,
 	};
 	m->vma[m->entry.vmas.nr++] = (img_vma_entry){
-		.start = SIM_AT(page + 6), .end = SIM_AT(page + 8), .prot = PROT_READ | PROT_EXEC, .flags = MAP_PRIVATE | MAP_ANONYMOUS,
-		.fd = -1, .status = MM_ST_REGULAR | MM_ST_ANON_PRIVATE | MM_ST_VDSO,
+		.start = SIM_AT(page + 6),
+		.end = SIM_AT(page + 8),
+		.prot = PROT_READ | PROT_EXEC,
+		.flags = MAP_PRIVATE | MAP_ANONYMOUS,
+		.fd = -1,
+		.status = MM_ST_REGULAR | MM_ST_ANON_PRIVATE | MM_ST_VDSO,
 	};
 	store(m, SIM_AT(page + 6), 2, words);
 }
@@ -183,7 +193,9 @@ static void random_child(struct made *m, const struct made *parent)
 				if (rnd(4) == 0 && !(v->status & MM_ST_VDSO))
 					words[n] = 5000 + rnd(1000);
 				else
-					assert_int_equal(pread(parent->space.pages_fd, &words[n], 8, (off_t)(run->off + n * 4096)), 8);
+					assert_int_equal(pread(parent->space.pages_fd, &words[n], 8,
+							       (off_t)(run->off + n * 4096)),
+							 8);
 			store(m, run->start, (run->end - run->start) / 4096, words);
 		}
 	}
@@ -202,19 +214,23 @@ static void begin_sim(struct sim *s, const struct mm_segments *g)
 	memset(s, 0, sizeof(*s));
 	for (size_t i = 0; i < SIM_PAGES; i++)
 		if (!rnd(3) || i >= REGION_PAGE)
-			s->page[i] = (struct sim_page){ .mapped = true, .prot = PROT_READ, .flags = MAP_PRIVATE, .fd = 77, .content = 99 };
+			s->page[i] = (struct sim_page){
+				.mapped = true, .prot = PROT_READ, .flags = MAP_PRIVATE, .fd = 77, .content = 99
+			};
 	for (size_t k = 0; k < g->running.specials.nr; k++) {
 		struct mm_range a = g->running.specials.area[k];
 
 		for (uint64_t at = a.start; at < a.end; at += 4096)
 			s->page[(at - SIM_BASE) / 4096] = (struct sim_page){
-				.mapped = true, .special = k == 2 ? SIM_VDSO : SIM_VVAR,
+				.mapped = true,
+				.special = k == 2 ? SIM_VDSO : SIM_VVAR,
 				.nth = (uint8_t)((at - g->running.specials.area[0].start) / 4096),
 			};
 	}
 }
 
-static void run_plan(struct sim *s, struct made *m, const struct made *parent, struct mm_segments *g, uint64_t seed, bool late)
+static void run_plan(struct sim *s, struct made *m, const struct made *parent, struct mm_segments *g, uint64_t seed,
+		     bool late)
 {
 	static struct cr_context ctx;
 	const struct file_opener opener = { .open = open_file };
@@ -224,11 +240,16 @@ static void run_plan(struct sim *s, struct made *m, const struct made *parent, s
 	struct routine r;
 	struct cr_error err = { 0 };
 	struct mm_plan plan = {
-		.ctx = &ctx, .program = &p, .routine = &r, .space = &m->space, .parent = parent ? &parent->space : NULL,
+		.ctx = &ctx,
+		.program = &p,
+		.routine = &r,
+		.space = &m->space,
+		.parent = parent ? &parent->space : NULL,
 		.region = { SIM_AT(REGION_PAGE), SIM_AT(REGION_PAGE + REGION_PAGES) },
 		.spare = { SIM_AT(REGION_PAGE + REGION_PAGES - SPARE_PAGES), SIM_AT(REGION_PAGE + REGION_PAGES) },
 		.scratch = { SIM_AT(REGION_PAGE), SIM_AT(REGION_PAGE + 1) },
-		.opener = &opener, .segments = g,
+		.opener = &opener,
+		.segments = g,
 	};
 	int error;
 
@@ -280,7 +301,8 @@ static void check(const struct sim *s, const struct made *m, uint64_t seed, cons
 			k++;
 		if (k < m->space.nr_vmas && m->vma[k].start <= at) {
 			if (!page_is_right(&s->page[i], m, &m->vma[k], at))
-				fail_msg("seed %lu: %s: page %zu of mapping %zu is not as it was", (unsigned long)seed, who, i, k);
+				fail_msg("seed %lu: %s: page %zu of mapping %zu is not as it was", (unsigned long)seed,
+					 who, i, k);
 		} else if (s->page[i].mapped) {
 			fail_msg("seed %lu: %s: page %zu is left over", (unsigned long)seed, who, i);
 		}
@@ -335,7 +357,7 @@ static void test_inherited(void **state)
 		random_child(&child, &parent);
 		begin_sim(&s, &g);
 		run_plan(&s, &parent, NULL, &g, seed, false);
-		for (size_t i = 0; i < SIM_PAGES; i++)   /* what fork() does */
+		for (size_t i = 0; i < SIM_PAGES; i++) /* what fork() does */
 			if (s.page[i].advice >> MADV_DONTFORK & 1)
 				s.page[i] = (struct sim_page){ 0 };
 		s.laid_out = false;
@@ -361,8 +383,12 @@ static void test_batches(void **state)
 	begin_space(&m);
 	for (size_t i = 0; i < MAX_VMAS; i++)
 		m.vma[m.entry.vmas.nr++] = (img_vma_entry){
-			.start = SIM_AT(i * 2), .end = SIM_AT(i * 2 + 2), .prot = i & 1 ? PROT_READ : PROT_READ | PROT_WRITE, .fd = -1,
-			.flags = MAP_PRIVATE | MAP_ANONYMOUS, .status = MM_ST_REGULAR | MM_ST_ANON_PRIVATE,
+			.start = SIM_AT(i * 2),
+			.end = SIM_AT(i * 2 + 2),
+			.prot = i & 1 ? PROT_READ : PROT_READ | PROT_WRITE,
+			.fd = -1,
+			.flags = MAP_PRIVATE | MAP_ANONYMOUS,
+			.status = MM_ST_REGULAR | MM_ST_ANON_PRIVATE,
 		};
 	end_space(&m);
 	begin_sim(&s, &g);

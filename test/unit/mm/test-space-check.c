@@ -10,11 +10,14 @@
 #include <sys/mman.h>
 #include <cmocka.h>
 
-#define A (MAP_PRIVATE | MAP_ANONYMOUS)
-#define ANON (MM_ST_REGULAR | MM_ST_ANON_PRIVATE)
+#define A      (MAP_PRIVATE | MAP_ANONYMOUS)
+#define ANON   (MM_ST_REGULAR | MM_ST_ANON_PRIVATE)
 #define FILE_P (MM_ST_REGULAR | MM_ST_FILE_PRIVATE)
 #define FILE_S (MM_ST_REGULAR | MM_ST_FILE_SHARED)
-#define VMA(s, e, st, fl, ...) { .start = (s), .end = (e), .status = (st), .flags = (fl), .prot = 3, .fd = -1, ##__VA_ARGS__ }
+#define VMA(s, e, st, fl, ...)                                                                              \
+	{                                                                                                   \
+		.start = (s), .end = (e), .status = (st), .flags = (fl), .prot = 3, .fd = -1, ##__VA_ARGS__ \
+	}
 
 static img_vma_ext bad_key = { .has_pkey = true, .pkey = 16 };
 static img_vma_ext bad_policy = { .has_mempolicy_mode = true, .mempolicy_mode = 99 };
@@ -29,13 +32,25 @@ static const struct {
 	int want;
 } cases[] = {
 	{ "fine", { VMA(0x10000, 0x20000, ANON, A), VMA(0x20000, 0x21000, FILE_P, MAP_PRIVATE, .shmid = 1) }, 2, 0 },
-	{ "vsyscall above user space", { VMA(0xffffffffff600000, 0xffffffffff601000, MM_ST_VSYSCALL | MM_ST_ANON_PRIVATE, A) }, 1, 0 },
+	{ "vsyscall above user space",
+	  { VMA(0xffffffffff600000, 0xffffffffff601000, MM_ST_VSYSCALL | MM_ST_ANON_PRIVATE, A) },
+	  1,
+	  0 },
 	{ "droppable", { VMA(0x10000, 0x20000, ANON, MAP_DROPPABLE | MAP_ANONYMOUS) }, 1, 0 },
 	{ "guard inside", { VMA(0x10000, 0x20000, ANON, A), VMA(0x11000, 0x12000, MM_ST_GUARD, A) }, 2, 0 },
-	{ "guard over two", { VMA(0x10000, 0x20000, ANON, A), VMA(0x20000, 0x30000, ANON, A), VMA(0x1f000, 0x21000, MM_ST_GUARD, A) }, 3, 0 },
+	{ "guard over two",
+	  { VMA(0x10000, 0x20000, ANON, A), VMA(0x20000, 0x30000, ANON, A), VMA(0x1f000, 0x21000, MM_ST_GUARD, A) },
+	  3,
+	  0 },
 	{ "guard outside", { VMA(0x10000, 0x20000, ANON, A), VMA(0x20000, 0x21000, MM_ST_GUARD, A) }, 2, -EBADMSG },
-	{ "guard over an edge", { VMA(0x10000, 0x20000, ANON, A), VMA(0x1f000, 0x21000, MM_ST_GUARD, A) }, 2, -EBADMSG },
-	{ "mapping behind a guard", { VMA(0x10000, 0x20000, MM_ST_GUARD, A), VMA(0x20000, 0x21000, ANON, A) }, 2, -EBADMSG },
+	{ "guard over an edge",
+	  { VMA(0x10000, 0x20000, ANON, A), VMA(0x1f000, 0x21000, MM_ST_GUARD, A) },
+	  2,
+	  -EBADMSG },
+	{ "mapping behind a guard",
+	  { VMA(0x10000, 0x20000, MM_ST_GUARD, A), VMA(0x20000, 0x21000, ANON, A) },
+	  2,
+	  -EBADMSG },
 	{ "start not aligned", { VMA(0x10001, 0x20000, ANON, A) }, 1, -EBADMSG },
 	{ "end not aligned", { VMA(0x10000, 0x20001, ANON, A) }, 1, -EBADMSG },
 	{ "empty", { VMA(0x10000, 0x10000, ANON, A) }, 1, -EBADMSG },
@@ -51,14 +66,26 @@ static const struct {
 	{ "shared by flags only", { VMA(0x10000, 0x20000, FILE_P, MAP_SHARED, .shmid = 1) }, 1, -EBADMSG },
 	{ "neither", { VMA(0x10000, 0x20000, ANON, MAP_ANONYMOUS) }, 1, -EBADMSG },
 	{ "unknown flags", { VMA(0x10000, 0x20000, ANON, A | 1 << 23) }, 1, -EBADMSG },
-	{ "unknown protection", { { .start = 0x10000, .end = 0x20000, .status = ANON, .flags = A, .prot = 8 } }, 1, -EBADMSG },
+	{ "unknown protection",
+	  { { .start = 0x10000, .end = 0x20000, .status = ANON, .flags = A, .prot = 8 } },
+	  1,
+	  -EBADMSG },
 	{ "unknown advice", { VMA(0x10000, 0x20000, ANON, A, .has_madv = true, .madv = 1 << 4) }, 1, -EBADMSG },
 	{ "file without id", { VMA(0x10000, 0x20000, FILE_P, MAP_PRIVATE) }, 1, -EBADMSG },
-	{ "file id too large", { VMA(0x10000, 0x20000, FILE_P, MAP_PRIVATE, .shmid = UINT64_C(1) << 32) }, 1, -EBADMSG },
+	{ "file id too large",
+	  { VMA(0x10000, 0x20000, FILE_P, MAP_PRIVATE, .shmid = UINT64_C(1) << 32) },
+	  1,
+	  -EBADMSG },
 	{ "offset not aligned", { VMA(0x10000, 0x20000, FILE_P, MAP_PRIVATE, .shmid = 1, .pgoff = 1) }, 1, -EBADMSG },
-	{ "offset too large", { VMA(0x10000, 0x20000, FILE_P, MAP_PRIVATE, .shmid = 1, .pgoff = INT64_MAX & ~4095) }, 1, -EBADMSG },
+	{ "offset too large",
+	  { VMA(0x10000, 0x20000, FILE_P, MAP_PRIVATE, .shmid = 1, .pgoff = INT64_MAX & ~4095) },
+	  1,
+	  -EBADMSG },
 	{ "private system v", { VMA(0x10000, 0x20000, ANON | MM_ST_SYSV, A) }, 1, -EBADMSG },
-	{ "two vdsos", { VMA(0x10000, 0x11000, ANON | MM_ST_VDSO, A), VMA(0x20000, 0x21000, ANON | MM_ST_VDSO, A) }, 2, -EBADMSG },
+	{ "two vdsos",
+	  { VMA(0x10000, 0x11000, ANON | MM_ST_VDSO, A), VMA(0x20000, 0x21000, ANON | MM_ST_VDSO, A) },
+	  2,
+	  -EBADMSG },
 	{ "key out of range", { VMA(0x10000, 0x20000, ANON, A, .ext = &bad_key) }, 1, -EBADMSG },
 	{ "policy out of range", { VMA(0x10000, 0x20000, ANON, A, .ext = &bad_policy) }, 1, -EBADMSG },
 	{ "name too long", { VMA(0x10000, 0x20000, ANON, A, .ext = &long_name) }, 1, -EBADMSG },
@@ -133,8 +160,11 @@ static const struct {
 static void test_runs(void **state)
 {
 	img_vma_entry vma[] = {
-		VMA(0x10000, 0x20000, ANON, A), VMA(0x20000, 0x30000, FILE_P, MAP_PRIVATE, .shmid = 1),
-		VMA(0x30000, 0x40000, FILE_S, MAP_SHARED, .shmid = 1), VMA(0x40000, 0x50000, ANON, A), VMA(0x60000, 0x70000, ANON, A),
+		VMA(0x10000, 0x20000, ANON, A),
+		VMA(0x20000, 0x30000, FILE_P, MAP_PRIVATE, .shmid = 1),
+		VMA(0x30000, 0x40000, FILE_S, MAP_SHARED, .shmid = 1),
+		VMA(0x40000, 0x50000, ANON, A),
+		VMA(0x60000, 0x70000, ANON, A),
 	};
 	img_mm_entry e = { .vmas = { vma, ARRAY_LEN(vma) } };
 	struct mm_space s = { .entry = &e };
@@ -155,7 +185,8 @@ static void test_runs(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(test_vmas), cmocka_unit_test(test_layouts), cmocka_unit_test(test_runs) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(test_vmas), cmocka_unit_test(test_layouts),
+					    cmocka_unit_test(test_runs) };
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

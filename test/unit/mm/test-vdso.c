@@ -89,7 +89,8 @@ static void test_jump(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(test_own), cmocka_unit_test(test_spoiled), cmocka_unit_test(test_jump) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(test_own), cmocka_unit_test(test_spoiled),
+					    cmocka_unit_test(test_jump) };
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
