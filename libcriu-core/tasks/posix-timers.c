@@ -17,8 +17,6 @@
 #include <time.h>
 
 #define TIMERS_MAX     65536 /* of one process in an image */
-#define COUNTED_ID_MAX 8192  /* highest id that is worth counting up to */
-#define TRIED_IDS      64    /* asked for where procfs has no list */
 
 #define THREAD_CPU_CLOCK    (-2) /* how the kernel keeps CLOCK_THREAD_CPUTIME_ID: CPU clock of "the thread that asked" */
 #define CPU_CLOCK_PERTHREAD 4
@@ -51,7 +49,7 @@ static int timers_collect_process(struct task_dump *d, struct cr_error *err)
 static void timers_ask_process(struct asker *a)
 {
 	struct process_state *ps = a->ps;
-	size_t nr = ps->timers_unknown ? TRIED_IDS : ps->timers.nr;
+	size_t nr = ps->timers_unknown ? TIMER_IDS_TRIED : ps->timers.nr;
 
 	if (!nr)
 		return;
@@ -120,7 +118,7 @@ static int timers_dump_process(struct task_dump *d, struct cr_error *err)
 	img_posix_timer_entry *items;
 
 	if (ps->timers_unknown) {
-		for (uint32_t i = 0; i < TRIED_IDS; i++)
+		for (uint32_t i = 0; i < TIMER_IDS_TRIED; i++)
 			if (answer_at(d, thread_state_of(d->task->lead), ps->timer_gettime_op + i) >= 0)
 				return task_obstacle(d, NULL, "use a kernel with CONFIG_CHECKPOINT_RESTORE",
 						     "POSIX timer %u, which this kernel does not list", i);
@@ -215,7 +213,7 @@ static int timers_plan_process(struct planner *p)
 	for (size_t i = 0; i < nr; i++)
 		sorted[i] = &t->posix.items[i];
 	qsort(sorted, nr, sizeof(*sorted), by_id);
-	if (!given && sorted[nr - 1]->it_id > COUNTED_ID_MAX) {
+	if (!given && sorted[nr - 1]->it_id > TIMER_IDS_COUNTED) {
 		cr_refuse(p->err, -EOPNOTSUPP, "timer id %u cannot be reached by counting", sorted[nr - 1]->it_id);
 		cr_advise(p->err, "a kernel with PR_TIMER_CREATE_RESTORE_IDS (6.15 and later) can give it");
 		return -EOPNOTSUPP;

@@ -71,6 +71,40 @@ int tasks_check(const img_core_entry *leader, const img_core_entry *const *threa
 	return 0;
 }
 
+/* What kinds take that depends on no list: counted generously, see task-ops.h for who emits. */
+#define PLAN_PER_PROCESS ((size_t)24 << 10)
+#define PLAN_PER_THREAD  ((size_t)16 << 10)
+#define PLAN_PER_SIGNAL  ((size_t)256)
+#define PLAN_PER_TIMER   ((size_t)384)
+
+static size_t queue_size(const img_signal_queue_entry *q)
+{
+	return q ? q->signals.nr * PLAN_PER_SIGNAL : 0;
+}
+
+size_t tasks_plan_size(const struct restorer *restorer, const img_core_entry *const *threads, size_t nr)
+{
+	const img_task_timers_entry *timers = nr ? threads[0]->tc->timers : NULL;
+	size_t size = PLAN_PER_PROCESS + (nr ? queue_size(threads[0]->tc->signals_s) : 0);
+
+	if (timers) {
+		size += timers->posix.nr * PLAN_PER_TIMER;
+		/* ids that have to be counted up to: made and deleted, two operations each */
+		for (size_t i = 0; i < timers->posix.nr && !restorer->timer_restore_ids; i++)
+			if (timers->posix.items[i].it_id <= TIMER_IDS_COUNTED) {
+				size += TIMER_IDS_COUNTED * 2 * sizeof(struct abi_op);
+				break;
+			}
+	}
+	for (size_t i = 0; i < nr; i++) {
+		const img_creds_entry *c = threads[i]->thread_core->creds;
+
+		size += PLAN_PER_THREAD + queue_size(threads[i]->thread_core->signals_p);
+		size += c ? c->groups.nr * sizeof(uint32_t) + (c->lsm_profile ? strlen(c->lsm_profile) : 0) : 0;
+	}
+	return size;
+}
+
 static int plan_all(struct planner *p, bool thread)
 {
 	for (size_t k = 0; k < nr_task_kinds; k++) {

@@ -20,6 +20,9 @@
 #define MEMPOLICY_NODES 1024 /* bits; the kernel has at most 1 << CONFIG_NODES_SHIFT nodes, and 10 is its ceiling */
 #define AFFINITY_BYTES  1024 /* 8192 processors: CONFIG_NR_CPUS cannot be higher */
 
+#define TIMER_IDS_TRIED   64   /* POSIX timers that are asked for where procfs has no list */
+#define TIMER_IDS_COUNTED 8192 /* highest id that is worth counting up to */
+
 /* Questions whose answer is the result of a call. */
 enum question {
 	/* of the process */

@@ -152,6 +152,12 @@ enum task_phase {
 int tasks_check(const img_core_entry *leader, const img_core_entry *const *threads, const uint32_t *tids, size_t nr,
 		struct cr_error *err);
 
+/**
+ * tasks_plan_size() - upper bound of the arena bytes that all plans of a process and its threads take
+ * The entries have passed tasks_check().
+ */
+size_t tasks_plan_size(const struct restorer *restorer, const img_core_entry *const *threads, size_t nr);
+
 /** task_plan() - operations for the process as a whole; run by its leader, before thread_plan() of the leader. Return: 0 or errno. */
 int task_plan(struct task_restore *t, enum task_phase phase, struct routine *r, struct cr_error *err);
 

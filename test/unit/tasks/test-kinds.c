@@ -394,6 +394,35 @@ static void test_queue(void **state)
 	world_done(&w);
 }
 
+/* All lists as long as they get here, all phases: the bound holds. */
+static void test_plan_size(void **state)
+{
+	(void)state;
+	for (int given = 0; given < 2; given++) {
+		struct world w;
+		size_t before, bound, ops;
+
+		world_init(&w);
+		become_user(&w);
+		w.own.timer_restore_ids = given;
+		w.own.has_proc = true;
+		w.tc.has_oom_score_adj = true;
+		w.timers.posix.nr = 2;
+		w.queue.signals.nr = 3;
+		w.thc[0].signals_p = &w.queue;
+		set_caps(&w, 0, 0, 0);
+		bound = tasks_plan_size(&w.own, w.threads, 1);
+		before = w.program.arena.used;
+		for (int phase = TASK_PHASE_EARLY; phase <= TASK_PHASE_LATE; phase++) {
+			assert_int_equal(task_plan(&w.restore, (enum task_phase)phase, &w.routine, NULL), 0);
+			assert_int_equal(thread_plan(&w.restore, 0, (enum task_phase)phase, &w.routine, NULL), 0);
+		}
+		ops = w.routine.ops.nr * sizeof(struct abi_op);
+		assert_true(w.program.arena.used - before + ops <= bound);
+		world_done(&w);
+	}
+}
+
 /* ------------------------------------------------------------ carried out */
 
 static long run_op(const struct abi_op *op)
@@ -594,7 +623,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_check),      cmocka_unit_test(test_same_creds), cmocka_unit_test(test_creds_order),
 		cmocka_unit_test(test_creds_refused), cmocka_unit_test(test_root_dumps), cmocka_unit_test(test_limits),  cmocka_unit_test(test_timer_ids),
-		cmocka_unit_test(test_queue),      cmocka_unit_test(test_run_main),   cmocka_unit_test(test_run_user),
+		cmocka_unit_test(test_queue),      cmocka_unit_test(test_plan_size), cmocka_unit_test(test_run_main),   cmocka_unit_test(test_run_user),
 		cmocka_unit_test(test_zombies),    cmocka_unit_test(test_random),
 	};
 
