@@ -23,6 +23,7 @@ struct sweeping {
 	int           pidfd, self_fd, self_fdinfo;
 	uint32_t      room;
 	dev_t         anon_dev;   /* of anonymous inodes */
+	dev_t         pipe_dev;   /* of pipes without a name */
 	struct probe *probes;     /* one per number, fd -1 where nothing is open */
 	struct pool  *pools;      /* one per chunk */
 };
@@ -74,11 +75,15 @@ static int read_link(const struct sweeping *s, struct probe *p, struct pool *poo
 	return p->facts.link ? 0 : pool_failed(err);
 }
 
-/* A device node with one name, seen just before: the text would be the same. */
-static bool same_device(const struct probe *p, const struct probe *last)
+/*
+ * A file with one name, seen just before: the text would be the same. (A file that was linked elsewhere and then unlinked
+ * has two texts and one name; it is the good one that is taken for both.)
+ */
+static bool same_name(const struct probe *p, const struct probe *last)
 {
-	return last && S_ISCHR(p->facts.st.st_mode) && p->facts.st.st_nlink == 1 && last->facts.st.st_dev == p->facts.st.st_dev &&
-	       last->facts.st.st_ino == p->facts.st.st_ino && last->mnt_id && last->mnt_id == p->mnt_id && last->facts.link;
+	return last && last->look.there && !S_ISDIR(p->facts.st.st_mode) && p->facts.st.st_nlink == 1 &&
+	       last->facts.st.st_dev == p->facts.st.st_dev && last->facts.st.st_ino == p->facts.st.st_ino && last->mnt_id &&
+	       last->mnt_id == p->mnt_id && last->look.dev == p->facts.st.st_dev && last->look.ino == p->facts.st.st_ino;
 }
 
 static int probe_one(const struct sweeping *s, struct probe *p, const struct probe *last, struct pool *pool, struct cr_error *err)
@@ -97,7 +102,11 @@ static int probe_one(const struct sweeping *s, struct probe *p, const struct pro
 	p->key = sharing_key(&p->facts, p->fdinfo);
 	if (p->facts.link)
 		return 0;
-	if (same_device(p, last)) {
+	if (S_ISFIFO(p->facts.st.st_mode) && p->facts.st.st_dev == s->pipe_dev) {
+		p->facts.link = pool_printf(pool, "pipe:[%llu]", (unsigned long long)p->facts.st.st_ino);
+		return p->facts.link ? 0 : pool_failed(err);
+	}
+	if (same_name(p, last)) {
 		p->facts.link = last->facts.link;
 		p->look = last->look;
 		return 0;
@@ -134,16 +143,26 @@ static int sweep_chunk(void *arg, size_t chunk, struct cr_error *err)
 	return 0;
 }
 
-static dev_t find_anon_dev(void)
+/* Anonymous inodes and pipes each share one file system, so any of our own tells its device. 0: unknown. */
+static dev_t dev_of(int fd)
 {
-	/* any anonymous file of our own will do: they share one file system */
-	int fd = eventfd(0, EFD_CLOEXEC);
 	struct stat st;
-	dev_t dev = fd >= 0 && fstat(fd, &st) == 0 ? st.st_dev : 0;
 
-	if (fd >= 0)
-		close(fd);
-	return dev;
+	return fd >= 0 && fstat(fd, &st) == 0 ? st.st_dev : 0;
+}
+
+static void find_devs(struct sweeping *s)
+{
+	int counter = eventfd(0, EFD_CLOEXEC), ends[2];
+
+	s->anon_dev = dev_of(counter);
+	if (counter >= 0)
+		close(counter);
+	if (pipe2(ends, O_CLOEXEC) < 0)
+		return;
+	s->pipe_dev = dev_of(ends[0]);
+	close(ends[0]);
+	close(ends[1]);
 }
 
 static void close_unused(struct probe *probes, size_t nr)
@@ -157,13 +176,14 @@ int sweep_run(int pidfd, uint32_t room, struct sweep *ret, struct cr_error *err)
 {
 	size_t nr_chunks = (room + CHUNK - 1) / CHUNK;
 	struct sweeping s = {
-		.pidfd = pidfd, .room = room, .anon_dev = find_anon_dev(),
+		.pidfd = pidfd, .room = room,
 		.probes = calloc(room, sizeof(*s.probes)), .pools = calloc(nr_chunks, sizeof(*s.pools)),
 		.self_fd = open("/proc/self/fd", O_PATH | O_DIRECTORY | O_CLOEXEC),
 		.self_fdinfo = open("/proc/self/fdinfo", O_PATH | O_DIRECTORY | O_CLOEXEC),
 	};
 	int r = s.probes && s.pools ? 0 : pool_failed(err);
 
+	find_devs(&s);
 	for (uint32_t i = 0; s.probes && i < room; i++)
 		s.probes[i].fd = s.probes[i].copy = -1;
 	*ret = (struct sweep){ .probes = s.probes, .nr = s.probes ? room : 0, .pools = s.pools, .nr_pools = s.pools ? nr_chunks : 0 };
