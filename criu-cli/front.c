@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -76,6 +77,20 @@ static int may_restore(void *arg, const struct _img_creds_entry *creds, struct c
 	return policy_may_restore(&c->caller, creds, err);
 }
 
+/* Images, logs and the files of restored processes are reached as the caller could reach them. */
+static int drop_file_caps(struct cr_error *err)
+{
+	struct cap_sets caps;
+	int r = caps_get(&caps);
+
+	if (r == 0) {
+		caps.permitted &= CAP_BIT(CAP_CHECKPOINT_RESTORE) | CAP_BIT(CAP_SYS_ADMIN) | CAP_BIT(CAP_SYS_PTRACE);
+		caps.effective = caps.permitted;
+		r = caps_set(&caps);
+	}
+	return r < 0 ? cr_fail(err, r, "give up capabilities") : 0;
+}
+
 /*
  * A copy of this program with file capabilities can do more than its caller, who is then held to what a client of the
  * service may do. A set-user-id copy is refused: it would reach files and run programs of the caller's choice as root.
@@ -93,7 +108,7 @@ static int limit_caller(struct cli *c, struct cr_error *err)
 	c->caller.cap_eff = 0; /* what the file gives is not the caller's */
 	c->obs.may_dump = may_dump;
 	c->obs.may_restore = may_restore;
-	return 0;
+	return drop_file_caps(err);
 }
 
 int cli_begin(struct cli *c, const struct settings *s, const struct args *args, enum command command,
@@ -144,7 +159,7 @@ static int run(const struct settings *s, const struct args *args, enum command c
 	if (cli_begin(&c, s, args, command, &err) < 0) {
 		/* missing rights are told on standard output, as scripts know it */
 		if (err.code == -EPERM && c.images_dirfd < 0)
-			printf("%s\n%s\n", err.text, err.hint);
+			printf("%s\n%s%s", err.text, err.hint, err.hint[0] ? "\n" : "");
 		else
 			report_early(&err);
 		cli_end(&c);
