@@ -6,7 +6,7 @@ $(cli-objs) $(OBJ)/criu-cli/main.o $(OBJ)/criu-cli/criu.o: | $(proto-headers)
 # Static, for the start: see criu-srv/rules.mk
 FRONT_LDFLAGS ?= $(if $(SAN),,-static)
 
-front-link = @mkdir -p $(@D); $(CC) $(CFLAGS) $(LDFLAGS) $(FRONT_LDFLAGS) -o $@ $^ $(LDLIBS)
+front-link = @mkdir -p $(@D); $(if $(V),,printf "  LD   %s\n" $(@F);) $(CC) $(CFLAGS) $(LDFLAGS) $(FRONT_LDFLAGS) -o $@ $^ $(LDLIBS)
 
 $(BUILD)/criu-cli: $(OBJ)/criu-cli/main.o $(cli-objs) $(OBJ)/criu-srv/policy.o $(BUILD)/libcriu-core.a $(BUILD)/libcriu-proto.a
 	$(front-link)

@@ -8,7 +8,8 @@ FRONT_LDFLAGS ?= $(if $(SAN),,-static)
 
 $(BUILD)/criu-srv: $(OBJ)/criu-srv/main.o $(srv-objs) $(BUILD)/libcriu-core.a $(BUILD)/libcriu-proto.a
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(LDFLAGS) $(FRONT_LDFLAGS) -o $@ $^ $(LDLIBS)
+	$(call say,CC,$@)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) $(FRONT_LDFLAGS) -o $@ $^ $(LDLIBS)
 
 # the engine is complete once both orchestrators are there
 ifneq ($(and $(wildcard libcriu-core/dump/dump.c),$(wildcard libcriu-core/restore/restore.c)),)

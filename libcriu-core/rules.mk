@@ -12,28 +12,34 @@ BLOB_CFLAGS := -std=gnu11 -O2 -ffreestanding -fpie -mgeneral-regs-only -fno-stac
 
 $(blob-dir)/blob.pie.o: libcriu-core/pie/blob.c
 	@mkdir -p $(@D)
-	$(CC) -Ilibcriu-core -Ilibcriu-core/arch/$(ARCH) $(BLOB_CFLAGS) -MMD -MP -c $< -o $@
+	$(call say,CC,$@)
+	$(Q)$(CC) -Ilibcriu-core -Ilibcriu-core/arch/$(ARCH) $(BLOB_CFLAGS) -MMD -MP -c $< -o $@
 
 $(blob-dir)/blob-entry.pie.o: libcriu-core/arch/$(ARCH)/blob-entry.S
 	@mkdir -p $(@D)
-	$(CC) -Ilibcriu-core/arch/$(ARCH) -MMD -MP -c $< -o $@
+	$(call say,CC,$@)
+	$(Q)$(CC) -Ilibcriu-core/arch/$(ARCH) -MMD -MP -c $< -o $@
 
 $(blob-dir)/blob.elf: $(blob-objs) libcriu-core/pie/blob.lds
-	$(LD) -pie --no-dynamic-linker --no-undefined -z noexecstack -z norelro --build-id=none \
+	$(call say,LD,$@)
+	$(Q)$(LD) -pie --no-dynamic-linker --no-undefined -z noexecstack -z norelro --build-id=none \
 		-T libcriu-core/pie/blob.lds -o $@ $(blob-objs)
 
 $(blob-dir)/blob.bin: $(blob-dir)/blob.elf
-	$(OBJCOPY) -O binary -j .blob $< $@
+	$(call say,COPY,$@)
+	$(Q)$(OBJCOPY) -O binary -j .blob $< $@
 
 $(blob-dir)/blob-image.o: libcriu-core/pie/blob-image.S $(blob-dir)/blob.bin
-	$(CC) -DBLOB_BIN='"$(blob-dir)/blob.bin"' -c $< -o $@
+	$(call say,CC,$@)
+	$(Q)$(CC) -DBLOB_BIN='"$(blob-dir)/blob.bin"' -c $< -o $@
 
 OBJCOPY ?= objcopy
 core-objs += $(blob-dir)/blob-image.o
 
 $(BUILD)/libcriu-core.a: $(core-objs)
 	@rm -f $@
-	$(AR) rcs $@ $^
+	$(call say,AR,$@)
+	$(Q)$(AR) rcs $@ $^
 
 $(core-objs): | $(proto-headers)
 

@@ -15,13 +15,15 @@ NANOPB_GENERATOR ?= /usr/bin/nanopb_generator.py
 # One call for all files, since starting python is what costs; so one stamp stands for all headers.
 $(proto-headers): $(addprefix $(proto-dir)/proto/,$(proto-protos) nanopb.options) $(proto-dir)/rules.mk
 	@mkdir -p $(@D)
-	$(NANOPB_PYTHON) $(NANOPB_GENERATOR) -q -I $(proto-dir)/proto -D $(BUILD)/gen \
+	$(call say,GEN,$(@D))
+	$(Q)$(NANOPB_PYTHON) $(NANOPB_GENERATOR) -q -I $(proto-dir)/proto -D $(BUILD)/gen \
 		-f $(proto-dir)/proto/nanopb.options $(proto-protos)
 	@touch $@
 
 $(BUILD)/libcriu-proto.a: $(proto-objs)
 	@rm -f $@
-	$(AR) rcs $@ $^
+	$(call say,AR,$@)
+	$(Q)$(AR) rcs $@ $^
 
 $(proto-objs): | $(proto-headers)
 

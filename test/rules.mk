@@ -17,7 +17,8 @@ $(unit-objs): CPPFLAGS += -Itest/unit
 .SECONDEXPANSION:
 $(unit-bins): $(BUILD)/%: $(OBJ)/%.o $$(call unit-helpers,%.c) $(BUILD)/libcriu-core.a $(BUILD)/libcriu-proto.a
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(LDLIBS) -lcmocka
+	$(call say,CC,$@)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(LDLIBS) -lcmocka
 
 # --- victims: the subjects of the tests, so never under a sanitizer; a few of them once more without a dynamic linker
 victim-srcs   := $(filter-out test/victims/victim.c,$(wildcard test/victims/*.c))
@@ -28,16 +29,19 @@ VICTIM_CFLAGS := -std=gnu11 -O2 -g -D_GNU_SOURCE -Wall -Wextra -Wno-missing-fiel
 
 $(victim-bins): $(BUILD)/test/victims/%: test/victims/%.c test/victims/victim.c test/victims/victim.h
 	@mkdir -p $(@D)
-	$(CC) $(VICTIM_CFLAGS) -o $@ $(filter %.c,$^) -lpthread
+	$(call say,CC,$@)
+	$(Q)$(CC) $(VICTIM_CFLAGS) -o $@ $(filter %.c,$^) -lpthread
 
 $(victim-static): $(BUILD)/test/victims/%-static: test/victims/%.c test/victims/victim.c test/victims/victim.h
 	@mkdir -p $(@D)
-	$(CC) $(VICTIM_CFLAGS) -static -o $@ $(filter %.c,$^) -lpthread
+	$(call say,CC,$@)
+	$(Q)$(CC) $(VICTIM_CFLAGS) -static -o $@ $(filter %.c,$^) -lpthread
 
 bench-bins := $(patsubst %.c,$(BUILD)/%,$(wildcard test/bench/*.c))
 $(bench-bins): $(BUILD)/%: %.c
 	@mkdir -p $(@D)
-	$(CC) $(VICTIM_CFLAGS) -o $@ $< -lpthread
+	$(call say,CC,$@)
+	$(Q)$(CC) $(VICTIM_CFLAGS) -o $@ $< -lpthread
 
 -include $(wildcard test/unit/*/rules.mk)
 
