@@ -25,7 +25,11 @@ func main() {
 		close(c)
 	}(ch)
 	sum, count := 0, 0
-	for prime := range ch {
+	for {
+		prime, more := <-ch
+		if !more {
+			break
+		}
 		sum += prime
 		count++
 		next := make(chan int)

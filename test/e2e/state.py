@@ -174,7 +174,7 @@ class Snapshot:
         records = re.split(rb"(?m)^(?=ID: )", out["timers"])
         out["timers"] = b"".join(sorted(r for r in records if r))
         # "my own processor time" and the clock of a thread by its number are the same clock; linux/posix-timers.h
-        out["timers"] = re.sub(rb"ClockID: (-2|-\d*[2468])$", b"ClockID: processor time", out["timers"], flags=re.M)
+        out["timers"] = re.sub(rb"ClockID: -\d+$", b"ClockID: processor time", out["timers"], flags=re.M)
         for name in LINKS:
             out[name] = link(f"{base}/{name}")
         # The inode of a file that is gone shows nowhere but in stat; the name is compared.
