@@ -167,7 +167,7 @@ static int collect_fd(struct file_table *t, struct fd_table *tab, int pidfd, int
 	struct open_file *f;
 	uint32_t mnt_id;
 	uint64_t key;
-	bool new;
+	bool new = false;
 	int r;
 
 	if (copy < 0 && errno == EBADF)
@@ -178,6 +178,8 @@ static int collect_fd(struct file_table *t, struct fd_table *tab, int pidfd, int
 	if (r == 0)
 		r = key_of(t, copy, &facts, &key, err);
 	if (r == 0)
+		r = sharing_guess(t, tab->task, fd, key, &f, err);
+	if (r == 0 && !f)
 		r = sharing_find(t, tab->task, fd, &facts, key, &f, &new, err);
 	if (r == 0 && new) {
 		f->mnt_id = mnt_id;

@@ -38,6 +38,7 @@ struct open_file {
 	struct file_facts  facts;
 	uint32_t           mnt_id;      /* of facts; 0 unknown */
 	struct path_look   look;        /* at facts.link */
+	uint64_t           key;         /* sharing_key() of a descriptor */
 	const char        *fdinfo;      /* text of fdinfo, read beforehand; only while it is described; NULL */
 	const struct file_ops *ops;
 	img_file_entry    *entry;       /* in the pool; NULL for an obstacle */
@@ -154,6 +155,8 @@ int facts_read_link(struct file_table *t, int fd, struct cr_error *err);
  */
 int sharing_find(struct file_table *t, struct task *task, int fd, const struct file_facts *facts, uint64_t key,
 		 struct open_file **ret, bool *ret_new, struct cr_error *err);
+/** sharing_guess() - what the task's parent has at this number, if it is the same description. Return: 0 with *ret, NULL if not */
+int sharing_guess(struct file_table *t, const struct task *task, int fd, uint64_t key, struct open_file **ret, struct cr_error *err);
 /** sharing_group() - the same for many descriptors of one task: sets the file of each */
 int sharing_group(struct file_table *t, struct task *task, struct probe *probes, size_t nr, struct cr_error *err);
 /** sharing_key() - equal for descriptors of one description. @fdinfo: its text where it is an anonymous inode, else NULL */

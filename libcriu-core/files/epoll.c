@@ -66,42 +66,44 @@ static size_t count_watches(struct scan rest)
 	return nr;
 }
 
-/* Is what is watched still at its number? @nr_same: of equal numbers, how many came before (a number can be watched twice) */
-static bool watch_in_place(const struct open_file *f, uint32_t tfd, uint32_t nr_same)
+/* Is what is watched still at its number? */
+static bool watch_in_place(const struct open_file *f, uint32_t tfd)
 {
-	struct kcmp_epoll_slot slot = { .efd = (uint32_t)f->fd_there, .tfd = tfd, .toff = nr_same };
+	struct kcmp_epoll_slot slot = { .efd = (uint32_t)f->fd_there, .tfd = tfd };
 
 	return syscall(SYS_kcmp, f->task->host_pid, f->task->host_pid, KCMP_EPOLL_TFD, tfd, &slot) == 0;
+}
+
+/* @numbers: those met so far */
+static int watch_read(struct file_table *t, struct open_file *f, struct scan line, struct map *numbers, img_eventpoll_tfd_entry *e,
+		      struct cr_error *err)
+{
+	if (watch_parse(line, e) < 0)
+		return cr_refuse(err, -EINVAL, "fdinfo of an epoll descriptor is not understood");
+	/* two watches of one number: at least one is of a file that is no longer there */
+	if (map_find(numbers, (uint64_t)e->tfd + 1) || !watch_in_place(f, e->tfd))
+		return file_refuse(t, f, "", "epoll watches a file whose number %u is closed or used for another", e->tfd);
+	return map_put(numbers, (uint64_t)e->tfd + 1, t) < 0 ? pool_failed(err) : 0;
 }
 
 static int watches_read(struct file_table *t, struct open_file *f, struct scan rest, img_eventpoll_file_entry *e,
 			struct cr_error *err)
 {
 	size_t nr = count_watches(rest);
+	struct map numbers = { 0 };
 	struct scan line;
+	int r = 0;
 
 	if (nr > MAX_WATCHES)
 		return cr_refuse(err, -E2BIG, "epoll watches %zu descriptors", nr);
 	e->tfd.items = nr ? pool_alloc(&t->pool, nr * sizeof(*e->tfd.items)) : NULL;
 	if (nr && !e->tfd.items)
 		return pool_failed(err);
-	while (proc_fdinfo_next(&rest, &line)) {
-		img_eventpoll_tfd_entry *w;
-		uint32_t nr_same = 0;
-
-		if (scan_lit(&line, "tfd:") < 0)
-			continue;
-		w = &e->tfd.items[e->tfd.nr];
-		if (watch_parse(line, w) < 0)
-			return cr_refuse(err, -EINVAL, "fdinfo of an epoll descriptor is not understood");
-		/* items are listed by file, then number: equal numbers are rare, and never many */
-		for (size_t i = 0; i < e->tfd.nr && nr < 1024; i++)
-			nr_same += e->tfd.items[i].tfd == w->tfd;
-		if (nr_same || !watch_in_place(f, w->tfd, nr_same))
-			return file_refuse(t, f, "", "epoll watches a file whose number %u is closed or used for another", w->tfd);
-		e->tfd.nr++;
-	}
-	return 0;
+	while (r == 0 && proc_fdinfo_next(&rest, &line))
+		if (scan_lit(&line, "tfd:") == 0)
+			r = watch_read(t, f, line, &numbers, &e->tfd.items[e->tfd.nr++], err);
+	map_done(&numbers);
+	return r;
 }
 
 static int epoll_dump(struct file_table *t, struct open_file *f, struct cr_error *err)

@@ -104,8 +104,8 @@ int pipes_check_ends(struct file_table *t, struct cr_error *err)
 		const struct pipe_data *p = t->pipes.items[i];
 
 		if (!p->fifo && p->can_read != p->can_write)
-			log_info(&t->ctx->log, "pipe:[%u] has one end in the tree; at restore it is given with --inherit-fd, or is closed at the other end",
-				 p->pipe_id);
+			log_debug(&t->ctx->log, "pipe:[%u] has one end in the tree: unless --inherit-fd gives it at restore, the other will be closed",
+				  p->pipe_id);
 	}
 	return 0;
 }

@@ -96,6 +96,30 @@ static int bucket_insert(struct bucket *b, size_t at, struct open_file *f, struc
 	return 0;
 }
 
+/* A forked task mostly has what its parent has, at the same numbers. */
+int sharing_guess(struct file_table *t, const struct task *task, int fd, uint64_t key, struct open_file **ret, struct cr_error *err)
+{
+	const struct fd_table *tab = task->parent ? map_find(&t->by_files_id, (uint64_t)task->parent->ids.files_id + 1) : NULL;
+	size_t lo = 0, hi = tab ? tab->fds.nr : 0;
+	int r;
+
+	*ret = NULL;
+	while (lo < hi) {
+		size_t mid = lo + (hi - lo) / 2;
+
+		if (tab->fds.items[mid].fd < fd)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	if (!tab || lo == tab->fds.nr || tab->fds.items[lo].fd != fd || tab->fds.items[lo].file->key != key)
+		return 0;
+	r = compare(task, fd, tab->fds.items[lo].file, err);
+	if (r == 0)
+		*ret = tab->fds.items[lo].file;
+	return r < 0 ? r : 0;
+}
+
 int sharing_find(struct file_table *t, struct task *task, int fd, const struct file_facts *facts, uint64_t key,
 		 struct open_file **ret, bool *ret_new, struct cr_error *err)
 {
@@ -119,6 +143,7 @@ int sharing_find(struct file_table *t, struct task *task, int fd, const struct f
 	if (!f)
 		return -ENOMEM;
 	f->facts = *facts;
+	f->key = key;
 	*ret = f;
 	*ret_new = true;
 	return bucket_insert(b, at, f, err);
@@ -233,8 +258,10 @@ static int group_equals(struct file_table *t, struct task *task, struct probe **
 		} else {
 			p->file = file_new(t, task, p->fd, err);
 			r = p->file ? bucket_insert(b, b->files.nr, p->file, err) : -ENOMEM;
-			if (r == 0)
+			if (r == 0) {
 				p->file->facts = p->facts;
+				p->file->key = p->key;
+			}
 		}
 	}
 	return r;
@@ -293,13 +320,17 @@ int sharing_group(struct file_table *t, struct task *task, struct probe *probes,
 {
 	struct probe **items = calloc(nr + 1, sizeof(*items));
 	int r = items ? 0 : pool_failed(err);
+	size_t left = 0;
 
-	for (size_t i = 0; r == 0 && i < nr; i++)
-		items[i] = &probes[i];
+	for (size_t i = 0; r == 0 && i < nr; i++) {
+		r = sharing_guess(t, task, probes[i].fd, probes[i].key, &probes[i].file, err);
+		if (!probes[i].file)
+			items[left++] = &probes[i];
+	}
 	if (r == 0)
-		qsort(items, nr, sizeof(items[0]), by_key);
-	for (size_t i = 0, end; r == 0 && i < nr; i = end) {
-		for (end = i + 1; end < nr && items[end]->key == items[i]->key; end++)
+		qsort(items, left, sizeof(items[0]), by_key);
+	for (size_t i = 0, end; r == 0 && i < left; i = end) {
+		for (end = i + 1; end < left && items[end]->key == items[i]->key; end++)
 			;
 		r = group_one(t, task, &items[i], end - i, err);
 	}
