@@ -1,22 +1,7 @@
 /* JSON on a stream; see json.h. */
 #include "json.h"
 
-#include <string.h>
-
-/* Length of the UTF-8 sequence at @p, 0 if it is none: no overlong forms, no surrogates. */
-static size_t utf8_len(const unsigned char *p)
-{
-	size_t len = p[0] < 0x80 ? 1 : p[0] >= 0xc2 && p[0] < 0xe0 ? 2 : p[0] >= 0xe0 && p[0] < 0xf0 ? 3 :
-		     p[0] >= 0xf0 && p[0] < 0xf5 ? 4 : 0;
-
-	for (size_t i = 1; i < len; i++)
-		if ((p[i] & 0xc0) != 0x80)
-			return 0;
-	if ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] >= 0xa0) || (p[0] == 0xf0 && p[1] < 0x90) ||
-	    (p[0] == 0xf4 && p[1] >= 0x90))
-		return 0;
-	return len;
-}
+#include "options/utf8.h"
 
 void json_text(FILE *out, const char *text)
 {
@@ -24,7 +9,7 @@ void json_text(FILE *out, const char *text)
 
 	fputc('"', out);
 	while (*p) {
-		size_t len = utf8_len(p);
+		size_t len = utf8_len((const char *)p);
 
 		if (len == 0) {
 			fputs("\\ufffd", out);

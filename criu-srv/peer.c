@@ -28,10 +28,11 @@
 
 /* Capabilities that a request of an untrusted client works with. None of them reaches files past their permissions. */
 #define CAPS_COMMON  (CAP_BIT(CAP_SYS_PTRACE) | CAP_BIT(CAP_CHECKPOINT_RESTORE) | CAP_BIT(CAP_KILL))
+#define CAPS_SETID   (CAP_BIT(CAP_SETUID) | CAP_BIT(CAP_SETGID) | CAP_BIT(CAP_SETPCAP))
 /* seccomp filters and page frame numbers are shown to administrators only */
 #define CAPS_DUMP    (CAPS_COMMON | CAP_BIT(CAP_SYS_ADMIN))
 /* restored tasks start as ours and become the client's */
-#define CAPS_RESTORE (CAPS_COMMON | CAP_BIT(CAP_SETUID) | CAP_BIT(CAP_SETGID) | CAP_BIT(CAP_SETPCAP))
+#define CAPS_RESTORE (CAPS_COMMON | CAPS_SETID)
 
 static int read_groups(int sock, struct policy_client *who, struct cr_error *err)
 {
@@ -121,7 +122,7 @@ int peer_assume(const struct peer *p, bool spawned, struct cr_error *err)
 	if (r == 0) {
 		caps.effective = 0;
 		if (!p->trusted)
-			caps.permitted &= CAPS_DUMP | CAPS_RESTORE;
+			caps.permitted &= CAPS_DUMP | CAPS_SETID;
 		r = caps_set(&caps);
 	}
 	return r < 0 ? cr_fail(err, r, "put capabilities to sleep") : 0;

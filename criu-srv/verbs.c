@@ -222,12 +222,13 @@ int verb_features(struct worker *w, const rpc_criu_req *req, enum rpc_generation
 	struct cr_context *ctx = NULL;
 	struct cr_error err = { 0 };
 	struct session n;
+	bool pidfds = req->features && req->features->has_pidfd_store && req->features->pidfd_store;
 	size_t nr = 0;
 	int r;
 
 	session_init(&n, w, req, generation, "features");
 	r = req->features ? session_begin_bare(&n, &err) : cr_refuse(&err, -EINVAL, "the request has no features");
-	if (r == 0 && req->features->has_pidfd_store && req->features->pidfd_store) {
+	if (r == 0 && pidfds) {
 		ctx = cr_context_new(&n.opts, &n.obs);
 		if (ctx && (cr_check(ctx, &rows, &nr, &err) == 0 || nr))
 			f.pidfd_store = has_pidfd_store(rows, nr);

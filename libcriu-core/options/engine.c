@@ -111,9 +111,9 @@ int engine_stats_text(int work_dirfd, bool restore, struct buf *ret, struct cr_e
 	if (r < 0)
 		return cr_fail(err, r, "statistics file %s", name);
 	r = stats_decode(type, &file, &e, err);
-	if (r == 0 && restore && e->restore)
+	if (r == 0 && e && restore && e->restore)
 		r = restore_text(e->restore, ret);
-	else if (r == 0 && !restore && e->dump)
+	else if (r == 0 && e && !restore && e->dump)
 		r = dump_text(e->dump, ret);
 	img_entry_free(e);
 	return r;

@@ -3,6 +3,7 @@
 
 #include "base/error.h"
 #include "base/io.h"
+#include "options/utf8.h"
 #include "options/version.h"
 
 #include <errno.h>
@@ -22,17 +23,35 @@ void log_sink_init(struct log_sink *s, const char *scope)
 	clock_gettime(CLOCK_MONOTONIC, &s->start);
 }
 
-static size_t append(char *line, size_t used, const char *text)
+static size_t append(char *line, size_t used, size_t size, const char *text)
 {
-	for (; *text && used + 2 < LINE_MAX_BYTES; text++)
-		line[used++] = (unsigned char)*text < ' ' || *text == 0x7f ? '?' : *text;
+	while (*text) {
+		size_t len = utf8_len(text);
+		bool plain = len && (unsigned char)*text >= ' ' && *text != 0x7f;
+
+		len = plain ? len : 1;
+		if (used + len > size)
+			break;
+		memcpy(line + used, plain ? text : "?", len);
+		used += len;
+		text += len;
+	}
 	return used;
+}
+
+/* The part of the line that is kept for the client; its room is bounded, and a character is not cut in two. */
+static void keep_first(struct log_sink *s, const char *mark, const char *text)
+{
+	size_t used = append(s->first_error, 0, LOG_FIRST_ERROR - 2, mark);
+
+	used = append(s->first_error, used, LOG_FIRST_ERROR - 2, text);
+	s->first_error[used] = '\n';
 }
 
 static void write_line(struct log_sink *s, enum cr_log_level level, const struct timespec *at, const char *text)
 {
 	char line[LINE_MAX_BYTES], mark[64] = "";
-	size_t used = 0, body;
+	size_t used = 0;
 
 	if (level == CR_LOG_ERROR)
 		snprintf(mark, sizeof(mark), "Error (%s): ", s->scope);
@@ -42,17 +61,13 @@ static void write_line(struct log_sink *s, enum cr_log_level level, const struct
 		char when[32];
 
 		snprintf(when, sizeof(when), "(%02lld.%06ld) ", (long long)at->tv_sec, at->tv_nsec / 1000);
-		used = append(line, used, when);
+		used = append(line, used, LINE_MAX_BYTES - 1, when);
 	}
-	body = used;
-	used = append(line, used, mark);
-	used = append(line, used, text);
+	used = append(line, used, LINE_MAX_BYTES - 1, mark);
+	used = append(line, used, LINE_MAX_BYTES - 1, text);
 	line[used++] = '\n';
-	if (level == CR_LOG_ERROR && !atomic_flag_test_and_set(&s->has_error)) {
-		size_t len = used - body < LOG_FIRST_ERROR ? used - body : LOG_FIRST_ERROR - 1;
-
-		memcpy(s->first_error, line + body, len);
-	}
+	if (level == CR_LOG_ERROR && !atomic_flag_test_and_set(&s->has_error))
+		keep_first(s, mark, text);
 	/* a log that cannot be written must not fail the work it is about */
 	if ((int)level <= s->level && s->fd >= 0)
 		(void)!fd_write_all(s->fd, line, used);

@@ -38,7 +38,7 @@ void log_sink_init(struct log_sink *s, const char *scope);
  */
 int log_sink_open(struct log_sink *s, int dirfd, const char *file, int level, struct cr_error *err);
 
-/** log_sink_line() - line() of struct cr_log; @arg is the sink. Control bytes come out as '?': a line stays one line. */
+/** log_sink_line() - line() of struct cr_log; @arg is the sink. Control bytes and what is not UTF-8 come out as '?'. */
 void log_sink_line(void *arg, enum cr_log_level level, const char *text);
 
 /** log_sink_log() - the library's view of it. The sink must outlive it. */

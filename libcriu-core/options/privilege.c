@@ -41,7 +41,7 @@ bool privilege_elevated(void)
 int privilege_check(bool unprivileged, struct cr_error *err)
 {
 	uint64_t enough = CAP_BIT(CAP_SYS_ADMIN) | CAP_BIT(CAP_CHECKPOINT_RESTORE);
-	struct cap_sets sets;
+	struct cap_sets sets = { 0 };
 	int r = caps_get(&sets);
 
 	if (r < 0)

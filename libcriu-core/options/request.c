@@ -82,7 +82,7 @@ static int merge_row(struct settings *s, const struct option_row *row, const rpc
 		break;
 	case OPTION_TEXT:
 	case OPTION_MESSAGE:
-		memcpy(to, from, sizeof(void *));
+		*(void **)to = *(void *const *)from;
 		break;
 	default:
 		r = merge_list(s, row, opts, err);

@@ -1,8 +1,6 @@
 /* Action scripts; see scripts.h. */
 #include "options/scripts.h"
 
-#include "base/own.h"
-
 #include <errno.h>
 #include <signal.h>
 #include <spawn.h>
@@ -73,8 +71,8 @@ static int spawn_one(const char *path, char **env, pid_t *ret)
 
 static int run_one(struct scripts *s, const char *path, char **env, const char *action, const struct cr_log *log)
 {
-	int status, r;
-	pid_t pid;
+	int status = 0, r;
+	pid_t pid = -1;
 
 	r = spawn_one(path, env, &pid);
 	if (r < 0) {
@@ -94,7 +92,7 @@ static int run_one(struct scripts *s, const char *path, char **env, const char *
 
 int scripts_run(struct scripts *s, const char *action, pid_t pid, const struct cr_log *log)
 {
-	autofree char **env = NULL;
+	char **env;
 	struct own_env own;
 	int failed = 0;
 
@@ -109,5 +107,6 @@ int scripts_run(struct scripts *s, const char *action, pid_t pid, const struct c
 	for (size_t i = s->list->nr; i-- > 0;)
 		if (run_one(s, s->list->items[i], env, action, log) < 0)
 			failed = -ECANCELED;
+	free(env);
 	return failed;
 }

@@ -121,10 +121,11 @@ static int set_text(struct settings *s, const struct option_row *row, const char
 
 static int set_by_kind(struct settings *s, const struct option_row *row, const char *value, struct cr_error *err)
 {
-	switch (row->kind) {
-	case OPTION_FLAG:
+	if (row->kind == OPTION_FLAG)
 		*(bool *)member(s, row->at) = true;
-		return 0;
+	if (!value)
+		return 0; /* one of those that take none, or none was attached */
+	switch (row->kind) {
 	case OPTION_INT:
 	case OPTION_UINT:
 		return set_number(s, row, value, err);

@@ -110,8 +110,28 @@ static void test_long(void **state)
 	close(dirfd);
 	log_sink_line(&s, CR_LOG_ERROR, big);
 	assert_int_equal(strlen(s.first_error), 1023);
+	assert_int_equal(s.first_error[1022], '\n');
 	read_log(text, sizeof(text));
 	assert_ptr_equal(strchr(text, '\n'), text + strlen(text) - 1);
+}
+
+/* The line is sent to clients as a text of protobuf: characters stay whole, and other bytes do not get through. */
+static void test_utf8(void **state)
+{
+	autosink struct log_sink s;
+	char big[2000] = "a";
+
+	(void)state;
+	log_sink_init(&s, "dump");
+	log_sink_line(&s, CR_LOG_ERROR, "caf\xc3\xa9 \xff\xc3");
+	assert_string_equal(s.first_error, "Error (dump): caf\xc3\xa9 ??\n");
+	log_sink_done(&s);
+	for (size_t i = 1; i + 2 < sizeof(big); i += 2)
+		memcpy(big + i, "\xc3\xa9", 2);
+	log_sink_init(&s, "dump");
+	log_sink_line(&s, CR_LOG_ERROR, big);
+	assert_true(strlen(s.first_error) >= 1021 && strlen(s.first_error) <= 1023);
+	assert_memory_equal(s.first_error + strlen(s.first_error) - 3, "\xc3\xa9\n", 3);
 }
 
 static void test_many_early(void **state)
@@ -133,6 +153,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_plain), cmocka_unit_test(test_times),      cmocka_unit_test(test_silent),
 		cmocka_unit_test(test_long),  cmocka_unit_test(test_many_early),
+		cmocka_unit_test(test_utf8),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);
