@@ -143,14 +143,11 @@ static int take_chunk(struct copy *c, struct chunk *ch)
 static int read_slow(struct copy_job *j, const struct iovec *iov, uint64_t skip, char *buf, struct cr_error *err)
 {
 	uint64_t at = (uintptr_t)iov->iov_base + skip;
-	autofd int own = -1;
-	int mem = j->mem;
+	autofd int own = j->mem < 0 ? proc_open(j->dir, "mem", O_RDONLY, err) : -1;
+	int mem = j->mem < 0 ? own : j->mem;
 
-	if (mem < 0) {
-		mem = own = proc_open(j->dir, "mem", O_RDONLY, err);
-		if (mem < 0)
-			return mem;
-	}
+	if (mem < 0)
+		return mem;
 	for (uint64_t left = iov->iov_len - skip; left;) {
 		ssize_t n = pread(mem, buf, left, (off_t)at);
 
@@ -283,7 +280,7 @@ static size_t nr_workers(uint64_t total)
 int page_copy(struct mm_dump *d, struct image_set *set, struct copy_job *jobs, size_t nr, struct cr_error *err)
 {
 	struct copy c = { .d = d, .set = set, .jobs = jobs, .nr = nr, .lock = PTHREAD_MUTEX_INITIALIZER };
-	struct worker w[MAX_WORKERS];
+	struct worker w[MAX_WORKERS] = { 0 };
 	sigset_t all, old;
 	size_t want, started = 1;
 

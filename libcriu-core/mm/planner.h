@@ -8,6 +8,9 @@
 
 #include <sys/syscall.h>
 
+/* Fresh memory is populated and read in pieces of this size. */
+#define MM_POPULATE ((uint64_t)2 << 20)
+
 /* One mapping on its way: what is decided about it, and how far it is. */
 struct vma_work {
 	const img_vma_entry *v;

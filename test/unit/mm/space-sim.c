@@ -78,6 +78,10 @@ static int sim_each(struct sim *s, uint64_t start, uint64_t len, long nr, uint64
 				return no(s, "guard in locked memory", SIM_AT(i));
 			else if (arg == MADV_GUARD_INSTALL)
 				p->guarded = true;
+			else if (arg == MADV_POPULATE_WRITE && !(p->prot & PROT_WRITE))
+				return no(s, "populate what cannot be written", SIM_AT(i));
+			else if (arg == MADV_POPULATE_WRITE)
+				s->populated++;
 			else
 				p->advice |= UINT64_C(1) << arg;
 			break;

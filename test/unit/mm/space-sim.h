@@ -31,7 +31,7 @@ struct sim_page {
 
 struct sim {
 	struct sim_page page[SIM_PAGES];
-	uint64_t writes;
+	uint64_t writes, populated;
 	uint64_t slot[ABI_NR_SLOTS];
 	bool laid_out; /* PR_SET_MM_MAP was called */
 	char why[160];

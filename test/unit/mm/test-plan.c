@@ -398,12 +398,46 @@ static void test_batches(void **state)
 	free_space(&m);
 }
 
+/* Long runs are populated before they are read, through a mapping that ends in the midst of one. */
+static void test_populated(void **state)
+{
+	static struct sim s;
+	struct mm_segments g = { 0 };
+	struct made m;
+	uint64_t words[64];
+
+	(void)state;
+	begin_space(&m);
+	for (size_t i = 0; i < 2; i++)
+		m.vma[m.entry.vmas.nr++] = (img_vma_entry){
+			.start = SIM_AT(i ? 700 : 3),
+			.end = SIM_AT(i ? 1800 : 700),
+			.prot = i ? PROT_READ : PROT_READ | PROT_WRITE,
+			.fd = -1,
+			.flags = MAP_PRIVATE | MAP_ANONYMOUS,
+			.status = MM_ST_REGULAR | MM_ST_ANON_PRIVATE,
+		};
+	end_space(&m);
+	for (size_t i = 0; i < 64; i++)
+		words[i] = i + 1;
+	for (size_t page = 3; page + 64 <= 1800; page += 64)
+		store(&m, SIM_AT(page), 64, words);
+	m.space.pages.items[0].end = m.space.pages.items[m.space.pages.nr - 1].end;
+	m.space.pages.nr = 1;
+	begin_sim(&s, &g);
+	run_plan(&s, &m, NULL, &g, 0, true);
+	check(&s, &m, 0, "task");
+	assert_int_equal(s.populated, (m.space.pages.items[0].end - m.space.pages.items[0].start) / 4096);
+	free_space(&m);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_fresh),
 		cmocka_unit_test(test_inherited),
 		cmocka_unit_test(test_batches),
+		cmocka_unit_test(test_populated),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
