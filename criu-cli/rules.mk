@@ -17,10 +17,7 @@ $(BUILD)/criu: $(OBJ)/criu-cli/criu.o $(cli-objs) \
 	$(front-link)
 
 front-binaries := $(BUILD)/criu $(BUILD)/criu-cli $(BUILD)/criu-srv
-# the engine is complete once both orchestrators are there
-ifneq ($(and $(wildcard libcriu-core/dump/dump.c),$(wildcard libcriu-core/restore/restore.c)),)
 ALL += $(BUILD)/criu-cli $(BUILD)/criu
-endif
 
 install: all
 	install -d $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/lib $(DESTDIR)$(PREFIX)/share/man/man8 \

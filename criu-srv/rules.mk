@@ -11,7 +11,4 @@ $(BUILD)/criu-srv: $(OBJ)/criu-srv/main.o $(srv-objs) $(BUILD)/libcriu-core.a $(
 	$(call say,CC,$@)
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) $(FRONT_LDFLAGS) -o $@ $^ $(LDLIBS)
 
-# the engine is complete once both orchestrators are there
-ifneq ($(and $(wildcard libcriu-core/dump/dump.c),$(wildcard libcriu-core/restore/restore.c)),)
 ALL += $(BUILD)/criu-srv
-endif
