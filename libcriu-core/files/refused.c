@@ -1,9 +1,9 @@
 /*
  * Kinds that are recognised but not dumped: each is named for what it is, so that an obstacle tells more than "unknown".
  */
-#include "files/dump-internal.h"
 #include "files/refused.h"
 
+#include "files/dump-internal.h"
 #include "files/sockets.h"
 
 #include <fcntl.h>
