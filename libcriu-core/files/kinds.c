@@ -4,7 +4,8 @@
 #include "base/array.h"
 #include "files/refused.h"
 
-extern const struct file_ops regular_ops, pipe_ops, fifo_ops, eventfd_ops, memfd_ops, tty_ops, signalfd_ops, timerfd_ops, epoll_ops;
+extern const struct file_ops regular_ops, pipe_ops, fifo_ops, eventfd_ops, memfd_ops, tty_ops, signalfd_ops, timerfd_ops, epoll_ops,
+	inotify_ops;
 
 static const struct file_ops *const kinds[] = {
 	&regular_ops, &pipe_ops,     &fifo_ops,     &eventfd_ops,        &memfd_ops,     &tty_ops,       &signalfd_ops,

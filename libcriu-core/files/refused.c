@@ -43,7 +43,6 @@ static bool anon_is(const struct file_facts *facts, const char *name)
 	static bool var##_claims(const struct file_facts *facts) { return condition; }                                 \
 	const struct file_ops var##_ops = { .name = text, .claims = var##_claims, .advice = hint };
 
-REFUSED(inotify, "inotify descriptor", "", anon_is(facts, "anon_inode:inotify"))
 REFUSED(fanotify, "fanotify descriptor", "", anon_is(facts, "anon_inode:[fanotify]"))
 REFUSED(io_uring, "io_uring", "", anon_is(facts, "anon_inode:[io_uring]"))
 REFUSED(perf, "performance counter", "", anon_is(facts, "anon_inode:[perf_event]"))
@@ -58,10 +57,10 @@ REFUSED(secretmem, "secret memory", "", facts->fs_type == 0x5345434d /* SECRETME
 /* Unlike the rest of anonymous inodes, which have no business in a checkpoint either. */
 static bool anon_other_claims(const struct file_facts *facts)
 {
-	static const struct file_ops *const named[] = { &inotify_ops, &fanotify_ops, &io_uring_ops, &perf_ops, &bpf_ops,
+	static const struct file_ops *const named[] = { &fanotify_ops, &io_uring_ops, &perf_ops, &bpf_ops,
 							&userfaultfd_ops, &pidfd_ops };
 	static const char *const kept[] = { "anon_inode:[eventfd]", "anon_inode:[signalfd]", "anon_inode:[timerfd]",
-					    "anon_inode:[eventpoll]" };
+					    "anon_inode:[eventpoll]", "anon_inode:inotify" };
 
 	if (facts->fs_type != ANON_INODE_FS_MAGIC || facts->flags & O_PATH)
 		return false;

@@ -34,7 +34,7 @@ static const struct set sets[] = {
 	{ "pipes", { { 153, 2 }, { 155, 3 } }, 2, 0, 7 },
 	{ "tree", { { 92, 2 }, { 94, 3 }, { 96, 4 }, { 97, 5 } }, 4, 0, -1 },
 	{ "memory", { { 262, 2 }, { 264, 3 } }, 2, 0, -1 },
-	{ "anon-fds", { { 181, 2 } }, 1, -ENOTSUP, -1 },   /* inotify */
+	{ "anon-fds", { { 181, 2 } }, 1, 0, -1 },
 	{ "unix", { { 208, 2 } }, 1, -ENOTSUP, -1 },
 	{ "inet", { { 235, 2 } }, 1, -ENOTSUP, -1 },
 	{ "simple", { { 9, 2 } }, 1, -ENOENT, -1 },         /* no such task */

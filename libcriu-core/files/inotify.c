@@ -1,0 +1,287 @@
+/*
+ * Descriptors made by inotify_init1(2). The kernel names what is watched by a file handle; the path that leads to it is
+ * found by opening the handle on a mount of its file system. Watch numbers are given out upwards, so that a number is
+ * reached by making watches and dropping them. Events that were not read are lost, which the log says.
+ */
+#include "files/dump-internal.h"
+#include "files/restore-internal.h"
+
+#include "base/own.h"
+#include "procfs/fdinfo.h"
+#include "procfs/mountinfo.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/inotify.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define MAX_WATCHES ((size_t)1 << 20)   /* and the highest number of one */
+#define HANDLE_MAX  128u                /* MAX_HANDLE_SZ of the kernel */
+#define HANDLE_WORDS (HANDLE_MAX / 8)
+#define MASK_USER (IN_ALL_EVENTS | IN_ONESHOT | IN_EXCL_UNLINK)
+
+static bool inotify_claims(const struct file_facts *facts)
+{
+	return strcmp(facts->link, "anon_inode:inotify") == 0;
+}
+
+/* -------------------------------------------------------------------- dump */
+
+struct fd_handle {
+	struct file_handle h;
+	unsigned char      bytes[HANDLE_MAX];
+};
+
+/* "name:" and a hexadecimal number, blanks in front */
+static int scan_field(struct scan *s, const char *name, uint64_t *ret)
+{
+	scan_blanks(s);
+	return scan_lit(s, name) < 0 || scan_hex(s, ret) < 0 ? -EINVAL : 0;
+}
+
+/*
+ * "inotify wd:1 ino:a7a2d3 sdev:fe00000 mask:300 ignored_mask:0 fhandle-bytes:8 fhandle-type:1 f_handle:d3a2a700...";
+ * inotify_fdinfo() in fs/notify/fdinfo.c, Linux 3.8 and later. The handle is left out where the file system has none.
+ */
+static int watch_parse(struct scan s, img_inotify_wd_entry *e, struct fd_handle *ret)
+{
+	uint64_t wd, mask, ignored, dev, bytes, type;
+
+	if (scan_lit(&s, "inotify") < 0 || scan_field(&s, "wd:", &wd) < 0 || scan_field(&s, "ino:", &e->i_ino) < 0 ||
+	    scan_field(&s, "sdev:", &dev) < 0 || scan_field(&s, "mask:", &mask) < 0 ||
+	    scan_field(&s, "ignored_mask:", &ignored) < 0)
+		return -EINVAL;
+	if (wd > INT_MAX || dev > UINT32_MAX || mask > UINT32_MAX || ignored > UINT32_MAX)
+		return -ERANGE;
+	e->wd = (uint32_t)wd;
+	e->mask = (uint32_t)mask;
+	e->ignored_mask = (uint32_t)ignored;
+	e->s_dev = (uint32_t)dev;
+	ret->h.handle_bytes = 0;
+	if (scan_field(&s, "fhandle-bytes:", &bytes) < 0)
+		return 0;
+	scan_blanks(&s);
+	if (bytes > HANDLE_MAX || scan_field(&s, "fhandle-type:", &type) < 0 || type > INT_MAX)
+		return -EINVAL;
+	scan_blanks(&s);
+	if (scan_lit(&s, "f_handle:") < 0 || scan_left(&s) < bytes * 2)
+		return -EINVAL;
+	for (uint64_t i = 0; i < bytes; i++)
+		ret->bytes[i] = (unsigned char)(scan_hex_digit(s.p[2 * i]) << 4 | scan_hex_digit(s.p[2 * i + 1]));
+	ret->h.handle_type = (int)type;
+	ret->h.handle_bytes = (unsigned int)bytes;
+	return 0;
+}
+
+/* The name of what a handle stands for, by one mount. Return: its length in t->text, 0 if this mount does not lead to it */
+static int name_on_mount(struct file_table *t, const struct proc_mount *m, struct fd_handle *h, const img_inotify_wd_entry *e,
+			 struct cr_error *err)
+{
+	autofd int mount = open(m->mountpoint, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
+	autofd int fd = mount < 0 ? -1 : open_by_handle_at(mount, &h->h, O_PATH | O_CLOEXEC);
+	struct path_look look;
+	int len;
+
+	if (fd < 0)
+		return 0;
+	len = facts_read_link(t, fd, err);
+	if (len < 0)
+		return len == -ENAMETOOLONG ? 0 : len;
+	look = path_look_at(t->text);
+	return t->text[0] == '/' && look.there && look.ino == e->i_ino ? len : 0;
+}
+
+static int watch_name(struct file_table *t, const struct proc_mount_list *mounts, struct fd_handle *h, img_inotify_wd_entry *e,
+		      struct cr_error *err)
+{
+	for (size_t i = 0; i < mounts->nr; i++) {
+		const struct proc_mount *m = &mounts->items[i];
+		int len;
+
+		if ((m->dev_major << 20 | m->dev_minor) != e->s_dev || m->mountpoint[0] != '/')
+			continue;
+		len = name_on_mount(t, m, h, e, err);
+		if (len < 0)
+			return len;
+		if (len > 0) {
+			e->f_handle->path = pool_text(&t->pool, t->text, (size_t)len);
+			return e->f_handle->path ? 0 : pool_failed(err);
+		}
+	}
+	return 0;
+}
+
+static int watch_dump(struct file_table *t, struct open_file *f, const struct proc_mount_list *mounts, struct scan line,
+		      img_inotify_wd_entry *e, struct cr_error *err)
+{
+	struct fd_handle h;
+	int r = watch_parse(line, e, &h);
+
+	if (r < 0)
+		return cr_refuse(err, r, "fdinfo of an inotify descriptor is not understood");
+	e->f_handle = pool_new(&t->pool, img_fh_entry);
+	if (!e->f_handle)
+		return pool_failed(err);
+	e->f_handle->bytes = h.h.handle_bytes;
+	e->f_handle->type = h.h.handle_bytes ? (uint32_t)h.h.handle_type : 0;
+	e->f_handle->handle.items = pool_alloc(&t->pool, HANDLE_MAX);
+	if (!e->f_handle->handle.items)
+		return pool_failed(err);
+	e->f_handle->handle.nr = HANDLE_WORDS;
+	memcpy(e->f_handle->handle.items, h.bytes, h.h.handle_bytes);
+	if (h.h.handle_bytes)
+		r = watch_name(t, mounts, &h, e, err);
+	if (r == 0 && !e->f_handle->path)
+		return file_refuse(t, f, "", "inotify watches a file (inode %llu) that no path leads to", (unsigned long long)e->i_ino);
+	return r;
+}
+
+static int watches_dump(struct file_table *t, struct open_file *f, struct scan rest, img_inotify_file_entry *e, struct cr_error *err)
+{
+	struct proc_dir self = { .fd = t->self_fdinfo, .pid = getpid() };
+	automounts struct proc_mount_list mounts = { 0 };
+	struct scan count = rest, line;
+	size_t nr = 0;
+	int r = 0;
+
+	while (proc_fdinfo_next(&count, &line))
+		nr += scan_lit(&line, "inotify ") == 0;
+	if (nr > MAX_WATCHES)
+		return cr_refuse(err, -E2BIG, "inotify with %zu watches", nr);
+	if (nr)
+		r = proc_mountinfo_read(&self, &mounts, err);
+	e->wd.items = pool_alloc(&t->pool, nr * sizeof(*e->wd.items));
+	if (r == 0 && !e->wd.items)
+		return pool_failed(err);
+	while (r == 0 && e->wd.nr < nr && proc_fdinfo_next(&rest, &line)) {
+		struct scan probe = line;
+
+		if (scan_lit(&probe, "inotify ") == 0)
+			r = watch_dump(t, f, &mounts, line, &e->wd.items[e->wd.nr++], err);
+	}
+	return r;
+}
+
+static int inotify_dump(struct file_table *t, struct open_file *f, struct cr_error *err)
+{
+	img_inotify_file_entry *e = pool_new(&t->pool, img_inotify_file_entry);
+	struct scan rest;
+	int r, unread = 0;
+
+	f->entry = file_entry_new(t, img_fd_types_INOTIFY, f->id, err);
+	if (!f->entry || !e)
+		return pool_failed(err);
+	e->id = f->id;
+	e->flags = f->facts.flags;
+	e->fown = fown_dump(t, f, &r, err);
+	if (!e->fown)
+		return r;
+	f->entry->ify = e;
+	if (ioctl(f->fd, FIONREAD, &unread) == 0 && unread)
+		log_warn(&t->ctx->log, "pid %d: fd %d: inotify events of %d bytes are not read yet, continuing without them",
+			 f->task->host_pid, f->fd_there, unread);
+	r = file_read_fdinfo(t, f, &rest, err);
+	return r < 0 ? r : watches_dump(t, f, rest, e, err);
+}
+
+/* ----------------------------------------------------------------- restore */
+
+static int inotify_check(const img_file_entry *e, struct cr_error *err)
+{
+	for (size_t i = 0; i < e->ify->wd.nr; i++) {
+		const img_inotify_wd_entry *w = &e->ify->wd.items[i];
+
+		if (w->wd == 0 || w->wd > MAX_WATCHES)
+			return cr_refuse(err, -EBADMSG, "inotify %u has a watch %u", e->id, w->wd);
+		if (!w->f_handle->path || w->f_handle->path[0] != '/' || strlen(w->f_handle->path) >= PATH_MAX)
+			return cr_refuse(err, -ENOTSUP, "watch %u of inotify %u has no path", w->wd, e->id);
+	}
+	return fown_check(e->ify->fown, err);
+}
+
+static int by_number(const void *a, const void *b)
+{
+	const img_inotify_wd_entry *x = *(const img_inotify_wd_entry *const *)a, *y = *(const img_inotify_wd_entry *const *)b;
+
+	return x->wd < y->wd ? -1 : x->wd > y->wd;
+}
+
+static int watch_add(struct files *fs, int fd, const img_inotify_wd_entry *w, struct cr_error *err)
+{
+	autofd int what = path_open_at(fs, w->f_handle->path, O_PATH | O_NOFOLLOW, 0, err);
+	char path[40];
+	int wd;
+
+	if (what < 0)
+		return what;
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", what);
+	for (;;) {
+		wd = inotify_add_watch(fd, path, w->mask & MASK_USER);
+		if (wd < 0)
+			return cr_fail(err, -errno, "watch %s", w->f_handle->path);
+		if ((uint32_t)wd == w->wd)
+			return 0;
+		if ((uint32_t)wd > w->wd)
+			return cr_refuse(err, -EBADMSG, "watch of %s is number %d, not %u", w->f_handle->path, wd, w->wd);
+		if (inotify_rm_watch(fd, wd) < 0)
+			return cr_fail(err, -errno, "drop a watch of %s", w->f_handle->path);
+	}
+}
+
+/* Every dropped watch left an event. */
+static int drain(int fd, struct cr_error *err)
+{
+	char events[4096];
+	ssize_t n;
+
+	while ((n = read(fd, events, sizeof(events))) > 0)
+		;
+	return n < 0 && errno != EAGAIN ? cr_fail(err, -errno, "read inotify events") : 0;
+}
+
+static int inotify_open(struct files *fs, struct restored_file *f, struct cr_error *err)
+{
+	const img_inotify_file_entry *e = f->entry->ify;
+	autofree const img_inotify_wd_entry **order = calloc(e->wd.nr + 1, sizeof(*order));
+	autofd int fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+	int r = 0;
+
+	if (fd < 0 || !order)
+		return cr_fail(err, fd < 0 ? -errno : -ENOMEM, "inotify_init1");
+	for (size_t i = 0; i < e->wd.nr; i++)
+		order[i] = &e->wd.items[i];
+	qsort(order, e->wd.nr, sizeof(order[0]), by_number);
+	for (size_t i = 0; i < e->wd.nr && r == 0; i++)
+		r = watch_add(fs, fd, order[i], err);
+	if (r == 0)
+		r = drain(fd, err);
+	if (r == 0)
+		r = fd_set_flags(fd, e->flags, err);
+	if (r < 0)
+		return r;
+	if (e->fown->signum && fcntl(fd, F_SETSIG, e->fown->signum) < 0)
+		return cr_fail(err, -errno, "signal of asynchronous I/O");
+	return take_fd(&fd);
+}
+
+static const img_fown_entry *inotify_fown(const struct files *fs, const img_file_entry *e)
+{
+	(void)fs;
+	return e->ify->fown;
+}
+
+const struct file_ops inotify_ops = {
+	.name   = "inotify",
+	.type   = img_fd_types_INOTIFY,
+	.claims = inotify_claims,
+	.dump   = inotify_dump,
+	.check  = inotify_check,
+	.open   = inotify_open,
+	.fown   = inotify_fown,
+};
