@@ -289,6 +289,8 @@ int page_copy(struct mm_dump *d, struct image_set *set, struct copy_job *jobs, s
 	want = nr_workers(c.total);
 	for (size_t i = 0; i < want; i++)
 		w[i] = (struct worker){ .copy = &c, .reports = i == 0 };
+	if (d->ctx->obs && d->ctx->obs->progress)
+		d->ctx->obs->progress(d->ctx->obs->arg, "memory", 0, 0);
 	report(&c, &w[0]);
 	/* signals are the business of the thread that called us */
 	sigfillset(&all);

@@ -93,14 +93,14 @@ static int check_vma(const img_vma_entry *v, uint64_t floor, struct cr_error *er
 
 	if (v->start % MM_PAGE || v->end % MM_PAGE || v->start >= v->end)
 		return BAD(err, v, "not a range of pages");
+	if (v->status != MM_ST_GUARD && v->start < floor)
+		return BAD(err, v, "out of order");
 	if (v->status & MM_ST_VSYSCALL)
 		return 0;
 	if (v->end > MM_SPACE_END)
 		return BAD(err, v, "beyond user space");
 	if (v->status == MM_ST_GUARD)
 		return 0;
-	if (v->start < floor)
-		return BAD(err, v, "out of order");
 	if (v->pgoff % MM_PAGE || v->pgoff > INT64_MAX - (v->end - v->start))
 		return BAD(err, v, "offset out of range");
 	if (!(v->status & (MM_ST_SYSV | MM_ST_ANON_PRIVATE | MM_ST_ANON_SHARED)) &&

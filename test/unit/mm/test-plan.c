@@ -398,6 +398,99 @@ static void test_batches(void **state)
 	free_space(&m);
 }
 
+static void spoil(struct made *m)
+{
+	static const uint64_t odd[] = {
+		0, 1, 4095, 4096, UINT64_MAX, UINT64_MAX & ~UINT64_C(4095), UINT64_C(1) << 47, UINT64_C(1) << 56
+	};
+	img_vma_entry *v = &m->vma[rnd((uint32_t)m->entry.vmas.nr)];
+	uint64_t value = rnd(2) ? odd[rnd(8)] : SIM_AT(rnd(SIM_PAGES));
+
+	switch (rnd(9)) {
+	case 0:
+		v->start = value;
+		break;
+	case 1:
+		v->end = value;
+		break;
+	case 2:
+		v->pgoff = value;
+		break;
+	case 3:
+		v->shmid = value;
+		break;
+	case 4:
+		v->status ^= 1u << rnd(32);
+		break;
+	case 5:
+		v->flags ^= 1u << rnd(32);
+		break;
+	case 6:
+		v->prot ^= 1u << rnd(32);
+		break;
+	case 7:
+		v->status = MM_ST_GUARD;
+		break;
+	default:
+		v->status = MM_ST_REGULAR | MM_ST_ANON_SHARED | MM_ST_SYSV;
+		break;
+	}
+}
+
+/* An image with odd values is refused, or planned without harm; the sanitizers see the rest. */
+static void test_hostile(void **state)
+{
+	static struct cr_context ctx;
+	const struct file_opener opener = { .open = open_file };
+	uint8_t code[8192] = { 0 };
+	size_t passed = 0;
+
+	(void)state;
+	fill_code(code);
+	for (uint64_t seed = 1; seed <= 3000; seed++) {
+		struct mm_segments g;
+		struct arena arena = { .remote = UINT64_C(0x70000000) };
+		struct cr_error err = { 0 };
+		struct program p;
+		struct routine r;
+		struct made m;
+
+		rnd_state = seed * 3;
+		set_running(&g, 400 + rnd(40), code, sizeof(code));
+		random_space(&m, 400 + rnd(40), code);
+		for (uint32_t n = 1 + rnd(3); n; n--)
+			spoil(&m);
+		if (space_check(&m.space, &err) == 0) {
+			struct mm_plan plan = {
+				.ctx = &ctx,
+				.program = &p,
+				.routine = &r,
+				.space = &m.space,
+				.region = { SIM_AT(REGION_PAGE), SIM_AT(REGION_PAGE + REGION_PAGES) },
+				.spare = { SIM_AT(REGION_PAGE), SIM_AT(REGION_PAGE + REGION_PAGES) },
+				.opener = &opener,
+				.segments = &g,
+			};
+
+			arena.size = mm_plan_size(&m.space) + 4096;
+			arena.local = calloc(1, arena.size);
+			assert_int_equal(program_init(&p, &arena, 1, &err), 0);
+			assert_int_equal(routine_begin(&p, &r, &err), 0);
+			if (mm_plan(&plan, &err) == 0 && mm_plan_late(&plan, &err) == 0) {
+				if (routine_finish(&p, &r, &err) < 0)
+					fail_msg("seed %lu: %s", (unsigned long)seed, err.text);
+				passed++;
+			} else {
+				routine_drop(&r);
+			}
+			program_done(&p);
+			free(arena.local);
+		}
+		free_space(&m);
+	}
+	assert_in_range(passed, 100, 2900);
+}
+
 /* Long runs are populated before they are read, through a mapping that ends in the midst of one. */
 static void test_populated(void **state)
 {
@@ -434,10 +527,8 @@ static void test_populated(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_fresh),
-		cmocka_unit_test(test_inherited),
-		cmocka_unit_test(test_batches),
-		cmocka_unit_test(test_populated),
+		cmocka_unit_test(test_fresh),     cmocka_unit_test(test_inherited), cmocka_unit_test(test_batches),
+		cmocka_unit_test(test_populated), cmocka_unit_test(test_hostile),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
