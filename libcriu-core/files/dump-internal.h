@@ -164,7 +164,9 @@ uint64_t sharing_key(const struct file_facts *facts, const char *fdinfo);
 void sharing_done(struct file_table *t);
 
 /* fown.c */
-/** fown_entry() - owner of asynchronous I/O with pids as the tree sees them; in the pool. NULL with an obstacle or failure in *ret_r. */
+/** owner_pid() - number of a thread, process or process group (F_OWNER_*) inside the tree. *ret 0: it is not in the tree */
+int owner_pid(struct file_table *t, pid_t host, int type, pid_t *ret, struct cr_error *err);
+/** fown_dump() - owner of asynchronous I/O with pids as the tree sees them; in the pool. NULL with an obstacle or failure in *ret_r. */
 img_fown_entry *fown_dump(struct file_table *t, struct open_file *f, int *ret_r, struct cr_error *err);
 
 /* paths.c */

@@ -56,6 +56,7 @@ uint32_t entry_flags(const img_file_entry *e)
 	case img_fd_types_SIGNALFD:  return e->sgfd->flags;
 	case img_fd_types_TIMERFD:   return e->tfd->flags;
 	case img_fd_types_INOTIFY:   return e->ify->flags;
+	case img_fd_types_PIDFD:     return e->pidfd->flags;
 	case img_fd_types_MEMFD:     return e->memfd->flags;
 	default:                     return 0;
 	}

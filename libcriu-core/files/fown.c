@@ -48,10 +48,21 @@ static int owners_learn(struct file_table *t, struct cr_error *err)
 	return 0;
 }
 
+int owner_pid(struct file_table *t, pid_t host, int type, pid_t *ret, struct cr_error *err)
+{
+	const struct owner_pids *o;
+	int r = owners_learn(t, err);
+
+	if (r < 0)
+		return r;
+	o = map_find(&t->owners, (uint64_t)host + 1);
+	*ret = !o ? 0 : type == F_OWNER_TID ? o->ns_tid : type == F_OWNER_PID ? o->ns_pid : o->ns_pgid;
+	return 0;
+}
+
 img_fown_entry *fown_dump(struct file_table *t, struct open_file *f, int *ret_r, struct cr_error *err)
 {
 	img_fown_entry *e = pool_new(&t->pool, img_fown_entry);
-	const struct owner_pids *o;
 	pid_t pid;
 
 	*ret_r = e ? 0 : pool_failed(err);
@@ -60,11 +71,9 @@ img_fown_entry *fown_dump(struct file_table *t, struct open_file *f, int *ret_r,
 	*e = f->facts.fown;
 	if (!e->pid)
 		return e;
-	*ret_r = owners_learn(t, err);
+	*ret_r = owner_pid(t, (pid_t)e->pid, (int)e->pid_type, &pid, err);
 	if (*ret_r < 0)
 		return NULL;
-	o = map_find(&t->owners, (uint64_t)e->pid + 1);
-	pid = !o ? 0 : e->pid_type == F_OWNER_TID ? o->ns_tid : e->pid_type == F_OWNER_PID ? o->ns_pid : o->ns_pgid;
 	if (pid <= 0) {
 		*ret_r = file_refuse(t, f, "", "its signals go to %s %u outside of the tree, %s",
 				     e->pid_type == F_OWNER_PGRP ? "process group" : "process", e->pid, f->facts.link);

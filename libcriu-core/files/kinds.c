@@ -5,7 +5,7 @@
 #include "files/refused.h"
 
 extern const struct file_ops regular_ops, pipe_ops, fifo_ops, eventfd_ops, memfd_ops, tty_ops, signalfd_ops, timerfd_ops, epoll_ops,
-	inotify_ops;
+	inotify_ops, pidfd_ops;
 
 static const struct file_ops *const kinds[] = {
 	&regular_ops, &pipe_ops,     &fifo_ops,     &eventfd_ops,        &memfd_ops,     &tty_ops,       &signalfd_ops,
@@ -24,7 +24,7 @@ const struct file_ops *file_ops_for(const struct file_facts *facts)
 const struct file_ops *file_ops_of_type(img_fd_types type)
 {
 	for (size_t i = 0; i < ARRAY_LEN(kinds); i++)
-		if (kinds[i]->type == type && kinds[i]->open)
+		if (kinds[i]->type == type && (kinds[i]->open || kinds[i]->arrive))
 			return kinds[i];
 	return NULL;
 }

@@ -197,16 +197,10 @@ struct fd_emitter {
 /* The descriptor arrives at @fd, close-on-exec */
 static void emit_take(struct fd_emitter *e, const struct restored_file *f, int fd)
 {
-	const img_reg_file_entry *reg = f->entry->reg;
-
-	if (!f->late) {
+	if (f->late)
+		f->ops->arrive(f, fd, e->p, e->r);
+	else
 		op_equal(emit_call(e->p, e->r, "take a descriptor", __NR_pidfd_getfd, e->tab->service, f->fd, 0), (uint64_t)fd);
-		return;
-	}
-	op_equal(emit_call(e->p, e->r, "open a file of procfs", SYS_openat, AT_FDCWD,
-			   emit_data(e->p, e->r, reg->name, strlen(reg->name) + 1, 1), open_flags(reg->flags)), (uint64_t)fd);
-	if (reg->pos && reg->pos != UINT64_MAX && !(reg->flags & O_PATH))
-		op_may_fail(emit_call(e->p, e->r, "position in a file of procfs", SYS_lseek, fd, reg->pos, SEEK_SET));
 }
 
 static void emit_step(void *arg, const struct place_step *s)
@@ -315,6 +309,8 @@ static void plan_settle(const struct files *fs, const struct restored_file *f, s
 {
 	const img_fown_entry *o = f->ops->fown ? f->ops->fown(fs, f->entry) : NULL;
 
+	if (o && o->signum && f->late)
+		emit_call(p, r, "signal of asynchronous I/O", SYS_fcntl, f->user_fd, F_SETSIG, o->signum);
 	if (o && o->pid)
 		plan_owner(o, f->user_fd, p, r);
 	/* signals tell the number of the descriptor through which this was set, so it has to be done here */
@@ -366,8 +362,8 @@ size_t files_plan_size(const struct files *fs, pid_t ns_pid)
 
 			e.count += (o && o->pid ? 5 : 0) + (settle_async(fs, f) ? 1 : 0);
 			if (f->late) {
-				e.count++;
-				extra += strlen(f->entry->reg->name) + 1;
+				e.count += 2;
+				extra += PATH_MAX;
 			}
 			if (f->ops->settle_size && f->user_pid == ns_pid && f->user_fd == t->table->want.items[i].fd)
 				extra += f->ops->settle_size(f);

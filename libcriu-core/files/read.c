@@ -217,7 +217,10 @@ static void find_late_files(struct files *fs)
 	for (size_t i = 0; i < fs->files.nr; i++) {
 		struct restored_file *f = fs->files.items[i];
 
-		f->late = f->entry->type == img_fd_types_REG && !f->ghost && !f->link && in_proc_of_tree(fs, f->entry->reg->name);
+		if (f->entry->type == img_fd_types_REG)
+			f->late = !f->ghost && !f->link && in_proc_of_tree(fs, f->entry->reg->name);
+		else
+			f->late = f->ops && !f->ops->open;
 	}
 }
 

@@ -14,10 +14,6 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
-#ifndef PID_FS_MAGIC
-#define PID_FS_MAGIC 0x50494446
-#endif
-
 static bool socket_claims(const struct file_facts *facts)
 {
 	return S_ISSOCK(facts->st.st_mode) && facts->fs_type == SOCKFS_MAGIC;
@@ -50,7 +46,6 @@ REFUSED(bpf, "BPF object", "", facts->fs_type == ANON_INODE_FS_MAGIC &&
 	(strncmp(facts->link, "anon_inode:bpf", 14) == 0 || strncmp(facts->link, "anon_inode:[bpf", 15) == 0 ||
 	 strcmp(facts->link, "anon_inode:btf") == 0))
 REFUSED(userfaultfd, "userfaultfd", "", anon_is(facts, "anon_inode:[userfaultfd]"))
-REFUSED(pidfd, "pidfd", "", facts->fs_type == PID_FS_MAGIC || anon_is(facts, "anon_inode:[pidfd]"))
 REFUSED(namespace_file, "namespace file", "", facts->fs_type == NSFS_MAGIC && !S_ISDIR(facts->st.st_mode))
 REFUSED(secretmem, "secret memory", "", facts->fs_type == 0x5345434d /* SECRETMEM_MAGIC */)
 
@@ -58,9 +53,9 @@ REFUSED(secretmem, "secret memory", "", facts->fs_type == 0x5345434d /* SECRETME
 static bool anon_other_claims(const struct file_facts *facts)
 {
 	static const struct file_ops *const named[] = { &fanotify_ops, &io_uring_ops, &perf_ops, &bpf_ops,
-							&userfaultfd_ops, &pidfd_ops };
+							&userfaultfd_ops };
 	static const char *const kept[] = { "anon_inode:[eventfd]", "anon_inode:[signalfd]", "anon_inode:[timerfd]",
-					    "anon_inode:[eventpoll]", "anon_inode:inotify" };
+					    "anon_inode:[eventpoll]", "anon_inode:inotify", "anon_inode:[pidfd]" };
 
 	if (facts->fs_type != ANON_INODE_FS_MAGIC || facts->flags & O_PATH)
 		return false;

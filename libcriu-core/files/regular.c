@@ -5,12 +5,17 @@
 #include "files/dump-internal.h"
 #include "files/restore-internal.h"
 
+#include "infect/program.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
 #include <linux/major.h>
+#include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/sysmacros.h>
+#include <unistd.h>
 
 #ifndef PID_FS_MAGIC
 #define PID_FS_MAGIC 0x50494446
@@ -72,6 +77,17 @@ static int regular_check(const img_file_entry *e, struct cr_error *err)
 	return reg_check(e->reg, err);
 }
 
+/* Below /proc/PID of a task of the tree. */
+static void regular_arrive(const struct restored_file *f, int fd, struct program *p, struct routine *r)
+{
+	const img_reg_file_entry *e = f->entry->reg;
+
+	op_equal(emit_call(p, r, "open a file of procfs", SYS_openat, AT_FDCWD, emit_data(p, r, e->name, strlen(e->name) + 1, 1),
+			   open_flags(e->flags)), (uint64_t)fd);
+	if (e->pos && e->pos != UINT64_MAX && !(e->flags & O_PATH))
+		op_may_fail(emit_call(p, r, "position in a file of procfs", SYS_lseek, fd, e->pos, SEEK_SET));
+}
+
 static const img_fown_entry *regular_fown(const struct files *fs, const img_file_entry *e)
 {
 	(void)fs;
@@ -85,5 +101,6 @@ const struct file_ops regular_ops = {
 	.dump   = regular_dump,
 	.check  = regular_check,
 	.open   = regular_open,
+	.arrive = regular_arrive,
 	.fown   = regular_fown,
 };

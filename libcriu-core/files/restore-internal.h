@@ -23,7 +23,7 @@ struct restored_file {
 	const struct file_ops *ops;
 	int              fd;            /* in the coordinator, -1 while not open */
 	bool             used;          /* some descriptor is it */
-	bool             late;          /* below /proc/PID of a task of the tree: the task opens it itself, when all exist */
+	bool             late;          /* made by the task itself when all tasks exist: pidfds, files below /proc/PID of the tree */
 	bool             is_dir_ref;    /* working or root directory of somebody */
 	pid_t            user_pid;      /* the task that settles it, and its lowest number there */
 	int              user_fd;

@@ -185,6 +185,7 @@ static void test_changed(void **state)
 						    "fs-126.img", NULL });
 	change_set(&sets[2], (const char *const[]){ "pipes-data.img", "fifo-data.img", "files.img", NULL });
 	change_set(&sets[4], (const char *const[]){ "memfd.img", "files.img", NULL });
+	change_set(&sets[5], (const char *const[]){ "files.img", NULL });
 }
 
 int main(void)
