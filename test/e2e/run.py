@@ -38,11 +38,16 @@ def find_cases(directory):
             row, dump, restore, refuse, flags = line.split("\t")
             cases.append({"victim": path, "id": f"{name}/{row}", "name": row, "dump": dump, "restore": restore, "refuse": refuse,
                           "flags": int(flags)})
+    listing = subprocess.run([sys.executable, os.path.join(HERE, "scenarios.py"), "--cases"], stdout=subprocess.PIPE, check=True)
+    for name in listing.stdout.decode().split():
+        cases.append({"victim": directory, "id": "scenarios/" + name.replace("_", "-"), "name": name, "scenario": True})
     return cases
 
 
 def modes_of(case, asked):
-    """All cases by command line, a fixed choice of them in the other ways."""
+    """All cases by command line, a fixed choice of them in the other ways; a scenario is a way of its own."""
+    if case.get("scenario"):
+        return ["scenario"] if not asked or "scenario" in asked else []
     if case["refuse"] and not case["flags"] & ways.KEEP_OR_REFUSE:
         return ["refused"] if not asked or "refused" in asked or "cli" in asked else []
     if asked:
@@ -68,8 +73,8 @@ class Runner:
         os.chmod(directory, 0o755)
         job = dict(case, modes=modes, base=directory, criu=self.args.criu, verbose=self.args.verbose, crit=self.args.crit)
         cmd = ["unshare", "--pid", "--fork", "--kill-child=KILL", "--mount", "--mount-proc", "--ipc", "--propagation", "private",
-               sys.executable, os.path.join(HERE, "case.py"), json.dumps(job)]
-        limit = ways.TIMEOUT * 2 * len(modes)
+               sys.executable, os.path.join(HERE, "scenarios.py" if case.get("scenario") else "case.py"), json.dumps(job)]
+        limit = 150 if case.get("scenario") else ways.TIMEOUT * 2 * len(modes)
         start = time.monotonic()
         with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
             p = subprocess.Popen(cmd, stdin=subprocess.DEVNULL, stdout=out, stderr=err, start_new_session=True)
@@ -90,7 +95,7 @@ class Runner:
             print(noise, file=sys.stderr)
         if not self.args.keep and not any(r["verdict"] == "FAIL" for r in rows) or not self.args.keep and not self.args.verbose:
             shutil.rmtree(directory, ignore_errors=True)
-        return [dict(r, id=case["id"], dir=directory) for r in rows]
+        return [dict(r, id=case["id"] + (":" + r["mode"] if not case.get("scenario") else ""), dir=directory) for r in rows]
 
     def close(self):
         if not self.args.keep:
@@ -104,7 +109,7 @@ def main():
     ap.add_argument("--criu", default="build/criu")
     ap.add_argument("--victims", default="build/test/victims")
     ap.add_argument("-k", metavar="PATTERN", default="", help="only cases whose name matches this regular expression")
-    ap.add_argument("--modes", default="", help="comma list of " + ", ".join(ALL_MODES) + ", refused")
+    ap.add_argument("--modes", default="", help="comma list of " + ", ".join(ALL_MODES) + ", refused, scenario")
     ap.add_argument("--jobs", type=int, default=2)
     ap.add_argument("--tmp", help="where cases have their directories (default: as for all temporary files)")
     ap.add_argument("--keep", action="store_true", help="keep the directories with images and logs")
@@ -136,7 +141,7 @@ def main():
             for rows in pool.map(runner.run, cases):
                 for r in rows:
                     failed += r["verdict"] == "FAIL"
-                    print(f"{r['verdict']} {r['id']}:{r['mode']}" + (f": {r['why']}" if r["why"] else ""), flush=True)
+                    print(f"{r['verdict']} {r['id']}" + (f": {r['why']}" if r["why"] else ""), flush=True)
                     if args.keep and args.verbose:
                         print(f"  {r['dir']}")
     finally:
