@@ -173,7 +173,7 @@ uint64_t sharing_key(const struct file_facts *facts, const char *fdinfo)
 
 struct sorting {
 	struct probe **items, **scratch;
-	size_t         nr;
+	size_t         nr, split;
 	pid_t          self;
 };
 
@@ -186,11 +186,10 @@ static int probe_order(const struct sorting *s, const struct probe *a, const str
 	return (int)r;
 }
 
-static int merge(const struct sorting *s, size_t lo, size_t mid, size_t hi, struct cr_error *err)
+/* Two sorted runs, [a, a_end) and [b, b_end) of items, into scratch from @out on */
+static int merge(const struct sorting *s, size_t a, size_t a_end, size_t b, size_t b_end, size_t out, struct cr_error *err)
 {
-	size_t a = lo, b = mid, out = lo;
-
-	while (a < mid && b < hi) {
+	while (a < a_end && b < b_end) {
 		int r = probe_order(s, s->items[a], s->items[b], err);
 
 		if (r < 0)
@@ -200,9 +199,10 @@ static int merge(const struct sorting *s, size_t lo, size_t mid, size_t hi, stru
 		/* equal ones keep their order, so the lowest number comes first */
 		s->scratch[out++] = r == 2 ? s->items[b++] : s->items[a++];
 	}
-	while (a < mid)
+	while (a < a_end)
 		s->scratch[out++] = s->items[a++];
-	memcpy(&s->items[lo], &s->scratch[lo], (out - lo) * sizeof(s->items[0]));
+	while (b < b_end)
+		s->scratch[out++] = s->items[b++];
 	return 0;
 }
 
@@ -216,7 +216,11 @@ static int sort_range(const struct sorting *s, size_t lo, size_t hi, struct cr_e
 	r = sort_range(s, lo, mid, err);
 	if (r == 0)
 		r = sort_range(s, mid, hi, err);
-	return r < 0 ? r : merge(s, lo, mid, hi, err);
+	if (r == 0)
+		r = merge(s, lo, mid, mid, hi, lo, err);
+	if (r == 0)
+		memcpy(&s->items[lo], &s->scratch[lo], (hi - lo) * sizeof(s->items[0]));
+	return r;
 }
 
 static int sort_piece(void *arg, size_t i, struct cr_error *err)
@@ -226,13 +230,48 @@ static int sort_piece(void *arg, size_t i, struct cr_error *err)
 	return sort_range(s, s->nr * i / SORT_PIECES, s->nr * (i + 1) / SORT_PIECES, err);
 }
 
+/* The last merge is done in two parts as well: below and from the middle of the first half on. */
+static int merge_part(void *arg, size_t i, struct cr_error *err)
+{
+	const struct sorting *s = arg;
+	size_t half = s->nr / SORT_PIECES;
+
+	if (i == 0)
+		return merge(s, 0, half / 2, half, s->split, 0, err);
+	return merge(s, half / 2, half, s->split, s->nr, half / 2 + s->split - half, err);
+}
+
+/* Where in the second half the middle of the first would be: before the first that is not less */
+static int find_split(struct sorting *s, struct cr_error *err)
+{
+	size_t half = s->nr / SORT_PIECES, lo = half, hi = s->nr;
+
+	while (lo < hi) {
+		size_t mid = lo + (hi - lo) / 2;
+		int r = probe_order(s, s->items[half / 2], s->items[mid], err);
+
+		if (r < 0)
+			return r;
+		if (r == 2)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	s->split = lo;
+	return 0;
+}
+
 static int sort_probes(struct probe **items, size_t nr, struct cr_error *err)
 {
 	struct sorting s = { .items = items, .nr = nr, .self = getpid(), .scratch = calloc(nr, sizeof(*s.scratch)) };
 	int r = s.scratch ? parallel_pieces(SORT_PIECES, sort_piece, &s, err) : pool_failed(err);
 
 	if (r == 0)
-		r = merge(&s, 0, nr / SORT_PIECES, nr, err);
+		r = find_split(&s, err);
+	if (r == 0)
+		r = parallel_pieces(2, merge_part, &s, err);
+	if (r == 0)
+		memcpy(items, s.scratch, nr * sizeof(*items));
 	free(s.scratch);
 	return r;
 }
