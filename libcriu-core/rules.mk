@@ -6,8 +6,10 @@ core-objs := $(core-srcs:%.c=$(OBJ)/%.o)
 # The interpreter: freestanding, general registers only, linked to one flat piece without relocations.
 blob-dir  := $(OBJ)/libcriu-core/pie
 blob-objs := $(blob-dir)/blob.pie.o $(blob-dir)/blob-entry.pie.o
+# loops must not become calls of memcpy and memset, which nobody would provide
+blob-idioms := $(if $(findstring clang,$(CC)),-fno-builtin,-fno-tree-loop-distribute-patterns)
 BLOB_CFLAGS := -std=gnu11 -O2 -ffreestanding -fpie -mgeneral-regs-only -fno-stack-protector -fcf-protection=none \
-               -fno-asynchronous-unwind-tables -fno-tree-loop-distribute-patterns -fno-jump-tables -fvisibility=hidden \
+               -fno-asynchronous-unwind-tables $(blob-idioms) -fno-jump-tables -fvisibility=hidden \
                -fno-strict-aliasing -fomit-frame-pointer $(WARN)
 
 $(blob-dir)/blob.pie.o: libcriu-core/pie/blob.c
