@@ -309,7 +309,11 @@ static void fill_layout(struct mm_task *mt)
 
 static int collect(struct mm_dump *d, struct mm_task *mt, struct cr_error *err)
 {
-	int r = collect_vmas(d, mt, err);
+	struct page_scan scan;
+	int r;
+
+	page_scan_begin(d, mt->task, &scan);
+	r = collect_vmas(d, mt, err);
 
 	if (r == 0)
 		r = collect_policies(d, mt, err);
@@ -318,7 +322,8 @@ static int collect(struct mm_dump *d, struct mm_task *mt, struct cr_error *err)
 	if (r == 0)
 		r = collect_exe(d, mt, err);
 	if (r == 0)
-		r = page_select(d, mt, err);
+		r = page_select(d, mt, &scan, err);
+	page_scan_end(&scan);
 	if (r < 0)
 		return r;
 	fill_layout(mt);

@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <signal.h>
 #include <sys/mman.h>
 
 /* What do_pagemap_scan() collects in one pass (PAGEMAP_WALK_SIZE); fs/proc/task_mmu.c */
@@ -58,6 +59,8 @@ static int put_piece(struct page_runs *runs, const img_vma_entry *v, uint64_t st
 	return from < to ? page_runs_put(runs, from, to, flags_for(v), !(v->prot & PROT_READ)) : 0;
 }
 
+DEFINE_VEC(region_vec, struct uapi_page_region)
+
 /* Regions of one scan, fetched as they are needed. */
 struct scanner {
 	int fd;
@@ -95,6 +98,77 @@ static int scanner_fetch(struct scanner *s)
 	s->nr = (size_t)n;
 	s->next = 0;
 	return 0;
+}
+
+/* ------------------------------------------------ scans in a thread of their own */
+
+#define SCAN_AHEAD_FROM_KB ((uint64_t)64 << 10)
+
+#if defined(__x86_64__)
+#define SCAN_END UINT64_C(0x7ffffffff000)
+#else
+#define SCAN_END (UINT64_C(1) << 48)
+#endif
+
+static int scan_everything(struct page_scan *scan)
+{
+	struct scanner s = { .fd = scan->fd, .guards = scan->guards, .end = SCAN_END };
+	int r = 0;
+
+	s.vec = calloc(SCAN_REGIONS, sizeof(*s.vec));
+	if (!s.vec)
+		return -ENOMEM;
+	while (r == 0 && s.at < s.end) {
+		r = scanner_fetch(&s);
+		for (size_t i = 0; r == 0 && i < s.nr; i++) {
+			struct uapi_page_region *g = region_vec_add(scan->regions);
+
+			if (g)
+				*g = s.vec[i];
+			else
+				r = -ENOMEM;
+		}
+	}
+	free(s.vec);
+	return r;
+}
+
+static void *scan_thread(void *arg)
+{
+	struct page_scan *scan = arg;
+
+	scan->result = scan_everything(scan);
+	return NULL;
+}
+
+void page_scan_begin(struct mm_dump *d, struct task *task, struct page_scan *ret)
+{
+	sigset_t all, old;
+
+	*ret = (struct page_scan){ .fd = -1 };
+	if (task->status.vm_rss_kb < SCAN_AHEAD_FROM_KB || !kernel_has(&d->ctx->probes, KERNEL_PAGEMAP_SCAN))
+		return;
+	ret->guards = kernel_has(&d->ctx->probes, KERNEL_PAGEMAP_GUARD);
+	ret->fd = proc_open(&task->dir, "pagemap", O_RDONLY, NULL);
+	ret->regions = calloc(1, sizeof(*ret->regions));
+	if (ret->fd < 0 || !ret->regions)
+		return;
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	ret->running = pthread_create(&ret->thread, NULL, scan_thread, ret) == 0;
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+}
+
+void page_scan_end(struct page_scan *scan)
+{
+	if (scan->running)
+		pthread_join(scan->thread, NULL);
+	if (scan->regions)
+		region_vec_done(scan->regions);
+	free(scan->regions);
+	if (scan->fd >= 0)
+		close(scan->fd);
+	*scan = (struct page_scan){ .fd = -1 };
 }
 
 /* The region that the scan stands at; guards are put aside. Return: 1, 0 at the end, negative errno. */
@@ -158,20 +232,34 @@ static int put_guards(struct mm_task *mt, const struct page_runs *guards)
 	return 0;
 }
 
-static int select_by_scan(struct mm_dump *d, struct mm_task *mt, int fd, size_t nr_vmas)
+/* Makes a scanner that begins at the first mapping, or that has everything already. */
+static int scanner_init(struct scanner *s, const struct mm_task *mt, size_t nr_vmas, struct page_scan *scan)
+{
+	if (scan->running) {
+		pthread_join(scan->thread, NULL);
+		scan->running = false;
+		if (scan->result == 0 && scan->regions->nr) {
+			s->vec = scan->regions->items;
+			s->nr = scan->regions->nr;
+			*scan->regions = (struct region_vec){ 0 };
+			return 0;
+		}
+	}
+	/* [vsyscall] is beyond what the scan accepts */
+	s->at = mt->vmas.items[0].start;
+	for (size_t i = 0; i < nr_vmas; i++)
+		if (!(mt->vmas.items[i].status & MM_ST_VSYSCALL))
+			s->end = mt->vmas.items[i].end;
+	s->vec = calloc(SCAN_REGIONS, sizeof(*s->vec));
+	return s->vec ? 0 : -ENOMEM;
+}
+
+static int select_by_scan(struct mm_dump *d, struct mm_task *mt, int fd, size_t nr_vmas, struct page_scan *scan)
 {
 	struct scanner s = { .fd = fd, .guards = kernel_has(&d->ctx->probes, KERNEL_PAGEMAP_GUARD) };
 	const struct uapi_page_region *g;
-	int r = 0;
+	int r = scanner_init(&s, mt, nr_vmas, scan);
 
-	/* [vsyscall] is beyond what the scan accepts */
-	s.at = mt->vmas.items[0].start;
-	for (size_t i = 0; i < nr_vmas; i++)
-		if (!(mt->vmas.items[i].status & MM_ST_VSYSCALL))
-			s.end = mt->vmas.items[i].end;
-	s.vec = calloc(SCAN_REGIONS, sizeof(*s.vec));
-	if (!s.vec)
-		return -ENOMEM;
 	for (size_t i = 0; i < nr_vmas && r >= 0; i++) {
 		const img_vma_entry *v = &mt->vmas.items[i];
 		enum vma_content content = vma_content_of(v);
@@ -227,7 +315,7 @@ static int select_by_pagemap(struct mm_task *mt, int fd, size_t nr_vmas)
 	return r;
 }
 
-int page_select(struct mm_dump *d, struct mm_task *mt, struct cr_error *err)
+int page_select(struct mm_dump *d, struct mm_task *mt, struct page_scan *scan, struct cr_error *err)
 {
 	size_t nr_vmas = mt->vmas.nr;
 	int r;
@@ -243,7 +331,7 @@ int page_select(struct mm_dump *d, struct mm_task *mt, struct cr_error *err)
 	if (fd < 0)
 		return fd;
 	if (kernel_has(&d->ctx->probes, KERNEL_PAGEMAP_SCAN))
-		r = select_by_scan(d, mt, fd, nr_vmas);
+		r = select_by_scan(d, mt, fd, nr_vmas, scan);
 	else
 		r = select_by_pagemap(mt, fd, nr_vmas);
 	return r < 0 ? cr_fail(err, r, "find the pages of %d mappings", (int)nr_vmas) : 0;
