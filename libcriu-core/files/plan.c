@@ -20,10 +20,24 @@
 
 /* -------------------------------------------------------------------- open */
 
+/* Tasks whose root is the root we have ourselves are not made to chroot(2), which needs a privilege. */
+static bool is_own_root(const struct files *fs, const struct restored_file *f)
+{
+	struct statx here, there;
+
+	(void)fs;
+	if (statx(AT_FDCWD, "/", 0, STATX_INO | STATX_MNT_ID, &here) < 0 ||
+	    statx(f->fd, "", AT_EMPTY_PATH, STATX_INO | STATX_MNT_ID, &there) < 0)
+		return false;
+	return here.stx_ino == there.stx_ino && here.stx_dev_major == there.stx_dev_major &&
+	       here.stx_dev_minor == there.stx_dev_minor && here.stx_mnt_id == there.stx_mnt_id;
+}
+
 /* Room for all descriptions here, and for the highest number in any task, which inherits our limit. */
 static int raise_limit(const struct files *fs, struct cr_error *err)
 {
 	uint64_t need = 0, top = 0;
+	bool full = true;        /* is every number up to the highest enough? */
 	struct rlimit rl;
 
 	for (size_t i = 0; i < fs->files.nr; i++)
@@ -36,8 +50,11 @@ static int raise_limit(const struct files *fs, struct cr_error *err)
 		top = last > top ? last : top;
 		top = (uint64_t)tab->service > top ? (uint64_t)tab->service : top;
 	}
-	/* one number more than the highest, for taking the directories */
-	need = need > top + 3 ? need : top + 3;
+	for (size_t i = 0; i < fs->tasks.nr; i++)
+		full &= strcmp(files_find(fs, fs->tasks.items[i]->fs->root_id)->entry->reg->name, "/") == 0;
+	/* entering another root directory takes one number more, see files_plan() */
+	top += full ? 0 : 1;
+	need = need > top + 1 ? need : top + 1;
 	if (getrlimit(RLIMIT_NOFILE, &rl) < 0)
 		return cr_fail(err, -errno, "limit of open files");
 	if (rl.rlim_cur >= need)
@@ -53,7 +70,7 @@ static int raise_limit(const struct files *fs, struct cr_error *err)
 	rl.rlim_cur = rl.rlim_max;
 	if (setrlimit(RLIMIT_NOFILE, &rl) < 0)
 		return cr_fail(err, -errno, "raise the limit of open files");
-	if (rl.rlim_cur < top + 2) {
+	if (rl.rlim_cur < top + 1) {
 		cr_refuse(err, -EMFILE, "descriptor %llu is needed, but %llu descriptors are allowed here",
 			  (unsigned long long)top, (unsigned long long)rl.rlim_cur);
 		cr_advise(err, "raise the hard limit of open files (ulimit -Hn)");
@@ -70,19 +87,6 @@ static int open_one(struct files *fs, struct restored_file *f, struct cr_error *
 		return cr_within(err, fd, "file %u", f->id);
 	f->fd = fd;
 	return 0;
-}
-
-/* Tasks whose root is the root we have ourselves are not made to chroot(2), which needs a privilege. */
-static bool is_own_root(const struct files *fs, const struct restored_file *f)
-{
-	struct statx here, there;
-
-	(void)fs;
-	if (statx(AT_FDCWD, "/", 0, STATX_INO | STATX_MNT_ID, &here) < 0 ||
-	    statx(f->fd, "", AT_EMPTY_PATH, STATX_INO | STATX_MNT_ID, &there) < 0)
-		return false;
-	return here.stx_ino == there.stx_ino && here.stx_dev_major == there.stx_dev_major &&
-	       here.stx_dev_minor == there.stx_dev_minor && here.stx_mnt_id == there.stx_mnt_id;
 }
 
 #define OPEN_CHUNK 128u
@@ -261,16 +265,22 @@ void files_plan(const struct files *fs, pid_t ns_pid, struct program *p, struct 
 {
 	const struct restored_task *t = files_task(fs, ns_pid);
 	struct fd_emitter e = { .fs = fs, .p = p, .r = r };
+	bool early;
 	int n = 0;
 
 	if (!t)
 		return;
 	e.tab = t->table;
+	/* The directories pass through a free descriptor. A full table has none later; but files of procfs need our own root. */
+	early = is_own_root(fs, files_find(fs, t->fs->root_id));
+	if (early)
+		plan_fs(fs, t, p, r);
 	if (t->table->owner == ns_pid)
 		n = place_plan(t->table->want.items, t->table->want.nr, t->table->service, emit_step, &e);
 	if (n < 0 && !r->error)
 		r->error = n;
-	plan_fs(fs, t, p, r);
+	if (!early)
+		plan_fs(fs, t, p, r);
 }
 
 /* ---------------------------------------------------------- late: owners etc. */
@@ -302,6 +312,8 @@ static uint32_t settle_async(const struct files *fs, const struct restored_file 
 
 	if (e->type == img_fd_types_FIFO)
 		flags = files_find(fs, e->fifo->has_regf_id ? e->fifo->regf_id : e->id)->entry->reg->flags;
+	if (e->type == img_fd_types_REG && async_at_open(e->reg))
+		return 0;
 	return flags & O_ASYNC && !(flags & O_PATH) ? flags : 0;
 }
 

@@ -17,10 +17,16 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* O_ASYNC registers the number of the descriptor too, so the task itself has to set it. */
+/* Where a file can signal, O_ASYNC registers the number of the descriptor too, so the task itself has to set it. */
 uint32_t open_flags(uint32_t flags)
 {
 	return (flags & ~(uint32_t)(O_CREAT | O_EXCL | O_TRUNC | O_ASYNC)) | O_CLOEXEC | O_NOCTTY;
+}
+
+/* Files and directories never signal: for them it is a flag like others, and only open(2) sets it. */
+bool async_at_open(const img_reg_file_entry *e)
+{
+	return e->flags & O_ASYNC && e->has_mode && (S_ISREG(e->mode) || S_ISDIR(e->mode));
 }
 
 int path_open_at(const struct files *fs, const char *path, uint32_t flags, uint32_t mode, struct cr_error *err)
@@ -174,7 +180,7 @@ int regular_open(struct files *fs, struct restored_file *f, struct cr_error *err
 		return take_fd(&fd);
 	if (ext || fd != -ENOENT)
 		return fd;
-	fd = path_open(fs, f, open_flags(e->flags), err);
+	fd = path_open(fs, f, open_flags(e->flags) | (async_at_open(e) ? O_ASYNC : 0), err);
 	if (fd < 0)
 		return fd;
 	r = reg_validate(fs, e, fd, f->ghost || f->link, err);

@@ -117,6 +117,8 @@ int reg_validate(struct files *fs, const img_reg_file_entry *e, int fd, bool rem
 int fd_reopen(int fd, uint32_t flags, struct cr_error *err);
 /** open_flags() - of an entry, without those that must not be repeated; O_CLOEXEC added */
 uint32_t open_flags(uint32_t flags);
+/** async_at_open() - is O_ASYNC a flag for open(2) with this file? */
+bool async_at_open(const img_reg_file_entry *e);
 int regular_open(struct files *fs, struct restored_file *f, struct cr_error *err);
 int fd_set_flags(int fd, uint32_t flags, struct cr_error *err);
 
