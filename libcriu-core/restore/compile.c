@@ -302,6 +302,7 @@ static int compile_state(struct unit *u, struct cr_error *err)
 	files_plan_late(rs->files, pid, p, ro);
 	r = plan_memory_late(u, err);
 	emit(p, ro, ABI_OP_BARRIER, "wait for the coordinator", 0, RESTORE_STAGE_SEIZE, 0, 0, 0, 0, 0);
+	files_plan_leave(rs->files, pid, p, ro);
 	if (r == 0)
 		r = task_plan(&u->task->plan, TASK_PHASE_LATE, ro, err);
 	if (r == 0)
