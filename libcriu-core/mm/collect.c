@@ -4,6 +4,7 @@
  */
 #include "mm/mapped-files.h"
 #include "mm/page-select.h"
+#include "mm/smaps-stream.h"
 
 #include "infect/program.h"
 #include "infect/task.h"
@@ -191,16 +192,19 @@ static void warn_unknown_flags(struct mm_dump *d, const struct task *task, const
 	d->warned_flags |= l->unknown[0].count != 0;
 }
 
-static int collect_vmas(struct mm_dump *d, struct mm_task *mt, struct cr_error *err)
-{
-	autovmas struct proc_vma_list list = { 0 };
-	int r = proc_smaps_read(&mt->task->dir, &list, err);
+struct collector {
+	struct mm_dump *d;
+	struct mm_task *mt;
+};
 
-	if (r < 0)
-		return r;
-	for (size_t i = 0; i < list.nr && r == 0; i++)
-		r = add_vma(d, mt, &list.items[i], proc_vma_path(&list, &list.items[i]), err);
-	warn_unknown_flags(d, mt->task, &list);
+static int collect_some(void *arg, const struct proc_vma_list *list, struct cr_error *err)
+{
+	struct collector *c = arg;
+	int r = 0;
+
+	for (size_t i = 0; i < list->nr && r == 0; i++)
+		r = add_vma(c->d, c->mt, &list->items[i], proc_vma_path(list, &list->items[i]), err);
+	warn_unknown_flags(c->d, c->mt->task, list);
 	return r;
 }
 
@@ -309,11 +313,12 @@ static void fill_layout(struct mm_task *mt)
 
 static int collect(struct mm_dump *d, struct mm_task *mt, struct cr_error *err)
 {
+	struct collector c = { d, mt };
 	struct page_scan scan;
 	int r;
 
 	page_scan_begin(d, mt->task, &scan);
-	r = collect_vmas(d, mt, err);
+	r = smaps_each(&mt->task->dir, collect_some, &c, err);
 
 	if (r == 0)
 		r = collect_policies(d, mt, err);

@@ -1,0 +1,185 @@
+/*
+ * smaps costs the kernel some microseconds for each mapping, and hands it out a page at a time. For tasks with many
+ * mappings a second thread does the reading, so that parsing and judging come for free; what fits one block, as nearly all
+ * tasks do, is read and parsed without one. Memory is that of a few blocks, however many mappings there are.
+ */
+#include "mm/smaps-stream.h"
+
+#include "base/error.h"
+#include "base/own.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <string.h>
+
+#define BLOCK     ((size_t)128 * 1024)
+#define HEAD      ((size_t)32 * 1024) /* room in front of a block for the begun record of the one before */
+#define NR_BLOCKS 4
+
+struct block {
+	char text[HEAD + BLOCK];
+	size_t len;
+};
+
+struct stream {
+	int fd;
+	struct block *blocks; /* NR_BLOCKS, used in turn */
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	size_t filled, used; /* how many blocks ever */
+	bool stop, end;
+	int error; /* of read(2), once end is set */
+};
+
+size_t smaps_cut(const char *text, size_t len)
+{
+	/* only the first line of a record begins with a digit or a small letter */
+	for (size_t i = len; i > 1; i--)
+		if (text[i - 2] == '\n' &&
+		    ((text[i - 1] >= '0' && text[i - 1] <= '9') || (text[i - 1] >= 'a' && text[i - 1] <= 'f')))
+			return i - 1;
+	return 0;
+}
+
+/* Return: 1 the block is full (but for what one more read could not fit), 0 the file has ended, negative errno. */
+static int fill(int fd, struct block *b)
+{
+	b->len = 0;
+	while (BLOCK - b->len >= 4096) {
+		ssize_t n = read(fd, b->text + HEAD + b->len, BLOCK - b->len);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n < 0 ? -errno : 0;
+		b->len += (size_t)n;
+	}
+	return 1;
+}
+
+static void *read_ahead(void *arg)
+{
+	struct stream *s = arg;
+	int r = 1;
+
+	while (r > 0) {
+		pthread_mutex_lock(&s->lock);
+		while (!s->stop && s->filled - s->used == NR_BLOCKS)
+			pthread_cond_wait(&s->changed, &s->lock);
+		r = s->stop ? 0 : 1;
+		pthread_mutex_unlock(&s->lock);
+		if (r)
+			r = fill(s->fd, &s->blocks[s->filled % NR_BLOCKS]);
+		pthread_mutex_lock(&s->lock);
+		s->filled++;
+		s->end = r <= 0;
+		s->error = r < 0 ? r : 0;
+		pthread_cond_signal(&s->changed);
+		pthread_mutex_unlock(&s->lock);
+	}
+	return NULL;
+}
+
+static int look(const char *text, size_t len, smaps_fn fn, void *arg, struct cr_error *err)
+{
+	autovmas struct proc_vma_list list = { 0 };
+	int r = len ? proc_smaps_parse(text, len, &list, err) : 0;
+
+	return r < 0 || !list.nr ? r : fn(arg, &list, err);
+}
+
+/* The next block, NULL at the end. It stays until give_back(). */
+static struct block *next_block(struct stream *s)
+{
+	struct block *b = NULL;
+
+	pthread_mutex_lock(&s->lock);
+	while (s->filled == s->used && !s->end)
+		pthread_cond_wait(&s->changed, &s->lock);
+	if (s->filled != s->used)
+		b = &s->blocks[s->used % NR_BLOCKS];
+	pthread_mutex_unlock(&s->lock);
+	return b;
+}
+
+static void give_back(struct stream *s)
+{
+	pthread_mutex_lock(&s->lock);
+	s->used++;
+	pthread_cond_signal(&s->changed);
+	pthread_mutex_unlock(&s->lock);
+}
+
+/* What is left of each block goes in front of the next. */
+static int consume(struct stream *s, smaps_fn fn, void *arg, struct cr_error *err)
+{
+	char rest[HEAD];
+	size_t nr_rest = 0;
+	struct block *b;
+
+	while ((b = next_block(s))) {
+		char *text = b->text + HEAD - nr_rest;
+		size_t len = b->len + nr_rest, cut;
+		int r;
+
+		memcpy(text, rest, nr_rest);
+		cut = smaps_cut(text, len);
+		r = look(text, cut, fn, arg, err);
+		nr_rest = len - cut;
+		if (r == 0 && nr_rest > HEAD)
+			r = cr_refuse(err, -EFBIG, "smaps: a record of more than %zu bytes", HEAD);
+		if (r < 0)
+			return r;
+		memcpy(rest, text + cut, nr_rest);
+		give_back(s);
+	}
+	if (s->error)
+		return cr_fail(err, s->error, "read smaps");
+	return look(rest, nr_rest, fn, arg, err);
+}
+
+static int in_threads(struct stream *s, smaps_fn fn, void *arg, struct cr_error *err)
+{
+	sigset_t all, old;
+	pthread_t thread;
+	int r;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	r = pthread_create(&thread, NULL, read_ahead, s);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	if (r)
+		return cr_fail(err, -r, "start a thread");
+	r = consume(s, fn, arg, err);
+	pthread_mutex_lock(&s->lock);
+	s->stop = true;
+	pthread_cond_signal(&s->changed);
+	pthread_mutex_unlock(&s->lock);
+	pthread_join(thread, NULL);
+	return r;
+}
+
+int smaps_each(const struct proc_dir *dir, smaps_fn fn, void *arg, struct cr_error *err)
+{
+	struct stream s = { .lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER };
+	autofd int fd = proc_open(dir, "smaps", O_RDONLY, err);
+	autofree struct block *blocks = NULL;
+	int r;
+
+	if (fd < 0)
+		return fd;
+	blocks = malloc(NR_BLOCKS * sizeof(*blocks));
+	if (!blocks)
+		return cr_fail(err, -ENOMEM, "read smaps");
+	r = fill(fd, &blocks[0]);
+	if (r < 0)
+		return cr_fail(err, r, "read smaps");
+	if (r == 0)
+		return look(blocks[0].text + HEAD, blocks[0].len, fn, arg, err);
+	s.fd = fd;
+	s.blocks = blocks;
+	s.filled = 1;
+	return in_threads(&s, fn, arg, err);
+}
