@@ -22,6 +22,7 @@ struct dump {
 	img_task_kobj_ids_entry  root_ids;     /* of the dumper */
 	struct mm_dump_stats     pages;
 	bool                     thawed;
+	bool                     kept;         /* the images stay, whatever follows */
 	uint64_t                 begin_us, freezing_us, frozen_since_us, frozen_us, memdump_us;
 };
 

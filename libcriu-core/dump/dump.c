@@ -99,13 +99,28 @@ static int stage_memory(void *op, struct cr_error *err)
 
 static int stage_commit(void *op, struct cr_error *err)
 {
-	struct dump *d = op;
-	int r = dump_inventory(d, err);
+	return dump_inventory(op, err);
+}
 
-	if (r < 0)
-		return r;
-	file_table_commit(d->files);
-	return notify(d, "post-dump", err);
+static void undo_commit(void *op)
+{
+	struct dump *d = op;
+
+	if (d->set && !d->kept)
+		image_set_withdraw(d->set);
+}
+
+/* A client that refuses the end of the dump keeps the images: they are whole, and the tree goes on. */
+static int stage_announce(void *op, struct cr_error *err)
+{
+	struct dump *d = op;
+	int r = notify(d, "post-dump", err);
+
+	if (r < 0) {
+		d->kept = true;
+		file_table_commit(d->files);
+	}
+	return r;
 }
 
 static int stage_end(void *op, struct cr_error *err)
@@ -113,18 +128,21 @@ static int stage_end(void *op, struct cr_error *err)
 	struct dump *d = op;
 	const rpc_criu_opts *rpc = d->ctx->opts->rpc;
 
+	d->kept = true;
+	file_table_commit(d->files);
 	return thaw(d, rpc->leave_stopped ? THAW_STOPPED : rpc->leave_running ? THAW_RUNNING : THAW_KILLED, err);
 }
 
 const struct stage dump_stages[] = {
-	{ "freeze", stage_freeze, undo_freeze },
-	{ "check rights", stage_policy, NULL },
-	{ "collect", stage_collect, NULL },
-	{ "ask", stage_ask, NULL },
-	{ "write images", stage_write, NULL },
-	{ "write memory", stage_memory, NULL },
-	{ "commit", stage_commit, NULL },
-	{ "end", stage_end, NULL },
+	{ "freeze", stage_freeze, undo_freeze, false },
+	{ "check rights", stage_policy, NULL, false },
+	{ "collect", stage_collect, NULL, false },
+	{ "ask", stage_ask, NULL, false },
+	{ "write images", stage_write, NULL, false },
+	{ "write memory", stage_memory, NULL, false },
+	{ "commit", stage_commit, undo_commit, false },
+	{ "announce", stage_announce, NULL, false },
+	{ "end", stage_end, NULL, true },
 };
 const size_t nr_dump_stages = ARRAY_LEN(dump_stages);
 

@@ -74,6 +74,11 @@ int image_set_commit(struct image_set *set, const img_inventory_entry *inv, stru
 	return 0;
 }
 
+void image_set_withdraw(struct image_set *set)
+{
+	set->committed = false;
+}
+
 void image_set_free(struct image_set *set)
 {
 	if (!set)

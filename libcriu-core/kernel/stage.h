@@ -7,6 +7,7 @@
 
 #include "base/error.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -16,12 +17,13 @@ struct stage {
 	const char *name;
 	int  (*run)(void *op, struct cr_error *err);
 	void (*undo)(void *op);   /* NULL: nothing to undo. Also called for the stage that failed, half done; must stand that */
+	bool final;               /* once it has run there is no way back: a failure on purpose comes before it */
 };
 
 /**
  * stages_run() - run a table from top to bottom
  * @op:     handed to every function
- * @fail_at: 1 + index of the stage after which to fail on purpose, 0 = none
+ * @fail_at: 1 + index of the stage after which (final ones: before which) to fail on purpose, 0 = none
  * @ret_us: microseconds each stage took, @nr of them; may be NULL
  * Return: 0; the failure of a stage, after all undos ran; -ECANCELED for a failure on purpose.
  */

@@ -167,14 +167,14 @@ static void undo_announce(void *op)
 }
 
 const struct stage restore_stages[] = {
-	{ "read images", stage_read, NULL },
-	{ "plan the tree", stage_tree, NULL },
-	{ "open files", stage_open, NULL },
-	{ "shared memory", stage_memory, NULL },
-	{ "plan", stage_compile, NULL },
-	{ "create tasks", stage_run, undo_run },
-	{ "announce", stage_announce, undo_announce },
-	{ "resume", stage_resume, NULL },
+	{ "read images", stage_read, NULL, false },
+	{ "plan the tree", stage_tree, NULL, false },
+	{ "open files", stage_open, NULL, false },
+	{ "shared memory", stage_memory, NULL, false },
+	{ "plan", stage_compile, NULL, false },
+	{ "create tasks", stage_run, undo_run, false },
+	{ "announce", stage_announce, undo_announce, false },
+	{ "resume", stage_resume, NULL, true },
 };
 const size_t nr_restore_stages = ARRAY_LEN(restore_stages);
 
