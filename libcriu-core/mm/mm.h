@@ -64,7 +64,8 @@ int mm_collect(struct mm_dump *d, struct task *task, struct cr_error *err);
  */
 int mm_note_segment(struct mm_dump *d, uint32_t shmid, int fd, uint64_t size, struct cr_error *err);
 
-/** mm_ask() - questions only the task itself can answer (brk, dumpable, ...), into the program of its leading thread */
+/** mm_ask() - what only the task itself can tell, the end of its heap, into the program of its leading thread; the rest of the
+ * mm entry (dumpable, thp_disabled, ext) is asked for and filled in by tasks/ */
 int mm_ask(struct mm_dump *d, struct task *task, struct program *p, struct routine *r, struct cr_error *err);
 /** mm_answer() - after the program ran and its arena was read back: complete task->mm */
 int mm_answer(struct mm_dump *d, struct task *task, const struct program *p, struct cr_error *err);
