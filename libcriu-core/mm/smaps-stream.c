@@ -115,7 +115,7 @@ static void give_back(struct stream *s)
 /* What is left of each block goes in front of the next. */
 static int consume(struct stream *s, smaps_fn fn, void *arg, struct cr_error *err)
 {
-	char rest[HEAD];
+	char rest[HEAD] = { 0 };
 	size_t nr_rest = 0;
 	struct block *b;
 
