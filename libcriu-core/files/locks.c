@@ -1,6 +1,7 @@
 /*
- * File locks. Which descriptors may have any is known from /proc/locks, read once; only those are looked at closely, by
- * their fdinfo in the task that has them. POSIX locks belong to a process, flock(2) and OFD locks to an open file
+ * File locks. The fdinfo of a descriptor in the task that has it tells its locks. With many descriptors only those are
+ * looked at whose inode is in /proc/locks; that file is not read for a few, since the kernel waits for all processors
+ * first (percpu_down_write() in locks_start(), fs/locks.c): some 10 ms of frozen time. POSIX locks belong to a process, flock(2) and OFD locks to an open file
  * description. All are taken again by a task, not by the coordinator, so that the kernel names the right holder.
  */
 #include "files/dump-internal.h"
@@ -21,7 +22,18 @@
 enum lock_flag { LOCK_POSIX = 1, LOCK_FLOCK = 2, LOCK_OFD = 4 };   /* file_lock_entry.flag; 8 is a lease */
 enum lock_type { LOCK_SHARED = 0, LOCK_EXCLUSIVE = 1 };            /* file_lock_entry.type */
 
+#define LOOK_AT_EACH 1500   /* descriptors whose fdinfo is read sooner than /proc/locks */
+
 /* -------------------------------------------------------------------- dump */
+
+static size_t nr_descriptors(const struct file_table *t)
+{
+	size_t nr = 0;
+
+	for (size_t i = 0; i < t->tables.nr; i++)
+		nr += t->tables.items[i]->fds.nr;
+	return nr;
+}
 
 static int learn_locks(struct file_table *t, struct cr_error *err)
 {
@@ -113,15 +125,18 @@ static int look_at(struct file_table *t, const struct fd_table *tab, const struc
 
 int locks_collect(struct file_table *t, struct cr_error *err)
 {
-	int r = learn_locks(t, err);
+	bool each = nr_descriptors(t) <= LOOK_AT_EACH;
+	int r = each ? 0 : learn_locks(t, err);
 
-	if (r < 0 || !t->all_locks.nr)
+	if (r < 0 || (!each && !t->all_locks.nr))
 		return r;
 	for (size_t i = 0; i < t->tables.nr; i++) {
 		const struct fd_table *tab = t->tables.items[i];
 
 		for (size_t k = 0; k < tab->fds.nr; k++) {
-			if (!may_be_locked(t, &tab->fds.items[k].file->facts))
+			const struct file_facts *facts = &tab->fds.items[k].file->facts;
+
+			if (each ? facts->flags & O_PATH : !may_be_locked(t, facts))
 				continue;
 			r = look_at(t, tab, &tab->fds.items[k], err);
 			if (r < 0)
