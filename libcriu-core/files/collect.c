@@ -303,6 +303,8 @@ static int collect_table(struct file_table *t, struct task *task, struct cr_erro
 	tab->task = task;
 	if (map_put(&t->by_files_id, (uint64_t)tab->files_id + 1, tab) < 0)
 		return pool_failed(err);
+	t->fds_ahead += count_fds(task);
+	locks_begin(t);
 	pidfd = task_pidfd(task, &own, err);
 	return pidfd < 0 ? pidfd : collect_fds(t, tab, pidfd, err);
 }
@@ -466,6 +468,7 @@ void file_table_free(struct file_table *t)
 {
 	if (!t)
 		return;
+	locks_done(t);
 	link_remaps_done(t);
 	ghosts_done(t);
 	pipes_done(t);
@@ -486,7 +489,6 @@ void file_table_free(struct file_table *t)
 	remap_vec_done(&t->remaps);
 	tty_info_vec_done(&t->ttys);
 	file_lock_vec_done(&t->locks);
-	proc_lock_vec_done(&t->all_locks);
 	map_done(&t->by_files_id);
 	map_done(&t->by_path);
 	map_done(&t->fs_types);
@@ -496,7 +498,6 @@ void file_table_free(struct file_table *t)
 	map_done(&t->pipe_by_ino);
 	map_done(&t->memfd_by_ino);
 	map_done(&t->tty_by_id);
-	map_done(&t->locked_inodes);
 	map_done(&t->locks_met);
 	buf_done(&t->fdinfo_text);
 	if (t->self_fd >= 0)

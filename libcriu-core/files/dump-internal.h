@@ -107,7 +107,8 @@ struct file_table {
 	struct remap_vec     remaps;
 	struct tty_info_vec  ttys;
 	struct file_lock_vec locks;
-	struct proc_lock_vec all_locks;      /* /proc/locks */
+	uint64_t             fds_ahead;      /* descriptors of the tables that were begun, where the kernel tells */
+	struct lock_list    *lock_list;      /* /proc/locks, being read; NULL: not begun */
 	struct map           locked_inodes;  /* st_ino + 1 -> table (anything) */
 	struct map           locks_met;      /* hash of a lock and its owner -> table (anything) */
 	int                  self_fd;        /* /proc/self/fd, O_PATH */
@@ -196,7 +197,10 @@ int memfds_write(struct file_table *t, struct image_set *set, struct cr_error *e
 void memfds_done(struct file_table *t);
 
 /* locks.c */
+/** locks_begin() - called for each table: reading of /proc/locks begins once the table or tables are large */
+void locks_begin(struct file_table *t);
 int locks_collect(struct file_table *t, struct cr_error *err);
+void locks_done(struct file_table *t);
 int locks_write(struct file_table *t, struct image_set *set, struct cr_error *err);
 
 /* external.c */

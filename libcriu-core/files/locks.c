@@ -15,6 +15,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
+#include <pthread.h>
+#include <stdlib.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -35,12 +37,70 @@ static size_t nr_descriptors(const struct file_table *t)
 	return nr;
 }
 
+/* /proc/locks, read by a thread of its own while descriptors are collected: it only waits. */
+struct lock_list {
+	pthread_t            thread;
+	bool                 threaded;
+	struct proc_lock_vec locks;
+	int                  result;
+	struct cr_error      err;
+};
+
+static void *read_locks(void *arg)
+{
+	struct lock_list *l = arg;
+
+	l->result = proc_locks_read(AT_FDCWD, &l->locks, &l->err);
+	return NULL;
+}
+
+void locks_begin(struct file_table *t)
+{
+	if (t->lock_list || t->fds_ahead <= LOOK_AT_EACH)
+		return;
+	t->lock_list = calloc(1, sizeof(*t->lock_list));
+	if (!t->lock_list)
+		return;   /* locks_collect() tries again, and says so */
+	t->lock_list->threaded = pthread_create(&t->lock_list->thread, NULL, read_locks, t->lock_list) == 0;
+	if (!t->lock_list->threaded)
+		read_locks(t->lock_list);
+}
+
+static void join_locks(struct lock_list *l)
+{
+	if (l->threaded)
+		pthread_join(l->thread, NULL);
+	l->threaded = false;
+}
+
+void locks_done(struct file_table *t)
+{
+	if (t->lock_list) {
+		join_locks(t->lock_list);
+		proc_lock_vec_done(&t->lock_list->locks);
+		free(t->lock_list);
+	}
+	t->lock_list = NULL;
+	map_done(&t->locked_inodes);
+}
+
 static int learn_locks(struct file_table *t, struct cr_error *err)
 {
-	int r = proc_locks_read(AT_FDCWD, &t->all_locks, err);
+	const struct proc_lock_vec *locks;
+	int r = 0;
 
-	for (size_t i = 0; i < t->all_locks.nr && r == 0; i++) {
-		uint64_t key = t->all_locks.items[i].ino + 1;
+	t->fds_ahead = nr_descriptors(t);
+	locks_begin(t);
+	if (!t->lock_list)
+		return pool_failed(err);
+	join_locks(t->lock_list);
+	if (t->lock_list->result < 0) {
+		*err = t->lock_list->err;
+		return t->lock_list->result;
+	}
+	locks = &t->lock_list->locks;
+	for (size_t i = 0; i < locks->nr && r == 0; i++) {
+		uint64_t key = locks->items[i].ino + 1;
 
 		if (!map_find(&t->locked_inodes, key) && map_put(&t->locked_inodes, key, t) < 0)
 			r = pool_failed(err);
@@ -128,7 +188,7 @@ int locks_collect(struct file_table *t, struct cr_error *err)
 	bool each = nr_descriptors(t) <= LOOK_AT_EACH;
 	int r = each ? 0 : learn_locks(t, err);
 
-	if (r < 0 || (!each && !t->all_locks.nr))
+	if (r < 0 || (!each && !t->lock_list->locks.nr))
 		return r;
 	for (size_t i = 0; i < t->tables.nr; i++) {
 		const struct fd_table *tab = t->tables.items[i];
