@@ -35,10 +35,11 @@ class Tally:
 
 
 def run(cmd, timeout, env=None):
-    """Runs one program in a session of its own, so that a timeout ends what it started too. Returns (code, text)."""
+    """Runs one program in a process group of its own, so that a timeout ends what it started too; not in a session of its
+    own, where SIGTSTP would stop nothing (an orphaned group). Returns (code, text)."""
     with tempfile.TemporaryFile() as out:
         p = subprocess.Popen(cmd, stdout=out, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, cwd=ROOT, env=env,
-                             start_new_session=True)
+                             process_group=0)
         try:
             code = p.wait(timeout)
         except subprocess.TimeoutExpired:

@@ -286,7 +286,7 @@ class Case:
         def attempt():
             try:
                 return rpc.connect(path)
-            except ConnectionRefusedError:
+            except (ConnectionRefusedError, FileNotFoundError):
                 return None
         return self.world.until(attempt, TIMEOUT, "the service listens")
 

@@ -27,6 +27,7 @@
 #include <sys/ptrace.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/timerfd.h>
 #include <sys/un.h>
@@ -98,6 +99,15 @@ static void set_up_inotify(void)
 	need((a = inotify_init1(IN_NONBLOCK)) >= 0 && inotify_add_watch(a, victim_path(""), IN_ATTRIB) >= 0);
 }
 
+static void check_inotify(void)
+{
+	char events[4096];
+
+	(void)!read(a, events, sizeof(events));
+	need(chmod(victim_path(""), 0777) == 0);
+	expect(read(a, events, sizeof(events)) > 0, "the watch is lost");
+}
+
 static void set_up_fanotify(void)
 {
 	if ((a = fanotify_init(FAN_CLASS_NOTIF, 0)) < 0)
@@ -149,6 +159,11 @@ static void set_up_io_uring(void)
 }
 
 static void set_up_pidfd(void) { need((a = (int)syscall(SYS_pidfd_open, getpid(), 0)) >= 0); }
+
+static void check_pidfd(void)
+{
+	expect(syscall(SYS_pidfd_send_signal, a, 0, NULL, 0) == 0, "the pidfd is of nobody");
+}
 
 static void set_up_pty(void)
 {
@@ -241,7 +256,8 @@ static void set_up_several(void)
 {
 	set_up_tcp();
 	set_up_unix();
-	need((a = inotify_init()) >= 0 && (b = (int)syscall(SYS_pidfd_open, getpid(), 0)) >= 0);
+	set_up_netlink();
+	set_up_packet();
 	kid = victim_fork(second, 0);
 }
 
@@ -259,13 +275,13 @@ const struct victim_case victim_cases[] = {
 	{ "packet", set_up_packet, NULL, .refuse = "packet" },
 	{ "unix", set_up_unix, check_unix, .refuse = "unix" },
 	{ "epoll", set_up_epoll, check_epoll, .refuse = "epoll", .flags = CASE_KEEP_OR_REFUSE },
-	{ "inotify", set_up_inotify, NULL, .refuse = "inotify" },
+	{ "inotify", set_up_inotify, check_inotify, .refuse = "inotify", .flags = CASE_KEEP_OR_REFUSE },
 	{ "fanotify", set_up_fanotify, NULL, .refuse = "fanotify" },
 	{ "signalfd", set_up_signalfd, check_signalfd, .refuse = "signalfd", .flags = CASE_KEEP_OR_REFUSE },
 	{ "timerfd", set_up_timerfd, check_timerfd, .refuse = "timerfd", .flags = CASE_KEEP_OR_REFUSE },
 	{ "userfaultfd", set_up_userfaultfd, NULL, .refuse = "userfaultfd" },
 	{ "io-uring", set_up_io_uring, NULL, .refuse = "io_uring" },
-	{ "pidfd", set_up_pidfd, NULL, .refuse = "pidfd" },
+	{ "pidfd", set_up_pidfd, check_pidfd, .refuse = "pidfd", .flags = CASE_KEEP_OR_REFUSE },
 	{ "pty", set_up_pty, NULL, .refuse = "terminal" },
 	{ "memfd-secret", set_up_memfd_secret, NULL, .refuse = "secret" },
 	{ "shared-vm", set_up_shared_vm, check_kid, .refuse = "shared" },
@@ -280,6 +296,6 @@ const struct victim_case victim_cases[] = {
 	{ "thread-with-own-files", set_up_thread_files, check_thread, .refuse = "descriptor" },
 	{ "traced", set_up_traced, check_kid, .refuse = "traced" },
 	{ "seccomp", set_up_seccomp, check_seccomp, .refuse = "seccomp", .flags = CASE_KEEP_OR_REFUSE },
-	{ "several", set_up_several, check_several, .refuse = "TCP|unix|inotify|pidfd|UDP" },
+	{ "several", set_up_several, check_several, .refuse = "TCP|unix|netlink|packet|UDP" },
 	{ 0 },
 };
