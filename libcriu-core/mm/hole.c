@@ -18,6 +18,8 @@
 /* Room above a heap: brk() must still have somewhere to go. */
 #define HEAP_ROOM (UINT64_C(256) << 20)
 
+#define PAGE UINT64_C(4096)
+
 DEFINE_VEC(range_vec, struct mm_range)
 
 static int by_start(const void *a, const void *b)
@@ -72,8 +74,9 @@ static int put_space(struct range_vec *v, const struct mm_space *s)
 
 		r = put(v, m->flags & MAP_GROWSDOWN ? below(m->start, STACK_ROOM) : m->start, m->end);
 	}
+	/* brk() takes any address, and a static program begins with one that is not page aligned */
 	if (r == 0 && e->mm_start_brk)
-		r = put(v, e->mm_start_brk, e->mm_brk + HEAP_ROOM);
+		r = put(v, e->mm_start_brk, (e->mm_brk + HEAP_ROOM + PAGE - 1) & ~(PAGE - 1));
 	return r;
 }
 

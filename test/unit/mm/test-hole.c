@@ -56,9 +56,28 @@ static void test_own(void **state)
 	assert_int_equal(mm_hole(NULL, 0, UINT64_C(1) << 50, &hole, &err), -28);
 }
 
+/* A heap ends anywhere inside a page; a place found above it must not. */
+static void test_odd_heap(void **state)
+{
+	img_mm_entry entry = { .mm_start_brk = UINT64_C(0x1000007b), .mm_brk = UINT64_C(0x1002307b) };
+	const struct mm_space space = { .entry = &entry }, *spaces[] = { &space };
+	struct mm_range hole;
+	struct cr_error err = { 0 };
+	uint64_t at;
+
+	(void)state;
+	assert_int_equal(mm_hole(spaces, 1, 1 << 20, &hole, &err), 0);
+	assert_int_equal(hole.start % 4096, 0);
+	assert_true(hole.start > entry.mm_brk);
+	at = space_hole(&space, hole, 1 << 20);
+	assert_int_equal(at % 4096, 0);
+	assert_true(at >= hole.end || at + (1 << 20) <= hole.start);
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(test_find), cmocka_unit_test(test_own) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(test_find), cmocka_unit_test(test_own),
+		cmocka_unit_test(test_odd_heap) };
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
