@@ -37,11 +37,15 @@
 #define E_INTR   4
 #define E_IO     5
 #define E_NOEXEC 8
+#define E_EXIST  17
 #define E_INVAL  22
 #define E_RANGE  34
 
 #define FUTEX_WAIT_SHARED 0
 #define FUTEX_WAKE_SHARED 1
+
+#define BLOB_TAKEN_TRIES 100
+#define BLOB_TAKEN_NSEC  2000000
 
 struct blob_clone_args {
 	uint64_t flags, pidfd, child_tid, parent_tid, exit_signal;
@@ -189,6 +193,22 @@ static long enter(struct blob_run *run, uint64_t index)
 	return 0;
 }
 
+/*
+ * A number is taken for a moment longer than its owner can be seen or waited for: release_task() in kernel/exit.c gives
+ * numbers back last, outside of its lock (Linux 6.15 and later), so those of a tree that was ended just now may still
+ * be in use. Return: 1 after a short wait, if it is worth to try again.
+ */
+static int taken_for_a_moment(long r, unsigned int *tries)
+{
+	const int64_t a_moment[2] = { 0, BLOB_TAKEN_NSEC };
+	uint32_t word = 0;
+
+	if (r != -E_EXIST || ++*tries > BLOB_TAKEN_TRIES)
+		return 0;
+	blob_sys(NR_FUTEX, addr(&word), FUTEX_WAIT_SHARED, 0, addr(a_moment), 0, 0);
+	return 1;
+}
+
 static long op_fork(struct blob_run *run, const uint64_t *a)
 {
 	int32_t want = (int32_t)a[1];
@@ -199,11 +219,15 @@ static long op_fork(struct blob_run *run, const uint64_t *a)
 	/* A child on this very stack would write over its parent's. */
 	if (a[2] & (BLOB_CLONE_VM | BLOB_CLONE_VFORK | BLOB_CLONE_THREAD) || !routine_at(run, a[0]))
 		return -E_INVAL;
-	if (load(&run->c->abort))
-		leave();
 
-	long r = blob_sys(NR_CLONE3, addr(&args), sizeof(args), 0, 0, 0, 0);
+	unsigned int tries = 0;
+	long r;
 
+	do {
+		if (load(&run->c->abort))
+			leave();
+		r = blob_sys(NR_CLONE3, addr(&args), sizeof(args), 0, 0, 0, 0);
+	} while (taken_for_a_moment(r, &tries));
 	if (r == 0) {
 		run->depth = 0;
 		enter(run, a[0]);
@@ -226,7 +250,16 @@ static long op_thread(struct blob_run *run, const uint64_t *a)
 		return -E_INVAL;
 	for (int i = 0; i < ABI_NR_SLOTS; i++)
 		slots[i] = run->slot[i];
-	return blob_start_thread(&args, sizeof(args), run->c, (uint32_t)a[0], slots);
+
+	unsigned int tries = 0;
+	long r;
+
+	do {
+		if (load(&run->c->abort))
+			leave();
+		r = blob_start_thread(&args, sizeof(args), run->c, (uint32_t)a[0], slots);
+	} while (taken_for_a_moment(r, &tries));
+	return r;
 }
 
 /* Reads exactly @len bytes. Return: 0, -EIO at the end of the file, negative errno. */

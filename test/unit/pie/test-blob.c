@@ -19,7 +19,7 @@ enum ending { END_SIGRETURN = 1, END_EXIT, END_WAIT };
 
 static struct {
 	jmp_buf out;
-	int nr_calls, nr_wakes, fork_result, thread_routine, preadv_limit;
+	int nr_calls, nr_wakes, nr_taken, fork_result, thread_routine, preadv_limit;
 	long last_nr;
 	uint64_t last[6], frame, clone_flags, clone_exit_signal, thread_stack;
 	int32_t clone_tid;
@@ -78,6 +78,8 @@ long blob_sys(long nr, uint64_t a0, uint64_t a1, uint64_t a2, uint64_t a3, uint6
 			k.nr_wakes++;
 			return 0;
 		}
+		if (a3) /* limited in time: a short wait */
+			return -110;
 		longjmp(k.out, END_WAIT);
 	case NR_CLONE3: {
 		const struct blob_clone_args *c = ptr(a0);
@@ -85,7 +87,7 @@ long blob_sys(long nr, uint64_t a0, uint64_t a1, uint64_t a2, uint64_t a3, uint6
 		k.clone_flags = c->flags;
 		k.clone_exit_signal = c->exit_signal;
 		k.clone_tid = c->set_tid ? *(int32_t *)ptr(c->set_tid) : 0;
-		return k.fork_result;
+		return k.nr_taken && k.nr_taken-- ? -17 : k.fork_result;
 	}
 	case NR_GETPID:
 	case NR_GETTID:
@@ -113,7 +115,7 @@ long blob_start_thread(void *args, uint64_t size, void *control, uint32_t routin
 	k.thread_routine = (int)routine;
 	k.thread_stack = c->stack + c->stack_size;
 	memcpy(k.thread_slots, slots, sizeof(k.thread_slots));
-	return 78;
+	return k.nr_taken && k.nr_taken-- ? -17 : 78;
 }
 
 _Noreturn void blob_sigreturn(uint64_t frame)
@@ -309,6 +311,29 @@ static void test_thread(void **state)
 	assert_true(k.clone_flags & BLOB_CLONE_VM && k.clone_flags & BLOB_CLONE_THREAD);
 }
 
+/* A number that the kernel has not taken back yet is waited for; one that stays taken is an error. */
+static void test_taken_numbers(void **state)
+{
+	static char stack[8192] __attribute__((aligned(64)));
+
+	(void)state;
+	for (int taken = 3; taken < 1000; taken += 900) {
+		setup(NULL);
+		k.fork_result = 500;
+		k.nr_taken = taken;
+		add(0, ABI_OP_FORK, 0, 1, 41, 0, 17);
+		add(0, ABI_OP_PARK, 0, 0, 0, 0, 0);
+		assert_int_equal(run(0, 0), END_WAIT);
+		assert_int_equal(k.routines[0].error, taken == 3 ? 0 : -17);
+		setup(NULL);
+		k.nr_taken = taken;
+		add(0, ABI_OP_THREAD, 0, 2, 43, addr(stack + sizeof(stack)), 0);
+		add(0, ABI_OP_PARK, 0, 0, 0, 0, 0);
+		assert_int_equal(run(0, 0), END_WAIT);
+		assert_int_equal(k.routines[0].error, taken == 3 ? 0 : -17);
+	}
+}
+
 static void test_store(void **state)
 {
 	uint64_t words[4] = { ~0ULL, ~0ULL, ~0ULL, ~0ULL };
@@ -431,6 +456,7 @@ int main(void)
 		cmocka_unit_test_setup(test_fork, setup),
 		cmocka_unit_test_setup(test_fork_refuses_shared_memory, setup),
 		cmocka_unit_test_setup(test_thread, setup),
+		cmocka_unit_test_setup(test_taken_numbers, setup),
 		cmocka_unit_test_setup(test_store, setup),
 		cmocka_unit_test_setup(test_read_with_short_counts, setup),
 		cmocka_unit_test_setup(test_read_past_the_end, setup),
