@@ -103,11 +103,19 @@ static int timerfd_check(const img_file_entry *e, struct cr_error *err)
 static int timerfd_arm(int fd, const img_timerfd_entry *e, struct cr_error *err)
 {
 	struct itimerspec its = { .it_value = { (time_t)e->vsec, (long)e->vnsec }, .it_interval = { (time_t)e->isec, (long)e->insec } };
+	bool stopped = !e->vsec && !e->vnsec;
 	struct timespec now;
 
-	if (!e->vsec && !e->vnsec)
-		return 0;
-	if (e->settime_flags & TFD_TIMER_ABSTIME) {
+	/*
+	 * One that has expired is not started again before somebody asks for its expirations (timerfd_read_iter() in
+	 * fs/timerfd.c), so nothing is left of its time although it goes on: here it does from now on. One that was
+	 * stopped has no expirations, but may have an interval.
+	 */
+	if (stopped && e->ticks) {
+		its.it_value = its.it_interval;
+		stopped = !e->isec && !e->insec;
+	}
+	if (!stopped && e->settime_flags & TFD_TIMER_ABSTIME) {
 		if (clock_gettime((clockid_t)e->clockid, &now) < 0)
 			return cr_fail(err, -errno, "read clock %u", e->clockid);
 		its.it_value.tv_sec += now.tv_sec;
