@@ -226,11 +226,17 @@ static int set_policy(img_vma_entry *v, const struct proc_numa_policy *p)
 	return 0;
 }
 
-/* numa_maps walks the page tables again; with one node no policy changes anything, so it is not read there. */
+/*
+ * numa_maps walks the page tables again. With one node no policy changes anything here, it only shows, and would matter on
+ * another machine: so it is read there where that costs microseconds.
+ */
+#define POLICY_RSS_KB (32u << 10)
+
 static int collect_policies(struct mm_dump *d, struct mm_task *mt, struct cr_error *err)
 {
 	struct proc_numa_vec list = { 0 };
-	int r = d->many_nodes ? proc_numa_maps_read(&mt->task->dir, &list, err) : 0;
+	bool look = d->many_nodes || mt->task->status.vm_rss_kb <= POLICY_RSS_KB;
+	int r = look ? proc_numa_maps_read(&mt->task->dir, &list, err) : 0;
 
 	if (r == -ENOENT) {
 		cr_error_clear(err);
