@@ -143,7 +143,7 @@ def line(r):
             stick = r["yardstick_write_s" if i == 0 else "yardstick_read_s"]
             detail = f"{r['value'][i]:.2f} x {shown(stick)}, bar {r['bar'][i]:.1f} x"
         else:
-            detail = f"bar {shown(r['bar'][i])}"
+            detail = f"best {shown(min(x[i] for x in r['all']))}, bar {shown(r['bar'][i])}"
         out += f" {what} {shown(r[what + '_s']):>9} ({detail}) {'PASS' if r['pass'][i] else 'MISS'} "
     return out.rstrip()
 

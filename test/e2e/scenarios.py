@@ -104,8 +104,7 @@ class Scenario(Case):
         pid = self.world.start([self.criu, "restore", "-D", self.images, "-o", "restore.log", "-v4"], stdin=subprocess.DEVNULL,
                                stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         self.world.others.add(pid)
-        self.world.until(lambda: self.root in state.pids(), TIMEOUT, "the root is back")
-        self.world.until(lambda: pid in self.world.ended or self.settled(), 5, "the restore is over")
+        self.world.until(lambda: pid in self.world.ended or self.running_freely(), TIMEOUT, "the restore is over")
         if pid in self.world.ended:
             raise Failed(f"criu did not wait: {first_error(self.log('restore.log'))}")
         os.kill(self.root, signal.SIGTERM)
@@ -113,11 +112,6 @@ class Scenario(Case):
         code = os.waitstatus_to_exitcode(self.world.ended[pid])
         if code == 0:
             raise Failed("the root was killed, and criu ended with 0")
-
-    def settled(self):
-        """The restored root is in its own code again: nobody traces it any more."""
-        text = state.read(f"/proc/{self.root}/status").decode()
-        return "TracerPid:\t0\n" in text and os.path.exists(f"/proc/{self.root}/exe")
 
     def do_sibling(self):
         self.use("tree", "single")
@@ -192,6 +186,69 @@ class Scenario(Case):
 
     def do_inherit_pipe(self):
         self.replace_outside("pipe")
+
+    def do_raised_limit(self):
+        """A limit above what criu itself may have: it comes back, or a warning names it and the restore goes on."""
+        self.use("tree", "single")
+        self.must_dump()
+        self.must_be_gone()
+        code, said = self.world.run(["prlimit", "--locks=5:5", self.criu, "restore", "-d", "-D", self.images, "-o", "restore.log",
+                                     "-v4"], TIMEOUT)
+        said += self.log("restore.log")
+        if code != 0:
+            raise Failed(f"a restore below the task's limits: {first_error(said)}")
+        limits = state.read(f"/proc/{self.root}/limits")
+        if limits != self.before.tasks[self.root]["limits"] and "LOCKS" not in said.upper():
+            raise Failed("a limit was lost, and no warning names it")
+        self.finish("after the restore")
+
+    def on_terminal(self, cmd, cwd):
+        """Starts a program in a session of its own, with a new terminal as controlling one and as descriptors 0 to 2."""
+        master, slave = os.openpty()
+        path = os.ttyname(slave)
+
+        def take():
+            os.setsid()
+            fd = os.open(path, os.O_RDWR)
+            for n in range(3):
+                os.dup2(fd, n)
+            os.closerange(3, 64)
+        pid = self.world.start(cmd, cwd=cwd, preexec_fn=take, env={"PATH": "/usr/bin:/bin"})
+        os.close(slave)
+        return pid, master, path
+
+    def do_terminal(self):
+        """--shell-job: the controlling terminal is whatever criu has at restore."""
+        self.victim, self.name = os.path.join(self.victims, "tree"), "single"
+        self.dir = os.path.join(self.base, "terminal", "d")
+        os.makedirs(self.dir)
+        shell, master, _ = self.on_terminal(["sh", "-c", f"{self.victim} single & wait"], self.dir)
+        self.world.others.add(shell)
+        self.world.until(lambda: os.path.exists(os.path.join(self.dir, "ready")), TIMEOUT, "the victim's setup")
+        self.root = self.world.tree()[0]
+        self.before = self.snapshot()
+        self.must_dump("--shell-job")
+        self.must_be_gone()
+        os.close(master)
+        self.world.until(lambda: shell in self.world.ended, 5, "the shell ends")
+        self.world.others.discard(shell)
+        waiter, master, path = self.on_terminal([self.criu, "restore", "--shell-job", "-D", self.images, "-o", "restore.log", "-v4"],
+                                                self.dir)
+        self.world.others.add(waiter)
+        try:
+            self.world.until(lambda: state.link(f"/proc/{self.root}/fd/0") == path or waiter in self.world.ended, 5,
+                             "descriptor 0 is criu's terminal")
+            if waiter in self.world.ended:
+                raise Failed(f"restore on a terminal: {first_error(self.log('restore.log'))}")
+            with open(os.path.join(self.dir, "go"), "w", encoding="utf-8"):
+                pass
+            self.world.until(lambda: waiter in self.world.ended, TIMEOUT, "criu ends with the victim")
+            if self.text("fails") or self.text("result") != "ok":
+                raise Failed(f"after the restore: {self.text('fails')}")
+        finally:
+            os.close(master)
+            self.world.kill([waiter])
+            self.world.others.discard(waiter)
 
     def do_service_many(self):
         """Twenty requests to one service, some at the same time; it does not grow with them."""
@@ -425,7 +482,7 @@ class Scenario(Case):
     def running_freely(self):
         """The restore was over already when criu was killed: all is there, and nothing is stopped or traced."""
         tree = self.world.tree()
-        if set(tree) != set(self.before.tasks):
+        if set(tree) != set(self.before.tasks) or any(state.Snapshot.stat_of(f"/proc/{p}") is None for p in tree):
             return False
         return not state.compare(self.before, self.snapshot())
 

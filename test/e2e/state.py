@@ -99,7 +99,8 @@ class Snapshot:
             if text.startswith("anon_inode:"):
                 return text
             return f"{text} #{self.names.index('ghost', inode)}"
-        return f"{text} inode={inode}" if inode else text
+        # procfs makes inodes of processes as they are asked for
+        return f"{text} inode={inode}" if inode and not re.match(r"/proc/\d", text) else text
 
     def maps(self, pid):
         """Mappings with their flags; neighbours that differ in nothing are one, since the kernel may join them."""

@@ -401,6 +401,37 @@ static void check_devices(void)
 	expect(read(fds[3], buf, 16) == 16, "urandom");
 }
 
+/* files of procfs show whoever has the number now; those of the tree's own tasks have to show the same tasks again */
+static void idle(long arg) { victim_hold(); }
+
+static void set_up_procfs(void)
+{
+	char path[64];
+
+	kids[nr_kids++] = victim_fork(idle, 0);
+	keep(open("/proc/self/stat", O_RDONLY));
+	snprintf(path, sizeof(path), "/proc/%d/stat", (int)kids[0]);
+	keep(open(path, O_RDONLY));
+	keep(open("/proc/self/task", O_RDONLY | O_DIRECTORY));
+	keep(open("/proc/uptime", O_RDONLY));
+	keep(open("/sys/kernel/mm", O_PATH | O_DIRECTORY));
+}
+
+static void check_procfs(void)
+{
+	char text[600] = "";
+
+	for (int i = 0; i < 2; i++) {
+		ssize_t n = pread(fds[i], text, sizeof(text) - 1, 0);
+		expect(n > 0 && atoi(text) == (i ? kids[0] : getpid()), "descriptor %d is of process %s", i, text);
+	}
+	snprintf(text, sizeof(text), "%d", (int)getpid());
+	expect(faccessat(fds[2], text, F_OK, 0) == 0, "the task directory is of another process");
+	expect(pread(fds[3], text, 1, 0) == 1, "uptime");
+	expect(faccessat(fds[4], ".", F_OK, 0) == 0, "sysfs");
+	victim_reap(kids[0]);
+}
+
 static void set_up_eventfd(void)
 {
 	keep(eventfd(77, EFD_CLOEXEC));
@@ -489,6 +520,7 @@ const struct victim_case victim_cases[] = {
 	{ "odd-names", set_up_odd_names, check_odd_names },
 	{ "directories", set_up_directory, check_directory },
 	{ "devices", set_up_devices, check_devices },
+	{ "procfs", set_up_procfs, check_procfs },
 	{ "eventfd", set_up_eventfd, check_eventfd, .flags = CASE_MORE },
 	{ "owner", set_up_owner, check_owner },
 	{ "locks", set_up_locks, check_locks, .dump = "--file-locks", .restore = "--file-locks", .flags = CASE_MORE },

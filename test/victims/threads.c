@@ -20,7 +20,7 @@
 #ifndef SS_AUTODISARM
 #define SS_AUTODISARM (1U << 31)
 #endif
-#define NR_MANY 500
+#define NR_MANY 2000
 
 static pthread_t threads[NR_MANY];
 static int nr_threads;
