@@ -236,8 +236,8 @@ class Scenario(Case):
                                                 self.dir)
         self.world.others.add(waiter)
         try:
-            self.world.until(lambda: state.link(f"/proc/{self.root}/fd/0") == path or waiter in self.world.ended, 5,
-                             "descriptor 0 is criu's terminal")
+            self.world.until(lambda: state.link(f"/proc/{self.root}/fd/1") == path or waiter in self.world.ended, 5,
+                             "descriptor 1 is criu's terminal")
             if waiter in self.world.ended:
                 raise Failed(f"restore on a terminal: {first_error(self.log('restore.log'))}")
             with open(os.path.join(self.dir, "go"), "w", encoding="utf-8"):
