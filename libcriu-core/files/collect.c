@@ -200,13 +200,15 @@ static uint64_t count_fds(const struct task *task)
 	return fstatat(task->dir.fd, "fd", &st, 0) < 0 || st.st_size < 0 ? 0 : (uint64_t)st.st_size;
 }
 
-static int collect_listed(struct file_table *t, struct fd_table *tab, int pidfd, struct cr_error *err)
+/* @from: lower numbers have been seen to */
+static int collect_listed(struct file_table *t, struct fd_table *tab, int pidfd, int from, struct cr_error *err)
 {
 	autointvec struct int_vec fds = { 0 };
 	int r = proc_fds_read(&tab->task->dir, &fds, err);
 
 	for (size_t i = 0; i < fds.nr && r >= 0; i++)
-		r = collect_fd(t, tab, pidfd, fds.items[i], err);
+		if (fds.items[i] >= from)
+			r = collect_fd(t, tab, pidfd, fds.items[i], err);
 	return r < 0 ? r : 0;
 }
 
@@ -254,14 +256,16 @@ static int collect_swept(struct file_table *t, struct fd_table *tab, int pidfd, 
 	return r;
 }
 
+#define GAP_MAX 48   /* numbers tried in vain before the directory is listed after all */
+
 static int collect_fds(struct file_table *t, struct fd_table *tab, int pidfd, struct cr_error *err)
 {
 	uint64_t count = count_fds(tab->task);
 	uint32_t room = tab->task->status.fd_size;
-	uint64_t seen = 0;
+	uint64_t seen = 0, missed = 0;
 
 	if (!count || !(tab->task->status.lines & PROC_STATUS_FDSIZE) || room > count * 8 + 1024)
-		return collect_listed(t, tab, pidfd, err);
+		return collect_listed(t, tab, pidfd, 0, err);
 	if (count >= SWEEP_MIN) {
 		int r = collect_swept(t, tab, pidfd, room, count, err);
 
@@ -269,11 +273,15 @@ static int collect_fds(struct file_table *t, struct fd_table *tab, int pidfd, st
 			return r;
 	}
 	for (uint32_t fd = 0; fd < room && seen < count; fd++) {
-		int r = collect_fd(t, tab, pidfd, (int)fd, err);
+		int r;
 
+		if (missed > GAP_MAX)
+			return collect_listed(t, tab, pidfd, (int)fd, err);
+		r = collect_fd(t, tab, pidfd, (int)fd, err);
 		if (r < 0)
 			return r;
 		seen += r == 0;
+		missed += r != 0;
 	}
 	return 0;
 }

@@ -71,7 +71,9 @@ static bool watch_in_place(const struct open_file *f, uint32_t tfd)
 {
 	struct kcmp_epoll_slot slot = { .efd = (uint32_t)f->fd_there, .tfd = tfd };
 
-	return syscall(SYS_kcmp, f->task->host_pid, f->task->host_pid, KCMP_EPOLL_TFD, tfd, &slot) == 0;
+	pid_t tid = f->task->lead->host_tid;
+
+	return syscall(SYS_kcmp, tid, tid, KCMP_EPOLL_TFD, tfd, &slot) == 0;
 }
 
 /* @numbers: those met so far */

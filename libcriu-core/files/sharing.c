@@ -37,7 +37,7 @@ static uint64_t facts_key(const struct file_facts *facts)
 /* Return: < 0 failure; 0 equal; 1 less; 2 greater: as kcmp(2) */
 static int compare(const struct task *task, int fd, const struct open_file *f, struct cr_error *err)
 {
-	long r = syscall(SYS_kcmp, task->host_pid, f->task->host_pid, KCMP_FILE, fd, f->fd_there);
+	long r = syscall(SYS_kcmp, task->lead->host_tid, f->task->lead->host_tid, KCMP_FILE, fd, f->fd_there);
 
 	if (r < 0)
 		return cr_fail(err, -errno, "compare fd %d of %d with fd %d of %d", fd, task->host_pid, f->fd_there,
