@@ -48,7 +48,7 @@ $(bench-bins): $(BUILD)/%: %.c
 victims: $(victim-bins) $(victim-static)
 
 # --- packages: asked for only by the goals that promise to do all set-up, and before anything is compiled
-ifneq ($(filter check demo bench unit e2e apps deps,$(MAKECMDGOALS)),)
+ifneq ($(filter check demo bench unit e2e faults apps deps,$(MAKECMDGOALS)),)
 $(proto-headers) $(blob-objs) $(victim-bins) $(victim-static) $(bench-bins): | deps
 endif
 
@@ -70,6 +70,9 @@ repo: $(proto-headers)
 
 e2e: all victims
 	@$(ALL-RUN) e2e
+
+faults: all victims
+	@$(ALL-RUN) faults
 
 clients: all
 	@$(ALL-RUN) clients
@@ -97,4 +100,4 @@ lint: $(proto-headers)
 format:
 	clang-format -i $(all-srcs)
 
-.PHONY: check unit repo e2e clients apps bench demo lint format deps victims
+.PHONY: check unit repo e2e faults clients apps bench demo lint format deps victims

@@ -142,6 +142,14 @@ def suite_e2e(args, tally):
         suite_program("e2e", cmd, tally, 900 if args.san else 480, criu_env(args.san))
 
 
+def suite_faults(args, tally):
+    """A sample of what can go wrong; test/faults/run.py --long tries all of it."""
+    if need_root("faults", tally):
+        cmd = [sys.executable, "test/faults/run.py", "--criu", os.path.join(args.build, "criu"), "--victims",
+               os.path.join(args.build, "test/victims"), "--jobs", str(args.jobs)]
+        suite_program("faults", cmd, tally, 400, criu_env(args.san))
+
+
 def suite_apps(args, tally):
     if need_root("apps", tally):
         cmd = [sys.executable, "test/apps/run.py", "--criu", os.path.join(args.build, "criu"), "--jobs", str(args.jobs)]
@@ -175,8 +183,8 @@ def suite_bench(args, tally):
         suite_program("bench", cmd, tally, 60, criu_env(args.san))
 
 
-SUITES = {"unit": suite_unit, "repo": suite_repo, "e2e": suite_e2e, "clients": suite_clients, "apps": suite_apps,
-          "bench": suite_bench}
+SUITES = {"unit": suite_unit, "repo": suite_repo, "e2e": suite_e2e, "faults": suite_faults, "clients": suite_clients,
+          "apps": suite_apps, "bench": suite_bench}
 
 
 def main():
