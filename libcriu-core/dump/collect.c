@@ -2,6 +2,7 @@
 #include "dump/dump-internal.h"
 #include "tasks/ids.h"
 #include "tasks/tasks.h"
+#include "tasks/thread-share.h"
 
 #include <errno.h>
 
@@ -38,6 +39,8 @@ int dump_collect(struct dump *d, struct cr_error *err)
 
 	if (r == 0)
 		r = ids_collect(d->ctx, d->tree, &d->root_ids, err);
+	if (r == 0)
+		r = thread_share_collect(d->ctx, d->tree, err);
 	if (r == 0)
 		r = file_table_new(d->ctx, d->tree, &d->files, err);
 	if (r < 0)
