@@ -1,4 +1,7 @@
-/* Settings of a thread that the processor enforces: time stamp counter, cpuid traps, mitigations of speculation. */
+/*
+ * Settings that the processor enforces: time stamp counter, cpuid traps, mitigations of speculation of a thread; a process's
+ * own table of segments, which is an obstacle.
+ */
 #include "tasks/task-ops.h"
 
 #include <errno.h>
@@ -10,6 +13,23 @@
 #define ARCH_GET_CPUID 0x1011
 #define ARCH_SET_CPUID 0x1012
 #endif
+#endif
+
+#if defined(__x86_64__)
+/* The number of bytes read is 0 as long as the process has made no entry: read_ldt() in arch/x86/kernel/ldt.c. */
+static void cpu_ask_process(struct asker *a)
+{
+	ask_call(a, Q_LDT, "local descriptor table", __NR_modify_ldt, 0,
+		 a->process + offsetof(struct process_answers, ldt), sizeof(uint64_t));
+}
+
+static int cpu_dump_process(struct task_dump *d, struct cr_error *err)
+{
+	if (answer_of(d, thread_state_of(d->task->lead), Q_LDT) <= 0)
+		return 0;
+	return task_obstacle(d, NULL, "", "a local descriptor table (modify_ldt)") < 0 ? cr_fail(err, -ENOMEM, "note an obstacle")
+										      : 0;
+}
 #endif
 
 static void cpu_ask_thread(struct asker *a)
@@ -95,6 +115,10 @@ static int cpu_plan_thread(struct planner *p)
 
 const struct task_kind cpu_flags_kind = {
 	.name = "processor settings",
+#if defined(__x86_64__)
+	.ask_process = cpu_ask_process,
+	.dump_process = cpu_dump_process,
+#endif
 	.ask_thread = cpu_ask_thread,
 	.dump_thread = cpu_dump_thread,
 	.check_thread = cpu_check_thread,

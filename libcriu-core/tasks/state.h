@@ -36,6 +36,7 @@ enum question {
 	Q_PROBE_MMAP,
 	Q_PROBE_LOCKED,
 	Q_PROBE_MINCORE,
+	Q_LDT,
 	/* of each thread */
 	Q_TIMERSLACK,
 	Q_SECUREBITS,
@@ -80,6 +81,7 @@ struct process_answers {
 	uint64_t rlimit[NR_RLIMITS][2];
 	uint8_t mincore[4];
 	int32_t subreaper;
+	uint64_t ldt; /* its first entry; not read */
 };
 
 struct timer_answer {
