@@ -87,14 +87,17 @@ int probe_membarrier_get(void)
 
 /*
  * A tracee of one's own is the only way to ask for a ptrace request. Without an exit signal, so that no handler of
- * this process hears of it.
+ * this process hears of it; and not to outlive us, who may be killed at any instant.
  */
 static int with_tracee(int (*ask)(pid_t))
 {
-	pid_t pid = (pid_t)syscall(SYS_clone, 0, NULL, NULL, NULL, NULL);
+	pid_t self = getpid(), pid = (pid_t)syscall(SYS_clone, 0, NULL, NULL, NULL, NULL);
 	int status, r;
 
 	if (pid == 0) {
+		/* whoever was orphaned before the first call is told by the second */
+		if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || getppid() != self)
+			_exit(0);
 		for (;;)
 			pause();
 	}

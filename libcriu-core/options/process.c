@@ -8,17 +8,22 @@
 #include <string.h>
 #include <unistd.h>
 
-static void pipe_signal(void (*handler)(int))
+/*
+ * Writing where nobody reads, or beyond RLIMIT_FSIZE, is an error to report and clean up after. The default of both
+ * signals would end us in the middle of a dump instead.
+ */
+static void write_signals(void (*handler)(int))
 {
 	struct sigaction sa = { .sa_handler = handler };
 
 	sigaction(SIGPIPE, &sa, NULL);
+	sigaction(SIGXFSZ, &sa, NULL);
 }
 
 /* A descriptor 0, 1 or 2 that is closed would be taken by the next file opened, and then written to as a terminal. */
 int process_begin(void)
 {
-	pipe_signal(SIG_IGN);
+	write_signals(SIG_IGN);
 	for (int fd = 0; fd <= 2; fd++)
 		if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) < 0)
 			return -errno;
@@ -33,10 +38,10 @@ int process_become(const struct proto_str_vec *command)
 	if (!argv)
 		return -ENOMEM;
 	memcpy(argv, command->items, command->nr * sizeof(*argv));
-	pipe_signal(SIG_DFL);
+	write_signals(SIG_DFL);
 	execvp(argv[0], argv);
 	r = -errno;
-	pipe_signal(SIG_IGN);
+	write_signals(SIG_IGN);
 	free(argv);
 	return r;
 }

@@ -5,7 +5,8 @@
 #include "proto/vec.h"
 
 /**
- * process_begin() - standard descriptors that are closed lead to /dev/null; writing to a closed pipe is an error, not a death
+ * process_begin() - standard descriptors that are closed lead to /dev/null; writing to a closed pipe, or a
+ * file above the size limit, is an error, not a death
  * Return: 0 or negative errno.
  */
 int process_begin(void);

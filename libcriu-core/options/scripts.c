@@ -48,7 +48,7 @@ static char **env_with(const struct scripts *s, const char *action, struct own_e
 	return env;
 }
 
-/* SIGPIPE is ignored by us and must not be by them; the same holds for a blocked mask. */
+/* What we ignore (process_begin()) must not be ignored by them; the same holds for a blocked mask. */
 static int spawn_one(const char *path, char **env, pid_t *ret)
 {
 	char *argv[] = { (char *)path, NULL };
@@ -61,6 +61,7 @@ static int spawn_one(const char *path, char **env, pid_t *ret)
 	sigemptyset(&set);
 	posix_spawnattr_setsigmask(&attr, &set);
 	sigaddset(&set, SIGPIPE);
+	sigaddset(&set, SIGXFSZ);
 	sigaddset(&set, SIGCHLD);
 	posix_spawnattr_setsigdefault(&attr, &set);
 	posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK);
