@@ -130,10 +130,10 @@ class Fault(Case):
         if left:
             raise Failed(f"{when}: {left}")
         self.no_litter(when)
-        now = {n for n in os.listdir(self.images) if not n.endswith(".log")}
-        if now != set(images_before):
-            raise Failed(f"{when}: image directory: new {sorted(now - set(images_before))}, "
-                         f"gone {sorted(set(images_before) - now)}")
+        now, was = ({n for n in names if not n.endswith(".log") and not n.startswith("stats-")}
+                    for names in (os.listdir(self.images), images_before))
+        if now != was:
+            raise Failed(f"{when}: image directory: new {sorted(now - was)}, gone {sorted(was - now)}")
 
     def comes_back(self, when):
         """The images are fit for a restore, and the victim passes afterwards."""
@@ -151,7 +151,7 @@ class Fault(Case):
 
     def criu_run(self, *cmd, timeout=TIMEOUT, before=(), pass_fds=()):
         """Runs criu, behind another program if that is asked for. Never may it end by a signal or a sanitizer."""
-        code, said = self.world.run([*before, self.criu, *cmd], timeout, pass_fds=pass_fds)
+        code, said = self.world.run([*before, self.criu, *cmd], timeout, cwd=self.base, pass_fds=pass_fds)
         if code < 0 or code in (128 + 6, 128 + 11, 128 + 7) or "Sanitizer" in said or "runtime error:" in said:
             raise Failed(f"criu {cmd[0]} ended with {code}: {said[-600:]}")
         return code, said

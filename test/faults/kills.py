@@ -149,9 +149,7 @@ class Kills(Fault):
             self.note("restored although killed" if self.world.tree() else "nothing left")
         self.world.clear()
         if code < 0:
-            for stale in (n for n in os.listdir(self.images) if n.startswith("stats-restore")):
-                os.unlink(os.path.join(self.images, stale))
-            self.nothing_left(when, [n for n in images if not n.startswith("stats-restore")])
+            self.nothing_left(when, images)
 
     def words_on_tree(self):
         rows = []
