@@ -54,6 +54,9 @@ class Case:
         path = lambda n: os.path.join(self.dir, n)
         stage = self.world.until(lambda: next((n for n in ("ready", "skip", "broken") if os.path.exists(path(n))), None)
                                  or (self.root in self.world.ended and "ended"), TIMEOUT, "the victim's setup")
+        if stage != "ready":
+            # the file is there before its words are
+            self.world.until(lambda: self.root in self.world.ended, 5, "the victim ends after it gave up")
         if stage == "skip":
             raise Skipped(self.text("skip"))
         if stage != "ready":
