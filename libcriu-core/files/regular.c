@@ -23,6 +23,9 @@
 #ifndef SECRETMEM_MAGIC
 #define SECRETMEM_MAGIC 0x5345434d
 #endif
+#ifndef MQUEUE_MAGIC
+#define MQUEUE_MAGIC 0x19800202
+#endif
 
 /* Major 1: every open file of these is like any other; Documentation/admin-guide/devices.txt. 11 is kmsg, which has a position of its own. */
 bool file_is_stateless_device(const struct file_facts *facts)
@@ -36,6 +39,8 @@ bool file_is_stateless_device(const struct file_facts *facts)
 static bool on_pseudo_fs(const struct file_facts *facts)
 {
 	switch (facts->fs_type) {
+	case MQUEUE_MAGIC:
+		return S_ISREG(facts->st.st_mode) && !(facts->flags & O_PATH);
 	case PIPEFS_MAGIC:
 	case SOCKFS_MAGIC:
 	case ANON_INODE_FS_MAGIC:

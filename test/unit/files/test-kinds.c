@@ -18,6 +18,7 @@
 #define HUGETLBFS 0x958458f6u
 #define PIDFS     0x50494446u
 #define SECRETMEM 0x5345434du
+#define MQUEUEFS  0x19800202u
 
 struct sample {
 	const char *kind;
@@ -72,6 +73,9 @@ static const struct sample samples[] = {
 	{ "pidfd", PIDFS, S_IFREG | 0700, 1, 0, 0, O_RDWR, "pidfd:[7]" },
 	{ "namespace file", NSFS_MAGIC, S_IFREG | 0444, 1, 0, 0, O_RDONLY, "net:[4026531840]" },
 	{ "secret memory", SECRETMEM, S_IFREG | 0600, 1, 0, 0, O_RDWR, "/secretmem (deleted)" },
+	{ "POSIX message queue", MQUEUEFS, S_IFREG | 0600, 1, 0, 0, O_RDWR, "/queue" },
+	{ "POSIX message queue", MQUEUEFS, S_IFREG | 0600, 0, 0, 0, O_RDWR, "/queue (deleted)" },
+	{ "file", MQUEUEFS, S_IFDIR | 01777, 2, 0, 0, O_DIRECTORY, "/dev/mqueue" },
 	{ "anonymous file", ANON_INODE_FS_MAGIC, 0600, 1, 0, 0, O_RDWR, "anon_inode:[kvm-vm]" },
 };
 
