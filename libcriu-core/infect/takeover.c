@@ -27,7 +27,7 @@ struct takeover {
 	struct tracee *tracee;
 };
 
-int takeover_seize(pid_t tid, struct takeover **ret, struct cr_error *err)
+static int seize(pid_t tid, unsigned long options, struct takeover **ret, struct cr_error *err)
 {
 	struct takeover *t = calloc(1, sizeof(*t));
 	int r;
@@ -38,15 +38,38 @@ int takeover_seize(pid_t tid, struct takeover **ret, struct cr_error *err)
 	 * Filters that the program installs must not judge the blob's last calls, nor our own in the thread's name. It takes
 	 * CAP_SYS_ADMIN (EPERM, as for other reasons) and CONFIG_CHECKPOINT_RESTORE (EINVAL): else go without.
 	 */
-	r = tracee_seize(tid, tid, PTRACE_O_EXITKILL | PTRACE_O_SUSPEND_SECCOMP, &t->tracee, NULL);
+	r = tracee_seize(tid, tid, options | PTRACE_O_EXITKILL | PTRACE_O_SUSPEND_SECCOMP, &t->tracee, NULL);
 	if (r == -EPERM || r == -EINVAL)
-		r = tracee_seize(tid, tid, PTRACE_O_EXITKILL, &t->tracee, err);
+		r = tracee_seize(tid, tid, options | PTRACE_O_EXITKILL, &t->tracee, err);
 	if (r < 0) {
 		free(t);
 		return r == -ESRCH || r == -EPERM ? cr_fail(err, r, "seize thread %d", tid) : r;
 	}
 	*ret = t;
 	return 0;
+}
+
+int takeover_seize(pid_t tid, struct takeover **ret, struct cr_error *err)
+{
+	return seize(tid, 0, ret, err);
+}
+
+int takeover_seize_leader(pid_t tid, struct takeover **ret, struct cr_error *err)
+{
+	return seize(tid, PTRACE_O_TRACEEXIT, ret, err);
+}
+
+int takeover_end(struct takeover *t, uint64_t sigmask, struct cr_error *err)
+{
+	int r = tracee_wait_exit(t->tracee, deadline_in(STOP_MS));
+
+	if (r == -ESRCH)
+		return cr_refuse(err, -ECHILD, "main thread %d was killed", t->tracee->tid);
+	if (r < 0)
+		return cr_fail(err, r, "end main thread %d", t->tracee->tid);
+	if (ptrace(PTRACE_SETSIGMASK, t->tracee->tid, sizeof(sigmask), &sigmask) < 0)
+		return cr_fail(err, -errno, "set the signal mask of thread %d", t->tracee->tid);
+	return tracee_detach(t->tracee, err);
 }
 
 int takeover_interrupt(struct takeover *t, struct cr_error *err)

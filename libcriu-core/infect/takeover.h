@@ -20,6 +20,16 @@ struct xstate_layout;
 /** takeover_seize() - PTRACE_SEIZE with PTRACE_O_EXITKILL, without stopping the thread. Return: 0, negative errno. */
 int takeover_seize(pid_t tid, struct takeover **ret, struct cr_error *err);
 
+/** takeover_seize_leader() - the same for a leader whose program ends by exit(2) while other threads live: see takeover_end() */
+int takeover_seize_leader(pid_t tid, struct takeover **ret, struct cr_error *err);
+
+/**
+ * takeover_end() - wait for the exit of such a leader, give it its signal mask, let go of it
+ * The mask of a dead leader counts: the kernel asks it whether a signal to the process may be dropped as ignored.
+ * Return: 0, -ECHILD it was killed, negative errno.
+ */
+int takeover_end(struct takeover *t, uint64_t sigmask, struct cr_error *err);
+
 /** takeover_interrupt() - ask for a stop; takeover_wait() - until it has stopped. Return: 0, -ECHILD it has died, negative errno. */
 int takeover_interrupt(struct takeover *t, struct cr_error *err);
 int takeover_wait(struct takeover *t, struct cr_error *err);

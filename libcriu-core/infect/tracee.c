@@ -125,6 +125,26 @@ int tracee_wait(struct tracee *t, uint64_t deadline, struct cr_error *err)
 	}
 }
 
+int tracee_wait_exit(struct tracee *t, uint64_t deadline)
+{
+	for (;;) {
+		int status, r = next_status(t, deadline, &status);
+
+		if (r < 0)
+			return r;
+		if (!WIFSTOPPED(status)) {
+			t->state = TRACEE_GONE;
+			return -ESRCH;
+		}
+		t->state = TRACEE_STOPPED;
+		if (STOP_EVENT(status) == PTRACE_EVENT_EXIT)
+			return 0;
+		r = resume_with(t, PTRACE_CONT, STOP_EVENT(status) ? 0 : WSTOPSIG(status));
+		if (r < 0 && r != -ESRCH)
+			return r;
+	}
+}
+
 static void switch_dispatch(struct tracee *t, bool off)
 {
 	struct uapi_ptrace_sud_config c = { 0 };

@@ -61,6 +61,13 @@ int tracee_interrupt(struct tracee *t);
  */
 int tracee_wait(struct tracee *t, uint64_t deadline, struct cr_error *err);
 
+/**
+ * tracee_wait_exit() - until the thread, seized with PTRACE_O_TRACEEXIT, is on its way out
+ * In this stop it takes no signals any more, and its mask can still be set.
+ * Return: 0; -ESRCH it was killed (state GONE); -ETIMEDOUT; errno of a signal that could not be passed on. No sentence.
+ */
+int tracee_wait_exit(struct tracee *t, uint64_t deadline);
+
 /** deadline_in() - monotonic nanoseconds, @ms from now */
 uint64_t deadline_in(unsigned int ms);
 uint64_t monotonic_ns(void);

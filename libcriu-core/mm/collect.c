@@ -297,7 +297,7 @@ static int collect_exe(struct mm_dump *d, struct mm_task *mt, struct cr_error *e
 
 static void fill_layout(struct mm_task *mt)
 {
-	const struct proc_stat *s = &mt->task->stat;
+	const struct proc_stat *s = &mt->task->lead->stat; /* that of a leader that has exited shows no memory */
 	img_mm_entry *e = &mt->entry;
 
 	e->mm_start_code = s->start_code;

@@ -249,6 +249,19 @@ static void emit_drain(struct unit *u)
 	op_may_fail(emit_call(p, r, "drop signals of helpers", SYS_rt_sigtimedwait, mask, 0, zero, sizeof(set)));
 }
 
+/* Once the thread is seized it needs no death signal to end with the coordinator. */
+static void emit_wait_for_seizure(struct restore *rs, struct routine *r)
+{
+	struct program *p = &rs->program;
+
+	emit(p, r, ABI_OP_BARRIER, "wait for the coordinator", 0, RESTORE_STAGE_SEIZE, 0, 0, 0, 0, 0);
+	if (!rs->nr_exited_leaders)
+		return;
+	emit_call(p, r, "forget the parent death signal", SYS_prctl, PR_SET_PDEATHSIG, 0);
+	emit(p, r, ABI_OP_ARRIVE, "forgot the parent death signal", 0, RESTORE_STAGE_FORGET, 0, 0, 0, 0, 0);
+	emit(p, r, ABI_OP_BARRIER, "wait for the end of leaders", 0, RESTORE_STAGE_EXITED, 0, 0, 0, 0, 0);
+}
+
 static int compile_threads(struct unit *u, struct cr_error *err)
 {
 	struct restore *rs = u->rs;
@@ -263,7 +276,7 @@ static int compile_threads(struct unit *u, struct cr_error *err)
 			return r;
 		for (int phase = TASK_PHASE_EARLY; r == 0 && phase <= TASK_PHASE_LATE; phase++) {
 			if (phase == TASK_PHASE_LATE)
-				emit(p, &t, ABI_OP_BARRIER, "wait for the coordinator", 0, RESTORE_STAGE_SEIZE, 0, 0, 0, 0, 0);
+				emit_wait_for_seizure(rs, &t);
 			r = thread_plan(&u->task->plan, i, (enum task_phase)phase, &t, err);
 		}
 		emit(p, &t, ABI_OP_PARK, "wait to be resumed", 0, 0, 0, 0, 0, 0, 0);
@@ -275,6 +288,20 @@ static int compile_threads(struct unit *u, struct cr_error *err)
 		r = cr_within(err, r, "thread %u", u->task->tids[i]);
 	}
 	return r;
+}
+
+/* exit(2) ends the thread only; its status becomes that of the process if the last one ends in the same way. */
+static void emit_leader_end(struct unit *u)
+{
+	struct program *p = &u->rs->program;
+	struct routine *r = &u->rn->routine;
+
+	if (u->task->leader_exited) {
+		emit(p, r, ABI_OP_BARRIER, "wait until death signals are forgotten", 0, RESTORE_STAGE_FORGET, 0, 0, 0, 0, 0);
+		emit_call(p, r, "end the main thread", SYS_exit, u->task->cores[0]->tc->exit_code >> 8 & 0xff);
+	} else {
+		emit(p, r, ABI_OP_PARK, "wait to be resumed", 0, 0, 0, 0, 0, 0, 0);
+	}
 }
 
 /* After the tree is complete: files, threads, and all the rest of the state. */
@@ -301,13 +328,16 @@ static int compile_state(struct unit *u, struct cr_error *err)
 		return r;
 	files_plan_late(rs->files, pid, p, ro);
 	r = plan_memory_late(u, err);
-	emit(p, ro, ABI_OP_BARRIER, "wait for the coordinator", 0, RESTORE_STAGE_SEIZE, 0, 0, 0, 0, 0);
+	if (u->task->leader_exited)
+		emit(p, ro, ABI_OP_BARRIER, "wait for the coordinator", 0, RESTORE_STAGE_SEIZE, 0, 0, 0, 0, 0);
+	else
+		emit_wait_for_seizure(rs, ro);
 	files_plan_leave(rs->files, pid, p, ro);
 	if (r == 0)
 		r = task_plan(&u->task->plan, TASK_PHASE_LATE, ro, err);
 	if (r == 0)
 		r = thread_plan(&u->task->plan, 0, TASK_PHASE_LATE, ro, err);
-	emit(p, ro, ABI_OP_PARK, "wait to be resumed", 0, 0, 0, 0, 0, 0, 0);
+	emit_leader_end(u);
 	return r;
 }
 
@@ -384,15 +414,34 @@ static int compile_all(struct restore *rs, struct cr_error *err)
 
 static int note_threads(struct restore *rs, struct cr_error *err)
 {
-	for (size_t i = 0; i < rs->nr_tasks; i++)
-		for (size_t k = 0; !rs->tasks[i].zombie && k < rs->tasks[i].nr_threads; k++) {
+	for (size_t i = 0; i < rs->nr_tasks; i++) {
+		struct rtask *task = &rs->tasks[i];
+
+		for (size_t k = 0; !task->zombie && k < task->nr_threads; k++) {
 			struct rthread *t = rthread_vec_add(&rs->threads);
 
 			if (!t)
 				return cr_fail(err, -ENOMEM, "list threads");
-			*t = (struct rthread){ .tid = (pid_t)rs->tasks[i].tids[k], .task = &rs->tasks[i], .index = k };
+			*t = (struct rthread){
+				.tid = (pid_t)task->tids[k], .task = task, .index = k, .exits = task->leader_exited && k == 0,
+				.first = k == task->leader_exited,
+			};
 		}
+	}
 	return 0;
+}
+
+static void expect_arrivals(struct restore *rs)
+{
+	struct abi_control *c = program_control(&rs->program);
+	uint32_t all = (uint32_t)rs->threads.nr, live = all - (uint32_t)rs->nr_exited_leaders;
+
+	for (uint32_t i = 0; i < rs->tree.nr_stages; i++)
+		c->expected[i] = rs->tree.expected[i];
+	c->expected[RESTORE_STAGE_SEIZE] = all;
+	c->expected[RESTORE_STAGE_FORGET] = all;
+	c->expected[RESTORE_STAGE_EXITED] = live;
+	c->expected[ABI_NR_STAGES - 1] = live;
 }
 
 static void task_restore_init(struct restore *rs, struct rtask *t)
@@ -406,7 +455,6 @@ static void task_restore_init(struct restore *rs, struct rtask *t)
 
 int restore_compile(struct restore *rs, struct cr_error *err)
 {
-	struct abi_control *c;
 	int r = make_region(rs, err);
 
 	if (r < 0)
@@ -414,18 +462,16 @@ int restore_compile(struct restore *rs, struct cr_error *err)
 	rs->nodes = calloc(rs->tree.nodes.nr, sizeof(*rs->nodes));
 	if (!rs->nodes)
 		return cr_fail(err, -ENOMEM, "plan the tree");
-	for (size_t i = 0; i < rs->nr_tasks; i++)
+	for (size_t i = 0; i < rs->nr_tasks; i++) {
 		task_restore_init(rs, &rs->tasks[i]);
+		rs->nr_exited_leaders += rs->tasks[i].leader_exited;
+	}
 	r = compile_all(rs, err);
 	if (r == 0)
 		r = note_threads(rs, err);
 	if (r < 0)
 		return r;
-	c = program_control(&rs->program);
-	for (uint32_t i = 0; i < rs->tree.nr_stages; i++)
-		c->expected[i] = rs->tree.expected[i];
-	c->expected[RESTORE_STAGE_SEIZE] = (uint32_t)rs->threads.nr;
-	c->expected[ABI_NR_STAGES - 1] = (uint32_t)rs->threads.nr;
+	expect_arrivals(rs);
 	log_debug(&rs->ctx->log, "plan: %zu processes, %zu threads, region %#llx, programs %zu KiB", rs->tree.nodes.nr,
 		  rs->threads.nr, (unsigned long long)rs->region.all.start, rs->program.arena.used >> 10);
 	return 0;

@@ -122,6 +122,7 @@ static int read_task(struct restore *rs, struct rtask *t, struct cr_error *err)
 	if (!leader->tc)
 		return cr_refuse(err, -EBADMSG, "core-%u.img: no task part", t->entry->pid);
 	t->zombie = leader->tc->task_state == TASK_DEAD;
+	t->leader_exited = tasks_leader_exited(leader);
 	for (size_t i = 0; i < threads->nr && !t->zombie; i++) {
 		if (threads->items[i] == t->entry->pid)
 			continue;

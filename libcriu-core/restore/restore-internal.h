@@ -21,6 +21,7 @@ struct rtask {
 	uint32_t                *tids;       /* same order */
 	size_t                   nr_threads;
 	bool                     zombie;
+	bool                     leader_exited; /* while other threads run */
 	struct mm_space         *space;      /* NULL: zombie */
 	struct task_restore      plan;       /* borrows all of the above */
 };
@@ -39,6 +40,8 @@ struct rthread {
 	pid_t           tid;
 	struct rtask   *task;
 	size_t          index;               /* in task->tids */
+	bool            exits;               /* a leader that had exited: it is gone when the programs have run */
+	bool            first;               /* of the others of its process: once per process is through it */
 	struct takeover *hand;
 };
 DEFINE_VEC(rthread_vec, struct rthread)
@@ -64,6 +67,7 @@ struct restore {
 	struct rnode           *nodes;
 	struct task_notes       notes;
 	struct rthread_vec      threads;
+	size_t                  nr_exited_leaders;
 
 	pid_t                   root_pid;    /* as this process sees it; 0: not forked */
 	bool                    resumed;
@@ -73,8 +77,14 @@ struct restore {
 	uint64_t                begin_us, fork_us, pages_restored;
 };
 
-/* Stages of control.stage above those of the tree plan. */
-#define RESTORE_STAGE_SEIZE 12
+/*
+ * Stages of control.stage above those of the tree plan. The last two are there only if there is a process whose leader has
+ * exited. The end of a thread is the death of a parent to the children that it has made (forget_original_parent() in
+ * kernel/exit.c), so all forget their death signals before, and set those of the images after it.
+ */
+#define RESTORE_STAGE_SEIZE  12
+#define RESTORE_STAGE_FORGET 13
+#define RESTORE_STAGE_EXITED 14
 
 int  restore_read(struct restore *rs, struct cr_error *err);      /* read.c */
 void restore_drop_images(struct restore *rs);

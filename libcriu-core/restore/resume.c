@@ -33,7 +33,7 @@ static int load_all(struct restore *rs, struct cr_error *err)
 		const img_core_entry *core = t->task->cores[t->index];
 		int r = 0;
 
-		if (t->index == 0)
+		if (t->first)
 			r = takeover_unmap(t->hand, rs->region.all.start, rs->region.all.end - rs->region.all.start, err);
 		if (r == 0)
 			r = takeover_load(t->hand, &layout, core, thread_sigmask(core, t->index == 0), err);
@@ -47,7 +47,7 @@ static int load_all(struct restore *rs, struct cr_error *err)
 
 static bool stays_stopped(const struct restore *rs, const struct rthread *t)
 {
-	if (t->index != 0)
+	if (!t->first)
 		return false;
 	return rs->ctx->opts->rpc->leave_stopped || t->task->cores[0]->tc->task_state == TASK_STOPPED;
 }

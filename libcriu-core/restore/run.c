@@ -70,7 +70,8 @@ static int has_ended(pid_t pid)
 
 	if (proc_dir_open(AT_FDCWD, pid, &dir, NULL) < 0 || proc_stat_read(&dir, &st, NULL) < 0)
 		return 1;
-	return st.state == 'Z' || st.state == 'X';
+	/* a leader that has exited is a zombie as long as it has threads */
+	return (st.state == 'Z' && st.num_threads <= 1) || st.state == 'X';
 }
 
 /* A task killed from outside or by a fault in our code cannot say so. */
@@ -126,11 +127,66 @@ static int restore_await(struct restore *rs, uint32_t stage, struct cr_error *er
 static int seize_all(struct restore *rs, struct cr_error *err)
 {
 	for (size_t i = 0; i < rs->threads.nr; i++) {
-		int r = takeover_seize(rs->threads.items[i].tid, &rs->threads.items[i].hand, err);
+		struct rthread *t = &rs->threads.items[i];
+		int r = t->exits ? takeover_seize_leader(t->tid, &t->hand, err) : takeover_seize(t->tid, &t->hand, err);
 
 		if (r < 0)
-			return cr_within(err, r, "thread %d", rs->threads.items[i].tid);
+			return cr_within(err, r, "thread %d", t->tid);
 	}
+	return 0;
+}
+
+/* It has left its children to others when it is a zombie (exit_notify() in kernel/exit.c), and is not ours to wait for. */
+static int await_zombie(pid_t pid, struct cr_error *err)
+{
+	struct timespec tick = { 0, 100000 };
+
+	for (int left = GONE_WITHIN_MS * 10; left > 0; left--) {
+		autofree_by(proc_dir_close) struct proc_dir dir = { .fd = -1 };
+		struct proc_stat st;
+		int r = proc_dir_open(AT_FDCWD, pid, &dir, err);
+
+		if (r == 0)
+			r = proc_stat_read(&dir, &st, err);
+		if (r < 0 || st.state == 'Z')
+			return r;
+		nanosleep(&tick, NULL);
+	}
+	return cr_refuse(err, -ETIMEDOUT, "main thread %d does not end", pid);
+}
+
+/* Main threads that had exited do so now; from then on they are not among the threads at hand. */
+static int end_leaders(struct restore *rs, struct cr_error *err)
+{
+	struct abi_control *c = program_control(&rs->program);
+	int r = restore_await(rs, RESTORE_STAGE_FORGET, err);
+	size_t left = 0;
+
+	if (r < 0)
+		return r;
+	control_release(c, RESTORE_STAGE_FORGET + 1);
+	for (size_t i = 0; i < rs->threads.nr; i++) {
+		struct rthread *t = &rs->threads.items[i];
+
+		if (!t->exits)
+			continue;
+		r = takeover_end(t->hand, thread_sigmask(t->task->cores[0], true), err);
+		if (r == 0)
+			r = await_zombie(t->tid, err);
+		if (r < 0)
+			return r;
+	}
+	r = restore_await(rs, RESTORE_STAGE_EXITED, err);
+	if (r < 0)
+		return r;
+	control_release(c, RESTORE_STAGE_EXITED + 1);
+	for (size_t i = 0; i < rs->threads.nr; i++) {
+		if (rs->threads.items[i].exits)
+			takeover_free(rs->threads.items[i].hand);
+		else
+			rs->threads.items[left++] = rs->threads.items[i];
+	}
+	rs->threads.nr = left;
 	return 0;
 }
 
@@ -156,7 +212,9 @@ int restore_run(struct restore *rs, struct cr_error *err)
 	if (r < 0)
 		return r;
 	control_release(c, RESTORE_STAGE_SEIZE + 1);
-	r = restore_await(rs, ABI_NR_STAGES - 1, err);
+	r = rs->nr_exited_leaders ? end_leaders(rs, err) : 0;
+	if (r == 0)
+		r = restore_await(rs, ABI_NR_STAGES - 1, err);
 	if (r == 0)
 		task_notes_report(rs->ctx, &rs->program, &rs->notes);
 	return r;

@@ -137,10 +137,12 @@ static int creds_dump_thread(struct task_dump *d, struct thread *th, struct thre
 {
 	int64_t r = answer_of(d, ts, Q_SECUREBITS);
 
-	(void)th;
 	if (r < 0)
 		return cr_fail(err, (int)r, "ask for securebits");
 	ts->creds.secbits = (uint32_t)r;
+	/* a leader that has exited cannot be asked; its threads had them from it */
+	if (th == d->task->lead && d->task->threads.items[0].dead)
+		d->ps->threads[0].creds.secbits = (uint32_t)r;
 	return 0;
 }
 
@@ -422,6 +424,7 @@ static int creds_plan_thread(struct planner *p)
 
 const struct task_kind creds_kind = {
 	.name = "credentials",
+	.collect_dead = true,
 	.collect_process = creds_collect_process,
 	.collect_thread = creds_collect_thread,
 	.ask_thread = creds_ask_thread,

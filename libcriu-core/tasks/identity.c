@@ -185,6 +185,7 @@ static int identity_plan_thread(struct planner *p)
 
 const struct task_kind identity_kind = {
 	.name = "identity",
+	.collect_dead = true,
 	.collect_process = identity_collect_process,
 	.collect_thread = identity_collect_thread,
 	.ask_process = identity_ask_process,

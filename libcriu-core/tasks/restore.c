@@ -37,6 +37,21 @@ static int check_shape(const img_core_entry *core, bool leader, struct cr_error 
 	return 0;
 }
 
+bool tasks_leader_exited(const img_core_entry *leader)
+{
+	return leader->tc->task_state != TASK_DEAD && !leader->thread_info;
+}
+
+/* A thread ends on its own by exit(2) only: whatever else ends one ends all of them. */
+static int check_exited_leader(const img_core_entry *leader, size_t nr, struct cr_error *err)
+{
+	if (nr < 2)
+		return cr_refuse(err, -EBADMSG, "core entry without registers, and there is no other thread");
+	if (leader->tc->exit_code & ~UINT32_C(0xff00))
+		return cr_refuse(err, -EBADMSG, "exit code 0x%x of a main thread", leader->tc->exit_code);
+	return 0;
+}
+
 int tasks_check(const img_core_entry *leader, const img_core_entry *const *threads, const uint32_t *tids, size_t nr,
 		struct cr_error *err)
 {
@@ -54,6 +69,8 @@ int tasks_check(const img_core_entry *leader, const img_core_entry *const *threa
 		r = check_shape(threads[i], i == 0, err);
 		if (r >= 0 && !threads[i]->thread_core)
 			r = cr_refuse(err, -EBADMSG, "core entry without thread part");
+		if (r >= 0 && !threads[i]->thread_info)
+			r = i ? cr_refuse(err, -EBADMSG, "core entry without registers") : check_exited_leader(leader, nr, err);
 		if (r >= 0 && !tids[i])
 			r = cr_refuse(err, -EBADMSG, "thread number 0");
 		if (r < 0)

@@ -49,6 +49,7 @@ struct planner {
 
 struct task_kind {
 	const char *name;
+	bool collect_dead; /* collect_thread is called for a leader that has exited, too: procfs still knows */
 	int (*collect_process)(struct task_dump *d, struct cr_error *err);
 	int (*collect_thread)(struct task_dump *d, struct thread *th, struct thread_state *ts, struct cr_error *err);
 	void (*ask_process)(struct asker *a);

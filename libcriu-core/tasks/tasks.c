@@ -57,6 +57,24 @@ static int state_new(struct task *task, struct cr_error *err)
 	return 0;
 }
 
+/*
+ * The main thread has exited while others run: its status becomes that of the process when the last of them ends without
+ * exit_group(). While the process is stopped, the kernel shows the signal in its place (do_task_stat() in fs/proc/array.c).
+ */
+static int note_dead_leader(struct task_dump *d, struct cr_error *err)
+{
+	struct task *task = d->task;
+
+	if (!task->threads.items[0].dead)
+		return 0;
+	d->ps->tc.exit_code = (uint32_t)task->stat.exit_code;
+	if (task->state == TASK_STOPPED &&
+	    task_obstacle(d, NULL, "continue it first (SIGCONT)",
+			  "stopped after its main thread has exited, whose exit status is not to be seen now") < 0)
+		return cr_fail(err, -ENOMEM, "note an obstacle");
+	return 0;
+}
+
 int tasks_collect(struct cr_context *ctx, struct task *task, struct cr_error *err)
 {
 	struct task_dump d = { .ctx = ctx, .task = task };
@@ -68,11 +86,9 @@ int tasks_collect(struct cr_context *ctx, struct task *task, struct cr_error *er
 	if (r < 0)
 		return r;
 	d.ps = process_state_of(task);
-	if (task->threads.items[0].dead) {
-		r = task_obstacle(&d, NULL, "", "the main thread has exited while others run");
-		if (r < 0)
-			return cr_fail(err, r, "note an obstacle");
-	}
+	r = note_dead_leader(&d, err);
+	if (r < 0)
+		return r;
 	for (size_t k = 0; k < nr_task_kinds && r >= 0; k++) {
 		const struct task_kind *kind = task_kinds[k];
 
@@ -81,7 +97,7 @@ int tasks_collect(struct cr_context *ctx, struct task *task, struct cr_error *er
 		for (size_t i = 0; kind->collect_thread && i < task->threads.nr && r >= 0; i++) {
 			struct thread *th = &task->threads.items[i];
 
-			if (thread_asked(th))
+			if (thread_asked(th) || (th->dead && kind->collect_dead))
 				r = kind->collect_thread(&d, th, thread_state_of(th), err);
 		}
 		if (r < 0)

@@ -143,6 +143,9 @@ enum task_phase {
 	TASK_PHASE_LATE,
 };
 
+/** tasks_leader_exited() - is @leader that of a process whose main thread has exited while others run? It has no registers. */
+bool tasks_leader_exited(const img_core_entry *leader);
+
 /**
  * tasks_check() - is what came from an image in range and complete? pure
  * @leader: of the process; its task_state decides what must be there (a zombie has no threads)

@@ -84,6 +84,57 @@ static void set_up_exited_leader(void)
 	syscall(SYS_exit, 3);
 }
 
+/* --- and one that has a child which asked to be told of the end of the thread that it is a child of */
+
+static volatile sig_atomic_t told;
+static pid_t child;
+
+static void on_told(int sig) { told = sig; }
+
+static void asks_to_be_told(long arg)
+{
+	int now = 0;
+
+	need(signal(SIGUSR1, on_told) != SIG_ERR && prctl(PR_SET_PDEATHSIG, SIGUSR1) == 0);
+	victim_hold();
+	expect(!told, "told of a death");
+	expect(prctl(PR_GET_PDEATHSIG, &now) == 0 && now == SIGUSR1, "death signal is %d", now);
+}
+
+static void *successor_with_child(void *arg)
+{
+	char path[64], text[600] = "";
+
+	victim_thread_ready();
+	snprintf(path, sizeof(path), "/proc/self/task/%d/stat", (int)getpid());
+	while (!strstr(text, ") Z")) {
+		slurp(path, text, sizeof(text));
+		sleep_ms(1);
+	}
+	child = victim_fork(asks_to_be_told, 0);
+	victim_finish();
+}
+
+static void set_up_exited_leader_child(void)
+{
+	signal(SIGWINCH, SIG_DFL);
+	victim_thread(successor_with_child, NULL);
+	syscall(SYS_exit, 3);
+}
+
+static void check_exited_leader_child(void)
+{
+	sigset_t all, waiting;
+
+	/* ignored by default: the kernel asks the main thread, dead or not, whether it may be dropped */
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, NULL);
+	kill(getpid(), SIGWINCH);
+	sigpending(&waiting);
+	expect(!sigismember(&waiting, SIGWINCH), "an ignored signal was queued: the main thread has another mask");
+	victim_reap(child);
+}
+
 /* --- names, also hostile ones */
 
 static const char *const names[] = { "plain", "", "with space", ") R 1 1 (", "line\nbreak", "fifteen letters", "\xff\xfe" };
@@ -341,6 +392,7 @@ static void set_up_sched(void) { start(sched_thread, 5); }
 const struct victim_case victim_cases[] = {
 	{ "many", set_up_many, check_many, .flags = CASE_MORE },
 	{ "exited-leader", set_up_exited_leader, check_many, .flags = CASE_MORE },
+	{ "exited-leader-child", set_up_exited_leader_child, check_exited_leader_child },
 	{ "names", set_up_names, check_names },
 	{ "masks", set_up_masks, join_all, .flags = CASE_MORE },
 	{ "altstacks", set_up_altstacks, join_all, .flags = CASE_MORE },

@@ -33,6 +33,7 @@ struct world {
 	img_core_entry      core[2];
 	img_task_core_entry tc;
 	img_thread_core_entry thc[2];
+	img_thread_info_x86 info_x86;
 	img_creds_entry     creds[2];
 	img_thread_sas_entry sas;
 	img_thread_ext      ext;
@@ -83,7 +84,8 @@ static void world_init(struct world *w)
 		w->creds[i] = (img_creds_entry){ .cap_inh = { w->caps[0], 2 }, .cap_prm = { w->caps[1], 2 }, .cap_eff = { w->caps[2], 2 },
 						 .cap_bnd = { w->caps[3], 2 }, .cap_amb = { w->caps[4], 2 }, .groups = { w->groups, 0 } };
 		w->thc[i] = (img_thread_core_entry){ .creds = &w->creds[i], .comm = (char *)"thread", .sas = &w->sas };
-		w->core[i] = (img_core_entry){ .mtype = img_core_entry_march_X86_64, .thread_core = &w->thc[i] };
+		w->core[i] = (img_core_entry){ .mtype = img_core_entry_march_X86_64, .thread_core = &w->thc[i],
+					       .thread_info = &w->info_x86 };
 		w->threads[i] = &w->core[i];
 		w->tids[i] = 100 + (uint32_t)i;
 	}
@@ -140,6 +142,9 @@ BREAK(two_tc, w->core[1].tc = &w->tc)
 BREAK(no_thread_core, w->core[1].thread_core = NULL)
 BREAK(state, w->tc.task_state = 6)
 BREAK(tid, w->tids[1] = 0)
+BREAK(no_registers, w->core[1].thread_info = NULL)
+BREAK(leader_code, (w->core[0].thread_info = NULL, w->tc.exit_code = 9))
+BREAK(leader, (w->core[0].thread_info = NULL, w->tc.exit_code = 0x300))
 BREAK(few_actions, w->tc.sigactions.nr = 61)
 BREAK(compat_action, (w->acts[3].has_compat_sigaction = true, w->acts[3].compat_sigaction = true))
 BREAK(siginfo_size, (w->queue.signals.nr = 1, w->queued[0].siginfo.len = 127))
@@ -178,7 +183,8 @@ static const struct check_case {
 } check_cases[] = {
 #define CASE(name, result) { #name, break_##name, result }
 	CASE(nothing, 0), CASE(mtype, -EOPNOTSUPP), CASE(no_tc, -EBADMSG), CASE(two_tc, -EBADMSG), CASE(no_thread_core, -EBADMSG),
-	CASE(state, -EBADMSG), CASE(tid, -EBADMSG), CASE(few_actions, -EBADMSG), CASE(compat_action, -EOPNOTSUPP),
+	CASE(state, -EBADMSG), CASE(tid, -EBADMSG), CASE(no_registers, -EBADMSG), CASE(leader_code, -EBADMSG), CASE(leader, 0),
+	CASE(few_actions, -EBADMSG), CASE(compat_action, -EOPNOTSUPP),
 	CASE(siginfo_size, -EBADMSG), CASE(siginfo_number, -EBADMSG), CASE(siginfo_negative, -EBADMSG), CASE(sas_flags, -EBADMSG),
 	CASE(itimer, -EBADMSG), CASE(no_itimer, -EBADMSG), CASE(timer_signal, -EBADMSG), CASE(timer_time, -EBADMSG),
 	CASE(timer_thread, -EBADMSG), CASE(timer_id, -EBADMSG), CASE(many_limits, -EBADMSG), CASE(limit_order, -EBADMSG),
