@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <sched.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -46,14 +47,20 @@ static int attr_get(pid_t tid, struct kernel_sched_attr *ret)
 	return syscall(__NR_sched_getattr, tid, ret, sizeof(*ret), 0) < 0 ? -errno : 0;
 }
 
-static void dump_attr(const struct kernel_sched_attr *a, uint64_t usual_slice, struct thread_state *ts)
+static bool policy_is_fair(uint32_t policy)
+{
+	return policy == SCHED_OTHER || policy == SCHED_BATCH;
+}
+
+/* @nice: of /proc/PID/stat, which shows it for every policy; the attributes have it for some only */
+static void dump_attr(const struct kernel_sched_attr *a, int nice, uint64_t usual_slice, struct thread_state *ts)
 {
 	bool clamped = policy_is_rt(a->policy) ? a->util_min != UTIL_MAX || a->util_max != UTIL_MAX
 					       : a->util_min != 0 || a->util_max != UTIL_MAX;
 
 	ts->tc.has_sched_nice = ts->tc.has_sched_policy = true;
 	ts->tc.sched_policy = a->policy;
-	ts->tc.sched_nice = a->nice;
+	ts->tc.sched_nice = nice;
 	if (policy_is_rt(a->policy)) {
 		ts->tc.has_sched_prio = true;
 		ts->tc.sched_prio = a->priority;
@@ -132,7 +139,7 @@ static int sched_collect_thread(struct task_dump *d, struct thread *th, struct t
 
 	if (r < 0)
 		return cr_fail(err, r, "thread %d: ask for its scheduling", (int)th->host_tid);
-	dump_attr(&a, d->ps->usual_slice, ts);
+	dump_attr(&a, th->stat.nice, d->ps->usual_slice, ts);
 
 	long io = syscall(__NR_ioprio_get, IOPRIO_WHO_PROCESS_, th->host_tid);
 
@@ -211,7 +218,7 @@ static int plan_policy(struct planner *p)
 	if (policy_is_rt(a.policy))
 		a.priority = tc->sched_prio;
 	else if (a.policy != SCHED_DEADLINE_)
-		a.nice = tc->sched_nice;
+		a.nice = tc->has_sched_nice ? tc->sched_nice : 0;
 	if (x) {
 		a.flags = x->has_sched_flags ? x->sched_flags : 0;
 		a.runtime = x->has_sched_runtime ? x->sched_runtime : 0;
@@ -233,6 +240,20 @@ static int plan_policy(struct planner *p)
 	return plan_note(p, op, "nice or scheduling policy cannot be set, continuing with those of the restorer");
 }
 
+/*
+ * Under the other policies nice waits for the thread to become an ordinary one again, and setting those leaves it alone
+ * (__setscheduler_params() in kernel/sched/).
+ */
+static int plan_waiting_nice(struct planner *p)
+{
+	const img_thread_core_entry *tc = p->core->thread_core;
+
+	if (policy_is_fair(tc->has_sched_policy ? tc->sched_policy : SCHED_OTHER) || !tc->has_sched_nice)
+		return 0;
+	return plan_note(p, plan_call(p, "set nice", __NR_setpriority, PRIO_PROCESS, 0, tc->sched_nice),
+			 "nice cannot be set, continuing with that of the restorer");
+}
+
 static int sched_plan_thread(struct planner *p)
 {
 	const img_thread_ext *x = p->core->thread_core->ext;
@@ -240,7 +261,9 @@ static int sched_plan_thread(struct planner *p)
 
 	if (p->phase != TASK_PHASE_MAIN)
 		return 0;
-	r = plan_policy(p);
+	r = plan_waiting_nice(p);
+	if (r >= 0)
+		r = plan_policy(p);
 	if (r >= 0 &&
 	    (x && x->has_ioprio ? x->ioprio != p->t->restorer->ioprio : IOPRIO_CLASS_OF(p->t->restorer->ioprio) != 0))
 		r = plan_note(p,
