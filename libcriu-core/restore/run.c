@@ -18,6 +18,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -220,6 +221,18 @@ int restore_run(struct restore *rs, struct cr_error *err)
 	return r;
 }
 
+/* A leader ends after its threads, and those are waited for one by one while they are traced. Return: is it still there? */
+static bool lingers(pid_t pid)
+{
+	int status = 0;
+	pid_t got = waitpid(pid, &status, WNOHANG | __WALL);
+	bool stopped = got == pid && WIFSTOPPED(status);
+
+	if (stopped)
+		ptrace(PTRACE_CONT, pid, NULL, NULL); /* it reports that it is about to exit */
+	return got == 0 || stopped;
+}
+
 /* Kill what was made, and wait until it is gone: its pids are free again, and nothing runs behind the caller's back. */
 void restore_kill(struct restore *rs)
 {
@@ -235,22 +248,20 @@ void restore_kill(struct restore *rs)
 	}
 	control_abort(program_control(&rs->program));
 	kill(rs->root_pid, SIGKILL);
-	for (size_t i = 0; i < rs->threads.nr; i++) {
-		takeover_free(rs->threads.items[i].hand);
-		rs->threads.items[i].hand = NULL;
-	}
 	for (int left = GONE_WITHIN_MS; left > 0; left--) {
 		bool running = false;
 
-		for (size_t i = 0; i < rs->tree.nodes.nr; i++) {
-			pid_t pid = (pid_t)rs->tree.nodes.items[i].pid;
-
-			if (pid && waitpid(pid, NULL, WNOHANG | __WALL) == 0)
-				running = true;
-		}
+		for (size_t i = 0; i < rs->threads.nr; i++)
+			running |= rs->threads.items[i].hand && lingers(rs->threads.items[i].tid);
+		for (size_t i = 0; i < rs->tree.nodes.nr; i++)
+			running |= rs->tree.nodes.items[i].pid && lingers((pid_t)rs->tree.nodes.items[i].pid);
 		if (!running)
 			break;
 		nanosleep(&tick, NULL);
+	}
+	for (size_t i = 0; i < rs->threads.nr; i++) {
+		takeover_free(rs->threads.items[i].hand);
+		rs->threads.items[i].hand = NULL;
 	}
 	rs->root_pid = 0;
 }
