@@ -13,9 +13,10 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
-#define TASK_ROOM    (64u << 10)  /* arena bytes of a process besides memory and files */
-#define THREAD_ROOM  (24u << 10)
-#define ARENA_FLOOR  (4u << 20)
+/* Arena bytes of what is written here: besides memory, files and state of a process, whose folders know theirs. */
+#define NODE_ROOM    (4u << 10)
+#define THREAD_ROOM  (1u << 10)
+#define ARENA_FLOOR  (64u << 10)
 
 static size_t max_threads(const struct restore *rs)
 {
@@ -27,26 +28,20 @@ static size_t max_threads(const struct restore *rs)
 	return max;
 }
 
-/* Signals waiting in queues are copied into programs; everything else of a thread fits its room. */
-static size_t queue_room(const img_signal_queue_entry *q)
-{
-	return q ? q->signals.nr * 512 : 0;
-}
-
 static size_t arena_room(const struct restore *rs)
 {
-	size_t room = ARENA_FLOOR + rs->tree.nodes.nr * TASK_ROOM;
+	size_t room = ARENA_FLOOR;
 
+	for (size_t i = 0; i < rs->tree.nodes.nr; i++)
+		room += NODE_ROOM + rs->tree.nodes.items[i].steps.nr * sizeof(struct abi_op);
 	for (size_t i = 0; i < rs->nr_tasks; i++) {
 		const struct rtask *t = &rs->tasks[i];
 
 		if (t->zombie)
 			continue;
 		room += t->nr_threads * THREAD_ROOM + mm_plan_size(t->space) +
-			files_plan_size(rs->files, (pid_t)t->entry->pid) + queue_room(t->cores[0]->tc->signals_s);
-		for (size_t k = 0; k < t->nr_threads; k++)
-			if (t->cores[k]->thread_core)
-				room += queue_room(t->cores[k]->thread_core->signals_p);
+			files_plan_size(rs->files, (pid_t)t->entry->pid) +
+			tasks_plan_size(&rs->restorer, (const img_core_entry *const *)t->cores, t->nr_threads);
 	}
 	return room;
 }
@@ -444,12 +439,23 @@ static void expect_arrivals(struct restore *rs)
 	c->expected[ABI_NR_STAGES - 1] = live;
 }
 
+/* Helpers change nothing that their children inherit. NULL: the restorer. */
+static const img_core_entry *inherits_from(const struct restore *rs, size_t n)
+{
+	int by = rs->tree.nodes.items[n].forked_by;
+
+	while (by >= 0 && rs->tree.nodes.items[by].input < 0)
+		by = rs->tree.nodes.items[by].forked_by;
+	return by >= 0 ? rs->tasks[rs->tree.nodes.items[by].input].cores[0] : NULL;
+}
+
 static void task_restore_init(struct restore *rs, struct rtask *t)
 {
 	t->plan = (struct task_restore){
 		.ctx = rs->ctx, .program = &rs->program, .restorer = &rs->restorer, .pid = (pid_t)t->entry->pid,
 		.leader = t->cores[0], .threads = (const img_core_entry *const *)t->cores, .tids = t->tids,
 		.nr_threads = t->nr_threads, .mm = t->space ? mm_space_entry(t->space) : NULL, .notes = &rs->notes,
+		.parent = inherits_from(rs, (size_t)(t - rs->tasks)),
 	};
 }
 
