@@ -157,7 +157,8 @@ class Fault(Case):
         return code, said
 
     def spawn(self, *cmd):
-        pid = self.world.start([self.criu, *cmd], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        pid = self.world.start([self.criu, *cmd], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                               stderr=subprocess.DEVNULL)
         self.world.others.add(pid)
         return pid
 
