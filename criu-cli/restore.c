@@ -56,6 +56,7 @@ int cli_restore(struct cli *c)
 
 	/* results are printed when the tasks run, not when they have ended: waiting is done here */
 	c->opts.detached = true;
+	c->opts.parent_stays = wait || c->s->rpc.exec_cmd.nr;
 	ctx = cr_context_new(&c->opts, &c->obs);
 	r = ctx ? cr_restore(ctx, &res, &err) : cr_fail(&err, -ENOMEM, "begin");
 	if (r < 0)

@@ -28,6 +28,7 @@ struct cr_options {
 	/* command line only */
 	const char *pidfile;             /* restore: write the root's pid there, relative to the work directory; NULL = no */
 	bool  detached;                  /* restore: do not wait (RPC: always true) */
+	bool  parent_stays;              /* restore, detached: the caller lives on as the parent of the root */
 	bool  foreground_sibling;        /* restore: CLONE_PARENT (rst_sibling) */
 	int   file_validation;           /* enum cr_file_validation */
 	int   inject_stage;              /* testing: fail at the n-th stage (1...), 0 = never */

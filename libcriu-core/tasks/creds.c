@@ -374,9 +374,27 @@ static bool root_dumps_come(const struct task_restore *t)
 	return false;
 }
 
-static void plan_after(struct planner *p)
+/*
+ * A root whose restorer ends at once would be sent the signal then and there, though nobody of its own has died: the
+ * kernel asks each thread of a child whose parent ends (reparent_leader() in kernel/exit.c).
+ */
+static uint32_t pdeath_sig_of(struct planner *p)
 {
 	const img_thread_core_entry *tc = p->core->thread_core;
+	const struct cr_options *o = p->t->ctx->opts;
+
+	if (!tc->has_pdeath_sig || !tc->pdeath_sig)
+		return 0;
+	if (p->t->parent || !o->detached || o->parent_stays || o->foreground_sibling)
+		return tc->pdeath_sig;
+	log_warn(&p->t->ctx->log,
+		 "pid %d: its new parent, the restorer, ends at once, continuing without its parent death signal %u",
+		 (int)p->tid, tc->pdeath_sig);
+	return 0;
+}
+
+static void plan_after(struct planner *p)
+{
 	const img_mm_entry *mm = p->t->mm;
 
 	if (mm && mm->has_dumpable && !(mm->dumpable == 2 && root_dumps_come(p->t))) {
@@ -386,8 +404,7 @@ static void plan_after(struct planner *p)
 				 (int)p->t->pid);
 		plan_call(p, "set dumpable", __NR_prctl, PR_SET_DUMPABLE, mm->dumpable == 1, 0, 0, 0);
 	}
-	plan_call(p, "set parent death signal", __NR_prctl, PR_SET_PDEATHSIG, tc->has_pdeath_sig ? tc->pdeath_sig : 0,
-		  0, 0, 0);
+	plan_call(p, "set parent death signal", __NR_prctl, PR_SET_PDEATHSIG, pdeath_sig_of(p), 0, 0, 0);
 }
 
 static int creds_plan_thread(struct planner *p)

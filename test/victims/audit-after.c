@@ -452,6 +452,14 @@ static void nested_frames(bool jumping)
 static void set_up_frames(void) { nested_frames(false); }
 static void set_up_jump(void) { nested_frames(true); }
 
+/* --- the root has a parent-death signal: kept if who restores it stays its parent, otherwise it must not be sent at once */
+static void set_up_pdeath(void) { need(prctl(PR_SET_PDEATHSIG, SIGTERM) == 0); }
+static void check_pdeath(void)
+{
+	int now = -1;
+	expect(prctl(PR_GET_PDEATHSIG, &now) == 0 && (now == SIGTERM || now == 0), "parent death signal is %d", now);
+}
+
 const struct victim_case victim_cases[] = {
 	{ "pthread", set_up_pthread, check_pthread, .flags = CASE_MORE | CASE_ALTERS },
 	{ "processes", set_up_nothing, check_processes, .flags = CASE_MORE },
@@ -460,6 +468,7 @@ const struct victim_case victim_cases[] = {
 	{ "ticks", set_up_ticks, check_ticks, .flags = CASE_MORE | CASE_ALTERS },
 	{ "clocks", set_up_clocks, check_clocks, .flags = CASE_MORE },
 	{ "storm", set_up_storm, check_storm, .flags = CASE_MORE | CASE_ALTERS },
+	{ "root-pdeathsig", set_up_pdeath, check_pdeath, .flags = CASE_MORE },
 	{ "nested-frames", set_up_frames, NULL, .flags = CASE_ALTERS },
 	{ "jump-out", set_up_jump, NULL, .flags = CASE_ALTERS },
 	{ NULL },
