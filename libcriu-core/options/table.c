@@ -217,7 +217,7 @@ const struct option_row option_table[] = {
 	{ "link-remap", NEG, RPC_FLAG(link_remap), FOR(D), .group = OPTION_GROUP_RESOURCES,
 	  .help = "give unlinked files that have other names a temporary one" },
 	{ "ghost-limit", .value = "SIZE", RPC_UINT(ghost_limit), .set = option_set_ghost_limit, FOR(D),
-	  .group = OPTION_GROUP_RESOURCES, .help = "largest unlinked file to store, with K, M or G (default: 1M)" },
+	  .group = OPTION_GROUP_RESOURCES, .help = "largest unlinked file to store, with K, M or G (default: any size)" },
 	{ "ghost-fiemap", NEG, OWN_FLAG(ghost_fiemap), FOR(D), .group = OPTION_GROUP_RESOURCES,
 	  .help = "find holes of unlinked files by their extents (default)" },
 	{ "evasive-devices", NEG, RPC_FLAG(evasive_devices), FOR(R), .group = OPTION_GROUP_RESOURCES,
