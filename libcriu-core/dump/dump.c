@@ -70,16 +70,19 @@ static int stage_policy(void *op, struct cr_error *err)
 	return d->look_only ? 0 : notify(d, "query-ext-files", err);
 }
 
+/* Obstacles found so far do not end it here: some show only from inside, and one run is to name them all. */
 static int stage_collect(void *op, struct cr_error *err)
 {
-	int r = dump_collect(op, err);
-
-	return r == 0 ? dump_obstacles(op, err) : r;
+	return dump_collect(op, err);
 }
 
 static int stage_ask(void *op, struct cr_error *err)
 {
-	return dump_ask(op, err);
+	struct dump *d = op;
+	int r = dump_ask(d, err);
+
+	/* a task that cannot be asked may be one of those that cannot be dumped: the list says more */
+	return d->ctx->obstacles.nr ? dump_obstacles(d, err) : r;
 }
 
 static int stage_write(void *op, struct cr_error *err)
@@ -147,7 +150,7 @@ const struct stage dump_stages[] = {
 const size_t nr_dump_stages = ARRAY_LEN(dump_stages);
 
 /* check --tree goes only so far */
-#define NR_LOOK_STAGES 3
+#define NR_LOOK_STAGES 4
 
 static void dump_done(struct dump *d)
 {
