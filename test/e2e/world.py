@@ -49,7 +49,8 @@ class World:
             if value:
                 return value
             if time.monotonic() > deadline:
-                raise Failed(f"{what}: not within {timeout} s")
+                there = [f"{p} {state.read(f'/proc/{p}/comm').decode(errors='replace').strip()}" for p in self.tree()[:6]]
+                raise Failed(f"{what}: not within {timeout} s; there are {', '.join(there) or 'no processes'}")
             time.sleep(pause)
             pause = min(pause * 1.5, 0.02)
 
