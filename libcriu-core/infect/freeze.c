@@ -4,6 +4,8 @@
  * level that exits hands its children to a reaper above. So at the end all children lists are read again until one whole
  * pass finds nothing new.
  */
+#include "infect/freeze.h"
+
 #include "infect/freeze-internal.h"
 
 #include "base/buf.h"

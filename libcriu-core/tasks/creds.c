@@ -21,6 +21,7 @@
 #include <linux/capability.h>
 #include <linux/prctl.h>
 #include <linux/securebits.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/syscall.h>
 
@@ -58,11 +59,8 @@ static int keep_label(struct task_dump *d, struct thread_state *ts, char *label,
 		*mode = 0;
 	if (!label[0] || !strcmp(label, "unconfined"))
 		return 0;
-	ts->creds.lsm_profile = pool_alloc(&d->ps->pool, strlen(label) + 1);
-	if (!ts->creds.lsm_profile)
-		return cr_fail(err, -ENOMEM, "security label");
-	strcpy(ts->creds.lsm_profile, label);
-	return 0;
+	ts->creds.lsm_profile = pool_text(&d->ps->pool, label, strlen(label));
+	return ts->creds.lsm_profile ? 0 : cr_fail(err, -ENOMEM, "security label");
 }
 
 /* Without a security module nobody has a label; with one, everybody has. */
@@ -326,7 +324,7 @@ static int plan_label(struct planner *p, const char *label)
 {
 	const struct restorer *own = p->t->restorer;
 	const char path[] = "/proc/thread-self/attr/current";
-	char text[PROC_LABEL_MAX + 16] = "";
+	char text[PROC_LABEL_MAX + 16];
 	size_t len;
 
 	if (!label || !strcmp(label, own->label))
@@ -338,9 +336,7 @@ static int plan_label(struct planner *p, const char *label)
 		cr_advise(p->err, "restore on a system with the security module of the dump");
 		return -EOPNOTSUPP;
 	}
-	if (!strchr(own->label, ':'))
-		strcpy(text, "changeprofile ");
-	strncat(text, label, sizeof(text) - strlen(text) - 1);
+	snprintf(text, sizeof(text), "%s%s", strchr(own->label, ':') ? "" : "changeprofile ", label);
 	len = strlen(text);
 
 	uint64_t name = plan_data(p, path, sizeof(path), 1), data = plan_data(p, text, len, 1);

@@ -2,6 +2,8 @@
  * Plan of a process tree: what the images say is checked and put into relation, then births and scripts are worked out.
  * See pstree-plan.h for the idea.
  */
+#include "tasks/pstree-plan.h"
+
 #include "tasks/pstree-internal.h"
 
 #include <errno.h>
