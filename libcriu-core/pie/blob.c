@@ -40,9 +40,13 @@
 #define E_EXIST  17
 #define E_INVAL  22
 #define E_RANGE  34
+#define E_TIMEDOUT 110
 
 #define FUTEX_WAIT_SHARED 0
 #define FUTEX_WAKE_SHARED 1
+
+#define BLOB_POLLIN     1
+#define BLOB_WATCH_NSEC 200000000
 
 #define BLOB_TAKEN_TRIES 100
 #define BLOB_TAKEN_NSEC  2000000
@@ -53,6 +57,11 @@ struct blob_clone_args {
 };
 _Static_assert(sizeof(struct blob_clone_args) == 80, "kernel ABI, size since 5.5");
 _Static_assert(BLOB_SLOTS_BYTES == ABI_NR_SLOTS * 8, "the assembler must agree");
+
+struct blob_pollfd {
+	int32_t fd;
+	int16_t events, revents;
+};
 
 struct blob_frame {
 	struct abi_routine *routine;
@@ -122,19 +131,40 @@ static _Noreturn void leave(void)
 }
 
 /*
+ * A coordinator that is killed cannot say so, and the death signal of the parent does not reach everybody: orphans outlive
+ * their parents, and one that was killed before the signal was asked for is not noticed. The descriptor is the pidfd as
+ * long as control.stage stays below the mark, so that is looked at once more after the answer.
+ */
+static int coordinator_ended(struct blob_run *run, uint32_t stage)
+{
+	struct abi_control *c = run->c;
+	struct blob_pollfd p = { .fd = (int32_t)run->slot[ABI_SLOT_COORDINATOR], .events = BLOB_POLLIN };
+	const int64_t at_once[2] = { 0, 0 };
+
+	return blob_sys(NR_PPOLL, addr(&p), 1, addr(at_once), 0, 8, 0) == 1 && p.revents & BLOB_POLLIN &&
+	       load(&c->stage) == stage;
+}
+
+/*
  * Waits until control.stage is above @stage, or for ever. The coordinator changes the word when it aborts, too, so
  * checking abort after reading it cannot miss that.
  */
-static void wait_past(struct abi_control *c, uint32_t stage, int for_ever)
+static void wait_past(struct blob_run *run, uint32_t stage, int for_ever)
 {
+	const int64_t a_while[2] = { 0, BLOB_WATCH_NSEC };
+	struct abi_control *c = run->c;
+
 	for (;;) {
 		uint32_t now = load(&c->stage);
+		int watch = now < load(&c->watch_below);
 
 		if (load(&c->abort))
 			leave();
 		if (!for_ever && now > stage)
 			return;
-		blob_sys(NR_FUTEX, addr(&c->stage), FUTEX_WAIT_SHARED, now, 0, 0, 0);
+		if (blob_sys(NR_FUTEX, addr(&c->stage), FUTEX_WAIT_SHARED, now, watch ? addr(a_while) : 0, 0, 0) ==
+			    -E_TIMEDOUT && watch && coordinator_ended(run, now))
+			leave();
 	}
 }
 
@@ -172,7 +202,7 @@ static _Noreturn void fail(struct blob_run *run, uint32_t op, long error)
 	note_event(c);
 	if (run->frame)
 		trap(run);
-	wait_past(c, 0, 1);
+	wait_past(run, 0, 1);
 	leave();
 }
 
@@ -387,7 +417,7 @@ static long op_stage(struct blob_run *run, uint64_t stage, int wait)
 		return -E_INVAL;
 	arrive(run->c, (uint32_t)stage);
 	if (wait)
-		wait_past(run->c, (uint32_t)stage, 0);
+		wait_past(run, (uint32_t)stage, 0);
 	return 0;
 }
 
@@ -404,7 +434,7 @@ static _Noreturn void op_park(struct blob_run *run)
 	for (uint32_t i = 0; i <= run->depth; i++)
 		__atomic_store_n(&run->call[i].routine->state, ABI_PARKED, __ATOMIC_SEQ_CST);
 	arrive(run->c, ABI_NR_STAGES - 1);
-	wait_past(run->c, 0, 1);
+	wait_past(run, 0, 1);
 	leave();
 }
 

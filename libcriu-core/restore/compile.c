@@ -433,6 +433,8 @@ static void expect_arrivals(struct restore *rs)
 
 	for (uint32_t i = 0; i < rs->tree.nr_stages; i++)
 		c->expected[i] = rs->tree.expected[i];
+	/* who is seized ends with the coordinator anyway */
+	c->watch_below = RESTORE_STAGE_SEIZE + 1;
 	c->expected[RESTORE_STAGE_SEIZE] = all;
 	c->expected[RESTORE_STAGE_FORGET] = all;
 	c->expected[RESTORE_STAGE_EXITED] = live;

@@ -24,6 +24,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#define TAKEN_FOR_MS  100   /* for the number of a process that was there a moment ago */
 #define LOOK_EVERY_MS 100   /* between looks after tasks that died without a word */
 #define GONE_WITHIN_MS 5000 /* for killed tasks to be gone */
 
@@ -38,6 +39,20 @@ static _Noreturn void enter_blob(const struct restore *rs)
 	blob_jump(rs->region.entry, rs->program.control, rs->nodes[0].index, (uint64_t)(uintptr_t)slots, top);
 }
 
+/* A number is taken for a moment longer than its owner can be seen: release_task() in kernel/exit.c, Linux 6.15 and later. */
+static long clone_root(struct clone_args *args)
+{
+	struct timespec tick = { 0, 2000000 };
+
+	for (int left = TAKEN_FOR_MS / 2;; left--) {
+		long pid = syscall(SYS_clone3, args, sizeof(*args));
+
+		if (pid >= 0 || errno != EEXIST || !left)
+			return pid;
+		nanosleep(&tick, NULL);
+	}
+}
+
 static int fork_root(struct restore *rs, struct cr_error *err)
 {
 	pid_t want = (pid_t)rs->tree.nodes.items[0].pid;
@@ -46,7 +61,7 @@ static int fork_root(struct restore *rs, struct cr_error *err)
 		.flags = sibling ? CLONE_PARENT : 0, .exit_signal = sibling ? 0 : SIGCHLD,
 		.set_tid = (uint64_t)(uintptr_t)&want, .set_tid_size = 1,
 	};
-	long pid = syscall(SYS_clone3, &args, sizeof(args));
+	long pid = clone_root(&args);
 
 	if (pid == 0)
 		enter_blob(rs);

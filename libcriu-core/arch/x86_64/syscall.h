@@ -14,6 +14,7 @@
 #define NR_FUTEX         202
 #define NR_EXIT_GROUP    231
 #define NR_TGKILL        234
+#define NR_PPOLL         271
 #define NR_PREADV        295
 #define NR_CLONE3        435
 

@@ -10,7 +10,7 @@
 
 #include <stdint.h>
 
-#define ABI_PROGRAM_VERSION 1
+#define ABI_PROGRAM_VERSION 2
 
 enum abi_op_kind {
 	ABI_OP_SYSCALL = 1, /* system call nr with arg[0..5] */
@@ -35,6 +35,7 @@ enum abi_op_kind {
 #define ABI_F_EQUAL    0x08 /* the result must equal arg[5] (of a call with at most five arguments) */
 
 #define ABI_NR_SLOTS 16
+#define ABI_SLOT_COORDINATOR 0 /* restore: pidfd of the coordinator */
 
 struct abi_op {
 	uint8_t  kind;
@@ -77,9 +78,11 @@ struct abi_control {
 	uint32_t failed;                   /* number of routines that failed */
 	uint32_t first_failed;             /* 1 + index of the first routine that failed, 0 = none */
 	uint32_t trap_signal;              /* tracee: the signal that ABI_OP_TRAP raises */
+	uint32_t watch_below;              /* restore: who waits while stage is below this ends when the coordinator has ended */
+	uint32_t pad;
 	uint32_t expected[ABI_NR_STAGES];  /* arrivals that complete a stage */
 	uint32_t arrived[ABI_NR_STAGES];
 };
-_Static_assert(sizeof(struct abi_control) == 168, "both sides must agree");
+_Static_assert(sizeof(struct abi_control) == 176, "both sides must agree");
 
 #endif

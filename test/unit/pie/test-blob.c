@@ -19,7 +19,7 @@ enum ending { END_SIGRETURN = 1, END_EXIT, END_WAIT };
 
 static struct {
 	jmp_buf out;
-	int nr_calls, nr_wakes, nr_taken, fork_result, thread_routine, preadv_limit;
+	int nr_calls, nr_wakes, nr_taken, nr_short_waits, ends_after, passes_meanwhile, fork_result, thread_routine, preadv_limit;
 	long last_nr;
 	uint64_t last[6], frame, clone_flags, clone_exit_signal, thread_stack;
 	int32_t clone_tid;
@@ -78,9 +78,24 @@ long blob_sys(long nr, uint64_t a0, uint64_t a1, uint64_t a2, uint64_t a3, uint6
 			k.nr_wakes++;
 			return 0;
 		}
-		if (a3) /* limited in time: a short wait */
+		if (a3) { /* limited in time: a short wait */
+			k.nr_short_waits++;
+			if (k.control.watch_below && k.nr_short_waits == 3)
+				k.control.stage = k.control.watch_below;
 			return -110;
+		}
 		longjmp(k.out, END_WAIT);
+	case NR_PPOLL: {
+		struct blob_pollfd *p = ptr(a0);
+
+		assert_int_equal(p->fd, 44);
+		if (k.nr_short_waits < k.ends_after)
+			return 0;
+		p->revents = BLOB_POLLIN;
+		if (k.passes_meanwhile)
+			k.control.stage = k.control.watch_below;
+		return 1;
+	}
 	case NR_CLONE3: {
 		const struct blob_clone_args *c = ptr(a0);
 
@@ -148,13 +163,18 @@ static struct abi_op *add(int routine, enum abi_op_kind kind, uint32_t nr, uint6
 	return op;
 }
 
-static enum ending run(uint32_t routine, uint64_t frame)
+static enum ending run_with(uint32_t routine, const uint64_t *slots, uint64_t frame)
 {
 	int end = setjmp(k.out);
 
 	if (!end)
-		blob_main(&k.control, routine, NULL, frame);
+		blob_main(&k.control, routine, slots, frame);
 	return (enum ending)end;
+}
+
+static enum ending run(uint32_t routine, uint64_t frame)
+{
+	return run_with(routine, NULL, frame);
 }
 
 static void test_calls_and_flags(void **state)
@@ -334,6 +354,25 @@ static void test_taken_numbers(void **state)
 	}
 }
 
+/* A coordinator that has ended is noticed below the mark, and what lies at the number of its pidfd above it is not. */
+static void test_coordinator_ends(void **state)
+{
+	static const int waits[] = { 2, 3, 1, 0 };
+	uint64_t slots[ABI_NR_SLOTS] = { [ABI_SLOT_COORDINATOR] = 44 };
+
+	(void)state;
+	for (int i = 0; i < 4; i++) {
+		setup(NULL);
+		k.control.watch_below = i == 3 ? 0 : 4;
+		k.ends_after = i == 0 ? 2 : i == 1 ? 1000 : 1;
+		k.passes_meanwhile = i == 2;
+		add(0, ABI_OP_BARRIER, 0, 3, 0, 0, 0);
+		add(0, ABI_OP_PARK, 0, 0, 0, 0, 0);
+		assert_int_equal(run_with(0, slots, 0), i == 0 ? END_EXIT : END_WAIT);
+		assert_int_equal(k.nr_short_waits, waits[i]);
+	}
+}
+
 static void test_store(void **state)
 {
 	uint64_t words[4] = { ~0ULL, ~0ULL, ~0ULL, ~0ULL };
@@ -457,6 +496,7 @@ int main(void)
 		cmocka_unit_test_setup(test_fork_refuses_shared_memory, setup),
 		cmocka_unit_test_setup(test_thread, setup),
 		cmocka_unit_test_setup(test_taken_numbers, setup),
+		cmocka_unit_test_setup(test_coordinator_ends, setup),
 		cmocka_unit_test_setup(test_store, setup),
 		cmocka_unit_test_setup(test_read_with_short_counts, setup),
 		cmocka_unit_test_setup(test_read_past_the_end, setup),
