@@ -529,6 +529,9 @@ static int freeze(struct freezer *f, pid_t root, struct cr_error *err)
 		r = freeze_until_quiet(f, err);
 	if (r < 0)
 		return r;
+	/* it may have ended, or even be reaped, while its tree was being stopped: nothing to restore would be left of it */
+	if (f->tree->root->state != TASK_ALIVE)
+		return cr_refuse(err, -ESRCH, "pid %d has ended", root);
 	prune(f->tree);
 	if (reindex(f) < 0)
 		return cr_fail(err, -ENOMEM, "order processes");
