@@ -37,6 +37,13 @@ $(victim-static): $(BUILD)/test/victims/%-static: test/victims/%.c test/victims/
 	$(call say,CC,$@)
 	$(Q)$(CC) $(VICTIM_CFLAGS) -static -o $@ $(filter %.c,$^) -lpthread
 
+# subjects of test/faults alone
+fault-bins := $(patsubst %.c,$(BUILD)/%,$(wildcard test/faults/*.c))
+$(fault-bins): $(BUILD)/%: %.c test/victims/victim.c test/victims/victim.h
+	@mkdir -p $(@D)
+	$(call say,CC,$@)
+	$(Q)$(CC) $(VICTIM_CFLAGS) -Itest/victims -o $@ $(filter %.c,$^) -lpthread
+
 bench-bins := $(patsubst %.c,$(BUILD)/%,$(wildcard test/bench/*.c))
 $(bench-bins): $(BUILD)/%: %.c
 	@mkdir -p $(@D)
@@ -45,11 +52,11 @@ $(bench-bins): $(BUILD)/%: %.c
 
 -include $(wildcard test/unit/*/rules.mk)
 
-victims: $(victim-bins) $(victim-static)
+victims: $(victim-bins) $(victim-static) $(fault-bins)
 
 # --- packages: asked for only by the goals that promise to do all set-up, and before anything is compiled
 ifneq ($(filter check demo bench unit e2e faults apps deps,$(MAKECMDGOALS)),)
-$(proto-headers) $(blob-objs) $(victim-bins) $(victim-static) $(bench-bins): | deps
+$(proto-headers) $(blob-objs) $(victim-bins) $(victim-static) $(fault-bins) $(bench-bins): | deps
 endif
 
 deps:

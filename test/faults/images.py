@@ -20,6 +20,7 @@ class Images(Fault):
         self.files_before = listing(self.dir)
         self.shm_before = sysv_segments()
         self.good = self.images
+        self.save_links()
         self.outside = os.path.join(self.base, "outside")
         shutil.rmtree(self.outside, ignore_errors=True)
         os.mkdir(self.outside)
@@ -28,6 +29,19 @@ class Images(Fault):
             f.write("do not touch")
         self.evil = [b"", b"x", self.precious.encode(), b"../" * 20 + self.precious.lstrip("/").encode(), b"/", b"..", b"a" * 5000,
                      b"a\0b", b"%s%n%s%n", b"\xff" * 64, b"/proc/self/mem", self.outside.encode() + b"/made", b"/dev/null/x"]
+
+    def save_links(self):
+        """A restore takes links away that were made for it; the next one needs them again."""
+        self.links = {}
+        for name in (n for n in os.listdir(self.dir) if n.startswith("link_remap.")):
+            self.links[os.path.join(self.dir, name)] = os.path.join(os.path.dirname(self.dir), "saved-" + name)
+        for path, saved in self.links.items():
+            os.link(path, saved)
+
+    def put_links_back(self):
+        for path, saved in self.links.items():
+            if not os.path.exists(path):
+                os.link(saved, path)
 
     def names(self):
         return sorted(n for n in os.listdir(self.good) if n.endswith(".img") and not os.path.isdir(os.path.join(self.good, n)))
@@ -75,6 +89,7 @@ class Images(Fault):
         same = tree and not self.differences()
         self.note("restored the same" if same else "restored something else" if tree else "restored and ended")
         self.world.clear()
+        self.put_links_back()
         for name in ("fails", "result"):
             if os.path.exists(os.path.join(self.dir, name)):
                 os.unlink(os.path.join(self.dir, name))
@@ -111,6 +126,7 @@ class Images(Fault):
                     harms.append(str(e))
                     self.world.clear()
                     self.remove_segments()
+                    self.put_links_back()
                     self.files_before = listing(self.dir)
                     if not self.long and len(harms) > 2 or len(harms) > 60:
                         raise Failed(" || ".join(harms)) from None

@@ -22,7 +22,7 @@ import time
 
 sys.dont_write_bytecode = True
 HERE = os.path.dirname(os.path.abspath(__file__))
-GROUPS = ("stages", "kills", "limits", "images")
+GROUPS = ("stages", "kills", "limits", "images", "hostile")
 
 
 def load(group):
@@ -59,13 +59,14 @@ def run(group, name, args, base):
             p.wait()
         out.seek(0)
         err.seek(0)
-        rows = [json.loads(l) for l in out.read().decode(errors="replace").splitlines() if l.startswith("{")]
+        lines = out.read().decode(errors="replace").splitlines()
+        rows = [json.loads(l) for l in lines if l.startswith("{")]
         noise = err.read().decode(errors="replace")
     took = time.monotonic() - start
     if not any("verdict" in r for r in rows):
         rows.append({"verdict": "FAIL", "why": f"no verdict after {took:.0f} s (status {p.returncode}) {noise[-400:]}"})
-    if args.verbose and noise:
-        print(noise, file=sys.stderr)
+    if args.verbose:
+        print("".join(f"# {l}\n" for l in lines + noise.splitlines() if not l.startswith("{")), end="")
     if not args.keep:
         shutil.rmtree(directory, ignore_errors=True)
     return [dict(r, id=f"{group}/{name.replace('_', '-')}", took=took) for r in rows]

@@ -1,0 +1,181 @@
+/*
+ * Processes that do not hold still: they fork, start threads, run programs, map memory or take signals without a pause,
+ * and check each step. A dump may catch them anywhere.
+ */
+#include "victim.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static void every(void (*step)(long round))
+{
+	victim_held();
+	for (long round = 0; !victim_gone_on(); round++)
+		step(round);
+}
+
+static void fork_once(long round)
+{
+	int status = 0;
+	pid_t pid = fork();
+
+	if (pid == 0)
+		_exit((int)(round & 63));
+	expect(pid > 0, "fork");
+	expect(pid < 0 || waitpid(pid, &status, 0) == pid, "wait for child %d", (int)pid);
+	expect(pid < 0 || (WIFEXITED(status) && WEXITSTATUS(status) == (round & 63)), "round %ld: status %x", round, status);
+}
+
+static void fork_loop(long arg)
+{
+	every(fork_once);
+}
+
+static void forks_setup(void)
+{
+	victim_fork(fork_loop, 0);
+	victim_fork(fork_loop, 1);
+}
+
+static void reap_all(void)
+{
+	int status;
+	pid_t pid;
+
+	while ((pid = wait(&status)) > 0)
+		expect(status == 0, "child %d: status %x", (int)pid, status);
+}
+
+static void *thread_once(void *arg)
+{
+	return (char *)arg + 1;
+}
+
+static void start_thread(long round)
+{
+	pthread_t t[3];
+	void *ret[3] = { NULL };
+
+	for (long i = 0; i < 3; i++)
+		expect(pthread_create(&t[i], NULL, thread_once, (void *)(round + i)) == 0, "start a thread");
+	for (long i = 0; i < 3; i++) {
+		expect(pthread_join(t[i], &ret[i]) == 0, "join a thread");
+		expect(ret[i] == (void *)(round + i + 1), "round %ld: a thread returned %p", round, ret[i]);
+	}
+}
+
+static void thread_loop(long arg)
+{
+	every(start_thread);
+}
+
+static void threads_setup(void)
+{
+	victim_fork(thread_loop, 0);
+}
+
+static void spawn_once(long round)
+{
+	char *argv[] = { "true", NULL }, *env[] = { NULL };
+	int status = 0;
+	pid_t pid;
+
+	expect(posix_spawn(&pid, "/bin/true", NULL, NULL, argv, env) == 0, "spawn");
+	expect(waitpid(pid, &status, 0) == pid && status == 0, "round %ld: status %x", round, status);
+}
+
+static void spawn_loop(long arg)
+{
+	every(spawn_once);
+}
+
+static void spawns_setup(void)
+{
+	victim_fork(spawn_loop, 0);
+}
+
+static void map_once(long round)
+{
+	size_t len = 4096 * (size_t)(1 + round % 50);
+	char *p = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (p == MAP_FAILED) {
+		expect(false, "map %zu bytes", len);
+		return;
+	}
+	pattern_fill(p, len, (uint64_t)round);
+	expect(mprotect(p, len / 2 & ~(size_t)4095, PROT_READ) == 0, "protect");
+	expect(pattern_same(p, len, (uint64_t)round), "round %ld: memory", round);
+	expect(munmap(p, len) == 0, "unmap");
+}
+
+static void map_loop(long arg)
+{
+	every(map_once);
+}
+
+static void maps_setup(void)
+{
+	victim_fork(map_loop, 0);
+}
+
+/* --- signals counted in a file that the runner reads, too */
+
+struct counter {
+	_Atomic uint64_t plain;   /* SIGUSR1 */
+	_Atomic uint64_t queued;  /* SIGRTMIN that came in order: their values count up from 0 */
+	_Atomic uint64_t strange; /* out of order */
+};
+
+static struct counter *counter;
+
+static void on_plain(int signo)
+{
+	atomic_fetch_add(&counter->plain, 1);
+}
+
+static void on_queued(int signo, siginfo_t *info, void *context)
+{
+	if ((uint64_t)info->si_value.sival_int == atomic_load(&counter->queued) && info->si_code == SI_QUEUE)
+		atomic_fetch_add(&counter->queued, 1);
+	else
+		atomic_fetch_add(&counter->strange, 1);
+}
+
+static void counts_setup(void)
+{
+	struct sigaction plain = { .sa_handler = on_plain, .sa_flags = SA_RESTART };
+	struct sigaction queued = { .sa_sigaction = on_queued, .sa_flags = SA_SIGINFO | SA_RESTART };
+	int fd = open(victim_path("counter"), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+
+	need(fd >= 0 && ftruncate(fd, 4096) == 0);
+	counter = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	need(counter != MAP_FAILED);
+	close(fd);
+	sigfillset(&plain.sa_mask);
+	sigfillset(&queued.sa_mask);
+	need(sigaction(SIGUSR1, &plain, NULL) == 0 && sigaction(SIGRTMIN, &queued, NULL) == 0);
+}
+
+static void counts_check(void)
+{
+	expect(atomic_load(&counter->strange) == 0, "%llu signals out of order", (unsigned long long)counter->strange);
+}
+
+const struct victim_case victim_cases[] = {
+	{ "forks", forks_setup, reap_all, .flags = CASE_ALTERS },
+	{ "threads", threads_setup, reap_all, .flags = CASE_ALTERS },
+	{ "spawns", spawns_setup, reap_all, .flags = CASE_ALTERS },
+	{ "maps", maps_setup, reap_all, .flags = CASE_ALTERS },
+	{ "counts", counts_setup, counts_check },
+	{ NULL },
+};
