@@ -235,6 +235,17 @@ static int collect_all_ns(struct cr_context *ctx, struct tree *tree, img_task_ko
 	return r < 0 ? r : 0;
 }
 
+/*
+ * Nothing shows an undo list of System V semaphores, only whether two processes have the same: those that have none
+ * (a list is made by the first semop() with SEM_UNDO), like this one, are equal. A list may be empty, so this is no obstacle.
+ */
+static void warn_of_undo(struct cr_context *ctx, const struct task *t)
+{
+	if (syscall(__NR_kcmp, getpid(), t->lead->host_tid, KCMP_SYSVSEM, 0, 0) > 0)
+		log_warn(&ctx->log, "pid %d (%s): continuing without its undo list of System V semaphores (SEM_UNDO)",
+			 (int)t->host_pid, t->comm);
+}
+
 int ids_collect(struct cr_context *ctx, struct tree *tree, img_task_kobj_ids_entry *ret_root_ids, struct cr_error *err)
 {
 	autofree struct task **live = calloc(tree->tasks.nr + 1, sizeof(struct task *));
@@ -253,7 +264,9 @@ int ids_collect(struct cr_context *ctx, struct tree *tree, img_task_kobj_ids_ent
 		if (tree->tasks.items[i]->state != TASK_DEAD)
 			live[nr++] = tree->tasks.items[i];
 	}
-	compare = nr > 1 && kernel_has(&ctx->probes, KERNEL_KCMP);
+	compare = kernel_has(&ctx->probes, KERNEL_KCMP);
+	for (size_t i = 0; i < nr && compare; i++)
+		warn_of_undo(ctx, live[i]);
 	if (nr > 1 && !compare)
 		log_warn(&ctx->log,
 			 "this kernel cannot compare processes (kcmp), continuing as if they shared nothing");
