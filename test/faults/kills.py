@@ -107,6 +107,34 @@ class Kills(Fault):
         self.no_litter(when)
         self.finish(when)
 
+    def do_dumper_over_images(self):
+        """Killed while it writes into a directory that holds a whole set: no inventory beside images not its own."""
+        for victim, name in self.few(WATCHED, 1):
+            took = self.time_of_dump(victim, name)
+            for after in self.few([i * STEP for i in range(int(took / STEP) + 10)], 12):
+                self.use(victim, name)
+                self.must_dump("--leave-running")
+                when = f"{victim}/{name}: second dumper killed after {after * 1000:.1f} of {took * 1000:.1f} ms"
+                images, fresh = self.images, self.new_images
+                self.new_images = lambda: setattr(self, "images", images)
+                try:
+                    self.kill_over(after, when)
+                finally:
+                    self.new_images = fresh
+                self.forget()
+
+    def kill_over(self, after, when):
+        start = time.monotonic()
+        pid = self.spawn("dump", "-t", str(self.root), "-D", self.images, "-o", "dump.log", "-v4", "-R", *self.dump_args)
+        sleep_until(start + after)
+        os.kill(pid, signal.SIGKILL)
+        code = self.reaped(pid)
+        self.note("kills" if code < 0 else "too late")
+        self.world.clear()
+        if os.path.exists(os.path.join(self.images, "inventory.img")):
+            self.note("whole sets")
+            self.comes_back(when)
+
     # --- the restorer
 
     def do_restorer(self):

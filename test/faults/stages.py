@@ -51,6 +51,35 @@ class Stages(Fault):
             self.comes_back(f"{victim}/{name}: a dump after failed ones")
             self.forget()
 
+    def do_dump_over_images(self):
+        """Into a directory that holds a whole set already: it is that set, or a new one, or none, but never a mixture."""
+        for victim, name in self.few([t for t in TARGETS if t[1] in ("bush", "masks", "ring", "anonymous")], 1):
+            for stage in range(1, 9):
+                self.use(victim, name)
+                self.must_dump("--leave-running")
+                first = self.contents()
+                code, said = self.criu_run("dump", "-t", str(self.root), "-D", self.images, "-o", "dump.log", "-v4",
+                                           "--inject-stage", str(stage), *self.dump_args)
+                when = f"{victim}/{name}: a dump into a used directory that failed at stage {stage}"
+                if code != 1:
+                    raise Failed(f"{when}: exit status {code}")
+                self.expect_same(when)
+                if self.contents() == first:
+                    self.note("old set kept")
+                elif "inventory.img" in self.contents():
+                    raise Failed(f"{when}: an inventory beside images that are not its own")
+                else:
+                    self.note("no set left")
+                self.finish(when)
+                self.forget()
+
+    def contents(self):
+        out = {}
+        for name in (n for n in os.listdir(self.images) if n.endswith(".img")):
+            with open(os.path.join(self.images, name), "rb") as f:
+                out[name] = f.read()
+        return out
+
     def do_stages_of_restore(self):
         for victim, name in self.few(TARGETS, 3):
             self.use(victim, name)
