@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #define PIPE_MAX_BYTES (1u << 30)
@@ -28,6 +29,7 @@ struct pipe_data {
 	int               fd;                    /* a reading end; -1 if it is empty or there is none */
 	uint32_t          size, bytes;
 	struct open_file *reader;                /* for obstacles; NULL: no reading end seen */
+	struct open_file *end;                   /* any of them */
 };
 
 /*
@@ -78,6 +80,7 @@ int pipe_note(struct file_table *t, struct open_file *f, bool fifo, uint32_t *re
 	if (!p)
 		return pool_failed(err);
 	*ret_id = p->pipe_id;
+	p->end = f;
 	p->packets |= (f->facts.flags & O_DIRECT) != 0;
 	p->can_write |= mode != O_RDONLY;
 	if (mode == O_WRONLY || p->can_read)
@@ -96,6 +99,16 @@ int pipe_note(struct file_table *t, struct open_file *f, bool fifo, uint32_t *re
 	return 0;
 }
 
+/* Does somebody have the other end? An end says of itself when nobody has (pipe_poll() in fs/pipe.c); unknown is no. */
+static bool other_end_is_open(const struct pipe_data *p)
+{
+	const struct open_file *f = p->end;
+	autofd int copy = f->fd_there < 0 ? -1 : (int)syscall(__NR_pidfd_getfd, f->task->pidfd, f->fd_there, 0);
+	struct pollfd end = { .fd = copy };
+
+	return copy >= 0 && poll(&end, 1, 0) >= 0 && !(end.revents & (POLLERR | POLLHUP | POLLNVAL));
+}
+
 /* A pipe that leads out of the tree: the other end is not restored, and what waits for it waits for nothing. */
 int pipes_check_ends(struct file_table *t, struct cr_error *err)
 {
@@ -103,9 +116,9 @@ int pipes_check_ends(struct file_table *t, struct cr_error *err)
 	for (size_t i = 0; i < t->pipes.nr; i++) {
 		const struct pipe_data *p = t->pipes.items[i];
 
-		if (!p->fifo && p->can_read != p->can_write)
-			log_debug(&t->ctx->log, "pipe:[%u] has one end in the tree: unless --inherit-fd gives it at restore, the other will be closed",
-				  p->pipe_id);
+		if (!p->fifo && p->can_read != p->can_write && other_end_is_open(p))
+			log_warn(&t->ctx->log, "pipe:[%u] leads out of the tree, its other end will be closed unless the restore is given it by "
+				 "--inherit-fd fd[N]:pipe:[%u]", p->pipe_id, p->pipe_id);
 	}
 	return 0;
 }

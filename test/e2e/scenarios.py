@@ -164,6 +164,8 @@ class Scenario(Case):
         key = self.outside_file(kind)
         self.must_dump(*(["--external", key] if kind == "file" else []))
         self.must_be_gone()
+        if kind == "pipe" and f"{key} leads out of the tree" not in self.log("dump.log"):
+            raise Failed("no warning names the pipe whose other end is outside")
         path = os.path.join(self.base, kind, "replacement")
         if kind == "file":
             fd = os.open(path, os.O_RDWR | os.O_CREAT)
