@@ -304,7 +304,8 @@ int files_read(struct cr_context *ctx, struct image_set *set, const struct files
 		r = read_remaps(fs, err);
 	for (size_t i = 0; r == 0 && i < nr_owners; i++)
 		r = cr_within(err, read_task(fs, &owners[i], err), "pid %d", owners[i].ns_pid);
-	find_late_files(fs);
+	if (r == 0)
+		find_late_files(fs);
 	if (r == 0)
 		r = check_fifos(fs, err);
 	if (r == 0)
