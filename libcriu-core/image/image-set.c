@@ -4,9 +4,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+
+/* What the inventory is called until it is whole; readers skip names they do not know */
+#define INVENTORY_PART "inventory.img.part"
 
 static int set_new(int dirfd, bool writing, struct image_set **ret, struct cr_error *err)
 {
@@ -66,10 +70,16 @@ int image_set_note(struct image_set *set, enum img_type type, uint64_t id, struc
 
 int image_set_commit(struct image_set *set, const img_inventory_entry *inv, struct cr_error *err)
 {
+	char name[IMG_NAME_MAX];
 	int r = image_write_single(set, IMG_INVENTORY, 0, inv, err);
 
-	if (r < 0)
+	img_name(IMG_INVENTORY, 0, name, sizeof(name));
+	if (r == 0 && renameat(set->dirfd, INVENTORY_PART, set->dirfd, name) < 0)
+		r = cr_fail(err, -errno, "rename %s to %s", INVENTORY_PART, name);
+	if (r < 0) {
+		unlinkat(set->dirfd, INVENTORY_PART, 0);
 		return r;
+	}
 	set->committed = true;
 	return 0;
 }
@@ -109,6 +119,9 @@ int image_set_openat(struct image_set *set, enum img_type type, uint64_t id, int
 		r = image_set_note(set, type, id, err);
 		if (r < 0)
 			return r;
+		/* whoever is killed between opening and writing it leaves no inventory, rather than an empty one */
+		if (type == IMG_INVENTORY)
+			snprintf(name, sizeof(name), "%s", INVENTORY_PART);
 	}
 	/* A link or a special file under an image's name is not an image: nothing is followed, nothing blocks. */
 	fd = openat(set->dirfd, name, flags | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0644);
