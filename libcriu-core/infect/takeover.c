@@ -18,6 +18,7 @@
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
+#include <unistd.h>
 
 #define STOP_MS 10000
 /* No processor has more than this; AMX makes it 11008 bytes */
@@ -59,17 +60,23 @@ int takeover_seize_leader(pid_t tid, struct takeover **ret, struct cr_error *err
 	return seize(tid, PTRACE_O_TRACEEXIT, ret, err);
 }
 
+static int set_mask(struct tracee *t, uint64_t mask, struct cr_error *err)
+{
+	if (ptrace(PTRACE_SETSIGMASK, t->tid, sizeof(mask), &mask) < 0)
+		return cr_fail(err, -errno, "set the signal mask of thread %d", t->tid);
+	return 0;
+}
+
 int takeover_end(struct takeover *t, uint64_t sigmask, struct cr_error *err)
 {
-	int r = tracee_wait_exit(t->tracee, deadline_in(STOP_MS));
+	int r = tracee_wait_event(t->tracee, PTRACE_EVENT_EXIT, SIGTRAP, deadline_in(STOP_MS));
 
 	if (r == -ESRCH)
 		return cr_refuse(err, -ECHILD, "main thread %d was killed", t->tracee->tid);
 	if (r < 0)
 		return cr_fail(err, r, "end main thread %d", t->tracee->tid);
-	if (ptrace(PTRACE_SETSIGMASK, t->tracee->tid, sizeof(sigmask), &sigmask) < 0)
-		return cr_fail(err, -errno, "set the signal mask of thread %d", t->tracee->tid);
-	return tracee_detach(t->tracee, err);
+	r = set_mask(t->tracee, sigmask, err);
+	return r < 0 ? r : tracee_detach(t->tracee, err);
 }
 
 int takeover_interrupt(struct takeover *t, struct cr_error *err)
@@ -92,15 +99,21 @@ int takeover_wait(struct takeover *t, struct cr_error *err)
 	return r;
 }
 
+int takeover_call(struct takeover *t, long nr, const uint64_t arg[6], int64_t *ret, struct cr_error *err)
+{
+	uint64_t insn;
+	int r = remote_find_syscall(t->tracee, &insn, err);
+
+	return r < 0 ? r : remote_syscall(t->tracee, insn, nr, arg, ret, err);
+}
+
 /* The call is made with the instruction the thread is parked in; it comes back to where nothing is, but does not run there. */
 int takeover_unmap(struct takeover *t, uint64_t start, uint64_t len, struct cr_error *err)
 {
-	uint64_t insn, arg[6] = { start, len };
+	const uint64_t arg[6] = { start, len };
 	int64_t result;
-	int r = remote_find_syscall(t->tracee, &insn, err);
+	int r = takeover_call(t, SYS_munmap, arg, &result, err);
 
-	if (r == 0)
-		r = remote_syscall(t->tracee, insn, SYS_munmap, arg, &result, err);
 	if (r == 0 && result < 0)
 		r = cr_fail(err, (int)result, "unmap our memory in pid %d", t->tracee->tid);
 	return r;
@@ -182,17 +195,52 @@ int takeover_load(struct takeover *t, const struct xstate_layout *layout, const 
 	r = regs_set(tracee->tid, &regs);
 	if (r < 0)
 		return cr_fail(err, r, "set registers of thread %d", tracee->tid);
-	if (ptrace(PTRACE_SETSIGMASK, tracee->tid, sizeof(sigmask), &sigmask) < 0)
-		return cr_fail(err, -errno, "set the signal mask of thread %d", tracee->tid);
+	r = set_mask(tracee, sigmask, err);
+	if (r < 0)
+		return r;
 	/* what it had in the blob is not to be put back */
 	tracee->borrowed = false;
 	return 0;
 }
 
-int takeover_release(struct takeover *t, bool stopped, struct cr_error *err)
+/* Return: 0; negative errno, with a sentence */
+static int follow_to_stop(struct tracee *t, struct cr_error *err)
 {
-	if (stopped && kill(t->tracee->tid, SIGSTOP) < 0)
-		return cr_fail(err, -errno, "stop pid %d", t->tracee->tid);
+	int r = tracee_resume(t);
+
+	if (r == 0)
+		r = tracee_wait_event(t, PTRACE_EVENT_STOP, SIGSTOP, deadline_in(STOP_MS));
+	if (r == -ESRCH)
+		return cr_refuse(err, -ECHILD, "thread %d has died", t->tid);
+	return r < 0 ? cr_fail(err, r, "stop thread %d", t->tid) : 0;
+}
+
+/*
+ * The first thread takes the signal with all others blocked, so that none which waits for it comes first. That makes
+ * the stop pending for the other threads, which look for it before anything else (get_signal() in kernel/signal.c). The
+ * last to stop tells the parent, and is done with that when it answers a request of ptrace, as setting the mask is: those
+ * wait until it sleeps (ptrace_check_attach()).
+ */
+int takeover_stop(struct takeover *const *t, const uint64_t *masks, size_t nr, struct cr_error *err)
+{
+	int r = nr ? set_mask(t[0]->tracee, UINT64_MAX, err) : 0;
+
+	if (r == 0 && nr && syscall(SYS_tkill, t[0]->tracee->tid, SIGSTOP) < 0)
+		r = cr_fail(err, -errno, "stop thread %d", t[0]->tracee->tid);
+	for (size_t i = 0; r == 0 && i < nr; i++)
+		r = follow_to_stop(t[i]->tracee, err);
+	for (size_t i = 0; r == 0 && i < nr; i++)
+		r = set_mask(t[i]->tracee, masks[i], err);
+	return r;
+}
+
+int takeover_keep(struct takeover *t, struct cr_error *err)
+{
+	return ptrace(PTRACE_SETOPTIONS, t->tracee->tid, NULL, 0) < 0 ? cr_fail(err, -errno, "let thread %d live", t->tracee->tid) : 0;
+}
+
+int takeover_release(struct takeover *t, struct cr_error *err)
+{
 	return tracee_detach(t->tracee, err);
 }
 

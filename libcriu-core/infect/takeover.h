@@ -45,8 +45,25 @@ int takeover_unmap(struct takeover *t, uint64_t start, uint64_t len, struct cr_e
 int takeover_load(struct takeover *t, const struct xstate_layout *layout, const img_core_entry *core, uint64_t sigmask,
 		  struct cr_error *err);
 
-/** takeover_release() - let it go: running, or stopped by SIGSTOP (@stopped; once per process is enough). Return: 0, negative errno. */
-int takeover_release(struct takeover *t, bool stopped, struct cr_error *err);
+/**
+ * takeover_call() - a system call through the stopped thread, before takeover_load()
+ * Return: 0, @ret is what it returned, negative errno included; negative errno if it could not be made.
+ */
+int takeover_call(struct takeover *t, long nr, const uint64_t arg[6], int64_t *ret, struct cr_error *err);
+
+/**
+ * takeover_stop() - bring a process into a group stop, by SIGSTOP; after takeover_load() of all of its threads
+ * @t, @masks: its @nr threads and their signal masks
+ * None of them executes anything. When it returns, the parent has been told. The stop outlives takeover_release().
+ * Return: 0; -ECHILD; negative errno.
+ */
+int takeover_stop(struct takeover *const *t, const uint64_t *masks, size_t nr, struct cr_error *err);
+
+/** takeover_keep() - from here on it goes on, not ends, if the coordinator dies. Return: 0, negative errno. */
+int takeover_keep(struct takeover *t, struct cr_error *err);
+
+/** takeover_release() - let it go. Return: 0, negative errno. */
+int takeover_release(struct takeover *t, struct cr_error *err);
 
 /** takeover_free() - detaches if it still holds on; a thread that was killed is fine, NULL too */
 void takeover_free(struct takeover *t);

@@ -125,7 +125,7 @@ int tracee_wait(struct tracee *t, uint64_t deadline, struct cr_error *err)
 	}
 }
 
-int tracee_wait_exit(struct tracee *t, uint64_t deadline)
+int tracee_wait_event(struct tracee *t, unsigned int event, int signo, uint64_t deadline)
 {
 	for (;;) {
 		int status, r = next_status(t, deadline, &status);
@@ -137,12 +137,17 @@ int tracee_wait_exit(struct tracee *t, uint64_t deadline)
 			return -ESRCH;
 		}
 		t->state = TRACEE_STOPPED;
-		if (STOP_EVENT(status) == PTRACE_EVENT_EXIT)
+		if (STOP_EVENT(status) == event && WSTOPSIG(status) == signo)
 			return 0;
 		r = resume_with(t, PTRACE_CONT, STOP_EVENT(status) ? 0 : WSTOPSIG(status));
 		if (r < 0 && r != -ESRCH)
 			return r;
 	}
+}
+
+int tracee_resume(struct tracee *t)
+{
+	return resume_with(t, PTRACE_CONT, 0);
 }
 
 static void switch_dispatch(struct tracee *t, bool off)

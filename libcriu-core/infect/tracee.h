@@ -62,11 +62,15 @@ int tracee_interrupt(struct tracee *t);
 int tracee_wait(struct tracee *t, uint64_t deadline, struct cr_error *err);
 
 /**
- * tracee_wait_exit() - until the thread, seized with PTRACE_O_TRACEEXIT, is on its way out
- * In this stop it takes no signals any more, and its mask can still be set.
+ * tracee_wait_event() - until the thread has stopped for PTRACE_EVENT_* @event; signals that come before reach it
+ * @signo: that the stop is for; SIGTRAP for all but group stops (PTRACE_EVENT_STOP)
+ * PTRACE_EVENT_EXIT: in this stop it takes no signals any more, and its mask can still be set.
  * Return: 0; -ESRCH it was killed (state GONE); -ETIMEDOUT; errno of a signal that could not be passed on. No sentence.
  */
-int tracee_wait_exit(struct tracee *t, uint64_t deadline);
+int tracee_wait_event(struct tracee *t, unsigned int event, int signo, uint64_t deadline);
+
+/** tracee_resume() - out of a stop, without a signal. Return: 0, negative errno. */
+int tracee_resume(struct tracee *t);
 
 /** deadline_in() - monotonic nanoseconds, @ms from now */
 uint64_t deadline_in(unsigned int ms);

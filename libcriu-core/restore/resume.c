@@ -2,13 +2,25 @@
  * Restore, last stage: every thread is parked in the blob. Stop them all, take the region away, give them their
  * registers, and let them go. Until the first one is let go everything can still be undone; afterwards nothing may fail
  * for reasons that could have been known before.
+ *
+ * Processes that stay stopped come first, children before their parents, while all others are still in our hands: what a
+ * parent is told of that is taken from it again, since it has been told before the dump.
  */
 #include "infect/takeover.h"
 #include "kernel/stage.h"
+#include "procfs/proc-dir.h"
+#include "procfs/stat.h"
 #include "restore/restore-internal.h"
 #include "xstate.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+
+#define STOPPED_WITHIN_MS 1000 /* for a thread that is let go in a group stop to be seen in it */
 
 static int stop_all(struct restore *rs, struct cr_error *err)
 {
@@ -23,56 +35,189 @@ static int stop_all(struct restore *rs, struct cr_error *err)
 	return r;
 }
 
+static uint64_t sigmask_of(const struct rthread *t)
+{
+	return thread_sigmask(t->task->cores[t->index], t->index == 0);
+}
+
+static int load_thread(struct restore *rs, struct rthread *t, const struct xstate_layout *layout, struct cr_error *err)
+{
+	const img_core_entry *core = t->task->cores[t->index];
+	int r = 0;
+
+	if (t->first)
+		r = takeover_unmap(t->hand, rs->region.all.start, rs->region.all.end - rs->region.all.start, err);
+	if (r == 0)
+		r = takeover_load(t->hand, layout, core, sigmask_of(t), err);
+	if (r == 0)
+		r = thread_release(rs->ctx, core, t->tid, err);
+	return cr_within(err, r, "thread %d", t->tid);
+}
+
+static bool stays_stopped(const struct restore *rs, const struct rtask *t)
+{
+	return rs->ctx->opts->rpc->leave_stopped || t->cores[0]->tc->task_state == TASK_STOPPED;
+}
+
+/* The threads of a process follow each other. */
+static size_t threads_from(const struct restore *rs, size_t first)
+{
+	size_t end = first + 1;
+
+	while (end < rs->threads.nr && !rs->threads.items[end].first)
+		end++;
+	return end - first;
+}
+
+static int stop_process(struct restore *rs, size_t first, struct cr_error *err)
+{
+	size_t nr = threads_from(rs, first);
+	struct takeover **hands = calloc(nr, sizeof(*hands));
+	uint64_t *masks = calloc(nr, sizeof(*masks));
+	int r = hands && masks ? 0 : cr_fail(err, -ENOMEM, "list threads");
+
+	for (size_t i = 0; r == 0 && i < nr; i++) {
+		hands[i] = rs->threads.items[first + i].hand;
+		masks[i] = sigmask_of(&rs->threads.items[first + i]);
+	}
+	if (r == 0)
+		r = takeover_stop(hands, masks, nr, err);
+	free(hands);
+	free(masks);
+	return cr_within(err, r, "pid %u", rs->threads.items[first].task->entry->pid);
+}
+
+static struct rthread *parent_of(struct restore *rs, const struct rtask *t)
+{
+	int n = rs->tree.nodes.items[t - rs->tasks].parent;
+
+	for (size_t i = 0; n >= 0 && i < rs->threads.nr; i++)
+		if (rs->threads.items[i].first && rs->threads.items[i].task == &rs->tasks[n])
+			return &rs->threads.items[i];
+	return NULL;
+}
+
+static bool holds(const img_signal_queue_entry *q, int signo)
+{
+	for (size_t i = 0; q && i < q->signals.nr; i++)
+		/* siginfo_t begins with the number; tasks_check() has seen to the length */
+		if (*(const int32_t *)(const void *)q->signals.items[i].siginfo.data == signo)
+			return true;
+	return false;
+}
+
+/* What the parent has just been told it knew before, be it that it has waited for the child or that the signal has come. */
+static int untell_parent(struct restore *rs, const struct rtask *child, uint64_t sigchld, uint64_t at_once, struct cr_error *err)
+{
+	const img_task_ext *ext = child->cores[0]->tc->ext;
+	struct rthread *parent = parent_of(rs, child);
+	const uint64_t wait[6] = { P_PID, child->entry->pid, 0, WSTOPPED | WNOHANG }, take[6] = { sigchld, 0, at_once, 8 };
+	const img_core_entry *core;
+	int64_t result = 0;
+	int r = 0;
+
+	if (!parent)
+		return 0;
+	core = parent->task->cores[parent->index];
+	if (ext && ext->has_stop_seen && ext->stop_seen)
+		r = takeover_call(parent->hand, SYS_waitid, wait, &result, err);
+	if (r == 0 && result < 0)
+		r = cr_fail(err, (int)result, "wait for a stopped child");
+	/* where the images have one waiting, ours was none more: such signals do not queue */
+	if (r == 0 && !holds(parent->task->cores[0]->tc->signals_s, SIGCHLD) && !holds(core->thread_core->signals_p, SIGCHLD))
+		r = takeover_call(parent->hand, SYS_rt_sigtimedwait, take, &result, err);
+	return cr_within(err, r, "pid %u", parent->task->entry->pid);
+}
+
+static int load_stopped(struct restore *rs, const struct xstate_layout *layout, struct cr_error *err)
+{
+	const uint64_t sigchld = 1ull << (SIGCHLD - 1);
+	const struct timespec none = { 0, 0 };
+	uint64_t set = arena_put(&rs->program.arena, &sigchld, sizeof(sigchld), 8);
+	uint64_t at_once = arena_put(&rs->program.arena, &none, sizeof(none), 8);
+	int r = set && at_once ? 0 : cr_fail(err, -ENOSPC, "stop processes");
+
+	for (size_t i = rs->threads.nr; r == 0 && i-- > 0;) {
+		const struct rthread *first = &rs->threads.items[i];
+
+		if (!first->first || !stays_stopped(rs, first->task))
+			continue;
+		for (size_t k = 0; r == 0 && k < threads_from(rs, i); k++)
+			r = load_thread(rs, &rs->threads.items[i + k], layout, err);
+		if (r == 0)
+			r = stop_process(rs, i, err);
+		if (r == 0)
+			r = untell_parent(rs, first->task, set, at_once, err);
+	}
+	return r;
+}
+
 static int load_all(struct restore *rs, struct cr_error *err)
 {
 	struct xstate_layout layout;
+	int r;
 
 	xstate_layout_init(&layout);
-	for (size_t i = 0; i < rs->threads.nr; i++) {
-		struct rthread *t = &rs->threads.items[i];
-		const img_core_entry *core = t->task->cores[t->index];
-		int r = 0;
-
-		if (t->first)
-			r = takeover_unmap(t->hand, rs->region.all.start, rs->region.all.end - rs->region.all.start, err);
-		if (r == 0)
-			r = takeover_load(t->hand, &layout, core, thread_sigmask(core, t->index == 0), err);
-		if (r == 0)
-			r = thread_release(rs->ctx, core, t->tid, err);
-		if (r < 0)
-			return cr_within(err, r, "thread %d", t->tid);
-	}
-	return 0;
+	r = load_stopped(rs, &layout, err);
+	for (size_t i = 0; r == 0 && i < rs->threads.nr; i++)
+		if (!stays_stopped(rs, rs->threads.items[i].task))
+			r = load_thread(rs, &rs->threads.items[i], &layout, err);
+	return r;
 }
 
-static bool stays_stopped(const struct restore *rs, const struct rthread *t)
+static void release(struct restore *rs, struct rthread *t)
 {
-	if (!t->first)
-		return false;
-	return rs->ctx->opts->rpc->leave_stopped || t->task->cores[0]->tc->task_state == TASK_STOPPED;
+	struct cr_error gone = { 0 };
+
+	/* a thread may be killed by one that runs already */
+	if (takeover_release(t->hand, &gone) < 0)
+		log_debug(&rs->ctx->log, "thread %d: %s", t->tid, gone.text);
+	takeover_free(t->hand);
+	t->hand = NULL;
+}
+
+/* Who is let go of in a group stop gets up and lies down again. */
+static void await_stopped(pid_t tid)
+{
+	struct timespec tick = { 0, 100000 };
+
+	for (int left = STOPPED_WITHIN_MS * 10; left > 0; left--) {
+		autofree_by(proc_dir_close) struct proc_dir dir = { .fd = -1 };
+		struct proc_stat st;
+
+		if (proc_dir_open(AT_FDCWD, tid, &dir, NULL) < 0 || proc_stat_read(&dir, &st, NULL) < 0 || st.state == 'T')
+			return;
+		nanosleep(&tick, NULL);
+	}
 }
 
 int restore_resume(struct restore *rs, struct cr_error *err)
 {
+	struct cr_error dead = { 0 };
 	int r = stop_all(rs, err);
 
 	if (r == 0)
 		r = load_all(rs, err);
 	if (r < 0)
 		return r;
-	/* from here on it is theirs */
+	/*
+	 * From here on it is theirs. Letting go takes a while with many threads; a coordinator that is killed in the middle of it
+	 * shall not leave a part of the tree.
+	 */
 	rs->resumed = true;
 	mm_segments_keep(rs->segments);
 	files_commit(rs->files);
-	for (size_t i = 0; i < rs->threads.nr; i++) {
-		struct rthread *t = &rs->threads.items[i];
-		struct cr_error gone = { 0 };
-
-		/* a thread may be killed by one that runs already */
-		if (takeover_release(t->hand, stays_stopped(rs, t), &gone) < 0)
-			log_debug(&rs->ctx->log, "thread %d: %s", t->tid, gone.text);
-		takeover_free(t->hand);
-		t->hand = NULL;
-	}
+	for (size_t i = 0; i < rs->threads.nr; i++)
+		if (takeover_keep(rs->threads.items[i].hand, &dead) < 0)
+			log_debug(&rs->ctx->log, "%s", dead.text);
+	for (size_t i = 0; i < rs->threads.nr; i++)
+		if (stays_stopped(rs, rs->threads.items[i].task))
+			release(rs, &rs->threads.items[i]);
+	for (size_t i = 0; i < rs->threads.nr; i++)
+		if (stays_stopped(rs, rs->threads.items[i].task))
+			await_stopped(rs->threads.items[i].tid);
+	for (size_t i = 0; i < rs->threads.nr; i++)
+		if (rs->threads.items[i].hand)
+			release(rs, &rs->threads.items[i]);
 	return 0;
 }

@@ -50,6 +50,14 @@ static int identity_collect_process(struct task_dump *d, struct cr_error *err)
 		d->ps->ext.exit_signal = (uint32_t)d->task->stat.exit_signal;
 		tc->ext = &d->ps->ext;
 	}
+	/*
+	 * The signal until the parent has waited for the stop, then 0: do_task_stat() in fs/proc/array.c and
+	 * wait_task_stopped() in kernel/exit.c
+	 */
+	if (d->task->state == TASK_STOPPED && !d->task->stat.exit_code) {
+		d->ps->ext.has_stop_seen = d->ps->ext.stop_seen = true;
+		tc->ext = &d->ps->ext;
+	}
 	return 0;
 }
 

@@ -307,26 +307,107 @@ static void wait_until_stopped(pid_t pid)
 	need(WIFSTOPPED(status));
 }
 
+static volatile sig_atomic_t told_of_children;
+
+static void on_child(int sig)
+{
+	(void)sig;
+	told_of_children++;
+}
+
 static void set_up_stopped(void)
 {
 	static const int stops[] = { SIGSTOP, SIGTSTP, SIGTTIN };
 
+	need(signal(SIGCHLD, on_child) != SIG_ERR);
 	for (int i = 0; i < 3; i++) {
 		kids[nr_kids++] = victim_fork(member, 0);
 		need(kill(kids[i], stops[i]) == 0);
 		wait_until_stopped(kids[i]);
 	}
+	told_of_children = 0;
 }
 
+/* What has been waited for once is not there again. */
 static void check_stopped(void)
 {
 	char path[64], text[600];
 
+	expect(!told_of_children, "told %d times of children that were stopped long ago", (int)told_of_children);
 	for (int i = 0; i < nr_kids; i++) {
 		snprintf(path, sizeof(path), "/proc/%d/stat", (int)kids[i]);
 		slurp(path, text, sizeof(text));
 		const char *paren = strrchr(text, ')');
 		expect(paren && paren[2] == 'T', "child %d is not stopped: %s", (int)kids[i], text);
+		siginfo_t info = { 0 };
+		expect(waitid(P_PID, (id_t)kids[i], &info, WSTOPPED | WNOHANG | WNOWAIT) == 0 && !info.si_pid,
+		       "the stop of child %d can be waited for again", (int)kids[i]);
+		kill(kids[i], SIGCONT);
+	}
+	reap_kids();
+}
+
+/* Stopped with threads, a signal waiting behind the stop, children that are stopped, and a parent that has not looked yet. */
+
+static void *stopped_thread(void *arg)
+{
+	victim_wait();
+	return arg;
+}
+
+static void on_waiting(int sig) { told_of_children = sig; }
+
+static void stopped_with_threads(long arg)
+{
+	pthread_t threads[3];
+
+	nr_kids = 0;
+	need(signal(SIGUSR1, on_waiting) != SIG_ERR);
+	if (arg)
+		kids[nr_kids++] = victim_fork(member, 0);
+	for (int i = 0; i < 3; i++)
+		need(pthread_create(&threads[i], NULL, stopped_thread, NULL) == 0);
+	if (arg) {
+		need(kill(kids[0], SIGSTOP) == 0);
+		wait_until_stopped(kids[0]);
+	}
+	victim_hold();
+	for (int i = 0; i < 3; i++)
+		pthread_join(threads[i], NULL);
+	expect(told_of_children == SIGUSR1, "the signal behind the stop did not come, %d", (int)told_of_children);
+	if (arg) {
+		int status;
+		expect(waitpid(kids[0], &status, WUNTRACED | WNOHANG) == 0, "the stop of a grandchild is there again");
+		kill(kids[0], SIGCONT);
+		reap_kids();
+	}
+}
+
+static void set_up_unseen_stops(void)
+{
+	for (long i = 0; i < 2; i++) {
+		char path[64], text[600] = "";
+
+		pid_t kid = victim_fork(stopped_with_threads, i);
+		need(kill(kid, SIGSTOP) == 0);
+		snprintf(path, sizeof(path), "/proc/%d/stat", (int)kid);
+		while (!strstr(text, ") T")) {
+			slurp(path, text, sizeof(text));
+			sleep_ms(1);
+		}
+		/* to a thread, with a lower number: it would come first if it were to be chosen */
+		need(syscall(SYS_tgkill, kid, kid, SIGUSR1) == 0);
+		kids[nr_kids++] = kid;
+	}
+}
+
+static void check_unseen_stops(void)
+{
+	for (int i = 0; i < nr_kids; i++) {
+		int status = 0;
+
+		expect(waitpid(kids[i], &status, WUNTRACED | WNOHANG) == kids[i] && WIFSTOPPED(status) && WSTOPSIG(status) == SIGSTOP,
+		       "the stop of child %d is lost: %#x", (int)kids[i], (unsigned)status);
 		kill(kids[i], SIGCONT);
 	}
 	reap_kids();
@@ -511,6 +592,7 @@ const struct victim_case victim_cases[] = {
 	{ "dead-nested-leaders", set_up_dead_nested, reap_kids },
 	{ "zombies", set_up_zombies, check_zombies, .flags = CASE_MORE },
 	{ "stopped", set_up_stopped, check_stopped, .flags = CASE_MORE },
+	{ "unseen-stops", set_up_unseen_stops, check_unseen_stops, .flags = CASE_MORE },
 	{ "subreaper", set_up_subreaper, check_subreaper, .flags = CASE_MORE },
 	{ "inner-subreaper", set_up_inner_reaper, reap_kids },
 	{ "pdeathsig", set_up_pdeathsig, check_pdeathsig, .flags = CASE_MORE },

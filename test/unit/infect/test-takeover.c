@@ -254,7 +254,7 @@ static void take_over(size_t threads)
 			fail_msg("load: %s", err.text);
 	}
 	for (size_t i = 0; i < nr; i++) {
-		assert_int_equal(takeover_release(hand[i], false, &err), 0);
+		assert_int_equal(takeover_release(hand[i], &err), 0);
 		takeover_free(hand[i]);
 	}
 	t1 = monotonic_ns();
