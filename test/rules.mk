@@ -90,6 +90,10 @@ apps: all
 bench: all $(bench-bins)
 	@$(PYTHON) test/bench/bench.py --criu $(BUILD)/criu --tools $(BUILD)/test/bench $(BENCH)
 
+# on other kernels, in an emulated machine: minutes, so by hand
+kernels: all victims
+	@$(PYTHON) test/kernels/run.py --criu $(BUILD)/criu --victims $(BUILD)/test/victims --cache $(BUILD)/kernels $(KERNELS)
+
 demo: all
 	@$(PYTHON) test/demo/demo.py --criu $(BUILD)/criu
 
@@ -107,4 +111,4 @@ lint: $(proto-headers)
 format:
 	clang-format -i $(all-srcs)
 
-.PHONY: check unit repo e2e faults clients apps bench demo lint format deps victims
+.PHONY: check unit repo e2e faults clients apps bench kernels demo lint format deps victims

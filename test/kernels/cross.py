@@ -1,0 +1,117 @@
+"""Images that change kernels, in the guest: "save" dumps victims and writes all to a disk as an archive, "load" on another
+kernel reads it and restores them. What is compared is what cannot depend on the kernel or on the file systems' numbers."""
+import concurrent.futures
+import json
+import os
+import pickle
+import re
+import subprocess
+import sys
+import tarfile
+
+sys.path.insert(0, "/test/e2e")
+sys.path.insert(0, "/test/kernels")
+sys.dont_write_bytecode = True
+import case as ways   # noqa: E402
+import run   # noqa: E402
+import state   # noqa: E402
+
+BASE = "/tmp/cross"
+LIMIT = 120
+
+
+class Crossing(ways.Case):
+    """Both halves of the way "cli", with another kernel between them."""
+
+    def way_save(self):
+        self.start("d")
+        self.must_dump()
+        self.must_be_gone()
+        with open(os.path.join(self.base, "saved"), "wb") as f:
+            pickle.dump((self.root, self.dir, self.images, self.before), f)
+
+    def way_load(self):
+        with open(os.path.join(self.base, "saved"), "rb") as f:
+            self.root, self.dir, self.images, self.before = pickle.load(f)
+        self.restore()
+        if not self.flags & ways.ALTERS:
+            different = state.compare(timeless(self.before), timeless(self.snapshot()))
+            if different:
+                raise ways.Failed("visible state: " + "; ".join(different))
+        self.finish("on another kernel")
+
+
+def timeless(snapshot):
+    """Without what belongs to the kernel, the boot or the file system."""
+    keep = re.compile(r"comm|state|ppid|pgid|sid|nice|threads|policy|rt_priority|start_|end_|arg_|env_|tids|cmdline|environ|"
+                      r"limits|cwd|exe|root$|fd \d+|map |status (Uid|Gid|Groups|Sig|Shd|Cap|NoNewPrivs|Seccomp$|Name|Umask)|thread ")
+    snapshot.tasks = {pid: {k: plain(v) for k, v in task.items() if keep.match(k) and not moves(v)}
+                      for pid, task in snapshot.tasks.items()}
+    return snapshot
+
+
+def moves(value):
+    return isinstance(value, str) and re.search(r"\[(vdso|vvar|vvar_vclock|vsyscall)\]", value)
+
+
+def plain(value):
+    """Without numbers of inodes, devices and mounts; flags of mappings have no meaning of their own across versions."""
+    if not isinstance(value, str):
+        return value
+    value = re.sub(r"^(....) (\w+) \S+ (.*) \[.*\]$", r"\1 \2 \3", value)
+    return re.sub(r" inode=\d+|mnt_id: \d+;?|ino:\S+|lock: .*", "", value)
+
+
+def one(job):
+    os.setsid()
+    Crossing(job).go(job["way"])
+
+
+def crossable(case):
+    return not case.get("scenario") and not case["refuse"]
+
+
+def attempt(case, way):
+    base = os.path.join(BASE, case["id"].replace("/", "-"))
+    os.makedirs(base, exist_ok=True)
+    os.chmod(base, 0o755)
+    job = dict(case, way=way, base=base, criu="/criu", verbose=0, crit=False)
+    cmd = ["unshare", "--pid", "--fork", "--kill-child=KILL", "--mount", "--mount-proc", "--ipc", "--propagation", "private",
+           sys.executable, "-B", os.path.abspath(__file__), "one", json.dumps(job)]
+    try:
+        p = subprocess.run(cmd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=LIMIT, check=False)
+        rows = [json.loads(l) for l in p.stdout.decode().splitlines() if l.startswith("{")]
+        row = rows[-1] if rows else {"verdict": "FAIL", "why": p.stderr.decode(errors="replace")[-300:]}
+    except subprocess.TimeoutExpired:
+        row = {"verdict": "FAIL", "why": f"no verdict within {LIMIT} s"}
+    print(f"{row['verdict']} {case['id']}:{way}" + (f": {row['why']}" if row["why"] else ""), flush=True)
+    return row["verdict"] == "PASS", case
+
+
+def main():
+    way, disk, only = sys.argv[1:4]
+    if way == "save":
+        cases = [c for c in run.find_cases("/victims") if crossable(c) and re.search(only, c["id"])]
+    else:
+        with tarfile.open(disk, "r|") as tar:
+            tar.extractall("/")
+        with open(os.path.join(BASE, "cases"), encoding="utf-8") as f:
+            cases = json.load(f)
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        results = list(pool.map(lambda c: attempt(c, way), cases))
+    if way == "save":
+        with open(os.path.join(BASE, "cases"), "w", encoding="utf-8") as f:
+            json.dump([c for good, c in results if good], f)
+        with open(disk, "r+b") as out, tarfile.open(fileobj=out, mode="w|") as tar:
+            tar.add(BASE, BASE.lstrip("/"), filter=lambda m: m if m.isfile() or m.isdir() or m.issym() or m.islnk() or m.isfifo()
+                    else None)
+        with open(disk, "r+b") as out:
+            os.fsync(out.fileno())
+    return 0 if all(good for good, _ in results) else 1
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "one":
+        one(json.loads(sys.argv[2]))
+    else:
+        sys.exit(main())

@@ -1,0 +1,130 @@
+#!/usr/bin/python3
+"""Takes victims through dump and restore on other kernels: Debian's, in an emulated machine, one at a time.
+
+    run.py --criu build/criu --victims build/test/victims              all kernels, then images from each to the next
+    run.py --kernels 6.1 -k 'memory/' --modes cli                      one of them, some cases
+    run.py --cross 6.1,6.12 -k .                                       dumped on one kernel, restored on another
+    run.py --kernels 6.12 --shell 'cat /proc/self/maps'                a look around
+
+Prints "PASS kernel victim/case:way", or FAIL or SKIP with the reason. Slow (a few minutes a kernel), so no part of
+`make check`; `make kernels` runs it. Needs qemu-system-x86, busybox-static and, for the first time, Debian's archive.
+"""
+import argparse
+import os
+import shutil
+import sys
+import tempfile
+
+sys.dont_write_bytecode = True
+import initramfs   # noqa: E402
+import machine   # noqa: E402
+import package   # noqa: E402
+
+KERNELS = ["5.10", "6.1", "6.12"]
+DISK_MB = 1024
+RESULTS = ("PASS ", "FAIL ", "SKIP ", "note: ", "end: ")
+
+
+class Runner:
+    def __init__(self, args):
+        self.args = args
+        self.work = tempfile.mkdtemp(prefix="criu-kernels-")
+        self.failed = 0
+        self.kernels = {}
+
+    def kernel(self, series):
+        """Kernel and initramfs of a series. Raises package.Missing."""
+        if series not in self.kernels:
+            deb = package.fetch(series, self.args.cache)
+            image, modules = package.unpack(deb, os.path.join(self.args.cache, os.path.basename(deb)[:-4]))
+            archive = os.path.join(self.work, f"initramfs-{series}")
+            initramfs.build(archive, self.args.criu, self.args.victims, modules)
+            self.kernels[series] = image, archive
+        return self.kernels[series]
+
+    def guest(self, series, label, words, disk=None):
+        kernel, archive = self.kernel(series)
+        console = os.path.join(self.work, f"console-{series}")
+        words = " ".join([f"only={self.args.k.encode().hex()}", f"jobs={self.args.jobs}", *words])
+        ended = False
+        with machine.Machine(kernel, archive, words, console, disk=disk) as m:
+            for line in m.lines(self.args.limit):
+                if line.startswith(RESULTS):
+                    self.failed += line.startswith("FAIL ")
+                    ended = ended or line.startswith("end: ")
+                    word, _, rest = line.partition(" ")
+                    if not line.startswith("end: "):
+                        print(f"{word} {label} {rest}", flush=True)
+                elif self.args.verbose or self.args.shell:
+                    print(f"     {line}", flush=True)
+        if not ended and not self.args.shell:
+            self.failed += 1
+            with open(console, encoding="utf-8", errors="replace") as f:
+                said = " | ".join(f.read().strip().splitlines()[-4:])
+            print(f"FAIL {label} guest: it ended early: {said[-600:]}", flush=True)
+
+    def alone(self, series):
+        words = [f"job={'shell' if self.args.shell else 'e2e'}"]
+        if self.args.shell:
+            self.args.k = self.args.shell
+        if self.args.modes:
+            words.append(f"modes={self.args.modes}")
+        self.guest(series, series, words)
+
+    def cross(self, first, second):
+        disk = os.path.join(self.work, "disk")
+        with open(disk, "wb") as f:
+            f.truncate(DISK_MB << 20)
+        self.kernel(second)
+        self.guest(first, f"{first}-to-{second}", ["job=save"], disk)
+        self.guest(second, f"{first}-to-{second}", ["job=load"], disk)
+        os.unlink(disk)
+
+    def attempt(self, what, function, *args):
+        try:
+            function(*args)
+        except package.Missing as e:
+            print(f"SKIP {what}: {e}", flush=True)
+
+    def close(self):
+        shutil.rmtree(self.work, ignore_errors=True)
+
+
+def main():
+    ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    ap.add_argument("--criu", default="build/criu")
+    ap.add_argument("--victims", default="build/test/victims")
+    ap.add_argument("--cache", default="build/kernels", help="where packages of kernels are kept; one put there is used")
+    ap.add_argument("--kernels", default="", help="comma list of versions, " + ",".join(KERNELS) + " if not given")
+    ap.add_argument("--cross", default="", metavar="A,B", help="only: dump on A, restore on B")
+    ap.add_argument("-k", metavar="PATTERN", default="", help="only cases whose name matches this regular expression")
+    ap.add_argument("--modes", default="cli,refused", help="ways of checkpointing, as in e2e; empty for all")
+    ap.add_argument("--jobs", type=int, default=2)
+    ap.add_argument("--limit", type=int, default=1500, help="seconds that a guest may take")
+    ap.add_argument("--shell", help="run a line of shell in the guest instead")
+    ap.add_argument("-v", "--verbose", action="store_true")
+    args = ap.parse_args()
+    for name in ("criu", "victims", "cache"):
+        setattr(args, name, os.path.abspath(getattr(args, name)))
+    why = machine.missing()
+    if why:
+        print(f"SKIP kernels: {why}")
+        return 0
+    names = [n for n in args.kernels.split(",") if n] or KERNELS
+    runner = Runner(args)
+    try:
+        if args.cross:
+            runner.attempt(args.cross, runner.cross, *args.cross.split(","))
+            return 1 if runner.failed else 0
+        for name in names:
+            runner.attempt(name, runner.alone, name)
+        if not args.kernels and not args.shell:
+            for first, second in zip(names, names[1:]):
+                runner.attempt(f"{first}-to-{second}", runner.cross, first, second)
+    finally:
+        runner.close()
+    return 1 if runner.failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
