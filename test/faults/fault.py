@@ -46,6 +46,7 @@ class Fault(Case):
         self.victims, self.own = args["victims"], args["own"]
         self.long, self.seed = args["long"], args["seed"]
         self.rng = random.Random(args["seed"])
+        self.last_start = time.monotonic() + args["limit"] * 0.8
         self.serial = 0
         self.notes = {}
 
@@ -57,6 +58,16 @@ class Fault(Case):
         step = len(items) / count
         shift = self.rng.random()
         return [items[min(len(items) - 1, int((i + shift) * step))] for i in range(count)]
+
+    def in_time(self, items):
+        """Yields in any order until most of the time that the case has is over, so that what was found is told."""
+        items = list(items)
+        self.rng.shuffle(items)
+        for item in items:
+            if time.monotonic() > self.last_start:
+                self.note("out of time")
+                return
+            yield item
 
     def note(self, what, count=1):
         self.notes[what] = self.notes.get(what, 0) + count

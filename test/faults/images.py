@@ -117,9 +117,9 @@ class Images(Fault):
 
     def all_sets(self, count, each):
         harms = []
-        for victim, name in self.few(SETS, count):
+        for victim, name in self.in_time(self.few(SETS, count)):
             self.prepare(victim, name)
-            for args in each():
+            for args in self.in_time(each()):
                 try:
                     self.attempt(*args)
                 except Failed as e:

@@ -11,6 +11,10 @@ SIGNALS = [signal.SIGKILL, signal.SIGTERM, signal.SIGINT]
 WATCHED = [t for t in TARGETS if t[1] in ("bush", "masks", "ring", "poll", "pending-threads", "unlinked", "anonymous")]
 
 
+def all_instants(took):
+    return [(s, i) for s in SIGNALS for i in range(int(took / STEP) + 10)]
+
+
 class Kills(Fault):
     def __init__(self, args):
         super().__init__(args)
@@ -37,14 +41,15 @@ class Kills(Fault):
     def do_dumper(self):
         """The tree goes on and passes; what looks like a whole image set is one."""
         self.tolerated = 0.3
-        for victim, name in self.few(WATCHED, 2):
-            took = self.time_of_dump(victim, name)
-            instants = self.few([(s, i * STEP) for s in SIGNALS for i in range(int(took / STEP) + 10)], 24)
-            for signo, after in instants:
-                self.use(victim, name)
-                when = f"{victim}/{name}: dumper ended by {signo.name} after {after * 1000:.1f} of {took * 1000:.1f} ms"
-                self.attempt(self.kill_dumper, when, signo, after)
-                self.forget()
+        attempts = []
+        for target in self.few(WATCHED, 2):
+            took = self.time_of_dump(*target)
+            attempts += [(target, took, s, i * STEP) for s, i in self.few(all_instants(took), 24)]
+        for (victim, name), took, signo, after in self.in_time(attempts):
+            self.use(victim, name)
+            when = f"{victim}/{name}: dumper ended by {signo.name} after {after * 1000:.1f} of {took * 1000:.1f} ms"
+            self.attempt(self.kill_dumper, when, signo, after)
+            self.forget()
         self.verdict()
 
     def time_of_dump(self, victim, name):
@@ -139,7 +144,7 @@ class Kills(Fault):
 
     def do_restorer(self):
         """Nothing of a half-made tree stays; the same images can be restored afterwards."""
-        for victim, name in self.few(WATCHED, 2):
+        for victim, name in self.in_time(self.few(WATCHED, 2)):
             self.use(victim, name)
             self.must_dump()
             self.must_be_gone()
@@ -148,8 +153,8 @@ class Kills(Fault):
             self.restore()
             took = time.monotonic() - start
             self.world.clear()
-            instants = self.few([(s, i * STEP) for s in SIGNALS for i in range(int(took / STEP) + 10)], 24)
-            for signo, after in instants:
+            for signo, n in self.in_time(self.few(all_instants(took), 24)):
+                after = n * STEP
                 when = f"{victim}/{name}: restorer ended by {signo.name} after {after * 1000:.1f} of {took * 1000:.1f} ms"
                 self.attempt(self.kill_restorer, when, signo, after, images)
                 self.world.clear()
@@ -173,7 +178,7 @@ class Kills(Fault):
             try:
                 self.world.until(lambda: not self.world.tree() or self.running_freely(), 3, "")
             except Failed:
-                raise Failed(f"{when}: left {self.words_on_tree()}") from None
+                raise Failed(f"{when}: left {self.words_on_tree()}: {'; '.join(self.differences()[:4])}") from None
             self.note("restored although killed" if self.world.tree() else "nothing left")
         self.world.clear()
         if code < 0:

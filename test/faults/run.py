@@ -46,7 +46,7 @@ def run(group, name, args, base):
     os.mkdir(directory)
     os.chmod(directory, 0o755)
     job = {"group": group, "name": name, "base": directory, "criu": args.criu, "victims": args.victims, "own": args.own,
-           "long": args.long, "seed": args.seed, "verbose": args.verbose}
+           "long": args.long, "seed": args.seed, "limit": args.limit, "verbose": args.verbose}
     cmd = ["unshare", "--pid", "--fork", "--kill-child=KILL", "--mount", "--mount-proc", "--ipc", "--propagation", "private",
            sys.executable, os.path.join(HERE, "run.py"), "--inside", json.dumps(job)]
     start = time.monotonic()
