@@ -1,6 +1,7 @@
 /*
  * Dump: what only the processes themselves can tell. Into each goes one program, run once by every thread, and out come
- * the answers; nothing of ours is left behind.
+ * the answers; nothing of ours is left behind. Several processes are asked at the same time: they run while the tracer is
+ * busy with others, and its waits find them done.
  */
 #include "dump/dump-internal.h"
 #include "infect/parasite.h"
@@ -12,6 +13,7 @@
 #include <stdlib.h>
 
 #define MM_ROOM (16u << 10)   /* arena bytes of the few questions about memory */
+#define TOGETHER 8u           /* processes asked at the same time: twice as many are hardly faster, and are more to harm if we are killed */
 
 /* Questions of the other folders ride along with those of the leading thread. */
 static int ask_more(void *arg, struct task *t, struct program *p, struct routine *r, struct cr_error *err)
@@ -24,42 +26,67 @@ static int ask_more(void *arg, struct task *t, struct program *p, struct routine
 	return n;
 }
 
-static int run_all(struct task *t, struct parasite *host, struct cr_error *err)
-{
-	struct thread **threads = calloc(t->threads.nr, sizeof(*threads));
-	uint32_t *routines = calloc(t->threads.nr, sizeof(*routines));
-	size_t nr = 0;
-	int r = threads && routines ? 0 : cr_fail(err, -ENOMEM, "list threads");
+/* One process of those that are asked at the same time */
+struct asked {
+	struct task     *task;
+	struct parasite *host;
+	struct thread  **threads;  /* those that live, and what each of them runs */
+	uint32_t        *routines;
+	size_t           nr;
+};
 
-	for (size_t i = 0; r == 0 && i < t->threads.nr; i++) {
-		if (t->threads.items[i].dead)
-			continue;
-		threads[nr] = &t->threads.items[i];
-		routines[nr++] = tasks_routine_of(&t->threads.items[i]);
+static void asked_done(struct asked *a, size_t nr)
+{
+	for (size_t i = 0; i < nr; i++) {
+		parasite_free(a[i].host);
+		free(a[i].threads);
+		free(a[i].routines);
+		a[i] = (struct asked){ 0 };
 	}
-	if (r == 0)
-		r = parasite_run(host, threads, routines, nr, err);
-	free(threads);
-	free(routines);
-	return r;
 }
 
-static int ask_task(struct dump *d, struct task *t, const struct xstate_layout *layout, struct cr_error *err)
+static int infect(struct dump *d, struct asked *a, const struct xstate_layout *layout, struct cr_error *err)
 {
-	autofree_by(parasite_free) struct parasite *host = NULL;
-	size_t room = tasks_ask_size(t) + files_ask_size(d->files, t) + MM_ROOM;
-	struct tasks_more more = { ask_more, d };
-	struct program *p;
-	int r = parasite_infect(t, room, (uint32_t)t->threads.nr + 1, &host, err);
+	size_t room = tasks_ask_size(a->task) + files_ask_size(d->files, a->task) + MM_ROOM;
 
+	return parasite_infect_begin(a->task, layout, room, (uint32_t)a->task->threads.nr + 1, &a->host, err);
+}
+
+static int run(struct dump *d, struct asked *a, const struct xstate_layout *layout, struct cr_error *err)
+{
+	struct thread_vec *all = &a->task->threads;
+	struct tasks_more more = { ask_more, d };
+	int r = tasks_ask(d->ctx, a->task, parasite_program(a->host), &more, err);
+
+	(void)layout;
 	if (r < 0)
 		return r;
-	p = parasite_program(host);
-	r = tasks_ask(d->ctx, t, p, &more, err);
-	if (r == 0)
-		r = run_all(t, host, err);
-	if (r == 0)
-		r = parasite_cure(host, err);
+	a->threads = calloc(all->nr, sizeof(*a->threads));
+	a->routines = calloc(all->nr, sizeof(*a->routines));
+	if (!a->threads || !a->routines)
+		return cr_fail(err, -ENOMEM, "list threads");
+	for (size_t i = 0; i < all->nr; i++) {
+		if (all->items[i].dead)
+			continue;
+		a->threads[a->nr] = &all->items[i];
+		a->routines[a->nr++] = tasks_routine_of(&all->items[i]);
+	}
+	return parasite_run_begin(a->host, a->threads, a->routines, a->nr, err);
+}
+
+static int cure(struct dump *d, struct asked *a, const struct xstate_layout *layout, struct cr_error *err)
+{
+	(void)d;
+	(void)layout;
+	return parasite_cure_begin(a->host, err);
+}
+
+static int keep(struct dump *d, struct asked *a, const struct xstate_layout *layout, struct cr_error *err)
+{
+	struct program *p = parasite_program(a->host);
+	struct task *t = a->task;
+	int r = 0;
+
 	for (size_t k = 0; r == 0 && k < t->threads.nr; k++)
 		if (!t->threads.items[k].dead)
 			r = thread_image(&t->threads.items[k], layout, err);
@@ -69,24 +96,68 @@ static int ask_task(struct dump *d, struct task *t, const struct xstate_layout *
 		r = mm_answer(d->mm, t, p, err);
 	if (r == 0)
 		r = files_answers(d->files, t, p, err);
+	if (r == 0)
+		tasks_fill_mm(t, t->mm);
 	return r;
+}
+
+/* Until the step that was begun in all of them is done: each goes on as soon as its turn comes. */
+static int finish(struct asked *a, size_t nr, struct cr_error *err)
+{
+	bool goes_on = true;
+
+	while (goes_on) {
+		goes_on = false;
+		for (size_t i = 0; i < nr; i++) {
+			int r = parasite_continue(a[i].host, err);
+
+			if (r < 0)
+				return cr_within(err, r, "pid %d (%s)", a[i].task->host_pid, a[i].task->comm);
+			goes_on |= r == PARASITE_GOES_ON;
+		}
+	}
+	return 0;
+}
+
+static int ask_together(struct dump *d, struct asked *a, size_t nr, const struct xstate_layout *layout, struct cr_error *err)
+{
+	static int (*const steps[])(struct dump *, struct asked *, const struct xstate_layout *, struct cr_error *) = {
+		infect, run, cure, keep,
+	};
+
+	for (size_t s = 0; s < ARRAY_LEN(steps); s++) {
+		int r = 0;
+
+		for (size_t i = 0; i < nr; i++) {
+			r = steps[s](d, &a[i], layout, err);
+			if (r < 0)
+				return cr_within(err, r, "pid %d (%s)", a[i].task->host_pid, a[i].task->comm);
+		}
+		r = finish(a, nr, err);
+		if (r < 0)
+			return r;
+	}
+	return 0;
 }
 
 int dump_ask(struct dump *d, struct cr_error *err)
 {
+	struct asked together[TOGETHER] = { 0 };
 	struct xstate_layout layout;
+	size_t nr = 0;
+	int r = 0;
 
 	xstate_layout_init(&layout);
-	for (size_t i = 0; i < d->tree->tasks.nr; i++) {
+	for (size_t i = 0; r == 0 && i < d->tree->tasks.nr; i++) {
 		struct task *t = d->tree->tasks.items[i];
-		int r;
 
-		if (t->state == TASK_DEAD)
-			continue;
-		r = ask_task(d, t, &layout, err);
-		if (r < 0)
-			return cr_within(err, r, "pid %d (%s)", t->host_pid, t->comm);
-		tasks_fill_mm(t, t->mm);
+		if (t->state != TASK_DEAD)
+			together[nr++].task = t;
+		if (nr == TOGETHER || i + 1 == d->tree->tasks.nr) {
+			r = ask_together(d, together, nr, &layout, err);
+			asked_done(together, nr);
+			nr = 0;
+		}
 	}
-	return 0;
+	return r;
 }

@@ -24,6 +24,9 @@
 
 #define BIT_OF(signo) (UINT64_C(1) << ((signo) - 1))
 
+/* What the process does for us at the moment */
+enum deed { DEED_NONE, DEED_MAP_CODE, DEED_MAP_DATA, DEED_RUN, DEED_UNMAP };
+
 struct parasite {
 	struct task   *task;
 	struct tracee *via;           /* the thread that makes remote calls */
@@ -33,9 +36,18 @@ struct parasite {
 	uint64_t places;              /* remote: BATCH places of place_size bytes, each frame first, stack above */
 	size_t   place_size, frame_room, nr_places;
 	bool     stuck;               /* a thread could not be called back: the mappings must stay */
-	struct xstate_layout layout;
+	enum deed deed;
+	const struct xstate_layout *layout;
 	char    *frames;              /* local: nr_places frames of frame_room bytes */
+	size_t   data_size;
+	uint32_t max_routines;
 	struct program program;
+	struct {
+		struct thread *const *threads;
+		const uint32_t *routines;
+		size_t nr, next, batch;   /* batch: how many run, those before next */
+		uint64_t deadline;
+	} run;
 };
 
 struct program *parasite_program(struct parasite *p)
@@ -63,30 +75,46 @@ static int trap_signal(const struct task *t)
 	return SIGURG;
 }
 
-static int remote_mmap(struct parasite *p, uint64_t at, size_t size, int prot, int flags, uint64_t *ret, struct cr_error *err)
+/* A step takes SIG_IGN away from SIGTRAP, and lets one come that is pending */
+static bool may_step(const struct parasite *p)
 {
-	uint64_t arg[6] = { at, size, (uint64_t)prot, (uint64_t)(MAP_PRIVATE | MAP_ANONYMOUS | flags), (uint64_t)-1, 0 };
-	int64_t result;
-	int r = remote_syscall(p->via, p->insn, SYS_mmap, arg, &result, err);
+	const struct task *t = p->task;
 
-	if (r < 0)
-		return r;
-	if (result < 0 && result >= -4095)
-		return cr_fail(err, (int)result, "map %zu bytes in pid %d", size, p->task->host_pid);
-	*ret = (uint64_t)result;
-	return 0;
+	return !((t->status.sig_ign | t->status.shd_pnd | t->lead->status.sig_pnd) & BIT_OF(SIGTRAP));
 }
 
-static int remote_munmap(struct parasite *p, struct cr_error *err)
+static int begin_call(struct parasite *p, enum deed deed, long nr, const uint64_t arg[6], struct cr_error *err)
 {
-	uint64_t arg[6] = { p->base, p->size };
-	int64_t result;
-	int r = remote_syscall(p->via, p->insn, SYS_munmap, arg, &result, err);
+	int r = remote_start(p->via, p->insn, nr, arg, may_step(p), err);
 
-	if (r == 0 && result < 0)
-		r = cr_fail(err, (int)result, "unmap our memory in pid %d", p->task->host_pid);
 	if (r == 0)
-		p->base = 0;
+		p->deed = deed;
+	else
+		tracee_return(p->via, NULL);
+	return r;
+}
+
+static int begin_mmap(struct parasite *p, enum deed deed, uint64_t at, size_t size, int prot, int flags, struct cr_error *err)
+{
+	uint64_t arg[6] = { at, size, (uint64_t)prot, (uint64_t)(MAP_PRIVATE | MAP_ANONYMOUS | flags), (uint64_t)-1, 0 };
+
+	return begin_call(p, deed, SYS_mmap, arg, err);
+}
+
+/* Collects a system call; the thread has its own registers again afterwards. */
+static int end_call(struct parasite *p, const char *what, uint64_t *ret, struct cr_error *err)
+{
+	int64_t result = 0;
+	int r = remote_finish(p->via, &result, err), e = 0;
+
+	if (p->via->state == TRACEE_STOPPED)
+		e = tracee_return(p->via, r < 0 ? NULL : err);
+	if (r == 0)
+		r = e;
+	if (r == 0 && result < 0 && result >= -4095)
+		r = cr_fail(err, (int)result, "%s pid %d", what, p->task->host_pid);
+	if (r == 0)
+		*ret = (uint64_t)result;
 	return r;
 }
 
@@ -104,62 +132,94 @@ static int suspend_seccomp(const struct task *t, struct cr_error *err)
 	return 0;
 }
 
-static int map_all(struct parasite *p, struct cr_error *err)
+static void measure(struct parasite *p, size_t nr_places)
 {
 	const void *code;
 	size_t code_len;
-	uint64_t data;
-	int r = remote_find_syscall(p->via, &p->insn, err);
 
-	if (r < 0)
-		return r;
-	/* one range, so that one call removes it */
-	r = remote_mmap(p, 0, p->size, PROT_READ | PROT_EXEC, 0, &p->base, err);
-	if (r < 0)
-		return r;
-	r = remote_mmap(p, p->base + p->code_size, p->size - p->code_size, PROT_READ | PROT_WRITE, MAP_FIXED, &data, err);
-	if (r < 0)
-		return r;
+	blob_image(&code, &code_len);
+	p->code_size = ROUND(code_len);
+	p->nr_places = nr_places;
+	p->frame_room = (sigframe_size(p->via->xstate_size) + 63) & ~(size_t)63;
+	p->place_size = ROUND(p->frame_room + BLOB_STACK + 256);
+	p->size = p->code_size + p->data_size + p->nr_places * p->place_size;
+}
+
+/* Everything is mapped: fill it on their side, and make room on ours. */
+static int settle_in(struct parasite *p, struct cr_error *err)
+{
+	struct arena arena = { .size = p->data_size, .remote = p->base + p->code_size };
+	const void *code;
+	size_t code_len;
+	int r;
+
 	blob_image(&code, &code_len);
 	r = remote_force_write(p->via->tid, p->base, code, code_len);
 	if (r < 0)
 		return cr_fail(err, r, "write our code into pid %d", p->task->host_pid);
-	return tracee_return(p->via, err);
-}
-
-static int lay_out(struct parasite *p, size_t data_size, uint32_t max_routines, struct cr_error *err)
-{
-	const void *code;
-	size_t code_len, nr = p->task->threads.nr;
-	struct arena arena = { .size = ROUND(data_size) };
-	int r;
-
-	blob_image(&code, &code_len);
-	xstate_layout_init(&p->layout);
-	p->code_size = ROUND(code_len);
-	p->nr_places = nr < BATCH ? nr : BATCH;
-	p->frame_room = (sigframe_size(p->via->xstate_size) + 63) & ~(size_t)63;
-	p->place_size = ROUND(p->frame_room + BLOB_STACK + 256);
-	p->size = p->code_size + arena.size + p->nr_places * p->place_size;
-	r = map_all(p, err);
-	if (r < 0)
-		return r;
-	p->places = p->base + p->code_size + arena.size;
+	p->places = arena.remote + arena.size;
 	p->frames = calloc(p->nr_places, p->frame_room);
 	arena.local = calloc(1, arena.size);
-	arena.remote = p->base + p->code_size;
 	if (!arena.local || !p->frames) {
 		free(arena.local);
 		return cr_fail(err, -ENOMEM, "prepare %zu bytes for pid %d", arena.size, p->task->host_pid);
 	}
-	r = program_init(&p->program, &arena, max_routines, err);
+	r = program_init(&p->program, &arena, p->max_routines, err);
 	if (r < 0)
 		return r;
 	program_control(&p->program)->trap_signal = (uint32_t)trap_signal(p->task);
 	return 0;
 }
 
-int parasite_infect(struct task *t, size_t data_size, uint32_t max_routines, struct parasite **ret, struct cr_error *err)
+/* One range, so that one call removes it */
+static int begin_map_code(struct parasite *p, size_t nr_places, struct cr_error *err)
+{
+	measure(p, nr_places);
+	return begin_mmap(p, DEED_MAP_CODE, 0, p->size, PROT_READ | PROT_EXEC, 0, err);
+}
+
+/*
+ * EAGAIN: all its memory is to be locked (mlockall() with MCL_FUTURE), and there would be more than RLIMIT_MEMLOCK of it.
+ * Room for one thread at a time may still be had.
+ */
+static int end_map_code(struct parasite *p, struct cr_error *err)
+{
+	int r = end_call(p, "map memory in", &p->base, err);
+
+	if (r == -EAGAIN && p->nr_places > 1)
+		return begin_map_code(p, 1, err) < 0 ? r : PARASITE_GOES_ON;
+	if (r == -EAGAIN)
+		cr_advise(err, "it locks all its memory; allow it %zu KiB more: prlimit --pid %d --memlock", p->size >> 10,
+			  p->task->host_pid);
+	if (r == 0)
+		r = begin_mmap(p, DEED_MAP_DATA, p->base + p->code_size, p->size - p->code_size, PROT_READ | PROT_WRITE, MAP_FIXED,
+			       err);
+	return r < 0 ? r : PARASITE_GOES_ON;
+}
+
+static int end_map_data(struct parasite *p, struct cr_error *err)
+{
+	uint64_t data;
+	int r = end_call(p, "map memory in", &data, err);
+
+	return r == 0 ? settle_in(p, err) : r;
+}
+
+static int infect(struct parasite *p, struct cr_error *err)
+{
+	int r = suspend_seccomp(p->task, err);
+
+	if (r == 0)
+		r = tracee_read_xstate(p->via, err);
+	if (r == 0)
+		r = remote_find_syscall(p->via, &p->insn, err);
+	if (r < 0)
+		return r;
+	return begin_map_code(p, p->task->threads.nr < BATCH ? p->task->threads.nr : BATCH, err);
+}
+
+int parasite_infect_begin(struct task *t, const struct xstate_layout *layout, size_t data_size, uint32_t max_routines,
+			  struct parasite **ret, struct cr_error *err)
 {
 	autofree_by(parasite_free) struct parasite *p = calloc(1, sizeof(*p));
 	int r;
@@ -172,11 +232,10 @@ int parasite_infect(struct task *t, size_t data_size, uint32_t max_routines, str
 		return cr_refuse(err, -E2BIG, "pid %d: a program of %zu bytes is too large", t->host_pid, data_size);
 	p->task = t;
 	p->via = t->lead->tracee;
-	r = suspend_seccomp(t, err);
-	if (r == 0)
-		r = tracee_read_xstate(p->via, err);
-	if (r == 0)
-		r = lay_out(p, data_size, max_routines, err);
+	p->layout = layout;
+	p->data_size = ROUND(data_size);
+	p->max_routines = max_routines;
+	r = infect(p, err);
 	if (r < 0)
 		return cr_within(err, r, "infect pid %d", t->host_pid);
 	*ret = take_ptr(&p);
@@ -208,7 +267,7 @@ static int write_frames(struct parasite *p, struct thread *const *threads, size_
 		if (sigframe_size(t->xstate_size) > p->frame_room)
 			return cr_refuse(err, -E2BIG, "thread %d has more extended state than its process", t->tid);
 		tracee_own_regs(t, &own);
-		sigframe_build(buf, place_of(p, i), &own, t->mask, &p->layout, t->xstate, t->xstate_size);
+		sigframe_build(buf, place_of(p, i), &own, t->mask, p->layout, t->xstate, t->xstate_size);
 		local[i] = (struct iovec){ buf, p->frame_room };
 		remote[i] = (struct iovec){ (void *)(uintptr_t)place_of(p, i), p->frame_room };
 		total += p->frame_room;
@@ -225,26 +284,39 @@ static int start_one(struct parasite *p, struct tracee *t, uint32_t routine, siz
 	struct regs r = t->regs;
 
 	regs_enter_blob(&r, p->base + BLOB_OFF_ENTRY, frame + p->place_size, p->program.control, routine, 0, frame);
-	return tracee_start(t, &r, BIT_OF(program_control(&p->program)->trap_signal), false, err);
+	return tracee_start(t, &r, BIT_OF(program_control(&p->program)->trap_signal), TRACEE_FREELY, err);
 }
 
-/* Starts all, then collects all: also those that were started when one of them failed. */
-static int run_batch(struct parasite *p, struct thread *const *threads, const uint32_t *routines, size_t nr,
-		     struct cr_error *err)
+/* Return: 0; the first failure. How many were started is noted also then: they have to be collected. */
+static int begin_batch(struct parasite *p, struct cr_error *err)
 {
-	int signo = (int)program_control(&p->program)->trap_signal;
-	uint64_t deadline = deadline_in(RUN_MS);
-	size_t started = 0;
+	struct thread *const *threads = p->run.threads + p->run.next;
+	const uint32_t *routines = p->run.routines + p->run.next;
+	size_t left = p->run.nr - p->run.next, nr = left < p->nr_places ? left : p->nr_places;
 	int r = write_frames(p, threads, nr, err);
 
-	for (; started < nr && r == 0; started++)
-		r = start_one(p, threads[started]->tracee, routines[started], started, err);
-	for (size_t i = 0; i < started; i++) {
-		struct tracee *t = threads[i]->tracee;
+	p->deed = DEED_RUN;
+	p->run.deadline = deadline_in(RUN_MS);
+	p->run.batch = 0;
+	while (p->run.batch < nr && r == 0) {
+		r = start_one(p, threads[p->run.batch]->tracee, routines[p->run.batch], p->run.batch, err);
+		p->run.batch++;
+	}
+	p->run.next += p->run.batch;
+	return r;
+}
+
+/* All that were started come back, also when one of them failed. */
+static int end_batch(struct parasite *p, struct cr_error *err)
+{
+	int r = 0, signo = (int)program_control(&p->program)->trap_signal;
+
+	for (size_t i = p->run.next - p->run.batch; i < p->run.next; i++) {
+		struct tracee *t = p->run.threads[i]->tracee;
 		int e = 0;
 
 		if (t->state == TRACEE_RUNS)
-			e = tracee_await(t, signo, false, deadline, r < 0 ? NULL : err);
+			e = tracee_await(t, signo, p->run.deadline, r < 0 ? NULL : err);
 		if (e >= 0)
 			e = tracee_return(t, r < 0 ? NULL : err);
 		else if (t->state != TRACEE_GONE && tracee_recall(t, NULL) < 0)
@@ -252,41 +324,69 @@ static int run_batch(struct parasite *p, struct thread *const *threads, const ui
 		if (r == 0 && e < 0)
 			r = e;
 	}
+	p->run.batch = 0;
 	return r;
 }
 
-int parasite_run(struct parasite *p, struct thread *const *threads, const uint32_t *routines, size_t nr, struct cr_error *err)
+int parasite_run_begin(struct parasite *p, struct thread *const *threads, const uint32_t *routines, size_t nr,
+		       struct cr_error *err)
 {
 	const struct arena *a = &p->program.arena;
-	const struct abi_control *c = program_control(&p->program);
 	int r = remote_write(p->via->tid, a->remote, a->local, a->used);
 
 	if (r < 0)
 		return cr_fail(err, r, "write a program into pid %d", p->task->host_pid);
-	for (size_t i = 0; i < nr; i += p->nr_places) {
-		size_t now = nr - i < p->nr_places ? nr - i : p->nr_places;
-
-		r = run_batch(p, threads + i, routines + i, now, err);
-		if (r < 0)
-			return cr_within(err, r, "pid %d", p->task->host_pid);
-	}
-	r = remote_read(p->via->tid, a->remote, a->local, a->used);
-	if (r < 0)
-		return cr_fail(err, r, "read answers of pid %d", p->task->host_pid);
-	if (c->failed)
-		return cr_within(err, program_explain(&p->program, c->first_failed - 1, err), "pid %d", p->task->host_pid);
-	for (size_t i = 0; i < nr; i++) {
-		const struct abi_routine *done = program_routine(&p->program, routines[i]);
-
-		if (!done || done->state != ABI_DONE)
-			return cr_refuse(err, -EPROTO, "pid %d: routine %" PRIu32 " did not come to its end", p->task->host_pid, routines[i]);
+	p->run.threads = threads;
+	p->run.routines = routines;
+	p->run.nr = nr;
+	p->run.next = 0;
+	r = begin_batch(p, err);
+	if (r < 0) {
+		end_batch(p, NULL);
+		p->deed = DEED_NONE;
+		return cr_within(err, r, "pid %d", p->task->host_pid);
 	}
 	return 0;
 }
 
-int parasite_cure(struct parasite *p, struct cr_error *err)
+static int read_answers(struct parasite *p, struct cr_error *err)
 {
-	int r = 0, e;
+	const struct arena *a = &p->program.arena;
+	const struct abi_control *c = program_control(&p->program);
+	int r = remote_read(p->via->tid, a->remote, a->local, a->used);
+
+	if (r < 0)
+		return cr_fail(err, r, "read answers");
+	if (c->failed)
+		return program_explain(&p->program, c->first_failed - 1, err);
+	for (size_t i = 0; i < p->run.nr; i++) {
+		const struct abi_routine *done = program_routine(&p->program, p->run.routines[i]);
+
+		if (!done || done->state != ABI_DONE)
+			return cr_refuse(err, -EPROTO, "routine %" PRIu32 " did not come to its end", p->run.routines[i]);
+	}
+	return 0;
+}
+
+static int end_run(struct parasite *p, struct cr_error *err)
+{
+	int r = end_batch(p, err);
+
+	if (r == 0 && p->run.next < p->run.nr) {
+		r = begin_batch(p, err);
+		if (r < 0)
+			end_batch(p, NULL);
+		else
+			return PARASITE_GOES_ON;
+	}
+	if (r == 0)
+		r = read_answers(p, err);
+	return cr_within(err, r, "pid %d", p->task->host_pid);
+}
+
+int parasite_cure_begin(struct parasite *p, struct cr_error *err)
+{
+	uint64_t arg[6] = { p->base, p->size };
 
 	if (p->via->state == TRACEE_GONE)
 		return 0;
@@ -294,17 +394,92 @@ int parasite_cure(struct parasite *p, struct cr_error *err)
 		return tracee_return(p->via, err);
 	if (p->stuck)
 		return cr_refuse(err, -EBUSY, "pid %d: a thread is still in our code, which stays mapped", p->task->host_pid);
-	r = remote_munmap(p, err);
-	e = tracee_return(p->via, r < 0 ? NULL : err);
-	return r < 0 ? r : e;
+	return begin_call(p, DEED_UNMAP, SYS_munmap, arg, err);
+}
+
+static int end_unmap(struct parasite *p, struct cr_error *err)
+{
+	uint64_t zero;
+	int r = end_call(p, "unmap our memory in", &zero, err);
+
+	if (r == 0)
+		p->base = 0;
+	return r;
+}
+
+int parasite_continue(struct parasite *p, struct cr_error *err)
+{
+	enum deed deed = p->deed;
+	int r = PARASITE_DONE;
+
+	p->deed = DEED_NONE;
+	switch (deed) {
+	case DEED_MAP_CODE:
+		r = cr_within(err, end_map_code(p, err), "infect pid %d", p->task->host_pid);
+		break;
+	case DEED_MAP_DATA:
+		r = cr_within(err, end_map_data(p, err), "infect pid %d", p->task->host_pid);
+		break;
+	case DEED_RUN:
+		r = end_run(p, err);
+		break;
+	case DEED_UNMAP:
+		r = end_unmap(p, err);
+		break;
+	case DEED_NONE:
+		break;
+	}
+	/* what could not be begun is not going on */
+	if (r != PARASITE_GOES_ON)
+		p->deed = DEED_NONE;
+	return r;
+}
+
+static int wait_for(struct parasite *p, struct cr_error *err)
+{
+	int r;
+
+	do
+		r = parasite_continue(p, err);
+	while (r == PARASITE_GOES_ON);
+	return r;
+}
+
+int parasite_infect(struct task *t, const struct xstate_layout *layout, size_t data_size, uint32_t max_routines,
+		    struct parasite **ret, struct cr_error *err)
+{
+	autofree_by(parasite_free) struct parasite *p = NULL;
+	int r = parasite_infect_begin(t, layout, data_size, max_routines, &p, err);
+
+	if (r == 0)
+		r = wait_for(p, err);
+	if (r == 0)
+		*ret = take_ptr(&p);
+	return r;
+}
+
+int parasite_run(struct parasite *p, struct thread *const *threads, const uint32_t *routines, size_t nr, struct cr_error *err)
+{
+	int r = parasite_run_begin(p, threads, routines, nr, err);
+
+	return r == 0 ? wait_for(p, err) : r;
+}
+
+int parasite_cure(struct parasite *p, struct cr_error *err)
+{
+	int r = parasite_cure_begin(p, err);
+
+	return r == 0 ? wait_for(p, err) : r;
 }
 
 void parasite_free(struct parasite *p)
 {
 	if (!p)
 		return;
-	if (p->task && p->via)
+	if (p->task && p->via) {
+		wait_for(p, NULL);
 		parasite_cure(p, NULL);
+	}
 	free(p->program.arena.local);
 	program_done(&p->program);
 	free(p->frames);

@@ -16,30 +16,53 @@
 #include <stdint.h>
 
 struct parasite;
+struct xstate_layout;
+
+/*
+ * Each step is begun and then continued until it is done. So several processes can be at it at the same time: while the
+ * tracer serves one, others run. The functions without _begin do both.
+ */
 
 /**
- * parasite_infect() - map ourselves into a frozen process
+ * parasite_infect_begin() - map ourselves into a frozen process
+ * @layout:       of the extended state, outlives *ret
  * @data_size:    bytes of the arena: programs, questions and answers; rounded up to pages
  * @max_routines: of the program
  * Return: 0, *ret is owned by the caller; negative errno, nothing is left in the process.
  */
-int parasite_infect(struct task *t, size_t data_size, uint32_t max_routines, struct parasite **ret, struct cr_error *err);
+int parasite_infect_begin(struct task *t, const struct xstate_layout *layout, size_t data_size, uint32_t max_routines,
+			  struct parasite **ret, struct cr_error *err);
+int parasite_infect(struct task *t, const struct xstate_layout *layout, size_t data_size, uint32_t max_routines,
+		    struct parasite **ret, struct cr_error *err);
 
-/** parasite_program() - the program to fill; its arena is our copy of the data area */
+enum { PARASITE_DONE = 0, PARASITE_GOES_ON = 1 };
+
+/**
+ * parasite_continue() - wait for what the process does for us at the moment, and begin what comes after it
+ * Return: PARASITE_DONE the step is done, nothing of the process runs; PARASITE_GOES_ON; negative errno, the step has
+ * failed: that of the first operation that failed, explained, if it was a run.
+ */
+int parasite_continue(struct parasite *p, struct cr_error *err);
+
+/** parasite_program() - the program to fill once the process is infected; its arena is our copy of the data area */
 struct program *parasite_program(struct parasite *p);
 
 /**
- * parasite_run() - upload the arena, run routine routines[i] on threads[i], all at a time (in batches if there are
- * many), and read the arena back: answers are in the local arena then. May be called several times.
- * The threads are stopped with their own registers and masks when it returns, also after a failure.
- * Return: 0; the errno of the first operation that failed, explained; negative errno.
+ * parasite_run_begin() - upload the arena, run routine routines[i] on threads[i], all at a time (in batches if there are
+ * many), and read the arena back: answers are in the local arena then. May be done several times.
+ * Both arrays stay as they are until it is done. The threads are stopped with their own registers and masks then, also
+ * after a failure.
+ * Return: 0, negative errno.
  */
+int parasite_run_begin(struct parasite *p, struct thread *const *threads, const uint32_t *routines, size_t nr,
+		       struct cr_error *err);
 int parasite_run(struct parasite *p, struct thread *const *threads, const uint32_t *routines, size_t nr, struct cr_error *err);
 
-/** parasite_cure() - remove the mappings. Return: 0, negative errno. */
+/** parasite_cure_begin() - remove the mappings. Return: 0, negative errno. */
+int parasite_cure_begin(struct parasite *p, struct cr_error *err);
 int parasite_cure(struct parasite *p, struct cr_error *err);
 
-/** parasite_free() - cure if that was not done, and free; NULL and half-built are fine */
+/** parasite_free() - end what was begun, cure if that was not done, and free; NULL and half-built are fine */
 void parasite_free(struct parasite *p);
 DEFINE_SLOT(struct parasite, parasite_free)
 

@@ -94,9 +94,8 @@ int remote_find_syscall(struct tracee *t, uint64_t *ret, struct cr_error *err)
 	return find_in_code(t, &dir, ret, err);
 }
 
-int remote_syscall(struct tracee *t, uint64_t insn, long nr, const uint64_t arg[6], int64_t *ret, struct cr_error *err)
+int remote_start(struct tracee *t, uint64_t insn, long nr, const uint64_t arg[6], bool step, struct cr_error *err)
 {
-	uint64_t deadline = deadline_in(REMOTE_CALL_MS);
 	struct regs r;
 	int e = tracee_settle(t, err);
 
@@ -104,13 +103,19 @@ int remote_syscall(struct tracee *t, uint64_t insn, long nr, const uint64_t arg[
 		return e;
 	r = t->regs;
 	regs_enter_syscall(&r, insn, nr, arg);
-	e = tracee_start(t, &r, 0, true, err);
-	if (e == 0)
-		e = tracee_await(t, 0, true, deadline, err);
+	return tracee_start(t, &r, 0, step ? TRACEE_ONE_STEP : TRACEE_TO_SYSCALL, err);
+}
+
+int remote_finish(struct tracee *t, int64_t *ret, struct cr_error *err)
+{
+	uint64_t deadline = deadline_in(REMOTE_CALL_MS);
+	struct regs r;
+	int e = tracee_await(t, 0, deadline, err);
+
 	if (e == TRACEE_AT_SYSCALL)
-		e = tracee_go_on(t, true, err);
+		e = tracee_go_on(t, err);
 	if (e == 0)
-		e = tracee_await(t, 0, true, deadline, err);
+		e = tracee_await(t, 0, deadline, err);
 	if (e < 0)
 		return e;
 	e = regs_get(t->tid, &r);
@@ -118,4 +123,11 @@ int remote_syscall(struct tracee *t, uint64_t insn, long nr, const uint64_t arg[
 		return cr_fail(err, e, "read registers of thread %d", t->tid);
 	*ret = regs_result(&r);
 	return 0;
+}
+
+int remote_syscall(struct tracee *t, uint64_t insn, long nr, const uint64_t arg[6], int64_t *ret, struct cr_error *err)
+{
+	int r = remote_start(t, insn, nr, arg, false, err);
+
+	return r == 0 ? remote_finish(t, ret, err) : r;
 }

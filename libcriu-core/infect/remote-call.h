@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -17,11 +18,21 @@ struct tracee;
 int remote_find_syscall(struct tracee *t, uint64_t *ret, struct cr_error *err);
 
 /**
- * remote_syscall() - run one; the thread stays borrowed until tracee_return()
- * @insn:    from remote_find_syscall()
- * @ret:     what the call returned, negative errno included
+ * remote_start() - begin one; several threads can be at it at the same time. The thread stays borrowed until tracee_return()
+ * @insn: from remote_find_syscall()
+ * @step: may it be a single step (see enum tracee_run)? That is one stop less.
+ * Return: 0; negative errno if it could not be begun.
+ */
+int remote_start(struct tracee *t, uint64_t insn, long nr, const uint64_t arg[6], bool step, struct cr_error *err);
+
+/**
+ * remote_finish() - wait for its end
+ * @ret: what the call returned, negative errno included
  * Return: 0; negative errno if it could not be run.
  */
+int remote_finish(struct tracee *t, int64_t *ret, struct cr_error *err);
+
+/** remote_syscall() - both, without a step */
 int remote_syscall(struct tracee *t, uint64_t insn, long nr, const uint64_t arg[6], int64_t *ret, struct cr_error *err);
 
 #endif

@@ -233,9 +233,18 @@ void tracee_own_regs(const struct tracee *t, struct regs *ret)
 		ret->u.rip = t->rseq.abort_ip;
 }
 
-int tracee_start(struct tracee *t, const struct regs *r, uint64_t allow, bool syscalls, struct cr_error *err)
+static int resume_run(struct tracee *t)
 {
-	uint64_t mask = ~allow;
+	static const int request[] = {
+		[TRACEE_FREELY] = PTRACE_CONT, [TRACEE_TO_SYSCALL] = PTRACE_SYSCALL, [TRACEE_ONE_STEP] = PTRACE_SINGLESTEP,
+	};
+
+	return resume_with(t, request[t->run], 0);
+}
+
+int tracee_start(struct tracee *t, const struct regs *r, uint64_t allow, enum tracee_run run, struct cr_error *err)
+{
+	uint64_t mask = ~(run == TRACEE_ONE_STEP ? allow | BIT_OF(SIGTRAP) : allow);
 	int e = tracee_settle(t, err);
 
 	if (e < 0)
@@ -243,17 +252,18 @@ int tracee_start(struct tracee *t, const struct regs *r, uint64_t allow, bool sy
 	if (!t->borrowed)
 		switch_dispatch(t, true);
 	t->borrowed = true;
+	t->run = run;
 	e = regs_set(t->tid, r);
 	if (e < 0)
 		return cr_fail(err, e, "set registers of thread %d", t->tid);
 	if (ptrace(PTRACE_SETSIGMASK, t->tid, sizeof(mask), &mask) < 0)
 		return cr_fail(err, -errno, "set the signal mask of thread %d", t->tid);
-	return tracee_go_on(t, syscalls, err);
+	return tracee_go_on(t, err);
 }
 
-int tracee_go_on(struct tracee *t, bool syscalls, struct cr_error *err)
+int tracee_go_on(struct tracee *t, struct cr_error *err)
 {
-	int e = resume_with(t, syscalls ? PTRACE_SYSCALL : PTRACE_CONT, 0);
+	int e = resume_run(t);
 
 	return e < 0 ? cr_fail(err, e, "resume thread %d", t->tid) : 0;
 }
@@ -270,7 +280,7 @@ static void keep_signal(struct tracee *t, int signo)
 		t->kept_process |= BIT_OF(signo);
 }
 
-/* A signal stop in a borrowed run. Return: 1 it is the one that ends the run; 0 it was kept; -EFAULT. */
+/* A signal stop in a borrowed run. Return: enum tracee_stop if it ends the run; 0 it was kept; -EFAULT. */
 static int borrowed_signal(struct tracee *t, int signo, int ending, struct cr_error *err)
 {
 	siginfo_t info = { 0 };
@@ -278,7 +288,9 @@ static int borrowed_signal(struct tracee *t, int signo, int ending, struct cr_er
 
 	ptrace(PTRACE_GETSIGINFO, t->tid, NULL, &info);
 	if (signo == ending && info.si_code == SI_TKILL)
-		return 1;
+		return TRACEE_AT_SIGNAL;
+	if (t->run == TRACEE_ONE_STEP && signo == SIGTRAP && (info.si_code == TRAP_BRKPT || info.si_code == TRAP_TRACE))
+		return TRACEE_AFTER_STEP;
 	if (BIT_OF(signo) & FAULTS && info.si_code > 0) {
 		if (regs_get(t->tid, &r) < 0)
 			memset(&r, 0, sizeof(r));
@@ -289,7 +301,7 @@ static int borrowed_signal(struct tracee *t, int signo, int ending, struct cr_er
 	return 0;
 }
 
-int tracee_await(struct tracee *t, int signo, bool syscalls, uint64_t deadline, struct cr_error *err)
+int tracee_await(struct tracee *t, int signo, uint64_t deadline, struct cr_error *err)
 {
 	for (;;) {
 		int status, r = next_status(t, deadline, &status);
@@ -305,13 +317,11 @@ int tracee_await(struct tracee *t, int signo, bool syscalls, uint64_t deadline, 
 			return TRACEE_AT_SYSCALL;
 		if (!STOP_EVENT(status)) {
 			r = borrowed_signal(t, WSTOPSIG(status), signo, err);
-			if (r < 0)
+			if (r != 0)
 				return r;
-			if (r > 0)
-				return TRACEE_AT_SIGNAL;
 		}
 		/* a stop for an interrupt or a group stop that is still pending, or a signal that was put aside */
-		r = resume_with(t, syscalls ? PTRACE_SYSCALL : PTRACE_CONT, 0);
+		r = resume_run(t);
 		if (r < 0 && r != -ESRCH)
 			return cr_fail(err, r, "resume thread %d", t->tid);
 	}

@@ -17,6 +17,14 @@
 
 enum tracee_state { TRACEE_RUNS, TRACEE_STOPPED, TRACEE_GONE };
 
+/*
+ * How far a borrowed run goes before it stops by itself. A step over a system call instruction stops once, after the call,
+ * where TO_SYSCALL stops twice. The stop is a forced SIGTRAP, for which the kernel takes away SIG_IGN
+ * (force_sig_info_to_task() in kernel/signal.c), and it is not blocked: only for processes that do not ignore it, and have
+ * none pending.
+ */
+enum tracee_run { TRACEE_FREELY, TRACEE_TO_SYSCALL, TRACEE_ONE_STEP };
+
 /* PTRACE_GET_RSEQ_CONFIGURATION, and the critical section the thread was in when it was stopped */
 struct tracee_rseq {
 	uint64_t abi_pointer;    /* 0: not registered */
@@ -30,6 +38,7 @@ struct tracee {
 	enum tracee_state state;
 	int  stop_signo;             /* the group stop it was found in, 0 = none */
 	bool borrowed;               /* registers or mask are not its own at the moment */
+	enum tracee_run run;         /* of the present or last borrowed run */
 	bool settled;                /* regs, mask and rseq below are valid */
 	struct regs regs;            /* its own, as ptrace showed them in the first stop */
 	unsigned char code[REGS_CODE_BYTES]; /* in front of the call it was stopped in, if regs_needs_code() */
@@ -89,23 +98,23 @@ void tracee_own_regs(const struct tracee *t, struct regs *ret);
  * tracee_start() - let the thread run something of ours
  * @r:        registers to begin with
  * @allow:    signals that may be delivered (bits n - 1); all others are blocked
- * @syscalls: stop at system calls
+ * @run:      how far; for TRACEE_ONE_STEP SIGTRAP is allowed, too
  * Registers are set before the mask: a tracer that is killed in between leaves a thread that runs the blob with its own
  * mask, which the blob survives; the other way round its own code would run with everything blocked.
  */
-int tracee_start(struct tracee *t, const struct regs *r, uint64_t allow, bool syscalls, struct cr_error *err);
-/** tracee_go_on() - resume a borrowed run from its present stop */
-int tracee_go_on(struct tracee *t, bool syscalls, struct cr_error *err);
+int tracee_start(struct tracee *t, const struct regs *r, uint64_t allow, enum tracee_run run, struct cr_error *err);
+/** tracee_go_on() - resume a borrowed run from its present stop, as it was started */
+int tracee_go_on(struct tracee *t, struct cr_error *err);
 
 /* How a borrowed run came to a stop */
-enum tracee_stop { TRACEE_AT_SYSCALL = 1, TRACEE_AT_SIGNAL };
+enum tracee_stop { TRACEE_AT_SYSCALL = 1, TRACEE_AT_SIGNAL, TRACEE_AFTER_STEP };
 
 /**
  * tracee_await() - wait for a borrowed run to come to a stop of interest
  * @signo: the signal that ends the run (0 none); others are kept for later, faults are errors
  * Return: enum tracee_stop; -ESRCH it died; -EFAULT it crashed (regs put back by tracee_return()); -ETIMEDOUT.
  */
-int tracee_await(struct tracee *t, int signo, bool syscalls, uint64_t deadline, struct cr_error *err);
+int tracee_await(struct tracee *t, int signo, uint64_t deadline, struct cr_error *err);
 
 /** tracee_return() - put own mask, registers and rseq section back; still stopped. Return: 0, negative errno. */
 int tracee_return(struct tracee *t, struct cr_error *err);

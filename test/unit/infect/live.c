@@ -141,6 +141,15 @@ struct cr_context *live_ctx(struct live_ctx *c)
 	return &c->ctx;
 }
 
+const struct xstate_layout *live_layout(void)
+{
+	static struct xstate_layout layout;
+
+	if (!layout.size)
+		xstate_layout_init(&layout);
+	return &layout;
+}
+
 uint32_t live_routine(struct program *p, const char *what, long nr, uint64_t a0, uint64_t a1, uint64_t a2, uint64_t a3)
 {
 	struct cr_error err = { 0 };
@@ -181,7 +190,7 @@ void live_question(struct task *t)
 	size_t nr = t->threads.nr, live = 0;
 
 	assert_true(nr <= 256);
-	if (parasite_infect(t, nr * 1024 + 4096, (uint32_t)nr, &p, &err) < 0)
+	if (parasite_infect(t, live_layout(), nr * 1024 + 4096, (uint32_t)nr, &p, &err) < 0)
 		fail_msg("infect: %s", err.text);
 	for (size_t i = 0; i < nr; i++) {
 		if (t->threads.items[i].dead)

@@ -5,6 +5,7 @@
 #include "infect/freeze.h"
 #include "infect/parasite.h"
 #include "infect/tracee.h"
+#include "xstate.h"
 
 #include <stdint.h>
 #include <sys/types.h>
@@ -44,6 +45,9 @@ struct live_ctx {
 	struct cr_context ctx;
 };
 struct cr_context *live_ctx(struct live_ctx *c);
+
+/** live_layout() - of this processor */
+const struct xstate_layout *live_layout(void);
 
 /* A routine of one call, then the end; its result is the first argument afterwards */
 uint32_t live_routine(struct program *p, const char *what, long nr, uint64_t a0, uint64_t a1, uint64_t a2, uint64_t a3);
