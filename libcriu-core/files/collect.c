@@ -286,15 +286,24 @@ static int collect_fds(struct file_table *t, struct fd_table *tab, int pidfd, st
 	return 0;
 }
 
-/* A leader that has exited has no descriptors any more, its threads do: then the pidfd must be of a thread (Linux 6.9). */
-static int task_pidfd(const struct task *task, int *ret_own, struct cr_error *err)
+/*
+ * A leader that has exited has no descriptors any more, its threads do: then the pidfd must be of a thread (Linux 6.9, EINVAL
+ * before). Return: 0 it may be looked into; 1 an obstacle was noted; negative errno.
+ */
+static int task_pidfd(struct file_table *t, const struct task *task, int *ret_fd, int *ret_own, struct cr_error *err)
 {
+	*ret_fd = task->pidfd;
 	if (task->threads.nr && !task->threads.items[0].dead)
-		return task->pidfd;
-	*ret_own = (int)syscall(__NR_pidfd_open, task->lead->host_tid, PIDFD_THREAD);
-	if (*ret_own < 0)
+		return 0;
+	*ret_fd = *ret_own = (int)syscall(__NR_pidfd_open, task->lead->host_tid, PIDFD_THREAD);
+	if (*ret_own >= 0)
+		return 0;
+	if (errno != EINVAL)
 		return cr_fail(err, -errno, "pidfd of thread %d", task->lead->host_tid);
-	return *ret_own;
+	if (obstacle_add(&t->ctx->obstacles, task->host_pid, task->comm, "", "use Linux 6.9 or newer",
+			 "the main thread has exited; this kernel does not give the descriptors of the others") < 0)
+		return cr_fail(err, -ENOMEM, "note an obstacle");
+	return 1;
 }
 
 static int collect_table(struct file_table *t, struct task *task, struct cr_error *err)
@@ -302,7 +311,7 @@ static int collect_table(struct file_table *t, struct task *task, struct cr_erro
 	struct fd_table *tab = pool_new(&t->pool, struct fd_table);
 	struct fd_table **at = tab ? fd_table_vec_add(&t->tables) : NULL;
 	autofd int own = -1;
-	int pidfd;
+	int pidfd, r;
 
 	if (!at)
 		return pool_failed(err);
@@ -313,8 +322,8 @@ static int collect_table(struct file_table *t, struct task *task, struct cr_erro
 		return pool_failed(err);
 	t->fds_ahead += count_fds(task);
 	locks_begin(t);
-	pidfd = task_pidfd(task, &own, err);
-	return pidfd < 0 ? pidfd : collect_fds(t, tab, pidfd, err);
+	r = task_pidfd(t, task, &pidfd, &own, err);
+	return r == 0 ? collect_fds(t, tab, pidfd, err) : r < 0 ? r : 0;
 }
 
 /* -------------------------------------------------- files known by a path */

@@ -7,8 +7,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 static bool eventfd_claims(const struct file_facts *facts)
@@ -31,9 +33,9 @@ static int eventfd_parse(struct scan rest, img_eventfd_file_entry *e, struct cr_
 
 /*
  * EFD_SEMAPHORE is the lowest bit of the flags that images hold. The kernel tells it in fdinfo only since 6.5
- * ("eventfd-semaphore"); F_GETFL never shows it.
+ * ("eventfd-semaphore"); F_GETFL never shows it. Returns whether it was told.
  */
-static void eventfd_parse_semaphore(struct scan rest, img_eventfd_file_entry *e)
+static bool eventfd_parse_semaphore(struct scan rest, img_eventfd_file_entry *e)
 {
 	struct scan line;
 	uint64_t v;
@@ -43,7 +45,43 @@ static void eventfd_parse_semaphore(struct scan rest, img_eventfd_file_entry *e)
 			scan_blanks(&line);
 			if (scan_dec(&line, &v) == 0 && v)
 				e->flags |= EFD_SEMAPHORE;
+			return true;
 		}
+	return false;
+}
+
+static bool eventfd_add(int fd, uint64_t n)
+{
+	struct pollfd room = { .fd = fd, .events = POLLOUT };
+
+	/* a full counter would make the call wait */
+	return n == 0 || (poll(&room, 1, 0) == 1 && room.revents & POLLOUT && write(fd, &n, sizeof(n)) == sizeof(n));
+}
+
+/*
+ * Before 6.5 the difference shows only in what a read takes: one, or all of at least two. What is taken is put back at once,
+ * what had to be added is taken again. Tasks of the tree that wait for the counter are stopped, and those outside see a
+ * change that lasts a microsecond. RWF_NOWAIT: a reader outside may be faster; eventfd_read() knows it since 5.8.
+ */
+static int eventfd_try_semaphore(int fd, img_eventfd_file_entry *e, struct cr_error *err)
+{
+	uint64_t added = e->counter < 2 ? 2 : 0, taken = 0, rest = 0;
+	struct iovec one = { &taken, sizeof(taken) }, more = { &rest, sizeof(rest) };
+	bool back;
+
+	if (!eventfd_add(fd, added))
+		return cr_fail(err, -errno, "add to a counter, to see whether it is a semaphore");
+	if (preadv2(fd, &one, 1, -1, RWF_NOWAIT) != sizeof(taken))
+		return cr_fail(err, -errno, "read a counter, to see whether it is a semaphore");
+	if (taken != 1)
+		back = eventfd_add(fd, taken - added);
+	else
+		back = added ? preadv2(fd, &more, 1, -1, RWF_NOWAIT) == sizeof(rest) : eventfd_add(fd, 1);
+	if (!back)
+		return cr_fail(err, -errno, "put a counter back to %llu", (unsigned long long)e->counter);
+	if (taken == 1)
+		e->flags |= EFD_SEMAPHORE;
+	return 0;
 }
 
 static int eventfd_dump(struct file_table *t, struct open_file *f, struct cr_error *err)
@@ -63,9 +101,10 @@ static int eventfd_dump(struct file_table *t, struct open_file *f, struct cr_err
 	r = file_read_fdinfo(t, f, &rest, err);
 	if (r == 0)
 		r = eventfd_parse(rest, e, err);
+	if (r == 0 && !eventfd_parse_semaphore(rest, e))
+		r = eventfd_try_semaphore(f->fd, e, err);
 	if (r < 0)
 		return r;
-	eventfd_parse_semaphore(rest, e);
 	f->entry->efd = e;
 	return 0;
 }

@@ -106,6 +106,12 @@ static img_vma_ext *ext_of(img_vma_entry *v)
 	return v->ext;
 }
 
+/* Before it had a code, this was the one flag of locked memory without one: show_smap_vma_flags() of Linux 6.1. */
+static bool locked_on_fault(const struct proc_vma *p)
+{
+	return p->vm_flags & PROC_VM_LF || (p->vm_flags & PROC_VM_LO && p->vm_flags & PROC_VM_UNNAMED);
+}
+
 /* What upstream has no field for. Return: 0, -ENOMEM. */
 static int fill_ext(img_vma_entry *v, const struct proc_vma *p, const char *path)
 {
@@ -116,7 +122,7 @@ static int fill_ext(img_vma_entry *v, const struct proc_vma *p, const char *path
 	img_vma_ext *ext;
 
 	/* Memory that may only be executed gets a key from the kernel by itself (execute_only_pkey(), arch/x86/mm/pkeys.c). */
-	if (!(p->pkey > 0 && !exec_only) && !(p->vm_flags & (PROC_VM_SL | PROC_VM_LF)) && !name)
+	if (!(p->pkey > 0 && !exec_only) && !(p->vm_flags & PROC_VM_SL) && !locked_on_fault(p) && !name)
 		return 0;
 	ext = ext_of(v);
 	if (!ext)
@@ -126,7 +132,7 @@ static int fill_ext(img_vma_entry *v, const struct proc_vma *p, const char *path
 		ext->pkey = (uint32_t)p->pkey;
 	}
 	ext->has_sealed = ext->sealed = p->vm_flags & PROC_VM_SL;
-	ext->has_lock_on_fault = ext->lock_on_fault = p->vm_flags & PROC_VM_LF;
+	ext->has_lock_on_fault = ext->lock_on_fault = locked_on_fault(p);
 	if (name) {
 		ext->anon_name = strndup(name, strlen(name) - 1);
 		if (!ext->anon_name)

@@ -27,6 +27,21 @@ static const uint32_t registrations[] = {
 	UAPI_MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_RSEQ,
 };
 
+/*
+ * Linux before 6.3 does not list them; what a registration allows fails with EPERM without it, and does no more to stopped
+ * threads than a page fault does: membarrier_private_expedited() in kernel/sched/membarrier.c. A global one cannot be seen.
+ */
+static const struct {
+	enum question q;
+	uint32_t command, registration;
+} barriers[] = {
+	{ Q_MEMBARRIER_PRIVATE, MEMBARRIER_CMD_PRIVATE_EXPEDITED, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED },
+	{ Q_MEMBARRIER_SYNC_CORE, MEMBARRIER_CMD_PRIVATE_EXPEDITED_SYNC_CORE,
+	  MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_SYNC_CORE },
+	{ Q_MEMBARRIER_RSEQ, UAPI_MEMBARRIER_CMD_PRIVATE_EXPEDITED_RSEQ,
+	  UAPI_MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_RSEQ },
+};
+
 static int identity_collect_process(struct task_dump *d, struct cr_error *err)
 {
 	img_task_core_entry *tc = &d->ps->tc;
@@ -36,6 +51,7 @@ static int identity_collect_process(struct task_dump *d, struct cr_error *err)
 		return r;
 	tc->has_oom_score_adj = true;
 	tc->oom_score_adj = adj;
+	d->ps->membarriers_tried = !kernel_has(&d->ctx->probes, KERNEL_MEMBARRIER_GET);
 
 	r = proc_loginuid_read(&d->task->dir, &tc->loginuid, err);
 	tc->has_loginuid = r >= 0;
@@ -76,22 +92,37 @@ static int identity_collect_thread(struct task_dump *d, struct thread *th, struc
 static void identity_ask_process(struct asker *a)
 {
 	ask_call(a, Q_PERSONALITY, "personality", __NR_personality, PERSONALITY_ASK);
-	ask_call(a, Q_MEMBARRIER, "memory barrier registrations", __NR_membarrier,
-		 UAPI_MEMBARRIER_CMD_GET_REGISTRATIONS, 0, 0);
+	if (!a->ps->membarriers_tried)
+		ask_call(a, Q_MEMBARRIER, "memory barrier registrations", __NR_membarrier,
+			 UAPI_MEMBARRIER_CMD_GET_REGISTRATIONS, 0, 0);
+	else
+		for (size_t i = 0; i < ARRAY_LEN(barriers); i++)
+			ask_call(a, barriers[i].q, "memory barrier", __NR_membarrier, barriers[i].command, 0, 0);
+}
+
+static uint32_t membarriers_of(const struct task_dump *d, const struct thread_state *ts)
+{
+	int64_t mask = answer_of(d, ts, Q_MEMBARRIER);
+	uint32_t tried = 0;
+
+	for (size_t i = 0; d->ps->membarriers_tried && i < ARRAY_LEN(barriers); i++)
+		if (answer_of(d, ts, barriers[i].q) == 0)
+			tried |= barriers[i].registration;
+	return mask > 0 ? (uint32_t)mask : tried;
 }
 
 static int identity_dump_process(struct task_dump *d, struct cr_error *err)
 {
 	const struct thread_state *ts = thread_state_of(d->task->lead);
-	int64_t personality = answer_of(d, ts, Q_PERSONALITY), mask = answer_of(d, ts, Q_MEMBARRIER);
+	int64_t personality = answer_of(d, ts, Q_PERSONALITY);
+	uint32_t mask = membarriers_of(d, ts);
 
 	if (personality < 0)
 		return cr_fail(err, (int)personality, "ask for the personality");
 	d->ps->tc.personality = (uint32_t)personality;
-	/* before 6.3 the kernel does not tell */
-	if (mask > 0) {
+	if (mask) {
 		d->ps->tc.has_membarrier_registration_mask = true;
-		d->ps->tc.membarrier_registration_mask = (uint32_t)mask;
+		d->ps->tc.membarrier_registration_mask = mask;
 	}
 	return 0;
 }

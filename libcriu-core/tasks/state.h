@@ -32,6 +32,9 @@ enum question {
 	Q_MDWE,
 	Q_MEMORY_MERGE,
 	Q_MEMBARRIER,
+	Q_MEMBARRIER_PRIVATE,
+	Q_MEMBARRIER_SYNC_CORE,
+	Q_MEMBARRIER_RSEQ,
 	Q_PERSONALITY,
 	Q_PROBE_MMAP,
 	Q_PROBE_LOCKED,
@@ -119,6 +122,7 @@ struct process_state {
 	img_task_ext ext;
 	img_mm_ext mm_ext;
 	bool has_mm_ext;
+	bool membarriers_tried; /* no list of registrations: what only works with one is called */
 	img_task_timers_entry timers_entry;
 	img_itimer_entry itimer[3]; /* copies where the message wants pointers */
 	img_task_rlimits_entry rlimits_entry;
