@@ -118,7 +118,7 @@ class Snapshot:
                            "dev": dev, "what": what, "flags": ""}
                 rows.append(current)
             elif line.startswith("VmFlags:") and current:
-                current["flags"] = " ".join(f for f in line[8:].split() if f not in ("sd",))
+                current["flags"] = " ".join(f for f in line[8:].split() if f not in ("sd", "dw"))   # dw: set by exec alone, before 5.16
             elif line.startswith("KernelPageSize:") and current and line.split()[1] != "4":
                 current["flags"] += " pages=" + line.split()[1]
         out = []
