@@ -75,17 +75,13 @@ static int trap_signal(const struct task *t)
 	return SIGURG;
 }
 
-/* A step takes SIG_IGN away from SIGTRAP, and lets one come that is pending */
-static bool may_step(const struct parasite *p)
-{
-	const struct task *t = p->task;
-
-	return !((t->status.sig_ign | t->status.shd_pnd | t->lead->status.sig_pnd) & BIT_OF(SIGTRAP));
-}
-
+/*
+ * Not by single steps, although each would stop once instead of twice: a step ends in a stop for SIGTRAP, and when the
+ * tracer dies while it lasts, that signal is delivered and ends the process. A stop at a system call delivers nothing.
+ */
 static int begin_call(struct parasite *p, enum deed deed, long nr, const uint64_t arg[6], struct cr_error *err)
 {
-	int r = remote_start(p->via, p->insn, nr, arg, may_step(p), err);
+	int r = remote_start(p->via, p->insn, nr, arg, false, err);
 
 	if (r == 0)
 		p->deed = deed;
