@@ -23,11 +23,14 @@ class Kills(Fault):
     def verdict(self):
         """
         How often harm comes about matters as much as that it does, so all instants are tried before it is said. A thread
-        that is in the middle of a system call in its name when the dumper dies keeps our registers: a sample may hit that.
+        that is in the middle of a system call in its name when the dumper dies keeps our registers and mask: a sample may
+        hit that, and it may even be the end of a process, but rarely.
         """
         kills = self.notes.get("kills", 0)
-        if len(self.harms) > (0 if self.long else kills * self.tolerated):
-            raise Failed(f"{len(self.harms)} of {kills} kills did harm: " + " | ".join(self.harms[:40 if self.long else 5]))
+        deaths = [h for h in self.harms if "is gone" in h or "is dead" in h]
+        if len(self.harms) > (0 if self.long else kills * self.tolerated) or len(deaths) > kills * self.tolerated / 5:
+            raise Failed(f"{len(self.harms)} of {kills} kills did harm, {len(deaths)} were the end of processes: " +
+                         " | ".join((deaths + self.harms)[:40 if self.long else 5]))
 
     def attempt(self, how, when, *args):
         try:
@@ -40,7 +43,7 @@ class Kills(Fault):
 
     def do_dumper(self):
         """The tree goes on and passes; what looks like a whole image set is one."""
-        self.tolerated = 0.3
+        self.tolerated = 0.4
         attempts = []
         for target in self.few(WATCHED, 2):
             took = self.time_of_dump(*target)
@@ -103,7 +106,7 @@ class Kills(Fault):
             if not different or time.monotonic() > start + 1.5:
                 break
             time.sleep(0.01)
-        leaks = [d for d in different if re.match(r"pid \d+: (map|status Vm(Size|Data|Lib|Exe|Stk)) ?", d)]
+        leaks = [d for d in different if re.match(r"pid \d+: (thread \d+ )?(map|status Vm(Size|Data|Lib|Exe|Stk)) ?", d)]
         if len(leaks) < len(different):
             raise Failed(f"{when}: " + "; ".join(different[:5]) + f" [{self.words_on_tree()}]")
         if leaks:
