@@ -92,6 +92,8 @@ int  restore_compile(struct restore *rs, struct cr_error *err);   /* compile.c *
 void restore_drop_programs(struct restore *rs);
 int  restore_run(struct restore *rs, struct cr_error *err);       /* run.c */
 void restore_kill(struct restore *rs);
+/* has a signal arrived that asks us to end? Return: 0, -EINTR. */
+int  restore_interrupted(const struct restore *rs, struct cr_error *err);
 int  restore_resume(struct restore *rs, struct cr_error *err);    /* resume.c */
 
 #endif

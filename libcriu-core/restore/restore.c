@@ -155,7 +155,10 @@ static int stage_resume(void *op, struct cr_error *err)
 
 	if (notify(rs, "pre-resume", 0, &ignored) < 0)
 		log_warn(&rs->ctx->log, "%s, continuing", ignored.text);
-	return restore_resume(rs, err);
+
+	int r = restore_interrupted(rs, err);
+
+	return r < 0 ? r : restore_resume(rs, err);
 }
 
 static void undo_announce(void *op)

@@ -120,13 +120,37 @@ static int explain(struct restore *rs, struct cr_error *err)
 	return r;
 }
 
+/*
+ * Signals wait while tasks are made (see enter() in restore.c), but somebody who wants us to end does not want the tree to
+ * come up all the same. What was blocked before is none of our business, and neither is what would be ignored: a signal
+ * that is blocked is queued whatever its action (sig_ignored() in kernel/signal.c).
+ */
+int restore_interrupted(const struct restore *rs, struct cr_error *err)
+{
+	static const int ends[] = { SIGTERM, SIGINT, SIGHUP };
+	sigset_t pending;
+
+	sigpending(&pending);
+	for (size_t i = 0; i < ARRAY_LEN(ends); i++) {
+		struct sigaction sa;
+
+		if (sigismember(&pending, ends[i]) == 1 && sigismember(&rs->signals, ends[i]) == 0 &&
+		    sigaction(ends[i], NULL, &sa) == 0 && sa.sa_handler != SIG_IGN)
+			return cr_refuse(err, -EINTR, "interrupted by SIG%s", sigabbrev_np(ends[i]));
+	}
+	return 0;
+}
+
 static int restore_await(struct restore *rs, uint32_t stage, struct cr_error *err)
 {
 	struct abi_control *c = program_control(&rs->program);
 
 	for (;;) {
-		int r = c->expected[stage] ? control_wait(c, stage, LOOK_EVERY_MS) : 0;
+		int r = restore_interrupted(rs, err);
 
+		if (r < 0)
+			return r;
+		r = c->expected[stage] ? control_wait(c, stage, LOOK_EVERY_MS) : 0;
 		if (r == 0)
 			return 0;
 		if (r == -ECANCELED)
