@@ -52,7 +52,7 @@ class Apt:
         return sorted(found)
 
     def find(self, series):
-        """The newest kernel of @series: (package, version), or None."""
+        """The package with the newest kernel of @series, or None."""
         for row in output(["apt-cache", *self.options, "madison", "linux-image-amd64"]).split("\n"):
             version = row.split("|")[1].strip() if row.count("|") == 2 else ""
             if not version.startswith(series + "."):

@@ -22,6 +22,8 @@ import package   # noqa: E402
 
 KERNELS = ["5.10", "6.1", "6.12"]
 DISK_MB = 1024
+# What depends most on the kernel: code and data that it maps, clocks, state of the processor, calls that are to be gone on with.
+CROSSING = r"^(memory|regs|regs-static|timers|threads|tree|signals|syscalls|audit-after)/"
 # What cannot be kept because the kernel does not tell: a victim, up to which version, why.
 KNOWN = [("attrs/user-dispatch", (6, 3), "syscall user dispatch cannot be seen before Linux 6.4"),
          ("threads/exited-leader", (6, 8), "threads without a main thread do not give their descriptors before Linux 6.9"),
@@ -59,7 +61,8 @@ class Runner:
     def guest(self, series, label, words, disk=None):
         kernel, archive = self.kernel(series)
         console = os.path.join(self.work, f"console-{series}")
-        words = " ".join([f"only={self.args.k.encode().hex()}", f"jobs={self.args.jobs}", *words])
+        only = self.args.k or (CROSSING if disk else "")
+        words = " ".join([f"only={only.encode().hex()}", f"jobs={self.args.jobs}", *words])
         ended = False
         with machine.Machine(kernel, archive, words, console, disk=disk) as m:
             for line in m.lines(self.args.limit):
