@@ -1,6 +1,7 @@
 /* criu dump */
 #include "cli.h"
 #include "json.h"
+#include "options/shield.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -24,6 +25,7 @@ int cli_dump(struct cli *c)
 		report_failure(c, &err, NULL, NULL);
 		return CLI_FAILED;
 	}
+	c->opts.guard = shield_raise();
 	ctx = cr_context_new(&c->opts, &c->obs);
 	if (!ctx) {
 		cr_fail(&err, -ENOMEM, "begin");

@@ -6,6 +6,7 @@
 #include "options/engine.h"
 #include "options/privilege.h"
 #include "options/process.h"
+#include "options/shield.h"
 #include "options/version.h"
 
 #include "base/buf.h"
@@ -86,10 +87,13 @@ int verb_dump(struct worker *w, const rpc_criu_req *req, enum rpc_generation gen
 	struct cr_context *ctx = NULL;
 	struct cr_error err = { 0 };
 	struct session n;
+	pid_t guard;
 	int r;
 
+	guard = shield_raise();
 	session_init(&n, w, req, generation, "dump");
 	r = prepare(&n, COMMAND_DUMP, &err);
+	n.opts.guard = guard;
 	if (r == 0) {
 		if (!n.s.rpc.has_pid)
 			n.opts.pid = w->peer.pid;

@@ -25,6 +25,8 @@ struct cr_options {
 	int   work_dirfd;                /* open directory for side files (stats, pidfile) */
 	pid_t pid;                       /* root of the tree; host pid as the caller sees it */
 
+	pid_t guard;                     /* the parent process; when it has ended a dump is called off between stages. 0: nobody is watched */
+
 	/* command line only */
 	const char *pidfile;             /* restore: write the root's pid there, relative to the work directory; NULL = no */
 	bool  detached;                  /* restore: do not wait (RPC: always true) */

@@ -1,0 +1,39 @@
+/* The process that waits in front of a dump; see shield.h. */
+#include "options/shield.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static void block_endings(void)
+{
+	static const int endings[] = { SIGINT, SIGTERM, SIGHUP, SIGQUIT };
+	sigset_t set;
+
+	sigemptyset(&set);
+	for (size_t i = 0; i < sizeof(endings) / sizeof(endings[0]); i++)
+		sigaddset(&set, endings[i]);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+}
+
+pid_t shield_raise(void)
+{
+	pid_t own = getpid(), child;
+	int status = 0;
+
+	fflush(NULL);
+	child = fork();
+	if (child < 0)
+		return 0;
+	if (child == 0) {
+		setpgid(0, 0);
+		block_endings();
+		return own;
+	}
+	while (waitpid(child, &status, 0) < 0)
+		if (errno != EINTR)
+			_exit(1);
+	_exit(WIFEXITED(status) ? WEXITSTATUS(status) : 1);
+}
