@@ -160,6 +160,20 @@ class Images(Fault):
                     yield name, f"{1 + n % 4} changes, {n}", lambda path, new=new: write(path, new)
         self.all_sets(2, each)
 
+    def do_outside(self):
+        """Open files that are said to be somewhere else, to be made or to be emptied: nothing is made, nothing emptied."""
+        def each():
+            with open(os.path.join(self.good, "files.img"), "rb") as f:
+                head, payloads, rest = mutate.records(f.read())
+            for i, payload in enumerate(payloads):
+                for path in (self.precious, os.path.join(self.outside, "made")):
+                    for flags in (os.O_RDWR | os.O_CREAT | os.O_TRUNC, os.O_WRONLY | os.O_CREAT | os.O_EXCL, os.O_RDWR | os.O_TMPFILE):
+                        new = mutate.point_to(payload, path.encode(), flags)
+                        if new:
+                            content = mutate.assemble(head, payloads[:i] + [new] + payloads[i + 1:], rest)
+                            yield "files.img", f"record {i} is {path}, flags {flags:o}", lambda at, c=content: write(at, c)
+        self.all_sets(2, each)
+
     def do_replaced(self):
         """Something that is no such image stands in its place; a fifo without a writer must not be waited for."""
         def each():

@@ -124,6 +124,21 @@ def changed_file(data, evil, rng, times):
     return assemble(head, payloads, rest)
 
 
+def point_to(file_entry, path, flags):
+    """A file_entry of a plain file with another path and other flags, of whatever size; None if it is no plain file."""
+    rows = fields(file_entry)
+    for i, (number, kind, value) in enumerate(rows):
+        try:
+            inner = fields(value) if kind == 2 else []
+        except ValueError:
+            continue
+        # reg_file_entry: 2 flags, 6 name, 8 size
+        if any(n == 6 and k == 2 and v[:1] == b"/" for n, k, v in inner):
+            inner = [(n, k, path if n == 6 else flags if n == 2 else v) for n, k, v in inner if n != 8]
+            return join(rows[:i] + [(number, kind, join(inner))] + rows[i + 1:])
+    return None
+
+
 def records(data):
     """(head, [payloads], rest that is no record) of an image file."""
     at = 4 if data[:4] == INVENTORY else 8
