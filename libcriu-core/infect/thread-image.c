@@ -116,7 +116,14 @@ int thread_image(struct thread *t, const struct xstate_layout *layout, struct cr
 	tracee->image = calloc(1, sizeof(*tracee->image));
 	if (!tracee->image)
 		return cr_fail(err, -ENOMEM, "registers of thread %d", t->host_tid);
-	return fill(tracee, layout, tracee->image, t->core, err);
+	r = fill(tracee, layout, tracee->image, t->core, err);
+	/* kept only where the entries point into it: with a thousand processes that is the better part of our memory */
+	if (r == 0 && !(t->core->thread_core && t->core->thread_core->ext && t->core->thread_core->ext->xsave_raw.data)) {
+		free(tracee->xstate);
+		tracee->xstate = NULL;
+		tracee->xstate_size = 0;
+	}
+	return r;
 }
 
 bool thread_in_range(struct thread *t, uint64_t start, uint64_t end, struct cr_error *err)

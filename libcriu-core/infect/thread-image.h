@@ -14,7 +14,7 @@ struct xstate_layout;
  * thread_image() - fill mtype, thread_info and thread_core->rseq_entry of t->core, and xsave_raw of its ext if needed
  * @layout: xstate_layout_init(), once per dump
  * clear_tid_addr is left 0. What is attached to t->core belongs to the tracee and lives until tracee_free(): so
- * t->core must not be encoded after that, nor freed as a decoded entry.
+ * t->core must not be encoded after that, nor freed as a decoded entry. The tracee's xstate is given back if nothing needs it.
  * Return: 0, negative errno. The thread is not changed.
  */
 int thread_image(struct thread *t, const struct xstate_layout *layout, struct cr_error *err);

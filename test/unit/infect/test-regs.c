@@ -241,7 +241,8 @@ static void test_live_thread(void **state)
 	img_core_entry core = { .thread_core = &tc };
 	struct tree *tree;
 	struct thread *t;
-	char back[16384];
+	char back[16384], own[16384];
+	size_t size;
 
 	(void)state;
 	live_ready(l, 1);
@@ -249,17 +250,21 @@ static void test_live_thread(void **state)
 	tree = live_freeze(live_ctx(&c), pid);
 	t = tree->root->lead;
 	t->core = &core;
+	assert_int_equal(tracee_read_xstate(t->tracee, &err), 0);
+	size = t->tracee->xstate_size;
+	assert_in_range(size, 1, sizeof(own));
+	memcpy(own, t->tracee->xstate, size);
 	if (thread_image(t, &layout, &err) < 0)
 		fail_msg("%s", err.text);
 	assert_int_equal(core.mtype, img_core_entry_march_X86_64);
 	assert_int_equal(core.thread_info->tls.nr, 3);
 	assert_true(core.thread_info->tls.items[0].seg_not_present);
 	assert_int_equal(core.thread_info->gpregs->cs, 0x33);
-	assert_int_equal(layout.features ? t->tracee->xstate_size : layout.size, layout.size);
+	assert_int_equal(layout.features ? size : layout.size, layout.size);
 	assert_int_equal(xstate_from_image(&layout, core.thread_info->fpregs, NULL, 0, 0, back, sizeof(back), &err), 0);
 	for (int i = 2; i < XSTATE_BITS; i++)
-		if (layout.at[i].size && xstate_bv(t->tracee->xstate, t->tracee->xstate_size) & UINT64_C(1) << i)
-			assert_memory_equal(back + layout.at[i].offset, (char *)t->tracee->xstate + layout.at[i].offset, layout.at[i].size);
+		if (layout.at[i].size && xstate_bv(own, size) & UINT64_C(1) << i)
+			assert_memory_equal(back + layout.at[i].offset, own + layout.at[i].offset, layout.at[i].size);
 	/* what the C library registers */
 	if (tc.rseq_entry)
 		assert_true(tc.rseq_entry->rseq_abi_size >= 32 && tc.rseq_entry->signature == 0x53053053);
