@@ -1,6 +1,5 @@
 """criu ended by a signal at any instant of its work."""
 import os
-import re
 import signal
 import time
 
@@ -18,19 +17,13 @@ def all_instants(took):
 class Kills(Fault):
     def __init__(self, args):
         super().__init__(args)
-        self.harms, self.tolerated = [], 0
+        self.harms = []
 
     def verdict(self):
-        """
-        How often harm comes about matters as much as that it does, so all instants are tried before it is said. A thread
-        that is in the middle of a system call in its name when the dumper dies keeps our registers and mask: a sample may
-        hit that, and it may even be the end of a process, but rarely.
-        """
-        kills = self.notes.get("kills", 0)
-        deaths = [h for h in self.harms if "is gone" in h or "is dead" in h]
-        if len(self.harms) > (0 if self.long else kills * self.tolerated) or len(deaths) > kills * self.tolerated / 5:
-            raise Failed(f"{len(self.harms)} of {kills} kills did harm, {len(deaths)} were the end of processes: " +
-                         " | ".join((deaths + self.harms)[:40 if self.long else 5]))
+        """How often harm comes about matters as much as that it does, so all instants are tried before it is said."""
+        if self.harms:
+            raise Failed(f"{len(self.harms)} of {self.notes.get('kills', 0)} kills did harm: " +
+                         " | ".join(self.harms[:40 if self.long else 5]))
 
     def attempt(self, how, when, *args):
         try:
@@ -43,7 +36,6 @@ class Kills(Fault):
 
     def do_dumper(self):
         """The tree goes on and passes; what looks like a whole image set is one."""
-        self.tolerated = 0.4
         attempts = []
         for target in self.few(WATCHED, 2):
             took = self.time_of_dump(*target)
@@ -98,7 +90,7 @@ class Kills(Fault):
         self.comes_back(when)
 
     def unharmed(self, when):
-        """Two mappings may stay in a process that was just running our code; all else has to be as it was."""
+        """Whoever puts things right after the dumper may take a moment."""
         start = time.monotonic()
         while True:
             self.world.reap()
@@ -106,14 +98,9 @@ class Kills(Fault):
             if not different or time.monotonic() > start + 1.5:
                 break
             time.sleep(0.01)
-        leaks = [d for d in different if re.match(r"pid \d+: (thread \d+ )?(map|status Vm(Size|Data|Lib|Exe|Stk)) ?", d)]
-        if len(leaks) < len(different):
+        if different:
             raise Failed(f"{when}: " + "; ".join(different[:5]) + f" [{self.words_on_tree()}]")
-        if leaks:
-            self.note("mappings leaked")
-        self.untraced()
-        self.no_litter(when)
-        self.finish(when)
+        self.carries_on(when)
 
     def do_dumper_over_images(self):
         """Killed while it writes into a directory that holds a whole set: no inventory beside images not its own."""
