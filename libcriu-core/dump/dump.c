@@ -37,7 +37,7 @@ static int thaw(struct dump *d, enum thaw how, struct cr_error *err)
 	if (!d->tree || d->thawed)
 		return 0;
 	d->thawed = true;
-	r = thaw_tree(d->ctx, d->tree, how, err);
+	r = thaw_tree(d->tree, how, err);
 	d->frozen_us = time_us() - d->frozen_since_us;
 	return r;
 }

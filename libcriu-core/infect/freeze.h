@@ -23,10 +23,10 @@ enum thaw { THAW_RUNNING, THAW_STOPPED, THAW_KILLED };
  * thaw_tree() - end of the dump
  * RUNNING: all go on as before; those that were in a group stop stay in it. STOPPED: as if SIGSTOP had been sent to each.
  * KILLED: all are killed while they are still stopped, so that no parent sees a child die and makes a new one; on return
- * their process ids are free, but for the root and others whose parent is not of the tree and has not reaped yet.
+ * all are dead. Some are zombies until somebody outside of the tree reaps them: the root, and orphans, which are init's.
  * The tree must still be freed. Return: 0; the first failure, after everything was tried.
  */
-int thaw_tree(struct cr_context *ctx, struct tree *tree, enum thaw how, struct cr_error *err);
+int thaw_tree(struct tree *tree, enum thaw how, struct cr_error *err);
 
 DEFINE_SLOT(struct tree, tree_free)
 

@@ -81,7 +81,7 @@ static int trap_signal(const struct task *t)
  */
 static int begin_call(struct parasite *p, enum deed deed, long nr, const uint64_t arg[6], struct cr_error *err)
 {
-	int r = remote_start(p->via, p->insn, nr, arg, false, err);
+	int r = remote_start(p->via, p->insn, nr, arg, err);
 
 	if (r == 0)
 		p->deed = deed;
@@ -408,7 +408,15 @@ int parasite_continue(struct parasite *p, struct cr_error *err)
 	enum deed deed = p->deed;
 	int r = PARASITE_DONE;
 
+	if (deed != DEED_RUN && deed != DEED_NONE && p->via->run == TRACEE_TO_SYSCALL) {
+		r = remote_advance(p->via, err);
+		if (r == 0)
+			return PARASITE_GOES_ON;
+		tracee_recall(p->via, NULL);
+	}
 	p->deed = DEED_NONE;
+	if (r < 0)
+		return r;
 	switch (deed) {
 	case DEED_MAP_CODE:
 		r = cr_within(err, end_map_code(p, err), "infect pid %d", p->task->host_pid);

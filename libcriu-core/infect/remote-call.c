@@ -94,7 +94,7 @@ int remote_find_syscall(struct tracee *t, uint64_t *ret, struct cr_error *err)
 	return find_in_code(t, &dir, ret, err);
 }
 
-int remote_start(struct tracee *t, uint64_t insn, long nr, const uint64_t arg[6], bool step, struct cr_error *err)
+int remote_start(struct tracee *t, uint64_t insn, long nr, const uint64_t arg[6], struct cr_error *err)
 {
 	struct regs r;
 	int e = tracee_settle(t, err);
@@ -103,19 +103,31 @@ int remote_start(struct tracee *t, uint64_t insn, long nr, const uint64_t arg[6]
 		return e;
 	r = t->regs;
 	regs_enter_syscall(&r, insn, nr, arg);
-	return tracee_start(t, &r, 0, step ? TRACEE_ONE_STEP : TRACEE_TO_SYSCALL, err);
+	return tracee_start(t, &r, 0, TRACEE_TO_SYSCALL, err);
+}
+
+int remote_advance(struct tracee *t, struct cr_error *err)
+{
+	int e;
+
+	if (t->run != TRACEE_TO_SYSCALL)
+		return 0;
+	e = tracee_await(t, 0, deadline_in(REMOTE_CALL_MS), err);
+	if (e < 0)
+		return e;
+	e = tracee_go_on(t, err);
+	/* the next stop is the last one */
+	t->run = TRACEE_OUT_OF_SYSCALL;
+	return e;
 }
 
 int remote_finish(struct tracee *t, int64_t *ret, struct cr_error *err)
 {
-	uint64_t deadline = deadline_in(REMOTE_CALL_MS);
 	struct regs r;
-	int e = tracee_await(t, 0, deadline, err);
+	int e = remote_advance(t, err);
 
-	if (e == TRACEE_AT_SYSCALL)
-		e = tracee_go_on(t, err);
 	if (e == 0)
-		e = tracee_await(t, 0, deadline, err);
+		e = tracee_await(t, 0, deadline_in(REMOTE_CALL_MS), err);
 	if (e < 0)
 		return e;
 	e = regs_get(t->tid, &r);
@@ -127,7 +139,7 @@ int remote_finish(struct tracee *t, int64_t *ret, struct cr_error *err)
 
 int remote_syscall(struct tracee *t, uint64_t insn, long nr, const uint64_t arg[6], int64_t *ret, struct cr_error *err)
 {
-	int r = remote_start(t, insn, nr, arg, false, err);
+	int r = remote_start(t, insn, nr, arg, err);
 
 	return r == 0 ? remote_finish(t, ret, err) : r;
 }

@@ -4,7 +4,6 @@
 
 #include "base/error.h"
 
-#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -20,10 +19,15 @@ int remote_find_syscall(struct tracee *t, uint64_t *ret, struct cr_error *err);
 /**
  * remote_start() - begin one; several threads can be at it at the same time. The thread stays borrowed until tracee_return()
  * @insn: from remote_find_syscall()
- * @step: may it be a single step (see enum tracee_run)? That is one stop less.
  * Return: 0; negative errno if it could not be begun.
  */
-int remote_start(struct tracee *t, uint64_t insn, long nr, const uint64_t arg[6], bool step, struct cr_error *err);
+int remote_start(struct tracee *t, uint64_t insn, long nr, const uint64_t arg[6], struct cr_error *err);
+
+/**
+ * remote_advance() - past the first of the two stops of a call, so that the second is there sooner; may be left out
+ * Return: 0; negative errno if it could not be run.
+ */
+int remote_advance(struct tracee *t, struct cr_error *err);
 
 /**
  * remote_finish() - wait for its end
@@ -32,7 +36,7 @@ int remote_start(struct tracee *t, uint64_t insn, long nr, const uint64_t arg[6]
  */
 int remote_finish(struct tracee *t, int64_t *ret, struct cr_error *err);
 
-/** remote_syscall() - both, without a step */
+/** remote_syscall() - all of it */
 int remote_syscall(struct tracee *t, uint64_t insn, long nr, const uint64_t arg[6], int64_t *ret, struct cr_error *err);
 
 #endif

@@ -36,7 +36,7 @@ int rseq_read(pid_t tid, uint64_t ip, struct tracee_rseq *ret, struct cr_error *
 	ret->abi_pointer = c.rseq_abi_pointer;
 	ret->abi_size = c.rseq_abi_size;
 	ret->signature = c.signature;
-	if (!ret->abi_pointer)
+	if (!ret->abi_pointer || !ip)
 		return 0;
 	if (remote_read(tid, ret->abi_pointer + RSEQ_OFF_CS, &ret->cs_pointer, sizeof(ret->cs_pointer)) < 0)
 		ret->cs_pointer = 0;

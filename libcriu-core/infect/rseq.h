@@ -8,7 +8,7 @@
 struct cr_error;
 struct tracee_rseq;
 
-/** rseq_read() - @ip: where the thread was stopped. No registration and a kernel without the request give zeroes. */
+/** rseq_read() - @ip: where the thread was stopped, 0: in no section for sure. No registration and a kernel without the request give zeroes. */
 int rseq_read(pid_t tid, uint64_t ip, struct tracee_rseq *ret, struct cr_error *err);
 
 /** rseq_write_cs() - put the pointer to the critical section back into the area. Return: 0, negative errno. */

@@ -108,15 +108,35 @@ int takeover_call(struct takeover *t, long nr, const uint64_t arg[6], int64_t *r
 }
 
 /* The call is made with the instruction the thread is parked in; it comes back to where nothing is, but does not run there. */
-int takeover_unmap(struct takeover *t, uint64_t start, uint64_t len, struct cr_error *err)
+int takeover_unmap_begin(struct takeover *t, uint64_t start, uint64_t len, struct cr_error *err)
 {
 	const uint64_t arg[6] = { start, len };
-	int64_t result;
-	int r = takeover_call(t, SYS_munmap, arg, &result, err);
+	uint64_t insn;
+	int r = remote_find_syscall(t->tracee, &insn, err);
+
+	return r < 0 ? r : remote_start(t->tracee, insn, SYS_munmap, arg, err);
+}
+
+int takeover_unmap_advance(struct takeover *t, struct cr_error *err)
+{
+	return remote_advance(t->tracee, err);
+}
+
+int takeover_unmap_end(struct takeover *t, struct cr_error *err)
+{
+	int64_t result = 0;
+	int r = remote_finish(t->tracee, &result, err);
 
 	if (r == 0 && result < 0)
 		r = cr_fail(err, (int)result, "unmap our memory in pid %d", t->tracee->tid);
 	return r;
+}
+
+int takeover_unmap(struct takeover *t, uint64_t start, uint64_t len, struct cr_error *err)
+{
+	int r = takeover_unmap_begin(t, start, len, err);
+
+	return r < 0 ? r : takeover_unmap_end(t, err);
 }
 
 static int load_xstate(struct tracee *t, const struct xstate_layout *layout, const img_core_entry *core, struct cr_error *err)

@@ -34,8 +34,14 @@ int takeover_end(struct takeover *t, uint64_t sigmask, struct cr_error *err);
 int takeover_interrupt(struct takeover *t, struct cr_error *err);
 int takeover_wait(struct takeover *t, struct cr_error *err);
 
-/** takeover_unmap() - munmap [@start, @start + @len) through the stopped thread, whose code may lie in there. Return: 0, negative errno. */
+/**
+ * takeover_unmap() - munmap [@start, @start + @len) through the stopped thread, whose code may lie in there
+ * Many processes at the same time: _begin() for all, _advance() for all, _end() for all. Return: 0, negative errno.
+ */
 int takeover_unmap(struct takeover *t, uint64_t start, uint64_t len, struct cr_error *err);
+int takeover_unmap_begin(struct takeover *t, uint64_t start, uint64_t len, struct cr_error *err);
+int takeover_unmap_advance(struct takeover *t, struct cr_error *err);
+int takeover_unmap_end(struct takeover *t, struct cr_error *err);
 
 /**
  * takeover_load() - general registers, extended state and signal mask of the image

@@ -27,7 +27,7 @@ struct thread {
 	struct tracee    *tracee;     /* NULL: not seized (zombie) */
 	bool              dead;       /* exited leader thread of a living process */
 	img_core_entry   *core;       /* being filled; owned by tasks/ */
-	struct proc_stat   stat;
+	struct proc_stat   stat;      /* whole of the leader and of lead; of others pid, comm and nice */
 	struct proc_status status;
 	uint64_t          answers;    /* remote address of this thread's routine answers, private to tasks/ */
 	void             *priv;       /* of tasks/ while a dump runs */

@@ -10,7 +10,6 @@
 #include <unistd.h>
 
 #define DEATH_MS 10000  /* a killed process with much memory takes a while to give it back */
-#define REAPER_MS 50   /* the foster parent of orphans (init) reaps in its own time, some never do */
 
 static void first_failure(int *r, int now)
 {
@@ -53,27 +52,10 @@ static int reap_threads(struct task *task, uint64_t deadline, struct cr_error *e
 }
 
 /*
- * Orphans of the tree become zombies of init or of a subreaper, which reaps them some time later. Their numbers are
- * not free before that, and a restore may follow at once.
+ * Dead is enough. Orphans of the tree stay zombies until init or a subreaper reaps them, which some do late and some never;
+ * a restore that follows at once waits for their numbers where it finds them taken (pie/blob.c).
  */
-static void await_reaper(struct cr_context *ctx, struct tree *tree)
-{
-	uint64_t deadline = deadline_in(REAPER_MS);
-
-	for (size_t i = 1; i < tree->tasks.nr; i++) {
-		pid_t pid = tree->tasks.items[i]->host_pid;
-
-		while (kill(pid, 0) == 0) {
-			if (monotonic_ns() > deadline) {
-				log_debug(&ctx->log, "pid %d is dead but not reaped", pid);
-				return;
-			}
-			usleep(200);
-		}
-	}
-}
-
-static int kill_all(struct cr_context *ctx, struct tree *tree, struct cr_error *err)
+static int kill_all(struct tree *tree, struct cr_error *err)
 {
 	uint64_t deadline;
 	int r = 0;
@@ -93,15 +75,14 @@ static int kill_all(struct cr_context *ctx, struct tree *tree, struct cr_error *
 	 */
 	for (size_t i = tree->tasks.nr; i-- > 0;)
 		first_failure(&r, reap_threads(tree->tasks.items[i], deadline, r ? NULL : err));
-	await_reaper(ctx, tree);
 	return r;
 }
 
-int thaw_tree(struct cr_context *ctx, struct tree *tree, enum thaw how, struct cr_error *err)
+int thaw_tree(struct tree *tree, enum thaw how, struct cr_error *err)
 {
 	switch (how) {
 	case THAW_KILLED:
-		return kill_all(ctx, tree, err);
+		return kill_all(tree, err);
 	case THAW_STOPPED:
 		stop_all(tree);
 		break;

@@ -184,7 +184,8 @@ int tracee_settle(struct tracee *t, struct cr_error *err)
 	if (regs_needs_code(&t->regs) &&
 	    remote_read(t->tid, regs_ip(&t->regs) - SYSCALL_INSN_SIZE - REGS_CODE_BYTES, t->code, sizeof(t->code)) < 0)
 		memset(t->code, 0, sizeof(t->code));
-	r = rseq_read(t->tid, regs_ip(&t->regs), &t->rseq, err);
+	/* sections make no system calls (rseq(2)), and most threads are found in one */
+	r = rseq_read(t->tid, regs_in_syscall(&t->regs) ? 0 : regs_ip(&t->regs), &t->rseq, err);
 	if (r < 0)
 		return r;
 	t->settled = true;
@@ -193,34 +194,22 @@ int tracee_settle(struct tracee *t, struct cr_error *err)
 
 int tracee_read_xstate(struct tracee *t, struct cr_error *err)
 {
-	struct iovec iov = { .iov_len = 16384 };
+	char area[XSTATE_MAX];
+	struct iovec iov = { area, sizeof(area) };
 
 	if (t->xstate)
 		return 0;
-	for (;;) {
-		iov.iov_base = calloc(1, iov.iov_len);
-		if (!iov.iov_base)
-			return cr_fail(err, -ENOMEM, "read extended state of thread %d", t->tid);
-
-		size_t room = iov.iov_len;
-
-		if (ptrace(PTRACE_GETREGSET, t->tid, NT_X86_XSTATE, &iov) < 0) {
-			int r = -errno;
-
-			free(iov.iov_base);
-			return cr_fail(err, r, "read extended state of thread %d", t->tid);
-		}
-		if (iov.iov_len < room) {
-			t->xstate = iov.iov_base;
-			t->xstate_size = iov.iov_len;
-			return 0;
-		}
-		/* filled to the brim: there may be more */
-		free(iov.iov_base);
-		if (room >= XSTATE_MAX)
-			return cr_refuse(err, -E2BIG, "thread %d has more than %u bytes of extended state", t->tid, XSTATE_MAX);
-		iov.iov_len = room * 2;
-	}
+	if (ptrace(PTRACE_GETREGSET, t->tid, NT_X86_XSTATE, &iov) < 0)
+		return cr_fail(err, -errno, "read extended state of thread %d", t->tid);
+	/* filled to the brim: there may be more */
+	if (iov.iov_len == sizeof(area))
+		return cr_refuse(err, -E2BIG, "thread %d has more than %u bytes of extended state", t->tid, XSTATE_MAX);
+	t->xstate = malloc(iov.iov_len);
+	if (!t->xstate)
+		return cr_fail(err, -ENOMEM, "read extended state of thread %d", t->tid);
+	memcpy(t->xstate, area, iov.iov_len);
+	t->xstate_size = iov.iov_len;
+	return 0;
 }
 
 void tracee_own_regs(const struct tracee *t, struct regs *ret)
@@ -236,7 +225,7 @@ void tracee_own_regs(const struct tracee *t, struct regs *ret)
 static int resume_run(struct tracee *t)
 {
 	static const int request[] = {
-		[TRACEE_FREELY] = PTRACE_CONT, [TRACEE_TO_SYSCALL] = PTRACE_SYSCALL, [TRACEE_ONE_STEP] = PTRACE_SINGLESTEP,
+		[TRACEE_FREELY] = PTRACE_CONT, [TRACEE_TO_SYSCALL] = PTRACE_SYSCALL, [TRACEE_OUT_OF_SYSCALL] = PTRACE_SYSCALL,
 	};
 
 	return resume_with(t, request[t->run], 0);
@@ -244,7 +233,7 @@ static int resume_run(struct tracee *t)
 
 int tracee_start(struct tracee *t, const struct regs *r, uint64_t allow, enum tracee_run run, struct cr_error *err)
 {
-	uint64_t mask = ~(run == TRACEE_ONE_STEP ? allow | BIT_OF(SIGTRAP) : allow);
+	uint64_t mask = ~allow;
 	int e = tracee_settle(t, err);
 
 	if (e < 0)
@@ -289,8 +278,6 @@ static int borrowed_signal(struct tracee *t, int signo, int ending, struct cr_er
 	ptrace(PTRACE_GETSIGINFO, t->tid, NULL, &info);
 	if (signo == ending && info.si_code == SI_TKILL)
 		return TRACEE_AT_SIGNAL;
-	if (t->run == TRACEE_ONE_STEP && signo == SIGTRAP && (info.si_code == TRAP_BRKPT || info.si_code == TRAP_TRACE))
-		return TRACEE_AFTER_STEP;
 	if (BIT_OF(signo) & FAULTS && info.si_code > 0) {
 		if (regs_get(t->tid, &r) < 0)
 			memset(&r, 0, sizeof(r));

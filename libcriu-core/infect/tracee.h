@@ -17,13 +17,8 @@
 
 enum tracee_state { TRACEE_RUNS, TRACEE_STOPPED, TRACEE_GONE };
 
-/*
- * How far a borrowed run goes before it stops by itself. A step over a system call instruction stops once, after the call,
- * where TO_SYSCALL stops twice. The stop is a forced SIGTRAP, for which the kernel takes away SIG_IGN
- * (force_sig_info_to_task() in kernel/signal.c), and it is not blocked: only for processes that do not ignore it, and have
- * none pending.
- */
-enum tracee_run { TRACEE_FREELY, TRACEE_TO_SYSCALL, TRACEE_ONE_STEP };
+/* How far a borrowed run goes before it stops by itself: to nowhere, to the entry of a system call, to its exit */
+enum tracee_run { TRACEE_FREELY, TRACEE_TO_SYSCALL, TRACEE_OUT_OF_SYSCALL };
 
 /* PTRACE_GET_RSEQ_CONFIGURATION, and the critical section the thread was in when it was stopped */
 struct tracee_rseq {
@@ -98,7 +93,7 @@ void tracee_own_regs(const struct tracee *t, struct regs *ret);
  * tracee_start() - let the thread run something of ours
  * @r:        registers to begin with
  * @allow:    signals that may be delivered (bits n - 1); all others are blocked
- * @run:      how far; for TRACEE_ONE_STEP SIGTRAP is allowed, too
+ * @run:      how far
  * Registers are set before the mask: a tracer that is killed in between leaves a thread that runs the blob with its own
  * mask, which the blob survives; the other way round its own code would run with everything blocked.
  */
@@ -107,7 +102,7 @@ int tracee_start(struct tracee *t, const struct regs *r, uint64_t allow, enum tr
 int tracee_go_on(struct tracee *t, struct cr_error *err);
 
 /* How a borrowed run came to a stop */
-enum tracee_stop { TRACEE_AT_SYSCALL = 1, TRACEE_AT_SIGNAL, TRACEE_AFTER_STEP };
+enum tracee_stop { TRACEE_AT_SYSCALL = 1, TRACEE_AT_SIGNAL };
 
 /**
  * tracee_await() - wait for a borrowed run to come to a stop of interest

@@ -16,7 +16,7 @@
 
 enum status_kind {
 	LINE_DEC32, LINE_INT, LINE_OCT32, LINE_HEX64, LINE_KB, LINE_IDS4, LINE_NS_IDS, LINE_STATE, LINE_SIGQ,
-	LINE_GROUPS, LINE_BITS, LINE_SPEC, LINE_FEATURES,
+	LINE_GROUPS, LINE_BITS, LINE_SPEC, LINE_FEATURES, LINE_NAME,
 };
 
 struct status_row {
@@ -33,6 +33,7 @@ struct status_row {
 
 /* In the order of proc_pid_status() in fs/proc/array.c: the search below begins where the last one ended. */
 static const struct status_row status_rows[] = {
+	ROW("Name", LINE_NAME, 0, 0, comm),
 	ROW("Umask", LINE_OCT32, PROC_STATUS_UMASK, 0, umask),
 	ROW("State", LINE_STATE, 0, 1, state),
 	ROW("Tgid", LINE_INT, 0, 1, tgid),
@@ -187,6 +188,26 @@ static int state_scan(struct scan *s, char *ret)
 	return 0;
 }
 
+/* A line feed is shown as \n, a backslash as two; proc_task_name() in fs/proc/array.c */
+static int name_scan(struct scan *s, char ret[static PROC_COMM_MAX + 1])
+{
+	size_t len = 0;
+
+	while (s->p < s->end) {
+		char c = *s->p++;
+
+		if (c == '\\' && s->p < s->end) {
+			c = *s->p++;
+			c = c == 'n' ? '\n' : c;
+		}
+		if (len == PROC_COMM_MAX)
+			return -ERANGE;
+		ret[len++] = c;
+	}
+	ret[len] = 0;
+	return 0;
+}
+
 static int status_value_scan(struct scan *s, const struct status_row *row, struct proc_status *st,
 			     struct status_lists *lists)
 {
@@ -219,6 +240,8 @@ static int status_value_scan(struct scan *s, const struct status_row *row, struc
 	case LINE_FEATURES:
 		r = features_parse(s, (uint32_t *)at);
 		break;
+	case LINE_NAME:
+		return name_scan(s, at);
 	case LINE_GROUPS:
 		lists->groups = *s;
 		r = 0;
@@ -338,7 +361,10 @@ static int status_line_parse(struct scan line, size_t *hint, uint64_t *seen, str
 	row = status_row_find(&key, hint);
 	if (!row)
 		return 0;
-	scan_blanks(&line);
+	if (row->kind != LINE_NAME)
+		scan_blanks(&line);
+	else if (line.p < line.end && *line.p == '\t')
+		line.p++; /* a name may begin with blanks */
 	r = status_value_scan(&line, row, st, lists);
 	if (r == 0 && line.p != line.end)
 		r = -EINVAL;

@@ -6,6 +6,7 @@
 #define CR_PROCFS_STATUS_H
 
 #include "procfs/proc-dir.h"
+#include "procfs/stat.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -53,6 +54,7 @@ struct proc_bits {
 /* All zero is a valid empty status. proc_status_done() gives back what a filled one holds. */
 struct proc_status {
 	uint32_t lines;                        /* PROC_STATUS_* that were there */
+	char     comm[PROC_COMM_MAX + 1];      /* empty: there was no line */
 	char     state;
 	uint32_t umask;
 	pid_t    tgid, ngid, pid, ppid, tracer_pid;

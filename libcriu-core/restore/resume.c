@@ -43,12 +43,8 @@ static uint64_t sigmask_of(const struct rthread *t)
 static int load_thread(struct restore *rs, struct rthread *t, const struct xstate_layout *layout, struct cr_error *err)
 {
 	const img_core_entry *core = t->task->cores[t->index];
-	int r = 0;
+	int r = takeover_load(t->hand, layout, core, sigmask_of(t), err);
 
-	if (t->first)
-		r = takeover_unmap(t->hand, rs->region.all.start, rs->region.all.end - rs->region.all.start, err);
-	if (r == 0)
-		r = takeover_load(t->hand, layout, core, sigmask_of(t), err);
 	if (r == 0)
 		r = thread_release(rs->ctx, core, t->tid, err);
 	return cr_within(err, r, "thread %d", t->tid);
@@ -57,6 +53,38 @@ static int load_thread(struct restore *rs, struct rthread *t, const struct xstat
 static bool stays_stopped(const struct restore *rs, const struct rtask *t)
 {
 	return rs->ctx->opts->rpc->leave_stopped || t->cores[0]->tc->task_state == TASK_STOPPED;
+}
+
+static int unmap_process(const struct restore *rs, struct rthread *first, struct cr_error *err)
+{
+	return takeover_unmap_begin(first->hand, rs->region.all.start, rs->region.all.end - rs->region.all.start, err);
+}
+
+static int unmap_advance(const struct restore *rs, struct rthread *first, struct cr_error *err)
+{
+	(void)rs;
+	return takeover_unmap_advance(first->hand, err);
+}
+
+static int unmap_end(const struct restore *rs, struct rthread *first, struct cr_error *err)
+{
+	(void)rs;
+	return takeover_unmap_end(first->hand, err);
+}
+
+/* All that are still mapped, at the same time: they run while we are busy with others. */
+static int unmap_all(struct restore *rs, struct cr_error *err)
+{
+	static int (*const steps[])(const struct restore *, struct rthread *, struct cr_error *) = {
+		unmap_process, unmap_advance, unmap_end,
+	};
+	int r = 0;
+
+	for (size_t s = 0; s < ARRAY_LEN(steps); s++)
+		for (size_t i = 0; r == 0 && i < rs->threads.nr; i++)
+			if (rs->threads.items[i].first && !stays_stopped(rs, rs->threads.items[i].task))
+				r = cr_within(err, steps[s](rs, &rs->threads.items[i], err), "thread %d", rs->threads.items[i].tid);
+	return r;
 }
 
 /* The threads of a process follow each other. */
@@ -142,6 +170,7 @@ static int load_stopped(struct restore *rs, const struct xstate_layout *layout, 
 
 		if (!first->first || !stays_stopped(rs, first->task))
 			continue;
+		r = takeover_unmap(first->hand, rs->region.all.start, rs->region.all.end - rs->region.all.start, err);
 		for (size_t k = 0; r == 0 && k < threads_from(rs, i); k++)
 			r = load_thread(rs, &rs->threads.items[i + k], layout, err);
 		if (r == 0)
@@ -159,6 +188,8 @@ static int load_all(struct restore *rs, struct cr_error *err)
 
 	xstate_layout_init(&layout);
 	r = load_stopped(rs, &layout, err);
+	if (r == 0)
+		r = unmap_all(rs, err);
 	for (size_t i = 0; r == 0 && i < rs->threads.nr; i++)
 		if (!stays_stopped(rs, rs->threads.items[i].task))
 			r = load_thread(rs, &rs->threads.items[i], &layout, err);

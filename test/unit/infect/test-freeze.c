@@ -154,7 +154,7 @@ static void test_dead_leader(void **state)
 	assert_ptr_equal(tree->root->lead, &tree->root->threads.items[1]);
 	assert_int_equal(tree->root->dir.pid, tree->root->lead->host_tid);
 	live_question(tree->root);
-	assert_int_equal(thaw_tree(&c.ctx, tree, THAW_RUNNING, &err), 0);
+	assert_int_equal(thaw_tree(tree, THAW_RUNNING, &err), 0);
 	tree_free(tree);
 	live_works(l);
 	live_kill(pid);
@@ -258,7 +258,7 @@ static void test_thaw_stopped(void **state)
 	live_ready(l, 1);
 	tree = live_freeze(live_ctx(&c), pid);
 	uint64_t rounds = l->rounds;
-	assert_int_equal(thaw_tree(&c.ctx, tree, THAW_STOPPED, &err), 0);
+	assert_int_equal(thaw_tree(tree, THAW_STOPPED, &err), 0);
 	tree_free(tree);
 	assert_int_equal(waitpid(pid, &status, WUNTRACED), pid);
 	assert_true(WIFSTOPPED(status));
@@ -299,7 +299,7 @@ static void test_thaw_killed(void **state)
 	tree = live_freeze(live_ctx(&c), pid);
 	assert_int_equal(tree->tasks.nr, 2);
 	pid_t child = tree->tasks.items[1]->host_pid;
-	assert_int_equal(thaw_tree(&c.ctx, tree, THAW_KILLED, &err), 0);
+	assert_int_equal(thaw_tree(tree, THAW_KILLED, &err), 0);
 	tree_free(tree);
 	assert_int_equal(l->ready, 1);
 	assert_true(state_of(pid) == 0 || state_of(pid) == 'Z');
@@ -404,7 +404,7 @@ static void test_pid_namespace(void **state)
 	assert_int_equal(l->flags[1], 2);
 	live_question(inner->root);
 	live_question(inner->tasks.items[1]);
-	assert_int_equal(thaw_tree(&c.ctx, inner, THAW_KILLED, &err), 0);
+	assert_int_equal(thaw_tree(inner, THAW_KILLED, &err), 0);
 	tree_free(inner);
 	live_kill(pid);
 	live_free(l);

@@ -34,7 +34,7 @@ static void visit(pid_t pid)
 	struct cr_error err = { 0 };
 
 	live_question(tree->root);
-	assert_int_equal(thaw_tree(ctx, tree, THAW_RUNNING, &err), 0);
+	assert_int_equal(thaw_tree(tree, THAW_RUNNING, &err), 0);
 	tree_free(tree);
 }
 

@@ -5,6 +5,7 @@
 #include "procfs/sample.h"
 
 #include <linux/prctl.h>
+#include <stdio.h>
 
 static int parse(const char *text, size_t len, struct cr_error *err)
 {
@@ -149,6 +150,27 @@ static void lists(void **state)
 	assert_int_equal(st.sig_blk, UINT64_MAX);
 }
 
+static void names(void **state)
+{
+	static const struct {
+		const char *line, *comm;
+	} rows[] = {
+		{ "", "" }, { "Name:\tplain\n", "plain" }, { "Name:\t  two blanks \n", "  two blanks " }, { "Name:\t\n", "" },
+		{ "Name:\ta\\nb\\\\n\n", "a\nb\\n" }, { "Name:\t:x\ty\n", ":x\ty" }, { "Name:\tcut\\\n", "cut\\" },
+	};
+	char text[1024];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		autostatus struct proc_status st = { 0 };
+		struct cr_error err = { 0 };
+		int len = snprintf(text, sizeof(text), "%s" BASE, rows[i].line);
+
+		assert_int_equal(proc_status_parse(text, (size_t)len, &st, &err), 0);
+		assert_string_equal(st.comm, rows[i].comm);
+	}
+}
+
 static void most_groups(void **state)
 {
 	autobuf struct buf text = BUF_INIT(4u << 20);
@@ -213,6 +235,7 @@ int main(void)
 		cmocka_unit_test(other_tasks),
 		cmocka_unit_test(older_kernels),
 		cmocka_unit_test(lists),
+		cmocka_unit_test(names),
 		cmocka_unit_test(most_groups),
 		cmocka_unit_test(refused),
 		cmocka_unit_test(damage),
