@@ -3,7 +3,7 @@ import os
 import signal
 import time
 
-from fault import Failed, Fault, TARGETS, sleep_until, state
+from fault import Failed, Fault, TARGETS, listing, sleep_until, state
 
 STEP = 0.0002
 SIGNALS = [signal.SIGKILL, signal.SIGTERM, signal.SIGINT]
@@ -148,9 +148,9 @@ class Kills(Fault):
                 when = f"{victim}/{name}: restorer ended by {signo.name} after {after * 1000:.1f} of {took * 1000:.1f} ms"
                 self.attempt(self.kill_restorer, when, signo, after, images)
                 self.world.clear()
+            self.verdict()
             self.comes_back(f"{victim}/{name}: after restorers that were killed")
             self.forget()
-        self.verdict()
 
     def kill_restorer(self, signo, after, images, when):
         start = time.monotonic()
@@ -171,8 +171,17 @@ class Kills(Fault):
                 raise Failed(f"{when}: left {self.words_on_tree()}: {'; '.join(self.differences()[:4])}") from None
             self.note("restored although killed" if self.world.tree() else "nothing left")
         self.world.clear()
+        if code == -signal.SIGKILL:
+            self.names_of_ghosts()
         if code < 0:
             self.nothing_left(when, images)
+
+    def names_of_ghosts(self):
+        """A file without a name has its old one for the instant between making and unlinking it: counted, and removed."""
+        for name, _ in set(listing(self.dir)) - set(self.files_before):
+            if name in ("gone",) or name.startswith(".cr-ghost-"):
+                self.note("names of ghosts left")
+                os.unlink(os.path.join(self.dir, name))
 
     def words_on_tree(self):
         rows = []
