@@ -18,7 +18,7 @@ CPPFLAGS += -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -I$(BUILD)/gen -Ilibcriu-proto/
 CFLAGS   += -std=gnu11 $(O) -g $(WARN) -fvisibility=hidden -fno-strict-aliasing -fstack-protector-strong
 LDLIBS   := -lcap -lpthread
 ifneq ($(SAN),)
-BUILD    := $(BUILD)/san
+override BUILD := $(BUILD)/san
 CFLAGS   += -fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=all
 LDFLAGS  += -fsanitize=$(SAN)
 endif
