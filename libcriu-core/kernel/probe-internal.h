@@ -17,6 +17,7 @@ int probe_get_rseq(void);
 int probe_get_sud(void);
 int probe_breakpoints(void);
 int probe_membarrier_get(void);
+int probe_stop_code(void);
 int probe_seccomp_suspend(void);
 int probe_seccomp_filters(void);
 int probe_can_map_vdso(void);

@@ -11,6 +11,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/prctl.h>
@@ -136,6 +137,33 @@ static int ask_sud(pid_t pid)
 int probe_get_sud(void)
 {
 	return with_tracee(ask_sud);
+}
+
+/* The last number of /proc/PID/stat, while the parent leaves the report of the stop where it is */
+static int ask_stop_code(pid_t pid)
+{
+	char name[32], text[1024];
+	const char *last;
+	siginfo_t info;
+	ssize_t len;
+
+	if (ptrace(PTRACE_DETACH, pid, NULL, NULL) < 0 || kill(pid, SIGSTOP) < 0 ||
+	    waitid(P_PID, (id_t)pid, &info, WSTOPPED | WEXITED | WNOWAIT | __WALL) < 0)
+		return -errno;
+	snprintf(name, sizeof(name), "/proc/%d/stat", pid);
+	autofd int fd = open(name, O_RDONLY | O_CLOEXEC);
+
+	len = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+	if (len < 0)
+		return -errno;
+	text[len] = '\0';
+	last = strrchr(text, ' ');
+	return last && last[1] != '0' ? 0 : -ENODATA;
+}
+
+int probe_stop_code(void)
+{
+	return with_tracee(ask_stop_code);
 }
 
 /* An execution breakpoint at an address that is never reached: debug register 0, enabled in 7 */

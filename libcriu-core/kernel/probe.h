@@ -24,6 +24,7 @@ enum kernel_feature {
 	KERNEL_GET_RSEQ,
 	KERNEL_GET_SUD,            /* PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG */
 	KERNEL_MEMBARRIER_GET,
+	KERNEL_STOP_CODE,          /* /proc/PID/stat shows stops that the parent has not seen */
 	KERNEL_GUARD_INSTALL,
 	KERNEL_STATX_MNT_ID,
 	KERNEL_PROC_CHILDREN,

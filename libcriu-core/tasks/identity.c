@@ -68,9 +68,10 @@ static int identity_collect_process(struct task_dump *d, struct cr_error *err)
 	}
 	/*
 	 * The signal until the parent has waited for the stop, then 0: do_task_stat() in fs/proc/array.c and
-	 * wait_task_stopped() in kernel/exit.c
+	 * wait_task_stopped() in kernel/exit.c. Older kernels always show 0: there the parent is told again rather than never.
 	 */
-	if (d->task->state == TASK_STOPPED && !d->task->stat.exit_code) {
+	if (d->task->state == TASK_STOPPED && !d->task->stat.exit_code &&
+	    kernel_has(&d->ctx->probes, KERNEL_STOP_CODE)) {
 		d->ps->ext.has_stop_seen = d->ps->ext.stop_seen = true;
 		tc->ext = &d->ps->ext;
 	}

@@ -12,6 +12,7 @@ const struct task_kind *const task_kinds[] = {
 	&itimers_kind,
 	&posix_timers_kind,
 	&user_areas_kind,
+	&rseq_kind,
 	&cpu_flags_kind,
 	&prctl_kind,         /* timer slack before a real-time policy is set: the kernel ignores it afterwards */
 	&sched_kind,

@@ -20,6 +20,7 @@
 #define MEMPOLICY_NODES 1024 /* bits; the kernel has at most 1 << CONFIG_NODES_SHIFT nodes, and 10 is its ceiling */
 #define AFFINITY_BYTES  1024 /* 8192 processors: CONFIG_NR_CPUS cannot be higher */
 
+#define RSEQ_PLACES       56   /* that are tried per thread where the kernel does not tell */
 #define TIMER_IDS_TRIED   64   /* POSIX timers that are asked for where procfs has no list */
 #define TIMER_IDS_COUNTED 8192 /* highest id that is worth counting up to */
 
@@ -105,6 +106,8 @@ struct thread_state {
 	img_creds_entry creds;
 	img_thread_ext ext;
 	img_sud_ext sud;
+	uint32_t rseq_op; /* first of RSEQ_PLACES, see rseq.c */
+	img_rseq_entry rseq;
 	uint32_t caps[5][2];
 	char comm[PROC_COMM_MAX + 1];
 	uint8_t nodes[MEMPOLICY_NODES / 8];
@@ -122,6 +125,7 @@ struct process_state {
 	img_task_ext ext;
 	img_mm_ext mm_ext;
 	bool has_mm_ext;
+	bool rseq_searched;     /* no way to ask for registrations: places are tried */
 	bool membarriers_tried; /* no list of registrations: what only works with one is called */
 	img_task_timers_entry timers_entry;
 	img_itimer_entry itimer[3]; /* copies where the message wants pointers */

@@ -109,7 +109,8 @@ int tasks_collect(struct cr_context *ctx, struct task *task, struct cr_error *er
 size_t tasks_ask_size(const struct task *task)
 {
 	const struct process_state *ps = process_state_of(task);
-	size_t per_thread = OPS_PER_THREAD * sizeof(struct abi_op) + sizeof(struct thread_answers) + 3 * ARENA_SLACK +
+	size_t ops = OPS_PER_THREAD + (ps && ps->rseq_searched ? RSEQ_PLACES : 0);
+	size_t per_thread = ops * sizeof(struct abi_op) + sizeof(struct thread_answers) + 3 * ARENA_SLACK +
 			    sizeof(struct abi_routine);
 	size_t timers = ps && ps->timers_unknown ? TIMER_IDS_TRIED : ps ? ps->timers.nr : 0;
 

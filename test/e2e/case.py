@@ -17,7 +17,7 @@ import state   # noqa: E402
 from world import Failed, Skipped, World   # noqa: E402
 
 MUTATES, NO_SETSID, MORE, ALTERS, KEEP_OR_REFUSE = 1, 2, 4, 8, 16
-TIMEOUT = 20
+TIMEOUT = 20 * int(os.environ.get("CRIU_E2E_SLOW", "1"))   # where instructions are emulated
 
 
 def first_error(*texts):

@@ -30,7 +30,7 @@ $B --install -s /usr/bin 2>/dev/null
 $B ip link set lo up
 $B hostname guest
 export PATH=/usr/bin:/usr/sbin HOME=/root LC_ALL=C.UTF-8
-$B sysctl -q -w kernel.core_pattern=/dev/null kernel.printk="3 4 1 3"
+$B sysctl -q -w kernel.core_pattern=/dev/null kernel.printk="3 4 1 3" vm.nr_hugepages=16
 echo "note: Linux $($B uname -r)"
 python3 -B /test/kernels/guest.py
 $B poweroff -f

@@ -22,6 +22,7 @@ struct regs {
 extern const unsigned char syscall_insn[SYSCALL_INSN_SIZE];
 
 static inline uint64_t regs_ip(const struct regs *r) { return r->u.rip; }
+static inline uint64_t regs_thread_pointer(const struct regs *r) { return r->u.fs_base; }
 static inline uint64_t regs_sp(const struct regs *r) { return r->u.rsp; }
 /* 32-bit code: the i386 code segment (__USER32_CS); also a 64-bit process that jumped there */
 static inline bool regs_compat(const struct regs *r) { return r->u.cs == 0x23; }
