@@ -1,6 +1,7 @@
 /* The end of a dump: the tree runs on, stays stopped, or is killed. */
 #include "infect/freeze.h"
 
+#include "infect/parallel.h"
 #include "infect/tracee.h"
 
 #include <errno.h>
@@ -39,16 +40,43 @@ static void stop_all(struct tree *tree)
 			kill(tree->tasks.items[i]->host_pid, SIGSTOP);
 }
 
-static int reap_threads(struct task *task, uint64_t deadline, struct cr_error *err)
-{
-	/* the leader reports only after all others are gone */
-	for (size_t k = task->threads.nr; k-- > 0;) {
-		struct tracee *t = task->threads.items[k].tracee;
+struct reaping {
+	const struct tree *tree;
+	const struct task *task;
+	uint64_t deadline;
+};
 
-		if (t && tracee_reap(t, deadline) < 0)
-			return cr_fail(err, -ETIMEDOUT, "wait for the end of killed thread %d", t->tid);
-	}
+static int reap(const struct thread *t, uint64_t deadline, struct cr_error *err)
+{
+	if (t->tracee && tracee_reap(t->tracee, deadline) < 0)
+		return cr_fail(err, -ETIMEDOUT, "wait for the end of killed thread %d", t->host_tid);
 	return 0;
+}
+
+static int reap_thread(void *arg, size_t i, struct cr_error *err)
+{
+	const struct reaping *r = arg;
+
+	return reap(&r->task->threads.items[r->task->threads.nr - 1 - i], r->deadline, err);
+}
+
+/* The leader reports only after all others are gone. */
+static int reap_process(const struct task *task, uint64_t deadline, struct cr_error *err)
+{
+	struct reaping others = { .task = task, .deadline = deadline };
+	int r = 0;
+
+	if (!task->threads.nr)
+		return 0;
+	r = parallel_each(task->threads.nr - 1, reap_thread, &others, err);
+	return r < 0 ? r : reap(&task->threads.items[0], deadline, err);
+}
+
+static int reap_one(void *arg, size_t i, struct cr_error *err)
+{
+	const struct reaping *r = arg;
+
+	return reap_process(r->tree->tasks.items[r->tree->tasks.nr - 1 - i], r->deadline, err);
 }
 
 /*
@@ -57,7 +85,7 @@ static int reap_threads(struct task *task, uint64_t deadline, struct cr_error *e
  */
 static int kill_all(struct tree *tree, struct cr_error *err)
 {
-	uint64_t deadline;
+	struct reaping all = { .tree = tree };
 	int r = 0;
 
 	for (size_t i = 0; i < tree->tasks.nr; i++) {
@@ -68,14 +96,13 @@ static int kill_all(struct tree *tree, struct cr_error *err)
 	}
 	if (r < 0)
 		return r;
-	deadline = deadline_in(DEATH_MS);
+	all.deadline = deadline_in(DEATH_MS);
 	/*
 	 * Children first: the init of a pid namespace does not end before all others in there are gone
-	 * (zap_pid_ns_processes() in kernel/pid_namespace.c), and those are not gone before their tracer has seen it.
+	 * (zap_pid_ns_processes() in kernel/pid_namespace.c), and those are not gone before their tracer has seen it. Another
+	 * thread of the tracer may see it, too; the work of taking a dead thread apart is then done by two.
 	 */
-	for (size_t i = tree->tasks.nr; i-- > 0;)
-		first_failure(&r, reap_threads(tree->tasks.items[i], deadline, r ? NULL : err));
-	return r;
+	return parallel_each(tree->tasks.nr, reap_one, &all, err);
 }
 
 int thaw_tree(struct tree *tree, enum thaw how, struct cr_error *err)
