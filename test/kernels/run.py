@@ -65,19 +65,23 @@ class Runner:
         console = os.path.join(self.work, f"console-{series}")
         only = self.args.k or (CROSSING if disk else "")
         words = " ".join([f"only={only.encode().hex()}", f"jobs={self.args.jobs}", *words])
-        ended = False
+        ended, differs = None, False
         with machine.Machine(kernel, archive, words, console, disk=disk) as m:
             for line in m.lines(self.args.limit):
                 if line.startswith(RESULTS):
+                    differs = differs or line.startswith("FAIL ")
                     line = excused(line, series)
                     self.failed += line.startswith("FAIL ")
-                    ended = ended or line.startswith("end: ")
+                    ended = line[5:] if line.startswith("end: ") else ended
                     word, _, rest = line.partition(" ")
                     if not line.startswith("end: "):
                         print(f"{word} {label} {rest}", flush=True)
                 elif self.args.verbose or self.args.shell:
                     print(f"     {line}", flush=True)
-        if not ended and not self.args.shell:
+        if ended not in ("0", None) and not differs:
+            self.failed += 1
+            print(f"FAIL {label} guest: its tests ended with status {ended}; -v shows what they said", flush=True)
+        if ended is None and not self.args.shell:
             self.failed += 1
             with open(console, encoding="utf-8", errors="replace") as f:
                 said = " | ".join(f.read().strip().splitlines()[-4:])
