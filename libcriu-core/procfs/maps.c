@@ -357,6 +357,13 @@ int proc_smaps_parse(const char *text, size_t len, struct proc_vma_list *ret, st
 }
 
 /*
+ * A record of smaps costs a walk through the page tables of its mapping, 10 ms for a GiB. The kernel makes records until
+ * its buffer of one page is full and throws away the last one, to make it again for the next read(2). Asked for about one
+ * record at a time it never comes to that.
+ */
+#define SMAPS_STEP 1024
+
+/*
  * One read(2) brings at most a page or so whatever was asked for (seq_read_iter() in fs/seq_file.c), so what has come
  * is parsed at once, while it is in the cache, and the text is never held as a whole.
  */
@@ -372,7 +379,8 @@ static int stream_parse(const struct proc_dir *d, struct maps_parser *p)
 	if (!text)
 		return cr_fail(p->err, -ENOMEM, "%s of %d", p->file, d->pid);
 	for (;;) {
-		ssize_t n = read(fd, text + have, READ_SIZE - have);
+		size_t room = READ_SIZE - have;
+		ssize_t n = read(fd, text + have, p->smaps && room > SMAPS_STEP ? SMAPS_STEP : room);
 		struct scan s;
 		int r;
 
