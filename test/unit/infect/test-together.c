@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -131,7 +132,7 @@ static void *rest(void *arg)
 	return arg;
 }
 
-/* All memory is locked, and there may be @flags[0] KiB more of it. Without capabilities, which would lift the limit. */
+/* All new memory is locked, and there may be @flags[0] KiB more of it. Without capabilities, which would lift the limit. */
 static void locked(struct live *l)
 {
 	pthread_attr_t small;
@@ -146,13 +147,15 @@ static void locked(struct live *l)
 	for (int i = 0; i < 20; i++)
 		pthread_create(&thread, &small, rest, NULL);
 	live_nap(20);
-	mlockall(MCL_CURRENT | MCL_FUTURE);
+	/* sanitizers make the library's function do nothing; what there is already would be too much of theirs */
+	syscall(SYS_mlockall, MCL_FUTURE);
 	f = fopen("/proc/self/status", "re");
 	while (f && fgets(line, sizeof(line), f))
 		if (strncmp(line, "VmLck:", 6) == 0)
 			kb = strtoul(line + 6, NULL, 10);
 	limit.rlim_cur = limit.rlim_max = (kb + l->flags[0]) << 10;
-	if (setrlimit(RLIMIT_MEMLOCK, &limit) < 0 || setresuid(65534, 65534, 65534) < 0)
+	if (setrlimit(RLIMIT_MEMLOCK, &limit) < 0 || setresuid(65534, 65534, 65534) < 0 ||
+	    prctl(PR_SET_PDEATHSIG, SIGKILL) < 0) /* which went with the uid */
 		l->wrong = 1;
 	for (l->ready = 1;; l->rounds++)
 		live_nap(1);
