@@ -11,9 +11,12 @@
 #include "infect/remote-mem.h"
 #include "infect/rseq.h"
 #include "kernel/uapi.h"
+#include "procfs/proc-dir.h"
+#include "procfs/stat.h"
 
 #include <elf.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
@@ -67,6 +70,23 @@ int tracee_interrupt(struct tracee *t)
 }
 
 /*
+ * A leader that has died stays a zombie, and waitpid(2) says nothing of it, as long as other threads of the process have
+ * not been waited for by their tracer (delay_group_leader() in kernel/exit.c). Asked for only after a long wait.
+ */
+#define PAUSE_MAX_US 4000u
+
+static bool leader_is_dead(const struct tracee *t)
+{
+	autofree_by(proc_dir_close) struct proc_dir dir = { .fd = -1 };
+	struct proc_stat st;
+
+	if (t->tid != t->tgid)
+		return false;
+	return proc_dir_open(AT_FDCWD, t->tid, &dir, NULL) < 0 || proc_stat_read(&dir, &st, NULL) < 0 || st.state == 'Z' ||
+	       st.state == 'X';
+}
+
+/*
  * One wait word. There is no wait with a timeout, and borrowing a signal of the process for one is not for a library:
  * so ask, then sleep for a growing while. Stops that were asked for in bulk are there at the first question.
  */
@@ -85,11 +105,15 @@ static int next_status(struct tracee *t, uint64_t deadline, int *ret)
 		}
 		if (monotonic_ns() > deadline)
 			return -ETIMEDOUT;
+		if (pause_us == PAUSE_MAX_US && leader_is_dead(t)) {
+			t->state = TRACEE_GONE;
+			return -ESRCH;
+		}
 		if (pause_us < 20)
 			sched_yield();
 		else
 			usleep(pause_us / 4);
-		pause_us = pause_us < 4000 ? pause_us + 1 + pause_us / 8 : 4000;
+		pause_us = pause_us < PAUSE_MAX_US ? pause_us + 1 + pause_us / 8 : PAUSE_MAX_US;
 	}
 }
 
