@@ -75,15 +75,16 @@ int probe_procmap_query(void)
 /* The first mapping of a program is its executable. */
 int probe_map_files(void)
 {
-	autofile FILE *f = fopen("/proc/self/maps", "re");
-	unsigned long start, end;
-	char path[80];
+	autofd int maps = open("/proc/self/maps", O_RDONLY | O_CLOEXEC);
+	char text[64] = "", path[96];
 
-	if (!f)
+	if (maps < 0)
 		return -errno;
-	if (fscanf(f, "%lx-%lx", &start, &end) != 2)
+	if (read(maps, text, sizeof(text) - 1) <= 0)
 		return -EIO;
-	snprintf(path, sizeof(path), "/proc/self/map_files/%lx-%lx", start, end);
+	/* the link is called as the line begins: both addresses in hexadecimal */
+	text[strcspn(text, " ")] = '\0';
+	snprintf(path, sizeof(path), "/proc/self/map_files/%s", text);
 
 	/* following the link is what needs permission */
 	autofd int fd = open(path, O_PATH | O_CLOEXEC);

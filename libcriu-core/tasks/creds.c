@@ -240,7 +240,7 @@ static int check_privileges(struct planner *p, const struct wanted *w)
 	r = refuse_without(p, memcmp(w->uid, own->uid, sizeof(w->uid)) != 0, CAP_SETUID, "CAP_SETUID",
 			   "setting its user ids");
 	if (r >= 0)
-		r = refuse_without(p, memcmp(w->gid, own->gid, sizeof(w->gid)) || !same_groups(w, own), CAP_SETGID,
+		r = refuse_without(p, memcmp(w->gid, own->gid, sizeof(w->gid)) != 0 || !same_groups(w, own), CAP_SETGID,
 				   "CAP_SETGID", "setting its groups");
 	if (r >= 0)
 		r = refuse_without(p, own->cap_bnd & ~w->cap[BND], CAP_SETPCAP, "CAP_SETPCAP",
