@@ -3,7 +3,7 @@ use strict;
 use warnings;
 
 my (%gaps, @primes);
-my $limit = 900_000;
+my $limit = 3_000_000;
 my @composite;
 for my $n (2 .. $limit) {
 	next if $composite[$n];

@@ -476,8 +476,11 @@ class Scenario(Case):
                 self.world.others.discard(pid)
                 if self.world.ended[pid] != 0:
                     try:
-                        self.world.until(lambda: not self.world.tree() or self.running_freely(), 3, "the half-made tree is gone")
+                        self.world.until(lambda: not self.world.tree() or self.running_freely(), 10, "the half-made tree is gone")
                     except Failed:
+                        self.world.reap()
+                        if not self.world.tree():
+                            continue   # it went while the failure was written
                         raise Failed(f"{victim}/{name}: a restore that was killed ({n} of 12) left {self.world.tree()}") from None
                 self.world.clear()
 
