@@ -21,7 +21,6 @@ ROOT = os.path.dirname(os.path.dirname(HERE))
 class Tally:
     def __init__(self):
         self.passed, self.failed, self.skipped = [], [], []
-        self.second = []   # failed once and passed when tried alone: counted as passed, and shown
 
     def line(self, suite, line):
         """One line of a suite's output; True if it was a verdict."""
@@ -114,25 +113,6 @@ def suite_program(suite, cmd, tally, timeout, env=None):
         print("\n".join(rest[-60:]), flush=True)
 
 
-SECOND_TRIES = 4   # of one suite; more failures than that are no accident
-
-
-def second_try(suite, cmd, tally, timeout, env, exact=True):
-    """Cases that depend on instants (kills, trees that change) or on a busy machine get a second chance, alone. Those that
-    need it are listed at the end: each is something to look into."""
-    mine = [row for row in tally.failed if row[0].startswith(f"{suite}: ")]
-    for base in sorted({row[0].split(": ", 1)[1].split(":")[0] for row in mine}):
-        if len(mine) > SECOND_TRIES:
-            return
-        code, text = run(cmd + ["-k", f"^{re.escape(base)}$" if exact else base], timeout, env)
-        if code != 0 or "PASS " not in text:
-            continue
-        for row in [r for r in mine if r[0].split(": ", 1)[1].split(":")[0] == base]:
-            tally.failed.remove(row)
-            tally.passed.append(row)
-            tally.second.append(row)
-
-
 def suite_repo(args, tally):
     cmd = [sys.executable, os.path.join(HERE, "repo.py"), "--build", args.build, "--cc", args.cc,
            "--cppflags", args.cppflags, "--jobs", str(args.jobs)]
@@ -160,7 +140,6 @@ def suite_e2e(args, tally):
         cmd = [sys.executable, "test/e2e/run.py", "--criu", os.path.join(args.build, "criu"), "--victims",
                os.path.join(args.build, "test/victims"), "--jobs", str(args.jobs)]
         suite_program("e2e", cmd, tally, 900 if args.san else 480, criu_env(args.san))
-        second_try("e2e", cmd, tally, 120, criu_env(args.san))
 
 
 def suite_faults(args, tally):
@@ -169,14 +148,12 @@ def suite_faults(args, tally):
         cmd = [sys.executable, "test/faults/run.py", "--criu", os.path.join(args.build, "criu"), "--victims",
                os.path.join(args.build, "test/victims"), "--jobs", str(args.jobs)]
         suite_program("faults", cmd, tally, 400, criu_env(args.san))
-        second_try("faults", cmd, tally, 120, criu_env(args.san))
 
 
 def suite_apps(args, tally):
     if need_root("apps", tally):
         cmd = [sys.executable, "test/apps/run.py", "--criu", os.path.join(args.build, "criu"), "--jobs", str(args.jobs)]
         suite_program("apps", cmd, tally, 400, criu_env(args.san))
-        second_try("apps", cmd, tally, 120, criu_env(args.san), exact=False)
 
 
 def suite_clients(args, tally):
@@ -233,7 +210,7 @@ def main():
         p, f, s = (len(x) - n for x, n in zip((tally.passed, tally.failed, tally.skipped), counts))
         print(f"{name}: {p} passed, {f} failed, {s} skipped in {time.monotonic() - start:.1f} s", flush=True)
 
-    for title, rows in (("skipped", tally.skipped), ("passed at the second try", tally.second), ("failed", tally.failed)):
+    for title, rows in (("skipped", tally.skipped), ("failed", tally.failed)):
         if rows:
             print(f"\n{title}:")
             for name, why in rows:
