@@ -476,7 +476,7 @@ class Scenario(Case):
                 self.world.others.discard(pid)
                 if self.world.ended[pid] != 0:
                     try:
-                        self.world.until(lambda: not self.world.tree() or self.running_freely(), 10, "the half-made tree is gone")
+                        self.world.until(lambda: not self.world.tree() or self.running_freely(), 3, "the half-made tree is gone")
                     except Failed:
                         self.world.reap()
                         if not self.world.tree():
