@@ -6,7 +6,7 @@
 #include "base/buf.h"
 #include "files/file-ops.h"
 #include "files/files.h"
-#include "files/map.h"
+#include "base/map.h"
 #include "base/pool.h"
 #include "infect/task.h"
 #include "kernel/context.h"

@@ -5,7 +5,7 @@
  */
 #include "files/placement.h"
 
-#include "files/map.h"
+#include "base/map.h"
 
 #include <errno.h>
 

@@ -5,7 +5,7 @@
 #include "base/array.h"
 #include "files/file-ops.h"
 #include "files/files.h"
-#include "files/map.h"
+#include "base/map.h"
 #include "files/placement.h"
 #include "base/pool.h"
 #include "image/image-set.h"

@@ -9,20 +9,20 @@
 
 struct made_image {
 	enum img_type type;
-	uint64_t      id;
+	uint64_t id;
+	uint64_t name_hash;
+	bool met; /* seen at the commit */
 };
 
 DEFINE_VEC(made_vec, struct made_image)
 
 struct image_set {
-	int             dirfd;      /* borrowed */
-	bool            writing, committed;
-	pthread_mutex_t lock;       /* of made */
-	struct made_vec made;       /* what a set being written has created, in order */
+	int dirfd; /* borrowed */
+	bool writing, committed;
+	pthread_mutex_t lock; /* of made */
+	struct made_vec made; /* what a set being written has created, in order */
 };
 
-/* remember that the set has this file now, so that an unfinished set can be removed */
-int image_set_note(struct image_set *set, enum img_type type, uint64_t id, struct cr_error *err);
 /* open an image by its name; never follows links. Return: descriptor */
 int image_set_openat(struct image_set *set, enum img_type type, uint64_t id, int flags, struct cr_error *err);
 

@@ -2,11 +2,15 @@
 #include "image/image-set.h"
 #include "image/image-set-internal.h"
 
+#include "base/map.h"
+
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* What the inventory is called until it is whole; readers skip names they do not know */
@@ -48,13 +52,14 @@ int image_set_open(int dirfd, struct image_set **ret, struct cr_error *err)
 
 		cr_fail(err, code, "open %s", name);
 		if (code == -ENOENT)
-			cr_advise(err, "this directory holds no complete checkpoint: give the directory of one with --images-dir");
+			cr_advise(err, "this directory holds no complete checkpoint: give the directory of one with "
+				       "--images-dir");
 		return code;
 	}
 	return set_new(dirfd, false, ret, err);
 }
 
-int image_set_note(struct image_set *set, enum img_type type, uint64_t id, struct cr_error *err)
+static int set_note(struct image_set *set, enum img_type type, uint64_t id, const char *name, struct cr_error *err)
 {
 	struct made_image *m;
 
@@ -63,9 +68,67 @@ int image_set_note(struct image_set *set, enum img_type type, uint64_t id, struc
 	if (m) {
 		m->type = type;
 		m->id = id;
+		m->name_hash = map_mix_text(0, name);
 	}
 	pthread_mutex_unlock(&set->lock);
 	return m ? 0 : cr_fail(err, -ENOMEM, "note an image");
+}
+
+static int stay_check(const struct image_set *set, const struct made_image *m, struct cr_error *err)
+{
+	char name[IMG_NAME_MAX];
+	struct stat st;
+
+	if (img_name(m->type, m->id, name, sizeof(name)) < 0 ||
+	    fstatat(set->dirfd, name, &st, AT_SYMLINK_NOFOLLOW) == 0)
+		return 0;
+	return cr_fail(err, -errno, "%s was removed while the others were written", name);
+}
+
+/* Names of the set that a walk of the directory meets; hashes are unlike enough among so few. */
+static void meet_all(const struct image_set *set, const struct map *by_name)
+{
+	int fd = openat(set->dirfd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+
+	if (!dir) {
+		if (fd >= 0)
+			close(fd);
+		return; /* it may not be read: every name is looked at */
+	}
+	for (struct dirent *d; (d = readdir(dir));) {
+		struct made_image *m = map_find(by_name, map_mix_text(0, d->d_name));
+
+		if (m)
+			m->met = true;
+	}
+	closedir(dir);
+}
+
+/*
+ * Are all the files that were made still there? Whoever empties the directory meanwhile must not get a set that looks whole.
+ * A walk of the directory takes a third of the time that a look at each name takes; what it does not show is looked at.
+ */
+static int all_stay_check(struct image_set *set, struct cr_error *err)
+{
+	struct map by_name = { 0 };
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < set->made.nr; i++) {
+		struct made_image *m = &set->made.items[i];
+
+		m->met = false;
+		if (!map_find(&by_name, m->name_hash))
+			r = map_put(&by_name, m->name_hash, m);
+	}
+	if (r == 0)
+		meet_all(set, &by_name);
+	map_done(&by_name);
+	r = 0;
+	for (size_t i = 0; r == 0 && i < set->made.nr; i++)
+		if (!set->made.items[i].met)
+			r = stay_check(set, &set->made.items[i], err);
+	return r;
 }
 
 int image_set_commit(struct image_set *set, const img_inventory_entry *inv, struct cr_error *err)
@@ -78,6 +141,12 @@ int image_set_commit(struct image_set *set, const img_inventory_entry *inv, stru
 		r = cr_fail(err, -errno, "rename %s to %s", INVENTORY_PART, name);
 	if (r < 0) {
 		unlinkat(set->dirfd, INVENTORY_PART, 0);
+		return r;
+	}
+	/* after the inventory is there, so that nothing that went before it stays unseen */
+	r = all_stay_check(set, err);
+	if (r < 0) {
+		unlinkat(set->dirfd, name, 0);
 		return r;
 	}
 	set->committed = true;
@@ -116,7 +185,7 @@ int image_set_openat(struct image_set *set, enum img_type type, uint64_t id, int
 	if (r < 0)
 		return cr_fail(err, r, "name an image");
 	if (flags & O_CREAT) {
-		r = image_set_note(set, type, id, err);
+		r = set_note(set, type, id, name, err);
 		if (r < 0)
 			return r;
 		/* whoever is killed between opening and writing it leaves no inventory, rather than an empty one */

@@ -23,7 +23,7 @@ struct image_set;
 int image_set_create(int dirfd, struct image_set **ret, struct cr_error *err);
 /** image_set_open() - open a complete set for reading. Return: 0; -ENOENT without inventory.img (an incomplete dump). */
 int image_set_open(int dirfd, struct image_set **ret, struct cr_error *err);
-/** image_set_commit() - write the inventory and so make the set whole */
+/** image_set_commit() - write the inventory and so make the set whole. -ENOENT: a file of the set was removed meanwhile. */
 int image_set_commit(struct image_set *set, const img_inventory_entry *inv, struct cr_error *err);
 /** image_set_withdraw() - the set is not to exist after all: image_set_free() will remove it */
 void image_set_withdraw(struct image_set *set);
@@ -36,7 +36,8 @@ DEFINE_SLOT(struct image_set, image_set_free)
  * different images of one set.
  */
 struct image_writer;
-int image_writer_open(struct image_set *set, enum img_type type, uint64_t id, struct image_writer **ret, struct cr_error *err);
+int image_writer_open(struct image_set *set, enum img_type type, uint64_t id, struct image_writer **ret,
+		      struct cr_error *err);
 /* one framed entry; for images with a head, the first entry is the head message */
 int image_write(struct image_writer *w, const void *entry, struct cr_error *err);
 /* one framed record behind an entry, of another message type (chunks of ghost files) */
@@ -59,7 +60,8 @@ int image_open_raw(struct image_set *set, enum img_type type, uint64_t id, struc
 /* Reading: a whole image as a stream of entries. */
 struct image_reader;
 /** image_reader_open() - Return: 0; 1 the image does not exist (*ret is NULL: no entries); negative errno */
-int image_reader_open(struct image_set *set, enum img_type type, uint64_t id, struct image_reader **ret, struct cr_error *err);
+int image_reader_open(struct image_set *set, enum img_type type, uint64_t id, struct image_reader **ret,
+		      struct cr_error *err);
 /** image_read() - next entry, decoded; free it with img_entry_free(). Return: 1 an entry, 0 end of file, negative errno */
 int image_read(struct image_reader *r, void **ret_entry, struct cr_error *err);
 /** image_read_record() - as image_read(), for a record of another message type behind an entry */

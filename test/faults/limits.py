@@ -1,11 +1,14 @@
 """criu short of something: room on a disk, the right to write, descriptors, memory, a place to talk to."""
+import ctypes
+import fcntl
+import glob
 import os
+import re
+import select
 import shutil
 import subprocess
-import threading
-import time
 
-from fault import Failed, Fault, first_error, listing
+from fault import Failed, Fault, TIMEOUT, first_error, listing, state
 
 # What a dump writes beside pages; enough for the images of memory/big but not for its pages is 8 MiB.
 DISK_SIZES = [0, 4, 8, 12, 16, 20, 24, 28, 32, 40, 48, 64, 128, 512, 2048, 8192]   # KiB
@@ -154,30 +157,87 @@ class Limits(Fault):
             self.forget()
 
     def do_vanishing_directory(self):
-        """Taken away while the dump writes into it."""
-        for n in range(20 if self.long else 5):
+        """Images taken away at a known point of the dump, which stands still meanwhile: without all of them there is no set."""
+        writing, written = "stage ask:", "stage write images:"   # each line is there while the next stage works
+        removals = [(writing, "the directory"), (written, "the directory"), (written, "all images")]
+        for point, what in removals + [(written, name) for name in self.few(self.image_names(), 4)]:
             self.use("tree", "bush")
             self.new_images()
-            gone = threading.Event()
-
-            def remove():
-                time.sleep(self.rng.random() * 0.03)
-                shutil.rmtree(self.images, ignore_errors=True)
-                gone.set()
-
-            t = threading.Thread(target=remove)
-            t.start()
-            code, said = self.criu_run("dump", "-t", str(self.root), "-D", self.images, "-v4")
-            t.join()
-            when = f"a directory that vanished ({n}), exit status {code}"
-            if code != 0:
-                self.note("noticed")
-                self.carries_on(when)
-            elif os.path.exists(os.path.join(self.images, "inventory.img")):
-                raise Failed(f"{when}: half of the images are there, with an inventory")
-            else:
-                self.note("too late")   # nobody can notice who takes images away after they were committed
+            code, said = self.held_dump(point, lambda what=what: self.take_away(what))
+            when = f"{what} removed after '{point}', exit status {code}"
+            if os.path.exists(os.path.join(self.images, "inventory.img")):
+                raise Failed(f"{when}: there is an inventory, and not all of the images")
+            if code != 1:
+                raise Failed(f"{when}: {first_error(said)}")
+            self.expect_any(when, said, ("was removed", "No such file"))
+            self.no_images(when)
+            self.carries_on(when)
+            self.note("noticed")
             self.forget()
+
+    def image_names(self):
+        """Pids of victims depend on what was started before, so names are told without them."""
+        self.use("tree", "bush")
+        self.must_dump()
+        self.must_be_gone()
+        names = sorted({re.sub(r"\d+", "*", n) for n in os.listdir(self.images) if n.endswith(".img")} -
+                       {"inventory.img", "stats-dump"})
+        self.forget()
+        return names
+
+    def take_away(self, what):
+        if what == "the directory":
+            shutil.rmtree(self.images)
+            return
+        names = glob.glob(os.path.join(self.images, "*" if what == "all images" else what))
+        for name in names if what == "all images" else names[:1]:
+            os.unlink(name)
+
+    def held_dump(self, point, act):
+        """
+        A dump whose log goes into a pipe that holds one line: it stands still at the line behind the one that was not
+        taken out. Calls @act() while it stands at the line behind @point.
+        """
+        reader, writer = os.pipe2(os.O_DIRECT | os.O_CLOEXEC)
+        fcntl.fcntl(reader, fcntl.F_SETPIPE_SZ, 4096)
+        pid = self.world.start([self.criu, "dump", "-t", str(self.root), "-D", self.images, "-v4", *self.dump_args],
+                               stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=writer, cwd=self.base)
+        self.world.others.add(pid)
+        os.close(writer)
+        said, acted = "", False
+        try:
+            while select.select([reader], [], [], TIMEOUT)[0]:
+                line = self.peek(reader)
+                if not acted and point in line:
+                    self.world.until(lambda: self.writes_to_pipe(pid), TIMEOUT, "the dump stands still")
+                    act()
+                    acted = True
+                if not os.read(reader, 65536):
+                    break
+                said += line
+        finally:
+            os.close(reader)
+        if not acted:
+            raise Failed(f"the dump never said '{point}': {said[-300:]}")
+        return self.reaped(pid), said
+
+    @staticmethod
+    def peek(reader):
+        """What the next read will give, "" at the end; tee(2) takes nothing out."""
+        r, w = os.pipe()
+        try:
+            libc = ctypes.CDLL(None, use_errno=True)
+            n = libc.tee(reader, w, 65536, 0)
+            return os.read(r, n).decode(errors="replace") if n > 0 else ""
+        finally:
+            os.close(r)
+            os.close(w)
+
+    @staticmethod
+    def writes_to_pipe(pid):
+        """Does the dump, or the child that works for it, sleep in write(2) to standard error?"""
+        ours = [p for p in state.pids() if p == pid or (state.Snapshot.stat_of(f"/proc/{p}") or [])[3:4] == [str(pid)]]
+        return any(state.read(f"/proc/{p}/syscall").decode().split()[:2] == ["1", "0x2"] for p in ours)
 
     # --- limits of the tool
 

@@ -1,5 +1,5 @@
 /* Hash table with linear probing, at most half full; see map.h. */
-#include "files/map.h"
+#include "base/map.h"
 
 #include <errno.h>
 #include <stdlib.h>

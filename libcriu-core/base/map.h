@@ -1,18 +1,18 @@
 /* Numbers to pointers: an open-addressing hash table. Keys are 64-bit; values are never NULL and not owned. */
-#ifndef CR_FILES_MAP_H
-#define CR_FILES_MAP_H
+#ifndef CR_BASE_MAP_H
+#define CR_BASE_MAP_H
 
 #include <stddef.h>
 #include <stdint.h>
 
 struct map_slot {
 	uint64_t key;
-	void    *value;   /* NULL: the slot is free */
+	void *value; /* NULL: the slot is free */
 };
 
 struct map {
 	struct map_slot *slots;
-	size_t           nr, size;   /* size: a power of two, or 0 */
+	size_t nr, size; /* size: a power of two, or 0 */
 };
 
 /** map_find() - Return: the value of @key, or NULL */

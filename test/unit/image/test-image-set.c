@@ -1,0 +1,178 @@
+/* Image sets: when one exists, and what a set that is not finished leaves. */
+#include "base/array.h"
+#include "image/image-set.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#define NR_IDS 300
+
+struct place {
+	char path[40];
+	int fd;
+};
+
+static struct place place_make(void)
+{
+	struct place p = { .path = "/tmp/test-image-set-XXXXXX" };
+
+	assert_non_null(mkdtemp(p.path));
+	p.fd = open(p.path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	assert_true(p.fd >= 0);
+	return p;
+}
+
+/* Fails if anything is left. */
+static void place_done(struct place *p)
+{
+	close(p->fd);
+	assert_int_equal(rmdir(p->path), 0);
+}
+
+static bool there(const struct place *p, const char *name)
+{
+	return faccessat(p->fd, name, F_OK, 0) == 0;
+}
+
+/* A few kinds of images, one without framing, and enough of them for a directory to be read in pieces. */
+static struct image_set *set_make(const struct place *p)
+{
+	img_task_kobj_ids_entry ids = { .files_id = 1 };
+	img_seccomp_entry none = { 0 };
+	struct cr_error err = { 0 };
+	struct image_set *set;
+	int fd;
+
+	assert_int_equal(image_set_create(p->fd, &set, &err), 0);
+	assert_int_equal(image_write_single(set, IMG_SECCOMP, 0, &none, &err), 0);
+	for (uint64_t i = 1; i <= NR_IDS; i++)
+		assert_int_equal(image_write_single(set, IMG_IDS, i, &ids, &err), 0);
+	fd = image_open_raw(set, IMG_PAGES, 1, &err);
+	assert_true(fd >= 0);
+	close(fd);
+	return set;
+}
+
+static int commit(struct image_set *set, struct cr_error *err)
+{
+	img_inventory_entry inv = { .img_version = 2 };
+
+	return image_set_commit(set, &inv, err);
+}
+
+static void remove_set(const struct place *p)
+{
+	unlinkat(p->fd, "inventory.img", 0);
+	unlinkat(p->fd, "seccomp.img", 0);
+	unlinkat(p->fd, "pages-1.img", 0);
+	for (int i = 1; i <= NR_IDS; i++) {
+		char name[40];
+
+		snprintf(name, sizeof(name), "ids-%d.img", i);
+		unlinkat(p->fd, name, 0);
+	}
+}
+
+static void test_whole(void **state)
+{
+	struct place p = place_make();
+	struct cr_error err = { 0 };
+	struct image_set *set = set_make(&p);
+
+	(void)state;
+	assert_false(there(&p, "inventory.img"));
+	assert_int_equal(commit(set, &err), 0);
+	assert_true(there(&p, "inventory.img"));
+	assert_false(there(&p, "inventory.img.part"));
+	image_set_free(set);
+	assert_true(there(&p, "inventory.img"));
+	remove_set(&p);
+	place_done(&p);
+}
+
+static void test_given_up(void **state)
+{
+	struct place p = place_make();
+	struct cr_error err = { 0 };
+	struct image_set *set = set_make(&p);
+
+	(void)state;
+	assert_int_equal(commit(set, &err), 0);
+	image_set_withdraw(set);
+	image_set_free(set);
+	place_done(&p);
+}
+
+/* Whichever is removed before the commit: there is no set, and no inventory that says otherwise. */
+static void test_removed(void **state)
+{
+	static const char *const names[] = { "seccomp.img", "ids-1.img", "ids-137.img", "ids-300.img", "pages-1.img" };
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+		struct place p = place_make();
+		struct cr_error err = { 0 };
+		struct image_set *set = set_make(&p);
+
+		assert_int_equal(unlinkat(p.fd, names[i], 0), 0);
+		if (commit(set, &err) != -ENOENT || !strstr(err.text, names[i]))
+			fail_msg("%s was removed: %s", names[i], err.text);
+		assert_false(there(&p, "inventory.img"));
+		image_set_free(set);
+		place_done(&p);
+	}
+}
+
+/* A directory that may be entered but not listed; the superuser may list all. */
+static void test_removed_unlisted(void **state)
+{
+	struct place p = place_make();
+	struct cr_error err = { 0 };
+	struct image_set *set = set_make(&p);
+
+	(void)state;
+	assert_int_equal(unlinkat(p.fd, "ids-7.img", 0), 0);
+	assert_int_equal(fchmod(p.fd, 0300), 0);
+	assert_int_equal(commit(set, &err), -ENOENT);
+	assert_non_null(strstr(err.text, "ids-7.img"));
+	image_set_free(set);
+	place_done(&p);
+}
+
+static void test_directory_removed(void **state)
+{
+	struct place p = place_make();
+	struct cr_error err = { 0 };
+	struct image_set *set = set_make(&p);
+
+	(void)state;
+	remove_set(&p);
+	assert_int_equal(rmdir(p.path), 0);
+	assert_int_equal(commit(set, &err), -ENOENT);
+	image_set_free(set);
+	close(p.fd);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_whole),
+		cmocka_unit_test(test_given_up),
+		cmocka_unit_test(test_removed),
+		cmocka_unit_test(test_removed_unlisted),
+		cmocka_unit_test(test_directory_removed),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
