@@ -223,35 +223,82 @@ int takeover_load(struct takeover *t, const struct xstate_layout *layout, const 
 	return 0;
 }
 
-/* Return: 0; negative errno, with a sentence */
-static int follow_to_stop(struct tracee *t, struct cr_error *err)
+static int stop_failed(const struct tracee *t, int r, struct cr_error *err)
 {
-	int r = tracee_resume(t);
-
-	if (r == 0)
-		r = tracee_wait_event(t, PTRACE_EVENT_STOP, SIGSTOP, deadline_in(STOP_MS));
 	if (r == -ESRCH)
 		return cr_refuse(err, -ECHILD, "thread %d has died", t->tid);
 	return r < 0 ? cr_fail(err, r, "stop thread %d", t->tid) : 0;
 }
 
-/*
- * The first thread takes the signal with all others blocked, so that none which waits for it comes first. That makes
- * the stop pending for the other threads, which look for it before anything else (get_signal() in kernel/signal.c). The
- * last to stop tells the parent, and is done with that when it answers a request of ptrace, as setting the mask is: those
- * wait until it sleeps (ptrace_check_attach()).
- */
-int takeover_stop(struct takeover *const *t, const uint64_t *masks, size_t nr, struct cr_error *err)
+/* SIGSTOP is on its way to the thread; it waits to be told what to make of that. Return: 0; negative errno, no sentence. */
+static int await_delivery(struct tracee *t)
 {
-	int r = nr ? set_mask(t[0]->tracee, UINT64_MAX, err) : 0;
+	int r = set_mask(t, UINT64_MAX, NULL);
 
-	if (r == 0 && nr && syscall(SYS_tkill, t[0]->tracee->tid, SIGSTOP) < 0)
-		r = cr_fail(err, -errno, "stop thread %d", t[0]->tracee->tid);
-	for (size_t i = 0; r == 0 && i < nr; i++)
-		r = follow_to_stop(t[i]->tracee, err);
+	if (r == 0 && syscall(SYS_tkill, t->tid, SIGSTOP) < 0)
+		r = -errno;
+	if (r == 0)
+		r = tracee_resume(t);
+	return r < 0 ? r : tracee_wait_event(t, 0, SIGSTOP, deadline_in(STOP_MS));
+}
+
+/*
+ * The thread takes @signo in place of the signal that it is stopped for, and does not get further than the stop that it was
+ * asked for in addition. Return: 0 its process stops; 1 the signal was dropped; negative errno, no sentence.
+ */
+static int take_stop(struct tracee *t, int signo)
+{
+	int r = set_mask(t, ~(UINT64_C(1) << (signo - 1)), NULL);
+
+	if (r == 0)
+		r = tracee_interrupt(t);
+	if (r == 0)
+		r = tracee_resume_with(t, signo);
+	if (r == 0)
+		r = tracee_wait(t, deadline_in(STOP_MS), NULL);
+	return r < 0 ? r : t->stop_signo != signo;
+}
+
+/*
+ * The first thread goes ahead, with all other signals blocked, so that none which waits for it comes first. What is sent
+ * is always SIGSTOP, which is never among the signals that images have waiting; the right signal is put in its place when
+ * it is delivered, and leaves those alone. Return: 0; 1 by SIGSTOP after all; negative errno, no sentence.
+ */
+static int stop_first(struct tracee *t, int signo)
+{
+	int r = await_delivery(t), dropped;
+
+	if (r < 0)
+		return r;
+	dropped = take_stop(t, signo);
+	if (dropped <= 0 || signo == SIGSTOP)
+		return dropped > 0 ? -EPROTO : dropped;
+	r = await_delivery(t);
+	if (r == 0)
+		r = take_stop(t, SIGSTOP);
+	return r > 0 ? -EPROTO : r < 0 ? r : 1;
+}
+
+/*
+ * A stop of the first thread is pending for the others, which look for it before anything else (get_signal() in
+ * kernel/signal.c). The last to stop tells the parent, and is done with that when it answers a request of ptrace, as
+ * setting the mask is: those wait until it sleeps (ptrace_check_attach()).
+ */
+int takeover_stop(struct takeover *const *t, const uint64_t *masks, size_t nr, int signo, struct cr_error *err)
+{
+	int other = nr ? stop_first(t[0]->tracee, signo) : 0, r = other < 0 ? stop_failed(t[0]->tracee, other, err) : 0;
+
+	if (other > 0)
+		signo = SIGSTOP;
+	for (size_t i = 1; r == 0 && i < nr; i++) {
+		r = tracee_resume(t[i]->tracee);
+		if (r == 0)
+			r = tracee_wait_event(t[i]->tracee, PTRACE_EVENT_STOP, signo, deadline_in(STOP_MS));
+		r = stop_failed(t[i]->tracee, r, err);
+	}
 	for (size_t i = 0; r == 0 && i < nr; i++)
 		r = set_mask(t[i]->tracee, masks[i], err);
-	return r;
+	return r < 0 ? r : other;
 }
 
 int takeover_keep(struct takeover *t, struct cr_error *err)

@@ -58,12 +58,13 @@ int takeover_load(struct takeover *t, const struct xstate_layout *layout, const 
 int takeover_call(struct takeover *t, long nr, const uint64_t arg[6], int64_t *ret, struct cr_error *err);
 
 /**
- * takeover_stop() - bring a process into a group stop, by SIGSTOP; after takeover_load() of all of its threads
+ * takeover_stop() - bring a process into a group stop, after takeover_load() of all of its threads
  * @t, @masks: its @nr threads and their signal masks
+ * @signo:     SIGSTOP, or another stop signal whose action in the process is the default
  * None of them executes anything. When it returns, the parent has been told. The stop outlives takeover_release().
- * Return: 0; -ECHILD; negative errno.
+ * Return: 0; 1 stopped by SIGSTOP instead of @signo, which stops nobody in an orphaned process group; -ECHILD; negative errno.
  */
-int takeover_stop(struct takeover *const *t, const uint64_t *masks, size_t nr, struct cr_error *err);
+int takeover_stop(struct takeover *const *t, const uint64_t *masks, size_t nr, int signo, struct cr_error *err);
 
 /** takeover_keep() - from here on it goes on, not ends, if the coordinator dies. Return: 0, negative errno. */
 int takeover_keep(struct takeover *t, struct cr_error *err);

@@ -174,6 +174,11 @@ int tracee_resume(struct tracee *t)
 	return resume_with(t, PTRACE_CONT, 0);
 }
 
+int tracee_resume_with(struct tracee *t, int signo)
+{
+	return resume_with(t, PTRACE_CONT, signo);
+}
+
 static void switch_dispatch(struct tracee *t, bool off)
 {
 	struct uapi_ptrace_sud_config c = { 0 };

@@ -67,6 +67,7 @@ int tracee_wait(struct tracee *t, uint64_t deadline, struct cr_error *err);
 
 /**
  * tracee_wait_event() - until the thread has stopped for PTRACE_EVENT_* @event; signals that come before reach it
+ * @event: 0: for the delivery of @signo
  * @signo: that the stop is for; SIGTRAP for all but group stops (PTRACE_EVENT_STOP)
  * PTRACE_EVENT_EXIT: in this stop it takes no signals any more, and its mask can still be set.
  * Return: 0; -ESRCH it was killed (state GONE); -ETIMEDOUT; errno of a signal that could not be passed on. No sentence.
@@ -75,6 +76,9 @@ int tracee_wait_event(struct tracee *t, unsigned int event, int signo, uint64_t 
 
 /** tracee_resume() - out of a stop, without a signal. Return: 0, negative errno. */
 int tracee_resume(struct tracee *t);
+
+/** tracee_resume_with() - out of a stop for the delivery of a signal, with @signo in its place. Return: 0, negative errno. */
+int tracee_resume_with(struct tracee *t, int signo);
 
 /** deadline_in() - monotonic nanoseconds, @ms from now */
 uint64_t deadline_in(unsigned int ms);

@@ -97,8 +97,21 @@ static size_t threads_from(const struct restore *rs, size_t first)
 	return end - first;
 }
 
+/*
+ * The signal that the process was stopped by, if it can be stopped by it now: a stop signal that is caught or ignored stops
+ * nobody. It was neither when it came, but a thread that had not stopped yet may have changed that.
+ */
+static int stop_signo_of(const img_task_core_entry *tc)
+{
+	int signo = tc->task_state == TASK_STOPPED && tc->has_stop_signo ? (int)tc->stop_signo : SIGSTOP;
+
+	return tasks_default_action(tc, signo) ? signo : SIGSTOP;
+}
+
 static int stop_process(struct restore *rs, size_t first, struct cr_error *err)
 {
+	const struct rtask *task = rs->threads.items[first].task;
+	int signo = stop_signo_of(task->cores[0]->tc);
 	size_t nr = threads_from(rs, first);
 	struct takeover **hands = calloc(nr, sizeof(*hands));
 	uint64_t *masks = calloc(nr, sizeof(*masks));
@@ -109,10 +122,14 @@ static int stop_process(struct restore *rs, size_t first, struct cr_error *err)
 		masks[i] = sigmask_of(&rs->threads.items[first + i]);
 	}
 	if (r == 0)
-		r = takeover_stop(hands, masks, nr, err);
+		r = takeover_stop(hands, masks, nr, signo, err);
 	free(hands);
 	free(masks);
-	return cr_within(err, r, "pid %u", rs->threads.items[first].task->entry->pid);
+	if (r <= 0)
+		return cr_within(err, r, "pid %u", task->entry->pid);
+	log_warn(&rs->ctx->log, "pid %u: its process group is orphaned, where SIG%s stops nobody, continuing with SIGSTOP",
+		 task->entry->pid, sigabbrev_np(signo));
+	return 0;
 }
 
 static struct rthread *parent_of(struct restore *rs, const struct rtask *t)

@@ -125,6 +125,18 @@ static int signals_dump_process(struct task_dump *d, struct cr_error *err)
 	return 0;
 }
 
+bool tasks_default_action(const img_task_core_entry *tc, int signo)
+{
+	int sig = 0;
+
+	for (size_t i = 0; i < tc->sigactions.nr; i++) {
+		sig = next_signal(sig);
+		if (sig == signo)
+			return tc->sigactions.items[i].sigaction == 0;
+	}
+	return true;
+}
+
 static int check_queue(const img_signal_queue_entry *q, struct cr_error *err)
 {
 	if (!q)
@@ -145,6 +157,11 @@ static int check_queue(const img_signal_queue_entry *q, struct cr_error *err)
 	return 0;
 }
 
+static bool stops(uint32_t signo)
+{
+	return signo == SIGSTOP || signo == SIGTSTP || signo == SIGTTIN || signo == SIGTTOU;
+}
+
 static int signals_check_process(const img_core_entry *core, struct cr_error *err)
 {
 	const img_task_core_entry *tc = core->tc;
@@ -154,7 +171,7 @@ static int signals_check_process(const img_core_entry *core, struct cr_error *er
 	for (size_t i = 0; i < NR_SIGACTIONS; i++)
 		if (tc->sigactions.items[i].has_compat_sigaction && tc->sigactions.items[i].compat_sigaction)
 			return cr_refuse(err, -EOPNOTSUPP, "signal actions of a 32-bit process");
-	if (tc->task_state == TASK_STOPPED && tc->has_stop_signo && (tc->stop_signo < 1 || tc->stop_signo > NR_SIGNALS))
+	if (tc->task_state == TASK_STOPPED && tc->has_stop_signo && !stops(tc->stop_signo))
 		return cr_refuse(err, -EBADMSG, "stopped by signal %u", tc->stop_signo);
 	return check_queue(tc->signals_s, err);
 }

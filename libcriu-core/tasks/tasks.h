@@ -177,6 +177,9 @@ int zombie_plan(struct cr_context *ctx, struct program *program, pid_t pid, uint
  */
 uint64_t thread_sigmask(const img_core_entry *core, bool is_leader);
 
+/** tasks_default_action() - is @signo, of a checked image, neither caught nor ignored? */
+bool tasks_default_action(const img_task_core_entry *tc, int signo);
+
 /**
  * thread_release() - what must be set by ptrace, after the last remote system call and before detaching
  * Syscall user dispatch: the thread's own calls from the blob would be caught by it.

@@ -70,6 +70,55 @@ class Scenario(Case):
         self.expect_same("after a dump that left it stopped")
         self.finish("after a dump that left it stopped")
 
+    def do_leave_stopped_by_others(self):
+        """What was stopped before keeps the signal that it was stopped by."""
+        self.use("tree", "stopped")
+        self.must_dump("--leave-stopped")
+        self.world.until(self.stopped, 2, "all tasks are stopped")
+        os.kill(self.root, signal.SIGCONT)
+        self.finish("after a dump that left it stopped")
+
+    def do_restore_stopped_by_others(self):
+        self.use("tree", "stopped")
+        self.must_dump()
+        self.must_be_gone()
+        code, said = self.criu_run("restore", "-d", "-s", "-D", self.images, "-o", "restore.log", "-v4")
+        if code != 0:
+            raise Failed(f"restore -s: {first_error(said + self.log('restore.log'))}")
+        self.world.until(self.stopped, 2, "all tasks are stopped")
+        os.kill(self.root, signal.SIGCONT)
+        self.finish("after a restore that left it stopped")
+
+    def do_stopped_job_orphaned(self):
+        """A job that ^Z had stopped, restored into an orphaned process group, where that signal stops nobody."""
+        self.victim, self.name = os.path.join(self.victims, "tree"), "single"
+        self.dir = os.path.join(self.base, "job", "d")
+        os.makedirs(self.dir)
+        pids = lambda: [p for p in self.world.tree() if state.read(f"/proc/{p}/comm") == b"tree\n"]
+        self.world.start(["bash", "-c", f"set -m; (trap : TERM; {self.victim} single & wait) & wait"], cwd=self.dir,
+                         start_new_session=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.world.until(lambda: os.path.exists(os.path.join(self.dir, "ready")) and pids(), TIMEOUT, "the victim's setup")
+        self.root = pids()[0]
+        os.kill(self.root, signal.SIGTSTP)
+        self.world.until(lambda: state.Snapshot.stat_of(f"/proc/{self.root}")[2] == "T", 2, "the victim stops")
+        self.must_dump("--shell-job")
+        self.world.clear()
+        pid = self.world.start([self.criu, "restore", "-d", "--shell-job", "-D", self.images, "-o", "restore.log", "-v4"],
+                               cwd=self.dir, start_new_session=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                               stderr=subprocess.DEVNULL)
+        self.world.others.add(pid)
+        self.world.until(lambda: pid in self.world.ended, TIMEOUT, "criu ends")
+        self.world.others.discard(pid)
+        log = self.log("restore.log")
+        if self.world.ended[pid] != 0:
+            raise Failed(f"restore of a stopped job: {first_error(log)}")
+        if "its process group is orphaned" not in log:
+            raise Failed("no warning says that SIGTSTP stops nobody here")
+        if state.Snapshot.stat_of(f"/proc/{self.root}")[2] != "T":
+            raise Failed("the job is not stopped")
+        os.kill(self.root, signal.SIGCONT)
+        self.finish("after the restore")
+
     def do_restore_stopped(self):
         self.use("tree", "bush")
         self.must_dump()

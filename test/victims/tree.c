@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -315,12 +316,23 @@ static void on_child(int sig)
 	told_of_children++;
 }
 
+static const int stops[] = { SIGSTOP, SIGTSTP, SIGTTIN, SIGTTOU };
+
+/* A parent that has waited for a stop cannot ask again which signal it was for; who seizes the child is told. */
+static int stop_seen_by_tracer(pid_t pid)
+{
+	int status = 0;
+
+	if (ptrace(PTRACE_SEIZE, pid, NULL, NULL) < 0 || waitpid(pid, &status, __WALL) != pid)
+		return 0;
+	ptrace(PTRACE_DETACH, pid, NULL, NULL);
+	return WIFSTOPPED(status) && status >> 16 == PTRACE_EVENT_STOP ? WSTOPSIG(status) : 0;
+}
+
 static void set_up_stopped(void)
 {
-	static const int stops[] = { SIGSTOP, SIGTSTP, SIGTTIN };
-
 	need(signal(SIGCHLD, on_child) != SIG_ERR);
-	for (int i = 0; i < 3; i++) {
+	for (int i = 0; i < 4; i++) {
 		kids[nr_kids++] = victim_fork(member, 0);
 		need(kill(kids[i], stops[i]) == 0);
 		wait_until_stopped(kids[i]);
@@ -342,6 +354,8 @@ static void check_stopped(void)
 		siginfo_t info = { 0 };
 		expect(waitid(P_PID, (id_t)kids[i], &info, WSTOPPED | WNOHANG | WNOWAIT) == 0 && !info.si_pid,
 		       "the stop of child %d can be waited for again", (int)kids[i]);
+		int signo = stop_seen_by_tracer(kids[i]);
+		expect(signo == stops[i], "child %d is stopped by signal %d instead of %d", (int)kids[i], signo, stops[i]);
 		kill(kids[i], SIGCONT);
 	}
 	reap_kids();
@@ -362,13 +376,14 @@ static void stopped_with_threads(long arg)
 	pthread_t threads[3];
 
 	nr_kids = 0;
+	need(setpgid(0, 0) == 0);
 	need(signal(SIGUSR1, on_waiting) != SIG_ERR);
 	if (arg)
 		kids[nr_kids++] = victim_fork(member, 0);
 	for (int i = 0; i < 3; i++)
 		need(pthread_create(&threads[i], NULL, stopped_thread, NULL) == 0);
 	if (arg) {
-		need(kill(kids[0], SIGSTOP) == 0);
+		need(kill(kids[0], SIGTSTP) == 0);
 		wait_until_stopped(kids[0]);
 	}
 	victim_hold();
@@ -385,11 +400,11 @@ static void stopped_with_threads(long arg)
 
 static void set_up_unseen_stops(void)
 {
-	for (long i = 0; i < 2; i++) {
+	for (long i = 0; i < 4; i++) {
 		char path[64], text[600] = "";
 
-		pid_t kid = victim_fork(stopped_with_threads, i);
-		need(kill(kid, SIGSTOP) == 0);
+		pid_t kid = victim_fork(stopped_with_threads, i % 2);
+		need(kill(kid, stops[i]) == 0);
 		snprintf(path, sizeof(path), "/proc/%d/stat", (int)kid);
 		while (!strstr(text, ") T")) {
 			slurp(path, text, sizeof(text));
@@ -397,6 +412,8 @@ static void set_up_unseen_stops(void)
 		}
 		/* to a thread, with a lower number: it would come first if it were to be chosen */
 		need(syscall(SYS_tgkill, kid, kid, SIGUSR1) == 0);
+		/* a second one of the kind waits behind the first, until SIGCONT takes it away; of SIGSTOP that is not kept */
+		need(stops[i] == SIGSTOP || kill(kid, stops[i]) == 0);
 		kids[nr_kids++] = kid;
 	}
 }
@@ -406,8 +423,8 @@ static void check_unseen_stops(void)
 	for (int i = 0; i < nr_kids; i++) {
 		int status = 0;
 
-		expect(waitpid(kids[i], &status, WUNTRACED | WNOHANG) == kids[i] && WIFSTOPPED(status) && WSTOPSIG(status) == SIGSTOP,
-		       "the stop of child %d is lost: %#x", (int)kids[i], (unsigned)status);
+		expect(waitpid(kids[i], &status, WUNTRACED | WNOHANG) == kids[i] && WIFSTOPPED(status) && WSTOPSIG(status) == stops[i],
+		       "the stop of child %d by signal %d is lost: %#x", (int)kids[i], stops[i], (unsigned)status);
 		kill(kids[i], SIGCONT);
 	}
 	reap_kids();
