@@ -1,0 +1,232 @@
+/* One process brought to a stop: all threads that it has are seized, asked to stop, and waited for. */
+#include "infect/freeze-internal.h"
+
+#include "infect/tracee.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#define PF_KTHREAD 0x00200000u
+#define SLICE_MS 20
+
+static bool ended(char state)
+{
+	return state == 'Z' || state == 'X';
+}
+
+static int obstacle(struct freezer *f, const struct task *task, const char *what, const char *advice, struct cr_error *err)
+{
+	obstacle_add(&f->ctx->obstacles, task->host_pid, task->comm, "", advice, "%s", what);
+	cr_refuse(err, -EBUSY, "pid %d (%s) %s", task->host_pid, task->comm, what);
+	if (*advice)
+		cr_advise(err, "%s", advice);
+	return -EBUSY;
+}
+
+static int read_stat(struct task *task, struct cr_error *err)
+{
+	int r = proc_stat_read(&task->dir, &task->stat, err);
+
+	if (r == 0)
+		snprintf(task->comm, sizeof(task->comm), "%.15s", task->stat.comm);
+	return r;
+}
+
+/* EPERM to a seize has several reasons. Return: 1 the thread has ended (or is about to); -EBUSY. */
+static int why_not_seized(struct freezer *f, struct task *task, pid_t tid, struct cr_error *err)
+{
+	autostatus struct proc_status s = { 0 };
+	autoprocdir struct proc_dir dir = PROC_DIR_NONE;
+	char what[64];
+	int r = proc_dir_open_task(AT_FDCWD, task->host_pid, tid, &dir, err);
+
+	if (r == 0)
+		r = proc_status_read(&dir, &s, err);
+	if (r == -ESRCH || (r == 0 && ended(s.state)))
+		return 1;
+	if (r == 0)
+		r = read_stat(task, err);
+	if (r < 0)
+		return r == -ESRCH ? 1 : r;
+	if (task->stat.flags & PF_KTHREAD)
+		return obstacle(f, task, "is a kernel thread", "", err);
+	if (s.tracer_pid) {
+		snprintf(what, sizeof(what), "is traced already, by pid %d", s.tracer_pid);
+		return obstacle(f, task, what, "end the debugger (strace, gdb) first", err);
+	}
+	return obstacle(f, task, "may not be traced by this process", "run as root or with CAP_SYS_PTRACE", err);
+}
+
+int process_seize(struct freezer *f, struct task *task, pid_t tid, struct cr_error *err)
+{
+	struct tracee *tracee = NULL;
+	struct thread *t;
+	int r = tracee_seize(task->host_pid, tid, 0, &tracee, err);
+
+	if (r == -EPERM)
+		return why_not_seized(f, task, tid, err);
+	if (r < 0)
+		return r == -ESRCH ? 1 : r;
+	t = thread_vec_add(&task->threads);
+	if (!t) {
+		tracee_free(tracee);
+		return cr_fail(err, -ENOMEM, "note thread %d", tid);
+	}
+	*t = (struct thread){ .host_tid = tid, .dir = { .fd = -1, .pid = tid }, .tracee = tracee };
+	tracee_interrupt(tracee);
+	return 0;
+}
+
+static bool knows_thread(const struct task *task, pid_t tid)
+{
+	for (size_t i = 0; i < task->threads.nr; i++)
+		if (task->threads.items[i].host_tid == tid)
+			return true;
+	return false;
+}
+
+/* Both lists ascend, so a thread is mostly where the last one was found. */
+static int seize_new_threads(struct freezer *f, struct task *task, size_t *ret_new, struct cr_error *err)
+{
+	autointvec struct int_vec tids = { 0 };
+	int r = proc_tasks_read(&task->dir, &tids, err);
+	size_t known = task->threads.nr, at = 0;
+
+	*ret_new = 0;
+	if (r < 0)
+		return r == -ESRCH || r == -ENOENT ? 0 : r;
+	for (size_t i = 0; i < tids.nr; i++) {
+		while (at < known && task->threads.items[at].host_tid < tids.items[i])
+			at++;
+		if (at < known && task->threads.items[at].host_tid == tids.items[i])
+			continue;
+		if (tids.items[i] == task->host_pid || (known > 1 && knows_thread(task, tids.items[i])))
+			continue;
+		r = process_seize(f, task, tids.items[i], err);
+		if (r < 0)
+			return r;
+		*ret_new += r == 0;
+	}
+	return 0;
+}
+
+static void drop_thread(struct task *task, size_t i)
+{
+	tracee_free(task->threads.items[i].tracee);
+	memmove(&task->threads.items[i], &task->threads.items[i + 1],
+		(task->threads.nr - i - 1) * sizeof(task->threads.items[0]));
+	task->threads.nr--;
+}
+
+/*
+ * The leader of a process with other threads can have exited: it stays as a zombie that reports nothing until the last
+ * thread has gone. The same file tells it from a task that only takes long.
+ */
+static int wait_thread(struct freezer *f, struct task *task, struct thread *t, struct cr_error *err)
+{
+	for (;;) {
+		uint64_t slice = deadline_in(SLICE_MS);
+		int r = tracee_wait(t->tracee, slice < f->deadline ? slice : f->deadline, err);
+
+		if (r != -ETIMEDOUT)
+			return r;
+		r = read_stat(task, err);
+		if (r < 0 && r != -ESRCH)
+			return r;
+		if (t->host_tid == task->host_pid && (r == -ESRCH || ended(task->stat.state))) {
+			t->tracee->state = TRACEE_GONE;
+			return -ESRCH;
+		}
+		if (monotonic_ns() >= f->deadline) {
+			char what[96];
+
+			snprintf(what, sizeof(what), "does not stop (state %c): it is in an uninterruptible wait, or frozen by its cgroup",
+				 task->stat.state);
+			obstacle(f, task, what, "thaw its cgroup, or wait for what it waits for", err);
+			err->code = -ETIMEDOUT;
+			return -ETIMEDOUT;
+		}
+	}
+}
+
+static int wait_threads(struct freezer *f, struct task *task, struct cr_error *err)
+{
+	for (size_t i = 0; i < task->threads.nr;) {
+		struct thread *t = &task->threads.items[i];
+
+		if (t->dead || t->tracee->state != TRACEE_RUNS) {
+			i++;
+			continue;
+		}
+
+		int r = wait_thread(f, task, t, err);
+
+		if (r == 0)
+			i++;
+		else if (r != -ESRCH)
+			return r;
+		else
+			drop_thread(task, i);
+	}
+	return 0;
+}
+
+/* The leader has ended while others live: its place in the list is kept, without a tracee. */
+static int keep_dead_leader(struct task *task, struct cr_error *err)
+{
+	struct thread *t;
+
+	if (task->threads.nr && task->threads.items[0].host_tid == task->host_pid)
+		return 0;
+	t = thread_vec_add(&task->threads);
+	if (!t)
+		return cr_fail(err, -ENOMEM, "note thread %d", task->host_pid);
+	memmove(&task->threads.items[1], &task->threads.items[0], (task->threads.nr - 1) * sizeof(*t));
+	task->threads.items[0] = (struct thread){
+		.host_tid = task->host_pid, .ns_tid = 0, .dir = { .fd = -1, .pid = task->host_pid }, .dead = true,
+	};
+	return 0;
+}
+
+static void become_zombie(struct task *task)
+{
+	task->state = TASK_DEAD;
+	task->exit_code = task->stat.exit_code;
+	for (size_t i = task->threads.nr; i-- > 0;)
+		drop_thread(task, i);
+}
+
+int process_collect(struct freezer *f, struct task *task, struct cr_error *err)
+{
+	for (;;) {
+		size_t new = 0;
+		int r = wait_threads(f, task, err);
+
+		if (r == 0)
+			r = read_stat(task, err);
+		if (r < 0)
+			return r == -ESRCH ? 1 : r;
+		if (ended(task->stat.state) && task->stat.num_threads <= 1) {
+			become_zombie(task);
+			return 0;
+		}
+		if (ended(task->stat.state))
+			r = keep_dead_leader(task, err);
+		if (r < 0)
+			return r;
+		if ((size_t)task->stat.num_threads == task->threads.nr)
+			return 0;
+		r = seize_new_threads(f, task, &new, err);
+		if (r < 0)
+			return r;
+		if (!new && task->threads.nr > 0 && task->threads.nr > task->threads.items[0].dead)
+			return 0;
+		if (monotonic_ns() >= f->deadline)
+			return obstacle(f, task, "makes threads faster than they can be stopped", "", err);
+		if (!new)
+			usleep(100); /* on its way out: neither to be seized nor a zombie yet */
+	}
+}
