@@ -176,7 +176,7 @@ static void serve(struct daemon *d, int sock)
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	settings_init(&fresh);
-	code = worker_run(sock, false, d->sink.fd, &fresh);
+	code = worker_run(sock, RPC_GENERATION_TODAY, false, d->sink.fd, &fresh);
 	_exit(code);
 }
 

@@ -9,13 +9,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
-void session_init(struct session *n, struct worker *w, const rpc_criu_req *req, enum rpc_generation generation,
-		  const char *scope)
+void session_init(struct session *n, struct worker *w, const rpc_criu_req *req, const char *scope)
 {
-	*n = (struct session){ .w = w, .req = req, .generation = generation, .images_dirfd = -1, .work_dirfd = -1 };
+	*n = (struct session){ .w = w, .req = req, .images_dirfd = -1, .work_dirfd = -1, .status_fd = -1 };
 	settings_init(&n->s);
 	log_sink_init(&n->sink, scope);
 }
@@ -27,6 +27,8 @@ void session_done(struct session *n)
 		close(n->images_dirfd);
 	if (n->work_dirfd >= 0)
 		close(n->work_dirfd);
+	if (n->status_fd >= 0)
+		close(n->status_fd);
 	settings_done(&n->s);
 }
 
@@ -82,6 +84,30 @@ static int open_dirs(struct session *n, struct cr_error *err)
 	return fchdir(n->work_dirfd) < 0 ? cr_fail(err, -errno, "enter the work directory") : 0;
 }
 
+/*
+ * Where a server of this request will say that it is ready. Without O_NONBLOCK a pipe that nobody reads would be waited
+ * for; with the file system identity of the client it is his own or he is told so.
+ */
+static int open_status(struct session *n, struct cr_error *err)
+{
+	const rpc_criu_opts *o = &n->s.rpc;
+	struct cr_log log = log_sink_log(&n->sink);
+	char path[64];
+
+	if (!o->has_status_fd)
+		return 0;
+	if (n->w->peer.pid <= 0)
+		return cr_refuse(err, -ESRCH, "status_fd: the client cannot be seen from this pid namespace");
+	if (o->status_fd < 0)
+		return cr_refuse(err, -EBADF, "status_fd: descriptor %d", o->status_fd);
+	log_warn(&log, "status_fd is obsolete, continuing with it; the notification status-ready says the same");
+	snprintf(path, sizeof(path), "/proc/%d/fd/%d", (int)n->w->peer.pid, o->status_fd);
+	n->status_fd = open(path, O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+	if (n->status_fd < 0)
+		return cr_fail(err, -errno, "status_fd: descriptor %d of client %d", o->status_fd, (int)n->w->peer.pid);
+	return 0;
+}
+
 static int open_log(struct session *n, struct cr_error *err)
 {
 	const char *file = n->s.rpc.log_file;
@@ -133,8 +159,9 @@ int session_begin(struct session *n, enum command command, struct cr_error *err)
 		return r;
 	log_sink_greet(&n->sink);
 	set_engine(n);
-	n->ready = true;
-	return 0;
+	r = open_status(n, err);
+	n->ready = r == 0;
+	return r;
 }
 
 int session_begin_bare(struct session *n, struct cr_error *err)
@@ -148,20 +175,20 @@ int session_begin_bare(struct session *n, struct cr_error *err)
 	return r;
 }
 
-/* cr_errno has three values that clients know; of the others the text tells. */
+/*
+ * Many clients print cr_errno and nothing else, so it is the errno of the root cause. EBADRQC is what all of them know for
+ * a request that is wrong in itself.
+ */
 static int wire_errno(const struct session *n, const struct cr_error *err)
 {
-	if (!n->ready)
-		return EBADRQC;
-	if (n->req->type == rpc_criu_req_type_DUMP && err->code == -ESRCH)
-		return ESRCH;
-	return n->req->type == rpc_criu_req_type_RESTORE && err->code == -EEXIST ? EEXIST : 0;
+	if (n->ready || (err->code != -EINVAL && err->code != -ENOTSUP && err->code != 0))
+		return err->code < 0 ? -err->code : EIO;
+	return EBADRQC;
 }
 
 void session_fail(struct session *n, const struct cr_error *err, const struct obstacles *list, rpc_criu_resp *resp)
 {
 	struct cr_log log;
-	int code = wire_errno(n, err);
 
 	if (n->sink.fd < 0) {
 		n->sink.fd = n->w->log_fd;
@@ -173,9 +200,8 @@ void session_fail(struct session *n, const struct cr_error *err, const struct ob
 	if (err->hint[0])
 		log_info(&log, "hint: %s", err->hint);
 	resp->success = false;
-	/* a check has never told a number */
-	resp->has_cr_errno = code != 0 && n->req->type != rpc_criu_req_type_CHECK;
-	resp->cr_errno = code;
+	resp->has_cr_errno = true;
+	resp->cr_errno = wire_errno(n, err);
 	resp->cr_errmsg = n->sink.first_error;
 }
 
@@ -183,7 +209,7 @@ int session_answer(struct session *n, const rpc_criu_resp *resp)
 {
 	struct cr_log log = log_sink_log(&n->sink);
 	struct cr_error err = { 0 };
-	int r = transport_send(n->w->sock, resp, n->generation, &err);
+	int r = transport_send(n->w->sock, resp, n->w->generation, -1, &err);
 
 	if (r < 0)
 		log_warn(&log, "%s, continuing without the client", err.text);

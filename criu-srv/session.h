@@ -15,18 +15,20 @@
 /* A connection and what holds for all of its requests. */
 struct worker {
 	int                    sock;
+	enum rpc_generation    generation;  /* what the client speaks: told by the address it came to, never by its words */
 	bool                   spawned;     /* swrk: the client started this process */
 	int                    log_fd;      /* for complaints that come before a request has its log; borrowed */
 	const struct settings *base;        /* built-in defaults, for swrk also the configuration files */
+	int                    ack_ms;      /* time to acknowledge a notification; 0: as long as it takes */
 	struct peer            peer;
 };
 
 struct session {
 	struct worker      *w;
 	const rpc_criu_req *req;
-	enum rpc_generation generation;
 	struct settings     s;
 	int                 images_dirfd, work_dirfd;
+	int                 status_fd;      /* gets a NUL byte when a server of this request is ready; -1: nobody waits */
 	struct log_sink     sink;
 	struct scripts      scripts;
 	struct cr_options   opts;
@@ -34,15 +36,18 @@ struct session {
 	bool                ready;          /* options were taken: failures from here on are not about them */
 };
 
-void session_init(struct session *n, struct worker *w, const rpc_criu_req *req, enum rpc_generation generation,
-		  const char *scope);
+void session_init(struct session *n, struct worker *w, const rpc_criu_req *req, const char *scope);
 /** session_begin() - take over the options, open what they name. Return: 0; negative errno with @err filled. */
 int session_begin(struct session *n, enum command command, struct cr_error *err);
 /** session_begin_bare() - for requests whose options are not looked at */
 int session_begin_bare(struct session *n, struct cr_error *err);
 void session_done(struct session *n);
 
-/** session_fail() - log a failure and put it into the answer; the text is that of the session's first error line */
+/**
+ * session_fail() - log a failure and put it into the answer
+ * cr_errno is EBADRQC while the options are at fault, the errno of the root cause otherwise; cr_errmsg is the session's
+ * first error line. @list may be NULL.
+ */
 void session_fail(struct session *n, const struct cr_error *err, const struct obstacles *list, rpc_criu_resp *resp);
 
 /** session_answer() - send it. Return: 0; negative errno. */

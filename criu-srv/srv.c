@@ -28,7 +28,7 @@ static int swrk(const struct settings *s, const struct args *args)
 		return WORKER_ILLEGAL;
 	}
 	fcntl((int)fd, F_SETFD, FD_CLOEXEC);
-	return worker_run((int)fd, true, STDERR_FILENO, s);
+	return worker_run((int)fd, RPC_GENERATION_TODAY, true, STDERR_FILENO, s);
 }
 
 int srv_run(const struct settings *s, const struct args *args)

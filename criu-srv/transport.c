@@ -5,6 +5,7 @@
 #include "base/own.h"
 
 #include <errno.h>
+#include <string.h>
 #include <sys/socket.h>
 
 /* The size is asked for before memory is taken; descriptors that come along find no room and are dropped by the kernel. */
@@ -18,19 +19,21 @@ static ssize_t packet_size(int sock)
 	return len < 0 ? -errno : len;
 }
 
-int transport_receive(int sock, rpc_criu_req **ret_req, enum rpc_generation *ret_generation, struct cr_error *err)
+int transport_receive(int sock, enum rpc_generation generation, rpc_criu_req **ret_req, struct cr_error *err)
 {
 	struct proto_error why = { 0 };
 	autofree char *packet = NULL;
 	ssize_t len = packet_size(sock), got;
 	int r;
 
-	if (len == 0)
-		return 1;
+	if (len == 0 || len == -ECONNRESET)
+		return TRANSPORT_CLOSED;
 	if (len < 0)
 		return cr_fail(err, (int)len, "receive a request");
-	if ((size_t)len > PACKET_MAX)
-		return cr_refuse(err, -EMSGSIZE, "request of %zd bytes", len);
+	if ((size_t)len > PACKET_MAX) {
+		cr_refuse(err, -EMSGSIZE, "request of %zd bytes, more than %zu", len, PACKET_MAX);
+		return TRANSPORT_FLAWED;
+	}
 	packet = malloc((size_t)len);
 	if (!packet)
 		return cr_fail(err, -ENOMEM, "receive a request");
@@ -39,11 +42,32 @@ int transport_receive(int sock, rpc_criu_req **ret_req, enum rpc_generation *ret
 	} while (got < 0 && errno == EINTR);
 	if (got != len)
 		return got < 0 ? cr_fail(err, -errno, "receive a request") : cr_refuse(err, -EBADMSG, "request changed its size");
-	r = rpc_req_decode(packet, (size_t)len, NULL, ret_req, ret_generation, &why);
-	return r < 0 ? cr_refuse(err, r, "decode a request: %s", why.text) : 0;
+	r = rpc_req_decode(packet, (size_t)len, generation, NULL, ret_req, &why);
+	if (r == 0)
+		return TRANSPORT_REQUEST;
+	cr_refuse(err, r, "decode a request: %s", why.text);
+	return r != -ENOMEM && rpc_req_is_whole(packet, (size_t)len) ? TRANSPORT_FLAWED : r;
 }
 
-int transport_send(int sock, const rpc_criu_resp *resp, enum rpc_generation generation, struct cr_error *err)
+static ssize_t send_with_fd(int sock, const struct proto_buf *buf, int fd)
+{
+	union { struct cmsghdr align; char room[CMSG_SPACE(sizeof(int))]; } control = { 0 };
+	struct iovec iov = { buf->data, buf->len };
+	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
+
+	if (fd >= 0) {
+		struct cmsghdr *c;
+
+		msg.msg_control = control.room;
+		msg.msg_controllen = sizeof(control.room);
+		c = CMSG_FIRSTHDR(&msg);
+		*c = (struct cmsghdr){ .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(sizeof(int)) };
+		memcpy(CMSG_DATA(c), &fd, sizeof(fd));
+	}
+	return sendmsg(sock, &msg, MSG_NOSIGNAL);
+}
+
+int transport_send(int sock, const rpc_criu_resp *resp, enum rpc_generation generation, int fd, struct cr_error *err)
 {
 	struct proto_buf buf = proto_buf_of(PACKET_MAX);
 	struct proto_error why = { 0 };
@@ -55,7 +79,7 @@ int transport_send(int sock, const rpc_criu_resp *resp, enum rpc_generation gene
 		return cr_refuse(err, r, "encode an answer: %s", why.text);
 	}
 	do {
-		sent = send(sock, buf.data, buf.len, MSG_NOSIGNAL);
+		sent = send_with_fd(sock, &buf, fd);
 	} while (sent < 0 && errno == EINTR);
 	r = sent == (ssize_t)buf.len ? 0 : sent < 0 ? -errno : -EIO;
 	proto_buf_done(&buf);

@@ -1,13 +1,13 @@
-/* The requests, one function each; see worker.h. */
+/* DUMP and RESTORE, and what the other requests of the engine share with them; see verbs.h. */
+#include "verbs.h"
 #include "notify.h"
+#include "own-socket.h"
 #include "policy.h"
-#include "worker.h"
 
 #include "options/engine.h"
 #include "options/privilege.h"
 #include "options/process.h"
 #include "options/shield.h"
-#include "options/version.h"
 
 #include "base/buf.h"
 
@@ -19,7 +19,7 @@
 #include <unistd.h>
 
 /* With swrk the rights are those of the client, or of the program; of the daemon each request has what it needs. */
-static int check_rights(const struct session *n, struct cr_error *err)
+int verb_check_rights(const struct session *n, struct cr_error *err)
 {
 	if (!n->w->spawned)
 		return 0;
@@ -41,12 +41,12 @@ static int may_restore(void *arg, const struct _img_creds_entry *creds, struct c
 	return policy_may_restore(&n->w->peer.who, creds, err);
 }
 
-static int prepare(struct session *n, enum command command, struct cr_error *err)
+int verb_prepare(struct session *n, enum command command, struct cr_error *err)
 {
 	int r = session_begin(n, command, err);
 
 	if (r == 0)
-		r = check_rights(n, err);
+		r = verb_check_rights(n, err);
 	if (r == 0)
 		r = peer_learn(&n->w->peer, err);
 	if (r == 0 && command == COMMAND_RESTORE && !n->w->peer.trusted)
@@ -63,7 +63,7 @@ static int prepare(struct session *n, enum command command, struct cr_error *err
 	return 0;
 }
 
-static void log_stats(struct session *n, bool restore)
+void verb_log_stats(struct session *n, bool restore)
 {
 	autobuf struct buf text = BUF_INIT(4096);
 	struct cr_log log = log_sink_log(&n->sink);
@@ -78,7 +78,7 @@ static void log_stats(struct session *n, bool restore)
 }
 
 /* Without a pid, or with 0, the client dumps itself. It can be answered only if it is still there and runs. */
-int verb_dump(struct worker *w, const rpc_criu_req *req, enum rpc_generation generation)
+int verb_dump(struct worker *w, const rpc_criu_req *req)
 {
 	bool self = !req->opts || !req->opts->has_pid || req->opts->pid == 0;
 	rpc_criu_dump_resp dump = { .has_restored = true };
@@ -91,12 +91,13 @@ int verb_dump(struct worker *w, const rpc_criu_req *req, enum rpc_generation gen
 	int r;
 
 	guard = shield_raise();
-	session_init(&n, w, req, generation, "dump");
-	r = prepare(&n, COMMAND_DUMP, &err);
+	session_init(&n, w, req, "dump");
+	r = verb_prepare(&n, COMMAND_DUMP, &err);
 	n.opts.guard = guard;
 	if (r == 0) {
 		if (!n.s.rpc.has_pid)
 			n.opts.pid = w->peer.pid;
+		n.opts.service_ino = own_socket_peer(w->sock);
 		ctx = cr_context_new(&n.opts, &n.obs);
 		r = ctx ? cr_dump(ctx, &res, &err) : cr_fail(&err, -ENOMEM, "begin");
 	}
@@ -104,7 +105,7 @@ int verb_dump(struct worker *w, const rpc_criu_req *req, enum rpc_generation gen
 		session_fail(&n, &err, ctx ? cr_obstacles(ctx) : NULL, &resp);
 		log_sink_line(&n.sink, CR_LOG_ERROR, "Dumping FAILED.");
 	} else {
-		log_stats(&n, false);
+		verb_log_stats(&n, false);
 	}
 	if (r < 0 || !self || n.s.rpc.leave_running)
 		session_answer(&n, &resp);
@@ -127,7 +128,7 @@ static int become(struct session *n)
 	return WORKER_FAILED;
 }
 
-int verb_restore(struct worker *w, const rpc_criu_req *req, enum rpc_generation generation)
+int verb_restore(struct worker *w, const rpc_criu_req *req)
 {
 	rpc_criu_restore_resp restore = { .pid = -1 };
 	rpc_criu_resp resp = { .type = rpc_criu_req_type_RESTORE, .success = true, .restore = &restore };
@@ -137,8 +138,8 @@ int verb_restore(struct worker *w, const rpc_criu_req *req, enum rpc_generation 
 	struct session n;
 	int r, code;
 
-	session_init(&n, w, req, generation, "restore");
-	r = prepare(&n, COMMAND_RESTORE, &err);
+	session_init(&n, w, req, "restore");
+	r = verb_prepare(&n, COMMAND_RESTORE, &err);
 	if (r == 0) {
 		ctx = cr_context_new(&n.opts, &n.obs);
 		r = ctx ? cr_restore(ctx, &res, &err) : cr_fail(&err, -ENOMEM, "begin");
@@ -148,153 +149,11 @@ int verb_restore(struct worker *w, const rpc_criu_req *req, enum rpc_generation 
 		session_fail(&n, &err, ctx ? cr_obstacles(ctx) : NULL, &resp);
 		log_sink_line(&n.sink, CR_LOG_ERROR, "Restoring FAILED.");
 	} else {
-		log_stats(&n, true);
+		verb_log_stats(&n, true);
 	}
 	session_answer(&n, &resp);
 	cr_context_free(ctx);
 	code = r < 0 ? WORKER_FAILED : n.s.rpc.exec_cmd.nr ? become(&n) : WORKER_DONE;
 	session_done(&n);
 	return code;
-}
-
-/* Options are looked at only if they name a log file. */
-int verb_check(struct worker *w, const rpc_criu_req *req, enum rpc_generation generation)
-{
-	bool options = req->opts && req->opts->log_file && !(req->opts->has_log_to_stderr && req->opts->log_to_stderr);
-	rpc_criu_resp resp = { .type = rpc_criu_req_type_CHECK, .success = true };
-	const struct cr_check_row *rows;
-	struct cr_context *ctx = NULL;
-	struct cr_error err = { 0 };
-	struct session n;
-	size_t nr;
-	int r;
-
-	session_init(&n, w, req, generation, "check");
-	r = options ? session_begin(&n, COMMAND_CHECK, &err) : session_begin_bare(&n, &err);
-	if (r == 0)
-		r = check_rights(&n, &err);
-	if (r == 0) {
-		ctx = cr_context_new(&n.opts, &n.obs);
-		r = ctx ? cr_check(ctx, &rows, &nr, &err) : cr_fail(&err, -ENOMEM, "begin");
-	}
-	if (r < 0)
-		session_fail(&n, &err, NULL, &resp);
-	else
-		dprintf(STDOUT_FILENO, "Looks good.\n");
-	r = session_answer(&n, &resp);
-	cr_context_free(ctx);
-	session_done(&n);
-	return r < 0 ? WORKER_ILLEGAL : WORKER_DONE;
-}
-
-int verb_version(struct worker *w, const rpc_criu_req *req, enum rpc_generation generation)
-{
-	rpc_criu_version version = { .major_number = CR_COMPAT_MAJOR, .minor_number = CR_COMPAT_MINOR };
-	rpc_criu_resp resp = { .type = rpc_criu_req_type_VERSION, .success = true, .version = &version };
-	struct session n;
-	int r;
-
-	session_init(&n, w, req, generation, "version");
-	r = session_answer(&n, &resp);
-	session_done(&n);
-	return r < 0 ? WORKER_ILLEGAL : WORKER_DONE;
-}
-
-/* Both system calls are needed: one to name the process, one to take descriptors out of it. */
-static bool has_pidfd_store(const struct cr_check_row *rows, size_t nr)
-{
-	int found = 0;
-
-	for (size_t i = 0; i < nr; i++) {
-		if (strcmp(rows[i].name, "pidfd_store") == 0)
-			return rows[i].result == 0;
-		if (strcmp(rows[i].name, "pidfd_open") == 0 || strcmp(rows[i].name, "pidfd_getfd") == 0)
-			found += rows[i].result == 0;
-	}
-	return found == 2;
-}
-
-/*
- * A member is true if it was asked for and works. Memory tracking and lazy pages are asked for by those who go on to use
- * them: as long as pre-dumps and lazy restores are refused, the answer is no, whatever the kernel can do.
- */
-int verb_features(struct worker *w, const rpc_criu_req *req, enum rpc_generation generation)
-{
-	rpc_criu_features f = { .has_mem_track = true, .has_lazy_pages = true, .has_pidfd_store = true };
-	rpc_criu_resp resp = { .type = rpc_criu_req_type_FEATURE_CHECK };
-	const struct cr_check_row *rows = NULL;
-	struct cr_context *ctx = NULL;
-	struct cr_error err = { 0 };
-	struct session n;
-	bool pidfds = req->features && req->features->has_pidfd_store && req->features->pidfd_store;
-	size_t nr = 0;
-	int r;
-
-	session_init(&n, w, req, generation, "features");
-	r = req->features ? session_begin_bare(&n, &err) : cr_refuse(&err, -EINVAL, "the request has no features");
-	if (r == 0 && pidfds) {
-		ctx = cr_context_new(&n.opts, &n.obs);
-		if (ctx && (cr_check(ctx, &rows, &nr, &err) == 0 || nr))
-			f.pidfd_store = has_pidfd_store(rows, nr);
-		else
-			r = -ENOSYS;
-	}
-	resp.success = r == 0;
-	resp.features = r == 0 ? &f : NULL;
-	r = session_answer(&n, &resp);
-	cr_context_free(ctx);
-	session_done(&n);
-	return r < 0 ? WORKER_ILLEGAL : WORKER_DONE;
-}
-
-int verb_wait_pid(struct worker *w, const rpc_criu_req *req, enum rpc_generation generation)
-{
-	rpc_criu_resp resp = { .type = rpc_criu_req_type_WAIT_PID };
-	struct session n;
-	pid_t pid = req->has_pid && req->pid <= INT32_MAX ? (pid_t)req->pid : 0;
-	int status, r;
-
-	session_init(&n, w, req, generation, "wait");
-	do {
-		r = pid > 0 ? waitpid(pid, &status, 0) : -1;
-	} while (pid > 0 && r < 0 && errno == EINTR);
-	if (r > 0) {
-		resp.success = resp.has_status = true;
-		resp.status = status;
-	}
-	r = session_answer(&n, &resp);
-	session_done(&n);
-	return r < 0 ? WORKER_ILLEGAL : WORKER_DONE;
-}
-
-static const char *unknown_why(rpc_criu_req_type type)
-{
-	switch (type) {
-	case rpc_criu_req_type_PRE_DUMP:
-	case rpc_criu_req_type_SINGLE_PRE_DUMP:
-		return "pre-dumps are not supported yet by this version";
-	case rpc_criu_req_type_PAGE_SERVER:
-	case rpc_criu_req_type_PAGE_SERVER_CHLD:
-		return "page servers are not supported yet by this version";
-	case rpc_criu_req_type_CPUINFO_DUMP:
-	case rpc_criu_req_type_CPUINFO_CHECK:
-		return "cpuinfo requests are not supported yet by this version";
-	default:
-		return "unknown or misplaced type of request";
-	}
-}
-
-int verb_unknown(struct worker *w, const rpc_criu_req *req, enum rpc_generation generation)
-{
-	rpc_criu_resp resp = { .type = rpc_criu_req_type_EMPTY };
-	struct cr_error err = { 0 };
-	struct session n;
-
-	session_init(&n, w, req, generation, "service");
-	cr_refuse(&err, -ENOTSUP, "%s", unknown_why(req->type));
-	n.ready = true; /* it is not the options that are wrong */
-	session_fail(&n, &err, NULL, &resp);
-	session_answer(&n, &resp);
-	session_done(&n);
-	return WORKER_ILLEGAL;
 }

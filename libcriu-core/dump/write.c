@@ -1,5 +1,6 @@
 /* Dump: entries to images. */
 #include "dump/dump-internal.h"
+#include "image/cpuinfo.h"
 #include "tasks/tasks.h"
 
 #include <errno.h>
@@ -91,6 +92,8 @@ int dump_write(struct dump *d, struct cr_error *err)
 		r = files_write(d->files, d->set, err);
 	if (r == 0)
 		r = image_write_single(d->set, IMG_SECCOMP, 0, &none, err);
+	if (r == 0 && cpuinfo_caps(d->ctx->opts->rpc) & CPUINFO_IMAGE)
+		r = cpuinfo_add(d->set, err);
 	return r == 0 ? write_clocks(d, err) : r;
 }
 

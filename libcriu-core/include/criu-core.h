@@ -27,6 +27,13 @@ struct cr_options {
 
 	pid_t guard;                     /* the parent process; when it has ended a dump is called off between stages. 0: nobody is watched */
 
+	/*
+	 * Dump: inode number of the socket on which the request was made, if it may be open in the tree; 0: none. At restore
+	 * that socket holds the answer to the request, so that its owner learns that it was restored
+	 */
+	uint32_t service_ino;
+	bool     service_first;          /* that answer is in the words of the first generation of the protocol */
+
 	/* command line only */
 	const char *pidfile;             /* restore: write the root's pid there, relative to the work directory; NULL = no */
 	bool  detached;                  /* restore: do not wait (RPC: always true) */
@@ -64,6 +71,11 @@ struct cr_observer {
 	 * NULL: anything may be restored
 	 */
 	int  (*may_restore)(void *arg, const struct _img_creds_entry *creds, struct cr_error *err);
+	/*
+	 * Hand a descriptor to whoever asked, at the stage @script ("orphan-pts-master"). @fd stays the caller's. Return: 0 it
+	 * was taken; -ECANCELED it was refused, go on without. NULL: nobody wants any
+	 */
+	int  (*give_fd)(void *arg, const char *script, int fd);
 	void *arg;
 };
 
@@ -90,6 +102,30 @@ int cr_dump(struct cr_context *ctx, struct cr_dump_result *ret, struct cr_error 
 /** cr_restore() - recreate the tree of an image set. Return: 0; -EEXIST a pid is taken; negative errno, nothing is left behind. */
 int cr_restore(struct cr_context *ctx, struct cr_restore_result *ret, struct cr_error *err);
 
+/**
+ * cr_pre_dump() - store the memory of a tree that goes on running, for a dump that follows
+ * Return: 0; -ENOTSUP this version cannot; negative errno. The tree runs in any case.
+ */
+int cr_pre_dump(struct cr_context *ctx, struct cr_dump_result *ret, struct cr_error *err);
+
+/**
+ * cr_page_server() - receive the pages of one dump into the images directory: one connection, until its end
+ * The address is that of the RPC options (ps). @listening is called once, before the connection is waited for, with the
+ * port that was bound (0: ps.fd is served); what it returns below 0 ends the server.
+ * Return: 0; -ENOTSUP this version cannot; negative errno.
+ */
+int cr_page_server(struct cr_context *ctx, int (*listening)(void *arg, uint16_t port, struct cr_error *err), void *arg,
+		   struct cr_error *err);
+
+/** cr_cpuinfo_dump() - write what the processor can do into the images directory. Return: 0; negative errno. */
+int cr_cpuinfo_dump(struct cr_context *ctx, struct cr_error *err);
+
+/**
+ * cr_cpuinfo_check() - can images of the machine that wrote cpuinfo.img be restored here, as far as cpu_cap asks?
+ * Return: 0; -ENOENT there is no cpuinfo.img; -ENODEV this processor lacks something; negative errno.
+ */
+int cr_cpuinfo_check(struct cr_context *ctx, struct cr_error *err);
+
 /* One row of `check`. */
 struct cr_check_row {
 	const char *name;     /* CRIU's feature name or our own */
@@ -101,6 +137,9 @@ struct cr_check_row {
 
 /** cr_check() - probe every feature. @rows lives as long as the context. Return: 0 if all needed ones are there, -ENOSYS else. */
 int cr_check(struct cr_context *ctx, const struct cr_check_row **ret_rows, size_t *ret_nr, struct cr_error *err);
+
+/** cr_check_feature() - probe one feature, by name. Return: 0, what came of it is in ret->result; -ENOENT no such feature. */
+int cr_check_feature(struct cr_context *ctx, const char *name, struct cr_check_row *ret);
 
 /** cr_check_tree() - list what would stand in the way of a dump of opts->pid. Return: 0 nothing, -EBUSY see cr_obstacles(). */
 int cr_check_tree(struct cr_context *ctx, struct cr_error *err);

@@ -1,5 +1,6 @@
 /* Restore, first stage: the whole image set is read and checked before anything is created. */
 #include "restore/restore-internal.h"
+#include "image/cpuinfo.h"
 #include "tasks/ids.h"
 
 #include <errno.h>
@@ -143,12 +144,22 @@ static int read_task(struct restore *rs, struct rtask *t, struct cr_error *err)
 	return r < 0 ? r : mm_read(rs->ctx, rs->set, (pid_t)t->entry->pid, &t->space, err);
 }
 
+/* Without the image nothing is known of the other processor; who asked for the comparison is told so. */
+static int check_processor(struct restore *rs, struct cr_error *err)
+{
+	uint32_t caps = cpuinfo_caps(rs->ctx->opts->rpc);
+
+	return caps & CPUINFO_IMAGE ? cpuinfo_check(rs->ctx->opts->images_dirfd, caps, err) : 0;
+}
+
 int restore_read(struct restore *rs, struct cr_error *err)
 {
 	struct files_owner *owners;
 	size_t nr_owners = 0;
 	int r = read_inventory(rs, err);
 
+	if (r == 0)
+		r = check_processor(rs, err);
 	if (r == 0)
 		r = read_pstree(rs, err);
 	for (size_t i = 0; r == 0 && i < rs->nr_tasks; i++)

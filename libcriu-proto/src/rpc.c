@@ -3,7 +3,6 @@
  */
 #include "proto/rpc.h"
 
-#include <assert.h>
 #include <errno.h>
 
 #include "arena.h"
@@ -44,41 +43,12 @@ static bool peek_varint(struct wire_input in, unsigned int number, uint64_t *ret
 	return found;
 }
 
-/* The same for a field that holds bytes. */
-static bool peek_bytes(struct wire_input in, unsigned int number, struct wire_input *ret_inner)
+bool rpc_req_is_whole(const void *bytes, size_t len)
 {
-	bool found = false;
-	uint64_t tag;
-	size_t len;
+	struct wire_input in = { bytes, (const uint8_t *)bytes + len };
+	uint64_t type;
 
-	while (in.at < in.end) {
-		if (!wire_varint(&in, &tag))
-			return false;
-		if (tag == ((uint64_t)number << 3 | WIRE_BYTES)) {
-			if (!wire_length(&in, &len))
-				return false;
-			*ret_inner = (struct wire_input){ in.at, in.at + len };
-			in.at += len;
-			found = true;
-		} else if (!wire_skip(&in, tag & 7)) {
-			return false;
-		}
-	}
-	return found;
-}
-
-enum rpc_generation rpc_generation_of(const void *bytes, size_t len)
-{
-	struct wire_input in = { bytes, (const uint8_t *)bytes + len }, inner;
-	uint64_t type, field1, field8;
-
-	if (!peek_varint(in, rpc_criu_msg_type_tag, &type) || type != rpc_criu_msg_type_DUMPREQ ||
-	    !peek_bytes(in, rpc_criu_msg_dump_req_tag, &inner) ||
-	    !peek_varint(inner, rpc_criu_dump_req_images_dir_fd_tag, &field8))
-		return RPC_GENERATION_TODAY;
-	if (!peek_varint(inner, rpc_criu_opts_images_dir_fd_tag, &field1) || field8 > 1)
-		return RPC_GENERATION_FIRST;
-	return RPC_GENERATION_TODAY;
+	return peek_varint(in, rpc_criu_req_type_tag, &type);
 }
 
 /* What a request of the first generation says in today's words; log_level was 2 when not given. */
@@ -117,9 +87,10 @@ static int decode_first(const void *bytes, size_t len, const struct proto_limits
 
 	if (r < 0)
 		return r;
-
-	/* Or it would not have been taken for one of the first generation. */
-	assert(msg != NULL && msg->dump_req != NULL);
+	if (msg->type != rpc_criu_msg_type_DUMPREQ || msg->dump_req == NULL) {
+		rpc_legacy_free(msg);
+		return fail_at(err, -EBADMSG, NULL, "criu_msg.dump_req: required field is missing");
+	}
 
 	rpc_criu_opts opts = opts_of_first(msg->dump_req);
 	rpc_criu_req req = { .type = rpc_criu_req_type_DUMP, .opts = &opts };
@@ -136,25 +107,18 @@ static int decode_first(const void *bytes, size_t len, const struct proto_limits
 	return r;
 }
 
-int rpc_req_decode(const void *bytes, size_t len, const struct proto_limits *limits,
-		   rpc_criu_req **ret_req, enum rpc_generation *ret_generation,
-		   struct proto_error *err)
+int rpc_req_decode(const void *bytes, size_t len, enum rpc_generation generation,
+		   const struct proto_limits *limits, rpc_criu_req **ret_req, struct proto_error *err)
 {
-	enum rpc_generation generation = rpc_generation_of(bytes, len);
+	void *req = NULL;
 	int r;
 
 	limits = or_default(limits);
-	if (generation == RPC_GENERATION_FIRST) {
-		r = decode_first(bytes, len, limits, ret_req, err);
-	} else {
-		void *req = NULL;
-
-		r = decode_message(&schema_rpc_criu_req, bytes, len, limits, &req, err);
-		if (r == 0)
-			*ret_req = req;
-	}
-	if (r == 0 && ret_generation != NULL)
-		*ret_generation = generation;
+	if (generation == RPC_GENERATION_FIRST)
+		return decode_first(bytes, len, limits, ret_req, err);
+	r = decode_message(&schema_rpc_criu_req, bytes, len, limits, &req, err);
+	if (r == 0)
+		*ret_req = req;
 	return r;
 }
 
@@ -185,7 +149,8 @@ static int encode_resp_first(const rpc_criu_resp *resp, struct proto_buf *buf,
 	rpc_criu_dump_resp_2013 dump = { .success = resp->success };
 	rpc_criu_msg msg = { .type = rpc_criu_msg_type_DUMPRESP, .dump_resp = &dump };
 
-	if (resp->type != rpc_criu_req_type_DUMP)
+	/* EMPTY says that a request was no good, which they knew by success alone */
+	if (resp->type != rpc_criu_req_type_DUMP && (resp->type != rpc_criu_req_type_EMPTY || resp->success))
 		return fail_at(err, -EINVAL, NULL,
 			       "criu_resp.type: %d is unknown to clients of the first generation",
 			       (int)resp->type);

@@ -8,17 +8,18 @@
  *
  * Three generations of the protocol are spoken:
  *
- *	2013 first	criu_msg with a dump_req; proto/legacy.proto
- *	2013 second	criu_req with a member `dump` in place of `opts`; the same numbers and types as
+ *	2013		criu_msg with a dump_req; proto/legacy.proto
+ *	2013-2014	criu_req with a member `dump` in place of `opts`; the same numbers and types as
  *			today's criu_opts, so it is today's message with fewer fields
  *	today		criu_req with opts
  *
- * rpc_req_decode() takes all of them and gives today's message; the answer is encoded for the
- * generation that the request was of.
+ * The first was spoken over an address of its own. Which one a packet belongs to is told by the
+ * socket it came from, never by looking at it: some packets are well-formed in both.
  */
 #ifndef PROTO_RPC_H
 #define PROTO_RPC_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -29,35 +30,30 @@
 #include "rpc.pb.h"
 
 enum rpc_generation {
-	RPC_GENERATION_TODAY,
-	RPC_GENERATION_FIRST
+	RPC_GENERATION_TODAY,   /* and that of 2013-2014 */
+	RPC_GENERATION_FIRST    /* criu_msg of 2013 */
 };
 
 /* Message 1 MiB, string 4096 bytes, 100000 elements: a client is not trusted yet. */
 extern const struct proto_limits rpc_limits_default;
 
 /**
- * rpc_generation_of() - was this request written by a client of the first generation?
- *
- * Both begin with a type and have a message in field 2. Today's has a required field 1 in it, that
- * of the first generation a required field 8 that is a descriptor number; today field 8 is a
- * boolean. So field 8 without field 1, or above 1, is the first generation. Left in doubt are
- * requests of the first generation with a pid and an images directory at descriptor 0 or 1: these
- * are read as today's.
- */
-enum rpc_generation rpc_generation_of(const void *bytes, size_t len);
-
-/**
- * rpc_req_decode() - bytes of one packet to a request, of any generation
+ * rpc_req_decode() - bytes of one packet to a request
+ * @generation: what the client speaks; of the first the request comes out in today's words
  * @limits:  NULL for rpc_limits_default
  * @ret_req: to be freed with rpc_req_free()
- * @ret_generation: to be given to rpc_resp_encode(); may be NULL
  *
  * Return: 0, -EBADMSG, -E2BIG, -ENOMEM.
  */
-int rpc_req_decode(const void *bytes, size_t len, const struct proto_limits *limits,
-		   rpc_criu_req **ret_req, enum rpc_generation *ret_generation,
-		   struct proto_error *err);
+int rpc_req_decode(const void *bytes, size_t len, enum rpc_generation generation,
+		   const struct proto_limits *limits, rpc_criu_req **ret_req, struct proto_error *err);
+
+/**
+ * rpc_req_is_whole() - is this a sequence of whole fields, one of them the type of a request?
+ *
+ * Tells a request that lacks a part, or that has too much of one, from bytes that are none.
+ */
+bool rpc_req_is_whole(const void *bytes, size_t len);
 
 /* Appends a request of today. Return: 0, -EINVAL, -E2BIG, -ENOMEM; @buf is unchanged on failure. */
 int rpc_req_encode(const rpc_criu_req *req, struct proto_buf *buf, struct proto_error *err);

@@ -118,12 +118,11 @@ static int serve_a_request(struct proto_error *err)
 	static const uint8_t first[] = { 0x08, 1, 0x12, 2, 0x40, 5 };
 	rpc_criu_resp resp = { .type = rpc_criu_req_type_DUMP, .success = true };
 	struct proto_buf buf = proto_buf_of(1000);
-	enum rpc_generation generation;
 	rpc_criu_req *req = NULL;
-	int r = rpc_req_decode(first, sizeof(first), NULL, &req, &generation, err);
+	int r = rpc_req_decode(first, sizeof(first), RPC_GENERATION_FIRST, NULL, &req, err);
 
 	if (r == 0)
-		r = rpc_resp_encode(&resp, generation, &buf, err);
+		r = rpc_resp_encode(&resp, RPC_GENERATION_FIRST, &buf, err);
 	rpc_req_free(req);
 	proto_buf_done(&buf);
 	return r;
