@@ -1,12 +1,14 @@
 /*
  * Making ghosts again. A ghost gets its old name for a moment, where that is free, so that the kernel shows the same text
- * for its descriptors as before; else a name next to it. Directories that are gone as well are made for that moment. Once
- * the file exists all descriptions of it are opened through /proc/self/fd, so the name can go at once.
+ * for its descriptors as before; else a name next to it. Directories that are gone as well are made for that moment, which
+ * is spent in a process of its own (apart.h), so that no name stays when the restorer is killed. Once the file exists all
+ * descriptions of it are opened through /proc/self/fd, so the name can go at once.
  */
 #include "files/restore-internal.h"
 
 #include "base/io.h"
 #include "base/own.h"
+#include "files/apart.h"
 #include "image/image-set.h"
 
 #include <errno.h>
@@ -19,12 +21,12 @@
 #include <unistd.h>
 
 #define MAX_MADE_DIRS 64
-#define O_TMPFILE_BIT 020000000   /* O_TMPFILE without O_DIRECTORY, which it includes */
+#define O_TMPFILE_BIT 020000000 /* O_TMPFILE without O_DIRECTORY, which it includes */
 
 struct ghost_source {
-	uint32_t              id;
+	uint32_t id;
 	img_ghost_file_entry *entry;
-	int                   fd;      /* the new file, O_PATH; -1 not made */
+	int fd; /* the new file, O_PATH; -1 not made */
 };
 
 /* ----------------------------------------------------------------- reading */
@@ -50,6 +52,8 @@ static int ghost_entry_check(const img_ghost_file_entry *e, struct cr_error *err
 	}
 	if ((e->mtim && e->mtim->tv_usec >= 1000000) || (e->atim && e->atim->tv_usec >= 1000000))
 		return cr_refuse(err, -EBADMSG, "a time with more than a million microseconds");
+	if (e->ext && (e->ext->atim_nsec >= 1000 || e->ext->mtim_nsec >= 1000))
+		return cr_refuse(err, -EBADMSG, "a time with more than a thousand nanoseconds");
 	if (e->has_size && e->size > INT64_MAX)
 		return cr_refuse(err, -EBADMSG, "a size of %llu bytes", (unsigned long long)e->size);
 	return 0;
@@ -125,7 +129,8 @@ int ghosts_read(struct files *fs, struct cr_error *err)
 
 		img_entry_free(entry);
 		if (e.has_remap_type ? e.remap_type == img_remap_type_GHOST : e.remap_id >> 31)
-			r = cr_within(err, ghost_read(fs, e.has_remap_type ? e.remap_id : e.remap_id & 0x7fffffffu, err),
+			r = cr_within(err,
+				      ghost_read(fs, e.has_remap_type ? e.remap_id : e.remap_id & 0x7fffffffu, err),
 				      "ghost-file-%x.img", e.remap_id & 0x7fffffffu);
 	}
 	return r;
@@ -197,8 +202,8 @@ static int fill(struct files *fs, const struct ghost_source *g, struct cr_error 
 /* Directories made on the way to a name, deepest last. */
 struct made_dirs {
 	const char *path;
-	size_t      ends[MAX_MADE_DIRS];   /* lengths of their paths */
-	size_t      nr;
+	size_t ends[MAX_MADE_DIRS]; /* lengths of their paths */
+	size_t nr;
 };
 
 static void remove_dirs(const struct files *fs, struct made_dirs *m)
@@ -217,7 +222,8 @@ static void remove_dirs(const struct files *fs, struct made_dirs *m)
 }
 
 /* Opens the directory of @path, which may have to be made. */
-static int name_dir(const struct files *fs, const char *path, struct made_dirs *m, const char **ret_base, struct cr_error *err)
+static int name_dir(const struct files *fs, const char *path, struct made_dirs *m, const char **ret_base,
+		    struct cr_error *err)
 {
 	char part[PATH_MAX];
 	const char *base;
@@ -262,7 +268,16 @@ static int create_at(const img_ghost_file_entry *e, int dir, const char *name)
 	default:
 		r = mknodat(dir, name, (e->mode & S_IFMT) | (perm & 0600), e->has_rdev ? e->rdev : 0);
 	}
-	return r < 0 ? -1 : openat(dir, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	if (r < 0)
+		return -1;
+	r = openat(dir, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	if (r < 0) {
+		int code = errno;
+
+		unlinkat(dir, name, S_ISDIR(e->mode) ? AT_REMOVEDIR : 0);
+		errno = code;
+	}
+	return r;
 }
 
 static int create_named(struct ghost_source *g, int dir, const char *base, struct cr_error *err)
@@ -284,24 +299,29 @@ static int create_named(struct ghost_source *g, int dir, const char *base, struc
 	return cr_fail(err, -errno, "create");
 }
 
+static struct timespec time_of(const img_timeval *tv, uint32_t nsec)
+{
+	if (!tv)
+		return (struct timespec){ .tv_nsec = UTIME_OMIT };
+	return (struct timespec){ (time_t)tv->tv_sec, (long)tv->tv_usec * 1000 + nsec };
+}
+
 /* fchownat and friends with AT_EMPTY_PATH, or through /proc: the descriptor may be O_PATH */
 static int set_attributes(const struct ghost_source *g, struct cr_error *err)
 {
 	const img_ghost_file_entry *e = g->entry;
-	struct timespec ts[2] = { { .tv_nsec = UTIME_OMIT }, { .tv_nsec = UTIME_OMIT } };
+	struct timespec ts[2] = {
+		time_of(e->atim, e->ext && e->ext->has_atim_nsec ? e->ext->atim_nsec : 0),
+		time_of(e->mtim, e->ext && e->ext->has_mtim_nsec ? e->ext->mtim_nsec : 0),
+	};
 	char path[40];
 
 	if (fchownat(g->fd, "", e->uid, e->gid, AT_EMPTY_PATH) < 0)
 		return cr_fail(err, -errno, "give it to uid %u, gid %u", e->uid, e->gid);
-	if (S_ISLNK(e->mode))
-		return 0;
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", g->fd);
-	if (chmod(path, e->mode & 07777) < 0)
+	/* links have no mode; the path leads to the link itself, not on to its target */
+	if (!S_ISLNK(e->mode) && chmod(path, e->mode & 07777) < 0)
 		return cr_fail(err, -errno, "set mode 0%o", e->mode);
-	if (e->atim)
-		ts[0] = (struct timespec){ (time_t)e->atim->tv_sec, (long)e->atim->tv_usec * 1000 };
-	if (e->mtim)
-		ts[1] = (struct timespec){ (time_t)e->mtim->tv_sec, (long)e->mtim->tv_usec * 1000 };
 	return utimensat(AT_FDCWD, path, ts, 0) < 0 ? cr_fail(err, -errno, "set times") : 0;
 }
 
@@ -323,29 +343,49 @@ static int keep_path_only(struct ghost_source *g, struct cr_error *err)
 	return 0;
 }
 
-/* Return: 0, with g->fd open for writing if it is a regular file; negative errno */
-static int ghost_make(struct files *fs, struct ghost_source *g, const img_reg_file_entry *e, struct cr_error *err)
+/* What is done between making the first name and removing the last one. */
+struct naming {
+	struct files *fs;
+	struct ghost_source *g;
+	const img_reg_file_entry *e;
+	struct cr_error *err;
+};
+
+static int name_and_unname(void *arg)
 {
+	struct naming *n = arg;
 	struct made_dirs made = { .nr = 0 };
+	struct ghost_source *g = n->g;
+	struct cr_error *err = n->err;
 	const char *base;
-	autofd int dir = name_dir(fs, e->name, &made, &base, err);
+	autofd int dir = name_dir(n->fs, n->e->name, &made, &base, err);
 	int r = dir < 0 ? dir : 0;
 
-	if (r == 0 && was_tmpfile(g, e)) {
+	if (r == 0 && was_tmpfile(g, n->e)) {
 		/* O_EXCL is not shown by the kernel; without it the file can be given a name, which is the more that it might need */
-		g->fd = openat(dir, ".", (int)open_flags(e->flags), 0600);
+		g->fd = openat(dir, ".", (int)open_flags(n->e->flags), 0600);
 		if (g->fd < 0)
 			r = cr_fail(err, -errno, "create");
 	} else if (r == 0) {
 		r = create_named(g, dir, base, err);
 	}
-	remove_dirs(fs, &made);
+	remove_dirs(n->fs, &made);
+	return r;
+}
+
+/* Return: 0, with g->fd open for writing if it is a regular file; negative errno */
+static int ghost_make(struct files *fs, struct ghost_source *g, const img_reg_file_entry *e, struct cr_error *err)
+{
+	struct naming n = { fs, g, e, err };
+	int r = apart_run(name_and_unname, &n, err);
+
 	if (r == 0 && S_ISREG(g->entry->mode))
 		r = fill(fs, g, err);
 	return r < 0 ? r : set_attributes(g, err);
 }
 
-int ghost_open(struct files *fs, struct ghost_source *g, const img_reg_file_entry *e, uint32_t flags, struct cr_error *err)
+int ghost_open(struct files *fs, struct ghost_source *g, const img_reg_file_entry *e, uint32_t flags,
+	       struct cr_error *err)
 {
 	bool fresh = g->fd < 0;
 	int r = fresh ? ghost_make(fs, g, e, err) : 0;

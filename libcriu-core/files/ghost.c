@@ -17,15 +17,15 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
-#define GHOST_CHUNK   ((uint64_t)1 << 30)   /* longest piece */
-#define GHOST_BUFFER  ((size_t)256 << 10)
-#define GHOST_PLAIN   12288                 /* smaller files are stored without chunks, as CRIU does whatever the page size */
+#define GHOST_CHUNK  ((uint64_t)1 << 30) /* longest piece */
+#define GHOST_BUFFER ((size_t)256 << 10)
+#define GHOST_PLAIN  12288 /* smaller files are stored without chunks, as CRIU does whatever the page size */
 
 struct ghost {
 	uint32_t id;
 	struct stat st;
-	int      fd;        /* readable for regular files, else O_PATH */
-	char    *target;    /* of a symbolic link */
+	int fd;       /* readable for regular files, else O_PATH */
+	char *target; /* of a symbolic link */
 };
 
 static int ghost_open_copy(struct open_file *f, struct cr_error *err)
@@ -35,7 +35,10 @@ static int ghost_open_copy(struct open_file *f, struct cr_error *err)
 	int fd;
 
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", f->fd);
-	fd = open(path, (content ? O_RDONLY : O_PATH) | O_CLOEXEC | O_NONBLOCK);
+	/* reading is not to be seen; only the owner and the superuser may ask for that */
+	fd = open(path, (content ? O_RDONLY | O_NOATIME : O_PATH) | O_CLOEXEC | O_NONBLOCK);
+	if (fd < 0 && content && errno == EPERM)
+		fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	return fd < 0 ? cr_fail(err, -errno, "open unlinked file") : fd;
 }
 
@@ -104,7 +107,8 @@ int ghost_note(struct file_table *t, struct open_file *f, uint32_t id, struct cr
 
 /* ------------------------------------------------------------------- write */
 
-static int copy_range(const struct ghost *g, struct image_writer *w, char *buf, uint64_t off, uint64_t len, struct cr_error *err)
+static int copy_range(const struct ghost *g, struct image_writer *w, char *buf, uint64_t off, uint64_t len,
+		      struct cr_error *err)
 {
 	while (len) {
 		size_t want = len < GHOST_BUFFER ? (size_t)len : GHOST_BUFFER;
@@ -133,7 +137,7 @@ static int write_chunks(const struct ghost *g, struct image_writer *w, char *buf
 		off_t data = lseek(g->fd, off, SEEK_DATA);
 
 		if (data < 0 && errno == ENXIO)
-			break;   /* only a hole is left */
+			break; /* only a hole is left */
 		if (data < 0)
 			return cr_fail(err, -errno, "look for data in an unlinked file");
 		end = lseek(g->fd, data, SEEK_HOLE);
@@ -157,16 +161,34 @@ static int write_chunks(const struct ghost *g, struct image_writer *w, char *buf
 static int ghost_write(const struct ghost *g, struct image_set *set, char *buf, struct cr_error *err)
 {
 	autofree_by(image_writer_drop) struct image_writer *w = NULL;
-	img_timeval at = { .tv_sec = (uint64_t)g->st.st_atim.tv_sec, .tv_usec = (uint64_t)g->st.st_atim.tv_nsec / 1000 };
-	img_timeval mt = { .tv_sec = (uint64_t)g->st.st_mtim.tv_sec, .tv_usec = (uint64_t)g->st.st_mtim.tv_nsec / 1000 };
+	img_ghost_file_ext ext = {
+		.has_atim_nsec = true,
+		.atim_nsec = (uint32_t)(g->st.st_atim.tv_nsec % 1000),
+		.has_mtim_nsec = true,
+		.mtim_nsec = (uint32_t)(g->st.st_mtim.tv_nsec % 1000),
+	};
+	img_timeval at = { .tv_sec = (uint64_t)g->st.st_atim.tv_sec,
+			   .tv_usec = (uint64_t)g->st.st_atim.tv_nsec / 1000 };
+	img_timeval mt = { .tv_sec = (uint64_t)g->st.st_mtim.tv_sec,
+			   .tv_usec = (uint64_t)g->st.st_mtim.tv_nsec / 1000 };
 	bool content = S_ISREG(g->st.st_mode), chunks = content && g->st.st_size >= GHOST_PLAIN;
 	img_ghost_file_entry e = {
-		.uid = g->st.st_uid, .gid = g->st.st_gid, .mode = g->st.st_mode, .has_dev = true,
+		.uid = g->st.st_uid,
+		.gid = g->st.st_gid,
+		.mode = g->st.st_mode,
+		.has_dev = true,
 		/* the kernel's own layout of device numbers: major << 20 | minor */
 		.dev = (uint32_t)major(g->st.st_dev) << 20 | minor(g->st.st_dev),
-		.has_ino = true, .ino = g->st.st_ino, .atim = &at, .mtim = &mt,
-		.has_chunks = chunks, .chunks = chunks, .has_size = chunks, .size = (uint64_t)g->st.st_size,
+		.has_ino = true,
+		.ino = g->st.st_ino,
+		.atim = &at,
+		.mtim = &mt,
+		.has_chunks = chunks,
+		.chunks = chunks,
+		.has_size = chunks,
+		.size = (uint64_t)g->st.st_size,
 		.symlnk_target = g->target,
+		.ext = &ext,
 	};
 	int r = image_writer_open(set, IMG_GHOST_FILE, g->id, &w, err);
 
@@ -189,7 +211,8 @@ int ghosts_write(struct file_table *t, struct image_set *set, struct cr_error *e
 	int r = t->ghosts.nr && !buf ? pool_failed(err) : 0;
 
 	for (size_t i = 0; i < t->ghosts.nr && r == 0; i++)
-		r = cr_within(err, ghost_write(t->ghosts.items[i], set, buf, err), "ghost file %u", t->ghosts.items[i]->id);
+		r = cr_within(err, ghost_write(t->ghosts.items[i], set, buf, err), "ghost file %u",
+			      t->ghosts.items[i]->id);
 	return r;
 }
 

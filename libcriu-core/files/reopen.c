@@ -5,6 +5,7 @@
 #include "files/restore-internal.h"
 
 #include "base/own.h"
+#include "files/apart.h"
 #include "files/build-id.h"
 
 #include <errno.h>
@@ -69,7 +70,37 @@ int fd_reopen(int fd, uint32_t flags, struct cr_error *err)
 
 int fd_set_flags(int fd, uint32_t flags, struct cr_error *err)
 {
-	return fcntl(fd, F_SETFL, flags & ~(uint32_t)O_ASYNC) < 0 ? cr_fail(err, -errno, "set open flags 0x%x", flags) : 0;
+	return fcntl(fd, F_SETFL, flags & ~(uint32_t)O_ASYNC) < 0 ? cr_fail(err, -errno, "set open flags 0x%x", flags)
+								  : 0;
+}
+
+struct link_naming {
+	int dir, link_dir;
+	const char *base, *link_base, *name;
+	uint32_t flags;
+	bool taken; /* out: the old name was not free, nothing was done */
+	struct cr_error *err;
+};
+
+static int open_as_before(void *arg)
+{
+	struct link_naming *n = arg;
+	int fd;
+
+	n->taken = linkat(n->link_dir, n->link_base, n->dir, n->base, 0) < 0;
+	if (n->taken)
+		return 0;
+	fd = openat(n->dir, n->base, (int)(n->flags | O_CLOEXEC));
+	if (fd < 0)
+		fd = cr_fail(n->err, -errno, "open %s", n->name);
+	if (unlinkat(n->dir, n->base, 0) < 0) {
+		int r = cr_fail(n->err, -errno, "remove %s again", n->name);
+
+		if (fd >= 0)
+			close(fd);
+		return r;
+	}
+	return fd;
 }
 
 /*
@@ -78,24 +109,17 @@ int fd_set_flags(int fd, uint32_t flags, struct cr_error *err)
  */
 static int link_open(const struct files *fs, const char *name, const char *link, uint32_t flags, struct cr_error *err)
 {
-	const char *base, *link_base;
-	autofd int dir = path_dir(fs, name, &base, NULL);
-	autofd int link_dir = path_dir(fs, link, &link_base, NULL);
-	int fd;
+	struct link_naming n = { .name = name, .flags = flags, .err = err };
+	autofd int dir = path_dir(fs, name, &n.base, NULL);
+	autofd int link_dir = path_dir(fs, link, &n.link_base, NULL);
+	int r;
 
-	if (dir < 0 || link_dir < 0 || linkat(link_dir, link_base, dir, base, 0) < 0)
+	if (dir < 0 || link_dir < 0)
 		return path_open_at(fs, link, flags, 0, err);
-	fd = openat(dir, base, (int)(flags | O_CLOEXEC));
-	if (fd < 0)
-		fd = cr_fail(err, -errno, "open %s", name);
-	if (unlinkat(dir, base, 0) < 0) {
-		int r = cr_fail(err, -errno, "remove %s again", name);
-
-		if (fd >= 0)
-			close(fd);
-		return r;
-	}
-	return fd;
+	n.dir = dir;
+	n.link_dir = link_dir;
+	r = apart_run(open_as_before, &n, err);
+	return n.taken ? path_open_at(fs, link, flags, 0, err) : r;
 }
 
 int path_open(struct files *fs, struct restored_file *f, uint32_t flags, struct cr_error *err)
@@ -137,7 +161,8 @@ int reg_validate(struct files *fs, const img_reg_file_entry *e, int fd, bool rem
 	if (fstat(fd, &st) < 0)
 		return cr_fail(err, -errno, "stat %s", e->name);
 	if (e->has_mode && (st.st_mode & S_IFMT) != (e->mode & S_IFMT))
-		return cr_refuse(err, -EINVAL, "%s is of another type than it was (mode 0%o, was 0%o)", e->name, st.st_mode, e->mode);
+		return cr_refuse(err, -EINVAL, "%s is of another type than it was (mode 0%o, was 0%o)", e->name,
+				 st.st_mode, e->mode);
 	if (e->has_mode && st.st_mode != e->mode && !(o->has_skip_file_rwx_check && o->skip_file_rwx_check)) {
 		cr_refuse(err, -EINVAL, "%s has mode 0%o, it had 0%o", e->name, st.st_mode, e->mode);
 		cr_advise(err, "--skip-file-rwx-check");
@@ -148,8 +173,8 @@ int reg_validate(struct files *fs, const img_reg_file_entry *e, int fd, bool rem
 	if (e->build_id.nr && fs->ctx->opts->file_validation == CR_VALIDATE_BUILDID)
 		return build_id_validate(e, fd, err);
 	if (e->has_size && e->size != (uint64_t)st.st_size)
-		return cr_refuse(err, -EINVAL, "%s has %llu bytes, it had %llu", e->name, (unsigned long long)st.st_size,
-				 (unsigned long long)e->size);
+		return cr_refuse(err, -EINVAL, "%s has %llu bytes, it had %llu", e->name,
+				 (unsigned long long)st.st_size, (unsigned long long)e->size);
 	return 0;
 }
 

@@ -76,14 +76,17 @@ static int unmap_end(const struct restore *rs, struct rthread *first, struct cr_
 static int unmap_all(struct restore *rs, struct cr_error *err)
 {
 	static int (*const steps[])(const struct restore *, struct rthread *, struct cr_error *) = {
-		unmap_process, unmap_advance, unmap_end,
+		unmap_process,
+		unmap_advance,
+		unmap_end,
 	};
 	int r = 0;
 
 	for (size_t s = 0; s < ARRAY_LEN(steps); s++)
 		for (size_t i = 0; r == 0 && i < rs->threads.nr; i++)
 			if (rs->threads.items[i].first && !stays_stopped(rs, rs->threads.items[i].task))
-				r = cr_within(err, steps[s](rs, &rs->threads.items[i], err), "thread %d", rs->threads.items[i].tid);
+				r = cr_within(err, steps[s](rs, &rs->threads.items[i], err), "thread %d",
+					      rs->threads.items[i].tid);
 	return r;
 }
 
@@ -127,7 +130,8 @@ static int stop_process(struct restore *rs, size_t first, struct cr_error *err)
 	free(masks);
 	if (r <= 0)
 		return cr_within(err, r, "pid %u", task->entry->pid);
-	log_warn(&rs->ctx->log, "pid %u: its process group is orphaned, where SIG%s stops nobody, continuing with SIGSTOP",
+	log_warn(&rs->ctx->log,
+		 "pid %u: its process group is orphaned, where SIG%s stops nobody, continuing with SIGSTOP",
 		 task->entry->pid, sigabbrev_np(signo));
 	return 0;
 }
@@ -152,11 +156,13 @@ static bool holds(const img_signal_queue_entry *q, int signo)
 }
 
 /* What the parent has just been told it knew before, be it that it has waited for the child or that the signal has come. */
-static int untell_parent(struct restore *rs, const struct rtask *child, uint64_t sigchld, uint64_t at_once, struct cr_error *err)
+static int untell_parent(struct restore *rs, const struct rtask *child, uint64_t sigchld, uint64_t at_once,
+			 struct cr_error *err)
 {
 	const img_task_ext *ext = child->cores[0]->tc->ext;
 	struct rthread *parent = parent_of(rs, child);
-	const uint64_t wait[6] = { P_PID, child->entry->pid, 0, WSTOPPED | WNOHANG }, take[6] = { sigchld, 0, at_once, 8 };
+	const uint64_t wait[6] = { P_PID, child->entry->pid, 0, WSTOPPED | WNOHANG },
+		       take[6] = { sigchld, 0, at_once, 8 };
 	const img_core_entry *core;
 	int64_t result = 0;
 	int r = 0;
@@ -169,7 +175,8 @@ static int untell_parent(struct restore *rs, const struct rtask *child, uint64_t
 	if (r == 0 && result < 0)
 		r = cr_fail(err, (int)result, "wait for a stopped child");
 	/* where the images have one waiting, ours was none more: such signals do not queue */
-	if (r == 0 && !holds(parent->task->cores[0]->tc->signals_s, SIGCHLD) && !holds(core->thread_core->signals_p, SIGCHLD))
+	if (r == 0 && !holds(parent->task->cores[0]->tc->signals_s, SIGCHLD) &&
+	    !holds(core->thread_core->signals_p, SIGCHLD))
 		r = takeover_call(parent->hand, SYS_rt_sigtimedwait, take, &result, err);
 	return cr_within(err, r, "pid %u", parent->task->entry->pid);
 }
@@ -233,7 +240,8 @@ static void await_stopped(pid_t tid)
 		autofree_by(proc_dir_close) struct proc_dir dir = { .fd = -1 };
 		struct proc_stat st;
 
-		if (proc_dir_open(AT_FDCWD, tid, &dir, NULL) < 0 || proc_stat_read(&dir, &st, NULL) < 0 || st.state == 'T')
+		if (proc_dir_open(AT_FDCWD, tid, &dir, NULL) < 0 || proc_stat_read(&dir, &st, NULL) < 0 ||
+		    st.state == 'T')
 			return;
 		nanosleep(&tick, NULL);
 	}
@@ -254,10 +262,11 @@ int restore_resume(struct restore *rs, struct cr_error *err)
 	 */
 	rs->resumed = true;
 	mm_segments_keep(rs->segments);
-	files_commit(rs->files);
 	for (size_t i = 0; i < rs->threads.nr; i++)
 		if (takeover_keep(rs->threads.items[i].hand, &dead) < 0)
 			log_debug(&rs->ctx->log, "%s", dead.text);
+	/* names that the images need: not before the tree outlives us, since without it they have to be fit for another restore */
+	files_commit(rs->files);
 	for (size_t i = 0; i < rs->threads.nr; i++)
 		if (stays_stopped(rs, rs->threads.items[i].task))
 			release(rs, &rs->threads.items[i]);

@@ -3,7 +3,7 @@ import os
 import signal
 import time
 
-from fault import Failed, Fault, TARGETS, listing, sleep_until, state
+from fault import Failed, Fault, TARGETS, sleep_until, state
 
 STEP = 0.0002
 SIGNALS = [signal.SIGKILL, signal.SIGTERM, signal.SIGINT]
@@ -171,17 +171,8 @@ class Kills(Fault):
                 raise Failed(f"{when}: left {self.words_on_tree()}: {'; '.join(self.differences()[:4])}") from None
             self.note("restored although killed" if self.world.tree() else "nothing left")
         self.world.clear()
-        if code == -signal.SIGKILL:
-            self.names_of_ghosts()
         if code < 0:
             self.nothing_left(when, images)
-
-    def names_of_ghosts(self):
-        """A file without a name has its old one for the instant between making and unlinking it: counted, and removed."""
-        for name, _ in set(listing(self.dir)) - set(self.files_before):
-            if name in ("gone",) or name.startswith(".cr-ghost-"):
-                self.note("names of ghosts left")
-                os.unlink(os.path.join(self.dir, name))
 
     def words_on_tree(self):
         rows = []

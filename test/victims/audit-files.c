@@ -309,8 +309,10 @@ static void set_up_ghost_attrs(void)
 {
 	need((fd[0] = open(victim_path("ga"), O_RDWR | O_CREAT, 0640)) >= 0);
 	need(write(fd[0], "abc", 3) == 3 && fchown(fd[0], 12, 34) == 0 && fchmod(fd[0], 02461) == 0);
-	struct timespec ts[2] = { { 1000, 5 }, { 2000, 7000 } };
+	struct timespec ts[2] = { { 1000, 5 }, { 2000, 7123 } };
 	need(futimens(fd[0], ts) == 0);
+	need(symlink("nowhere", victim_path("gl")) == 0 && utimensat(AT_FDCWD, victim_path("gl"), ts, AT_SYMLINK_NOFOLLOW) == 0);
+	need((fd[2] = open(victim_path("gl"), O_PATH | O_NOFOLLOW)) >= 0 && unlink(victim_path("gl")) == 0);
 	unlink(victim_path("ga"));
 	need(fstat(fd[0], &st_was[0]) == 0);
 	need(mkdir(victim_path("gd"), 0711) == 0 && (fd[1] = open(victim_path("gd"), O_RDONLY | O_DIRECTORY)) >= 0 && rmdir(victim_path("gd")) == 0);
@@ -320,7 +322,10 @@ static void check_ghost_attrs(void)
 	struct stat st;
 	expect(fstat(fd[0], &st) == 0 && st.st_uid == 12 && st.st_gid == 34 && st.st_mode == st_was[0].st_mode, "owner %d:%d mode %o",
 	       st.st_uid, st.st_gid, st.st_mode);
-	expect(st.st_mtim.tv_sec == 2000 && st.st_mtim.tv_nsec == 7000, "time is %ld", st.st_mtim.tv_sec);
+	expect(st.st_mtim.tv_sec == 2000 && st.st_mtim.tv_nsec == 7123, "written at %ld.%09ld", st.st_mtim.tv_sec, st.st_mtim.tv_nsec);
+	expect(st.st_atim.tv_sec == 1000 && st.st_atim.tv_nsec == 5, "read at %ld.%09ld", st.st_atim.tv_sec, st.st_atim.tv_nsec);
+	expect(fstat(fd[2], &st) == 0 && S_ISLNK(st.st_mode) && st.st_nlink == 0, "link");
+	expect(st.st_mtim.tv_sec == 2000 && st.st_mtim.tv_nsec == 7123, "link of %ld.%09ld", st.st_mtim.tv_sec, st.st_mtim.tv_nsec);
 	expect(fstat(fd[1], &st) == 0 && S_ISDIR(st.st_mode) && st.st_nlink == 0, "directory");
 }
 

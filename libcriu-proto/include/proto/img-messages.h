@@ -46,6 +46,7 @@
 	X(fs_entry) \
 	X(ghost_chunk_entry) \
 	X(ghost_file_entry) \
+	X(ghost_file_ext) \
 	X(img_streamer_reply_entry) \
 	X(img_streamer_request_entry) \
 	X(inet_sk_entry) \

@@ -1,0 +1,67 @@
+/*
+ * A process that shares everything with this one but its life: SIGKILL ends the threads of one process only (do_group_exit()
+ * in kernel/exit.c), and memory and descriptor table live as long as somebody uses them. CLONE_VFORK makes us sleep until it
+ * has ended, so nothing runs twice; that sleep ends early only by our own death (wait_for_vfork_done() in kernel/fork.c).
+ */
+#include "files/apart.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdalign.h>
+#include <stdbool.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define APART_STACK ((size_t)128 << 10)
+
+struct apart {
+	int (*fn)(void *arg);
+	void *arg;
+	int result;
+	bool done;
+};
+
+static int apart_main(void *arg)
+{
+	struct apart *a = arg;
+
+	/* not among those that a signal to our process group ends */
+	setpgid(0, 0);
+	a->result = a->fn(a->arg);
+	a->done = true;
+	return 0;
+}
+
+/* The first process of a new pid namespace must not be one that ends at once: then nobody could be created there any more. */
+static bool children_go_elsewhere(void)
+{
+	char own[64] = "", next[64] = "";
+
+	if (readlink("/proc/self/ns/pid", own, sizeof(own) - 1) < 0 ||
+	    readlink("/proc/self/ns/pid_for_children", next, sizeof(next) - 1) < 0)
+		return true;
+	return strcmp(own, next) != 0;
+}
+
+int apart_run(int (*fn)(void *arg), void *arg, struct cr_error *err)
+{
+	alignas(64) char stack[APART_STACK];
+	struct apart a = { .fn = fn, .arg = arg };
+	sigset_t all, old;
+	pid_t pid = -1;
+
+	if (!children_go_elsewhere()) {
+		/* handlers of ours are not to run there; no exit signal, so that nobody else waits for it by accident */
+		sigfillset(&all);
+		pthread_sigmask(SIG_SETMASK, &all, &old);
+		pid = clone(apart_main, stack + sizeof(stack), CLONE_VM | CLONE_FILES | CLONE_VFORK, &a);
+		pthread_sigmask(SIG_SETMASK, &old, NULL);
+	}
+	if (pid < 0)
+		return fn(arg);
+	while (waitpid(pid, NULL, __WCLONE) < 0 && errno == EINTR)
+		;
+	return a.done ? a.result : cr_refuse(err, -ECHILD, "a process that worked for us was killed");
+}

@@ -1,0 +1,18 @@
+/*
+ * Work that is finished even if this process is killed: between making a name on a disk and removing it there must be no
+ * instant at which SIGKILL leaves the name behind.
+ */
+#ifndef CR_FILES_APART_H
+#define CR_FILES_APART_H
+
+#include "base/error.h"
+
+/**
+ * apart_run() - run @fn in a short-lived process that shares our memory and descriptors, and wait for it
+ * @fn: touches only what @arg leads to; must not allocate, since whoever holds a lock of the allocator may be dead by then
+ * Where no process can be had, @fn runs in this one. It has up to 128 KiB of stack.
+ * Return: what @fn returned; -ECHILD that process was killed itself, which is in @err.
+ */
+int apart_run(int (*fn)(void *arg), void *arg, struct cr_error *err);
+
+#endif
