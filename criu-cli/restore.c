@@ -1,5 +1,6 @@
 /* criu restore */
 #include "cli.h"
+#include "foreground.h"
 
 #include "options/process.h"
 
@@ -13,16 +14,22 @@ static int exit_code_of(int status)
 }
 
 /* Helpers and re-parented tasks of the tree are ours as well: leaving before them would leave them to somebody else. */
-static void wait_children(pid_t root, int *status)
+static void wait_children(struct foreground *f, int *status)
 {
 	for (;;) {
 		int one;
-		pid_t pid = waitpid(-1, &one, 0);
+		pid_t pid = waitpid(-1, &one, f->tty >= 0 ? WUNTRACED : 0);
 
-		if (pid == root)
-			*status = one;
 		if (pid < 0 && errno != EINTR)
 			return;
+		if (pid != f->root)
+			continue;
+		if (WIFSTOPPED(one)) {
+			foreground_stopped(f);
+			continue;
+		}
+		*status = one;
+		foreground_end(f);
 	}
 }
 
@@ -50,6 +57,7 @@ int cli_restore(struct cli *c)
 {
 	struct cr_restore_result res = { .pid = -1 };
 	bool wait = !c->opts.detached;
+	struct foreground fg;
 	struct cr_error err = { 0 };
 	struct cr_context *ctx;
 	int r;
@@ -57,8 +65,11 @@ int cli_restore(struct cli *c)
 	/* results are printed when the tasks run, not when they have ended: waiting is done here */
 	c->opts.detached = true;
 	c->opts.parent_stays = wait || c->s->rpc.exec_cmd.nr;
+	/* who does not stay has nobody to take the terminal back when the job has ended or is stopped */
+	c->opts.gives_terminal = wait && !c->s->rpc.exec_cmd.nr;
 	ctx = cr_context_new(&c->opts, &c->obs);
 	r = ctx ? cr_restore(ctx, &res, &err) : cr_fail(&err, -ENOMEM, "begin");
+	foreground_begin(&fg, res.pid, res.foreground);
 	if (r < 0)
 		report_failure(c, &err, ctx ? cr_obstacles(ctx) : NULL, "Restoring FAILED.");
 	else
@@ -69,6 +80,6 @@ int cli_restore(struct cli *c)
 	if (c->s->rpc.exec_cmd.nr)
 		return become(c);
 	if (wait)
-		wait_children(res.pid, &res.exit_status);
+		wait_children(&fg, &res.exit_status);
 	return wait ? exit_code_of(res.exit_status) : 0;
 }

@@ -171,6 +171,9 @@ void files_plan_late(const struct files *f, pid_t ns_pid, struct program *p, str
  */
 void files_plan_leave(const struct files *f, pid_t ns_pid, struct program *p, struct routine *r);
 
+/** files_foreground_group() - that the terminal of a shell job was in the hands of, if it was one of the tree; 0: none */
+pid_t files_foreground_group(const struct files *f);
+
 /** files_seal() - seals of memfds, which would forbid filling and mapping them: after all tasks have their memory */
 int files_seal(struct files *f, struct cr_error *err);
 

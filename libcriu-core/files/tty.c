@@ -108,6 +108,21 @@ static img_winsize_entry *winsize_dump(struct file_table *t, int fd)
 	return e;
 }
 
+/* Who has the terminal: its foreground group, as the tree numbers it. 0: a group outside of the tree, like the shell's. */
+static uint32_t foreground_of(const struct file_table *t, dev_t rdev)
+{
+	const struct task_vec *tasks = &t->tree->tasks;
+	pid_t group = 0;
+
+	for (size_t i = 0; i < tasks->nr && group <= 0; i++)
+		if (tasks->items[i]->stat.tty_nr && (dev_t)(unsigned int)tasks->items[i]->stat.tty_nr == rdev)
+			group = tasks->items[i]->stat.tpgid;
+	for (size_t i = 0; i < tasks->nr && group > 0; i++)
+		if (tasks->items[i]->stat.pgrp == group)
+			return (uint32_t)tasks->items[i]->ns_pgid;
+	return 0;
+}
+
 static int info_dump(struct file_table *t, struct open_file *f, bool external, uint32_t *ret_id, struct cr_error *err)
 {
 	const struct stat *st = &f->facts.st;
@@ -129,6 +144,7 @@ static int info_dump(struct file_table *t, struct open_file *f, bool external, u
 	e->rdev = (uint32_t)st->st_rdev;   /* as stat(2) has it; dev is in the kernel's own layout */
 	e->has_dev = e->has_uid = e->has_gid = true;
 	e->dev = (uint32_t)major(st->st_dev) << 20 | minor(st->st_dev);
+	e->pgrp = external ? 0 : foreground_of(t, st->st_rdev);
 	e->uid = st->st_uid;
 	e->gid = st->st_gid;
 	ioctl(f->fd, TIOCGEXCL, &exclusive);   /* 3.8; zero where it cannot be asked */
@@ -251,6 +267,14 @@ static void termios_apply(int fd, const img_termios_entry *e)
 	for (size_t i = 0; i < e->c_cc.nr && i < NCCS; i++)
 		full.c_cc[i] = (cc_t)e->c_cc.items[i];
 	ioctl(fd, TCSETS2, &full);
+}
+
+pid_t files_foreground_group(const struct files *fs)
+{
+	for (size_t i = 0; i < fs->ttys.nr; i++)
+		if (fs->ttys.items[i]->pgrp && fs->ttys.items[i]->type != img_TtyType_EXT_TTY)
+			return (pid_t)fs->ttys.items[i]->pgrp;
+	return 0;
 }
 
 static int own_terminal(const img_tty_info_entry *info, uint32_t flags, struct cr_error *err)

@@ -39,6 +39,7 @@ struct cr_options {
 	bool  detached;                  /* restore: do not wait (RPC: always true) */
 	bool  parent_stays;              /* restore, detached: the caller lives on as the parent of the root */
 	bool  foreground_sibling;        /* restore: CLONE_PARENT (rst_sibling) */
+	bool  gives_terminal;            /* restore of a shell job: who is in the foreground of the terminal gives it to the job */
 	int   file_validation;           /* enum cr_file_validation */
 	int   inject_stage;              /* testing: fail at the n-th stage (1...), 0 = never */
 
@@ -90,6 +91,7 @@ struct cr_dump_result {
 struct cr_restore_result {
 	pid_t pid;               /* of the root task as seen by the caller; -1 when it was never created */
 	int   exit_status;       /* raw wait status, when the caller asked to wait */
+	pid_t foreground;        /* process group that was given the caller's terminal, which is to be taken back; 0: none */
 };
 
 /**

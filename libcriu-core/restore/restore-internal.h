@@ -2,6 +2,7 @@
 #ifndef CR_RESTORE_INTERNAL_H
 #define CR_RESTORE_INTERNAL_H
 
+#include "base/own.h"
 #include "files/files.h"
 #include "image/image-set.h"
 #include "infect/program.h"
@@ -95,5 +96,6 @@ void restore_kill(struct restore *rs);
 /* has a signal arrived that asks us to end? Return: 0, -EINTR. */
 int  restore_interrupted(const struct restore *rs, struct cr_error *err);
 int  restore_resume(struct restore *rs, struct cr_error *err);    /* resume.c */
+void restore_give_terminal(struct restore *rs);                   /* foreground.c */
 
 #endif

@@ -261,6 +261,7 @@ int restore_resume(struct restore *rs, struct cr_error *err)
 	 * shall not leave a part of the tree.
 	 */
 	rs->resumed = true;
+	restore_give_terminal(rs);
 	mm_segments_keep(rs->segments);
 	for (size_t i = 0; i < rs->threads.nr; i++)
 		if (takeover_keep(rs->threads.items[i].hand, &dead) < 0)

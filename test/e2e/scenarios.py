@@ -17,13 +17,14 @@ sys.dont_write_bytecode = True
 import rpc   # noqa: E402
 import state   # noqa: E402
 from case import Case, TIMEOUT, first_error   # noqa: E402
+from jobs import Jobs   # noqa: E402
 from world import Failed   # noqa: E402
 
 # Victims that between them have several processes, threads, pending signals, pipes and memory of all kinds.
 RICH = [("tree", "bush"), ("threads", "masks"), ("pipes", "ring"), ("shared", "anonymous"), ("signals", "pending-threads")]
 
 
-class Scenario(Case):
+class Scenario(Jobs, Case):
     def __init__(self, args):
         super().__init__(dict(args, victim="", dump="", restore="", refuse="", flags=0))
         self.victims = args["victim"]
@@ -88,36 +89,6 @@ class Scenario(Case):
         self.world.until(self.stopped, 2, "all tasks are stopped")
         os.kill(self.root, signal.SIGCONT)
         self.finish("after a restore that left it stopped")
-
-    def do_stopped_job_orphaned(self):
-        """A job that ^Z had stopped, restored into an orphaned process group, where that signal stops nobody."""
-        self.victim, self.name = os.path.join(self.victims, "tree"), "single"
-        self.dir = os.path.join(self.base, "job", "d")
-        os.makedirs(self.dir)
-        pids = lambda: [p for p in self.world.tree() if state.read(f"/proc/{p}/comm") == b"tree\n"]
-        self.world.start(["bash", "-c", f"set -m; (trap : TERM; {self.victim} single & wait) & wait"], cwd=self.dir,
-                         start_new_session=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        self.world.until(lambda: os.path.exists(os.path.join(self.dir, "ready")) and pids(), TIMEOUT, "the victim's setup")
-        self.root = pids()[0]
-        os.kill(self.root, signal.SIGTSTP)
-        self.world.until(lambda: state.Snapshot.stat_of(f"/proc/{self.root}")[2] == "T", 2, "the victim stops")
-        self.must_dump("--shell-job")
-        self.world.clear()
-        pid = self.world.start([self.criu, "restore", "-d", "--shell-job", "-D", self.images, "-o", "restore.log", "-v4"],
-                               cwd=self.dir, start_new_session=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                               stderr=subprocess.DEVNULL)
-        self.world.others.add(pid)
-        self.world.until(lambda: pid in self.world.ended, TIMEOUT, "criu ends")
-        self.world.others.discard(pid)
-        log = self.log("restore.log")
-        if self.world.ended[pid] != 0:
-            raise Failed(f"restore of a stopped job: {first_error(log)}")
-        if "its process group is orphaned" not in log:
-            raise Failed("no warning says that SIGTSTP stops nobody here")
-        if state.Snapshot.stat_of(f"/proc/{self.root}")[2] != "T":
-            raise Failed("the job is not stopped")
-        os.kill(self.root, signal.SIGCONT)
-        self.finish("after the restore")
 
     def do_restore_stopped(self):
         self.use("tree", "bush")
@@ -252,54 +223,6 @@ class Scenario(Case):
         if limits != self.before.tasks[self.root]["limits"] and "LOCKS" not in said.upper():
             raise Failed("a limit was lost, and no warning names it")
         self.finish("after the restore")
-
-    def on_terminal(self, cmd, cwd):
-        """Starts a program in a session of its own, with a new terminal as controlling one and as descriptors 0 to 2."""
-        master, slave = os.openpty()
-        path = os.ttyname(slave)
-
-        def take():
-            os.setsid()
-            fd = os.open(path, os.O_RDWR)
-            for n in range(3):
-                os.dup2(fd, n)
-            os.closerange(3, 64)
-        pid = self.world.start(cmd, cwd=cwd, preexec_fn=take, env={"PATH": "/usr/bin:/bin"})
-        os.close(slave)
-        return pid, master, path
-
-    def do_terminal(self):
-        """--shell-job: the controlling terminal is whatever criu has at restore."""
-        self.victim, self.name = os.path.join(self.victims, "tree"), "single"
-        self.dir = os.path.join(self.base, "terminal", "d")
-        os.makedirs(self.dir)
-        shell, master, _ = self.on_terminal(["sh", "-c", f"{self.victim} single & wait"], self.dir)
-        self.world.others.add(shell)
-        self.world.until(lambda: os.path.exists(os.path.join(self.dir, "ready")), TIMEOUT, "the victim's setup")
-        self.root = self.world.tree()[0]
-        self.before = self.snapshot()
-        self.must_dump("--shell-job")
-        self.must_be_gone()
-        os.close(master)
-        self.world.until(lambda: shell in self.world.ended, 5, "the shell ends")
-        self.world.others.discard(shell)
-        waiter, master, path = self.on_terminal([self.criu, "restore", "--shell-job", "-D", self.images, "-o", "restore.log", "-v4"],
-                                                self.dir)
-        self.world.others.add(waiter)
-        try:
-            self.world.until(lambda: state.link(f"/proc/{self.root}/fd/1") == path or waiter in self.world.ended, 5,
-                             "descriptor 1 is criu's terminal")
-            if waiter in self.world.ended:
-                raise Failed(f"restore on a terminal: {first_error(self.log('restore.log'))}")
-            with open(os.path.join(self.dir, "go"), "w", encoding="utf-8"):
-                pass
-            self.world.until(lambda: waiter in self.world.ended, TIMEOUT, "criu ends with the victim")
-            if self.text("fails") or self.text("result") != "ok":
-                raise Failed(f"after the restore: {self.text('fails')}")
-        finally:
-            os.close(master)
-            self.world.kill([waiter])
-            self.world.others.discard(waiter)
 
     def do_service_many(self):
         """Twenty requests to one service, some at the same time; it does not grow with them."""
