@@ -2,11 +2,12 @@
 #include "restore/restore-internal.h"
 #include "image/cpuinfo.h"
 #include "tasks/ids.h"
+#include "xstate.h"
 
 #include <errno.h>
 #include <stdlib.h>
 
-#define MAX_TASKS   (1u << 22)   /* PID_MAX_LIMIT on 64 bit */
+#define MAX_TASKS (1u << 22) /* PID_MAX_LIMIT on 64 bit */
 
 static int read_inventory(struct restore *rs, struct cr_error *err)
 {
@@ -28,13 +29,16 @@ static int read_inventory(struct restore *rs, struct cr_error *err)
 	if (inv->img_version > 2)
 		return cr_refuse(err, -EOPNOTSUPP, "inventory.img: image version %u is not known", inv->img_version);
 	if (!inv->has_fdinfo_per_id || !inv->fdinfo_per_id)
-		return cr_refuse(err, -EOPNOTSUPP, "inventory.img: descriptor images by process (a layout of before 2013) cannot be read");
+		return cr_refuse(
+			err, -EOPNOTSUPP,
+			"inventory.img: descriptor images by process (a layout of before 2013) cannot be read");
 	if (inv->has_root_cg_set && inv->root_cg_set == 0)
 		return cr_refuse(err, -EBADMSG, "inventory.img: root_cg_set is 0");
 	if (!inv->root_ids)
 		return cr_refuse(err, -EBADMSG, "inventory.img: root_ids are missing");
 	if (inv->plugins_entry && inv->plugins_entry->plugins.nr)
-		return cr_refuse(err, -EOPNOTSUPP, "the set needs plugin %s, and plugins cannot be loaded", inv->plugins_entry->plugins.items[0]);
+		return cr_refuse(err, -EOPNOTSUPP, "the set needs plugin %s, and plugins cannot be loaded",
+				 inv->plugins_entry->plugins.items[0]);
 	return 0;
 }
 
@@ -104,7 +108,7 @@ static int ask_policy(const struct restore *rs, const struct rtask *t, struct cr
 	return r;
 }
 
-static int read_task(struct restore *rs, struct rtask *t, struct cr_error *err)
+static int read_task(struct restore *rs, struct rtask *t, const struct xstate_layout *layout, struct cr_error *err)
 {
 	const struct proto_u32_vec *threads = &t->entry->threads;
 	img_core_entry *leader;
@@ -128,7 +132,8 @@ static int read_task(struct restore *rs, struct rtask *t, struct cr_error *err)
 		if (threads->items[i] == t->entry->pid)
 			continue;
 		if (t->nr_threads == threads->nr)
-			return cr_refuse(err, -EBADMSG, "pstree.img: the leading thread of %u is missing", t->entry->pid);
+			return cr_refuse(err, -EBADMSG, "pstree.img: the leading thread of %u is missing",
+					 t->entry->pid);
 		r = read_core(rs, threads->items[i], &t->cores[t->nr_threads], err);
 		if (r < 0)
 			return r;
@@ -137,7 +142,10 @@ static int read_task(struct restore *rs, struct rtask *t, struct cr_error *err)
 	r = tasks_check(leader, (const img_core_entry *const *)t->cores, t->tids, t->zombie ? 0 : t->nr_threads, err);
 	if (r < 0 || t->zombie)
 		return r;
-	r = ask_policy(rs, t, err);
+	for (size_t i = 0; r == 0 && i < t->nr_threads; i++)
+		r = cr_within(err, restore_check_registers(layout, t->cores[i], err), "thread %u", t->tids[i]);
+	if (r == 0)
+		r = ask_policy(rs, t, err);
 	if (r < 0)
 		return r;
 	r = read_ids(rs, t, err);
@@ -155,15 +163,17 @@ static int check_processor(struct restore *rs, struct cr_error *err)
 int restore_read(struct restore *rs, struct cr_error *err)
 {
 	struct files_owner *owners;
+	struct xstate_layout layout;
 	size_t nr_owners = 0;
 	int r = read_inventory(rs, err);
 
+	xstate_layout_init(&layout);
 	if (r == 0)
 		r = check_processor(rs, err);
 	if (r == 0)
 		r = read_pstree(rs, err);
 	for (size_t i = 0; r == 0 && i < rs->nr_tasks; i++)
-		r = cr_within(err, read_task(rs, &rs->tasks[i], err), "pid %u", rs->tasks[i].entry->pid);
+		r = cr_within(err, read_task(rs, &rs->tasks[i], &layout, err), "pid %u", rs->tasks[i].entry->pid);
 	if (r < 0)
 		return r;
 	owners = calloc(rs->nr_tasks, sizeof(*owners));
@@ -171,7 +181,8 @@ int restore_read(struct restore *rs, struct cr_error *err)
 		return cr_fail(err, -ENOMEM, "read images");
 	for (size_t i = 0; i < rs->nr_tasks; i++)
 		if (!rs->tasks[i].zombie)
-			owners[nr_owners++] = (struct files_owner){ (pid_t)rs->tasks[i].entry->pid, rs->tasks[i].ids->files_id };
+			owners[nr_owners++] =
+				(struct files_owner){ (pid_t)rs->tasks[i].entry->pid, rs->tasks[i].ids->files_id };
 	r = files_read(rs->ctx, rs->set, owners, nr_owners, &rs->files, err);
 	free(owners);
 	return r;

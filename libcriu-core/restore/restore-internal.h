@@ -14,6 +14,8 @@
 
 #include <signal.h>
 
+struct xstate_layout;
+
 /* One process of the image set, checked. */
 struct rtask {
 	img_pstree_entry        *entry;
@@ -89,6 +91,8 @@ struct restore {
 
 int  restore_read(struct restore *rs, struct cr_error *err);      /* read.c */
 void restore_drop_images(struct restore *rs);
+/** restore_check_registers() - will takeover_load() be able to load them on this machine? Pure. Return: 0; negative errno. */
+int  restore_check_registers(const struct xstate_layout *layout, const img_core_entry *core, struct cr_error *err); /* registers.c */
 int  restore_compile(struct restore *rs, struct cr_error *err);   /* compile.c */
 void restore_drop_programs(struct restore *rs);
 int  restore_run(struct restore *rs, struct cr_error *err);       /* run.c */

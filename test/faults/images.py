@@ -174,6 +174,35 @@ class Images(Fault):
                             yield "files.img", f"record {i} is {path}, flags {flags:o}", lambda at, c=content: write(at, c)
         self.all_sets(2, each)
 
+    def do_registers(self):
+        """What the processor would not take of a thread is refused while the images are read, and the thread is named."""
+        self.prepare("threads", "masks")
+        threads = [n for n in self.names() if n.startswith("core-")]
+        xsave, ymm = (2, 3, 13), (2, 3, 13, 2)   # core_entry.thread_info.fpregs.xsave, .ymmh_space
+        harms = [("a word of AVX less", ymm, drop_one), ("a word of FXSAVE less", (2, 3, 10), drop_one),
+                 ("a component that nobody knows", xsave + (1,), lambda rows: [(1, 0, rows[0][2] | 1 << 40)]),
+                 ("AMX without its state", xsave + (1,), lambda rows: [(1, 0, rows[0][2] | 1 << 18)]),
+                 ("a shadow stack", xsave + (9, 2), lambda rows: [(2, 0, 4096)]),
+                 ("no general registers", (2, 2), lambda rows: []), ("a base in the kernel", (2, 2, 22), lambda rows: [(22, 0, 1 << 63)]),
+                 ("a descriptor that is none", (2, 4, 1), lambda rows: [(1, 0, 99)])]
+        for n, (what, path, change) in enumerate(harms):
+            self.refused_registers(threads[n % len(threads)], what, path, change)
+        self.images = self.good
+        self.comes_back("after registers that were refused")
+
+    def refused_registers(self, name, what, path, change):
+        def harm(at):
+            with open(at, "rb") as f:
+                head, payloads, rest = mutate.records(f.read())
+            new = [mutate.edited(p, path, change) for p in payloads]
+            if new == payloads:
+                raise Failed(f"{name}: {what}: nothing to change")
+            write(at, mutate.assemble(head, new, rest))
+        self.attempt(name, what, harm)
+        error = first_error(self.log("restore.log"))
+        if "read images" not in error or f"thread {name[5:-4]}:" not in error and name not in error:
+            raise Failed(f"{name}: {what}: {error}")
+
     def do_replaced(self):
         """Something that is no such image stands in its place; a fifo without a writer must not be waited for."""
         def each():
@@ -185,6 +214,15 @@ class Images(Fault):
                 for other in self.few([n for n in names if n != name], 1):
                     yield name, f"content of {other}", lambda path, other=other: shutil.copyfile(os.path.join(self.good, other), path)
         self.all_sets(3, each)
+
+
+def drop_one(rows):
+    """A repeated number less, packed or not."""
+    number, kind, value = rows[-1]
+    if kind == 0:
+        return rows[:-1]
+    ends = [i for i, byte in enumerate(value) if not byte & 0x80]
+    return rows[:-1] + [(number, kind, value[:ends[-2] + 1])]
 
 
 def write(path, data):

@@ -91,6 +91,22 @@ def variants(message, evil, depth=0):
     yield "strange member", message + varint(999 << 3) + varint(5)
 
 
+def edited(message, path, change):
+    """The message with @change(rows) in place of the members that the numbers of @path lead to; of several parents the first."""
+    rows = fields(message)
+    mine = [r for r in rows if r[0] == path[0]]
+    if not mine:
+        return message
+    if len(path) > 1:
+        new = [(path[0], 2, edited(mine[0][2], path[1:], change))] + mine[1:]
+    else:
+        new = change(mine)
+    at = rows.index(mine[0])
+    rest = [r for r in rows if r[0] != path[0]]
+    before = len([r for r in rows[:at] if r[0] != path[0]])
+    return join(rest[:before] + new + rest[before:])
+
+
 def changed(message, evil, rng, depth=0):
     """One of variants() by chance, without making all of them."""
     try:

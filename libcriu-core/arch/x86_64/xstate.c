@@ -9,14 +9,14 @@
 
 #define BIT64(n) (UINT64_C(1) << (n))
 /* Components that a task must ask for; XFEATURE_MASK_USER_DYNAMIC in arch/x86/include/asm/fpu/xstate.h */
-#define DYNAMIC BIT64(XC_TILEDATA)
-#define MXCSR_DEFAULT 0x1f80u
+#define DYNAMIC            BIT64(XC_TILEDATA)
+#define MXCSR_DEFAULT      0x1f80u
 #define MXCSR_MASK_DEFAULT 0xffbfu
 
 /* FXSAVE area, 64-bit format */
 struct fxsave {
 	uint16_t cwd, swd;
-	uint8_t  twd, pad;
+	uint8_t twd, pad;
 	uint16_t fop;
 	uint64_t rip, rdp;
 	uint32_t mxcsr, mxcsr_mask;
@@ -71,14 +71,18 @@ uint32_t xstate_used_size(const struct xstate_layout *l, const void *area, size_
 
 /* Components that an entry has fields for: where the array is, how many bytes */
 struct component {
-	int    bit;
+	int bit;
 	size_t bytes;
 	const char *name;
 };
 
 static const struct component components[] = {
-	{ XC_YMM, 256, "AVX" },          { XC_BNDREGS, 64, "MPX bound registers" }, { XC_BNDCSR, 64, "MPX configuration" },
-	{ XC_OPMASK, 64, "AVX-512 masks" }, { XC_ZMM_UPPER, 512, "AVX-512" },       { XC_HI16_ZMM, 1024, "AVX-512 upper registers" },
+	{ XC_YMM, 256, "AVX" },
+	{ XC_BNDREGS, 64, "MPX bound registers" },
+	{ XC_BNDCSR, 64, "MPX configuration" },
+	{ XC_OPMASK, 64, "AVX-512 masks" },
+	{ XC_ZMM_UPPER, 512, "AVX-512" },
+	{ XC_HI16_ZMM, 1024, "AVX-512 upper registers" },
 	{ XC_PKRU, 8, "protection keys" },
 };
 #define NR_COMPONENTS (sizeof(components) / sizeof(components[0]))
@@ -89,10 +93,13 @@ static const char *component_name(int bit)
 		if (components[i].bit == bit)
 			return components[i].name;
 	switch (bit) {
-	case XC_CET_U:    return "control-flow enforcement";
+	case XC_CET_U:
+		return "control-flow enforcement";
 	case XC_TILECFG:
-	case XC_TILEDATA: return "AMX tiles";
-	default:          return "an unknown component";
+	case XC_TILEDATA:
+		return "AMX tiles";
+	default:
+		return "an unknown component";
 	}
 }
 
@@ -119,13 +126,34 @@ static void legacy_to_image(const struct fxsave *fx, struct xstate_store *ret)
 static void *store_of(struct xstate_store *s, int bit)
 {
 	switch (bit) {
-	case XC_YMM:       s->xsave.ymmh_space.items = s->ymmh; s->xsave.ymmh_space.nr = 64; return s->ymmh;
-	case XC_BNDREGS:   s->xsave.bndreg_state.items = s->bndreg; s->xsave.bndreg_state.nr = 8; return s->bndreg;
-	case XC_BNDCSR:    s->xsave.bndcsr_state.items = s->bndcsr; s->xsave.bndcsr_state.nr = 8; return s->bndcsr;
-	case XC_OPMASK:    s->xsave.opmask_reg.items = s->opmask; s->xsave.opmask_reg.nr = 8; return s->opmask;
-	case XC_ZMM_UPPER: s->xsave.zmm_upper.items = s->zmm_upper; s->xsave.zmm_upper.nr = 64; return s->zmm_upper;
-	case XC_HI16_ZMM:  s->xsave.hi16_zmm.items = s->hi16_zmm; s->xsave.hi16_zmm.nr = 128; return s->hi16_zmm;
-	default:           s->xsave.pkru.items = s->pkru; s->xsave.pkru.nr = 2; return s->pkru;
+	case XC_YMM:
+		s->xsave.ymmh_space.items = s->ymmh;
+		s->xsave.ymmh_space.nr = 64;
+		return s->ymmh;
+	case XC_BNDREGS:
+		s->xsave.bndreg_state.items = s->bndreg;
+		s->xsave.bndreg_state.nr = 8;
+		return s->bndreg;
+	case XC_BNDCSR:
+		s->xsave.bndcsr_state.items = s->bndcsr;
+		s->xsave.bndcsr_state.nr = 8;
+		return s->bndcsr;
+	case XC_OPMASK:
+		s->xsave.opmask_reg.items = s->opmask;
+		s->xsave.opmask_reg.nr = 8;
+		return s->opmask;
+	case XC_ZMM_UPPER:
+		s->xsave.zmm_upper.items = s->zmm_upper;
+		s->xsave.zmm_upper.nr = 64;
+		return s->zmm_upper;
+	case XC_HI16_ZMM:
+		s->xsave.hi16_zmm.items = s->hi16_zmm;
+		s->xsave.hi16_zmm.nr = 128;
+		return s->hi16_zmm;
+	default:
+		s->xsave.pkru.items = s->pkru;
+		s->xsave.pkru.nr = 2;
+		return s->pkru;
 	}
 }
 
@@ -133,8 +161,8 @@ static void *store_of(struct xstate_store *s, int bit)
  * An area in its initial state is written as the processor would have it: for the SSE part of such an area the kernel has
  * filled in the initial values already (copy_xstate_to_uabi_buf()).
  */
-int xstate_to_image(const struct xstate_layout *l, const void *area, size_t size, struct xstate_store *ret, uint64_t *ret_raw,
-		    struct cr_error *err)
+int xstate_to_image(const struct xstate_layout *l, const void *area, size_t size, struct xstate_store *ret,
+		    uint64_t *ret_raw, struct cr_error *err)
 {
 	const char *bytes = area;
 	uint64_t covered = BIT64(XC_X87) | BIT64(XC_SSE) | BIT64(XC_CET_U), bv = xstate_bv(area, size);
@@ -164,21 +192,31 @@ int xstate_to_image(const struct xstate_layout *l, const void *area, size_t size
 
 struct array {
 	const void *items;
-	size_t      bytes;
+	size_t bytes;
 };
 
-#define ARRAY_OF(v) { (v).items, (v).nr * sizeof((v).items[0]) }
+#define ARRAY_OF(v)                                      \
+	{                                                \
+		(v).items, (v).nr * sizeof((v).items[0]) \
+	}
 
 static struct array array_of(const img_user_x86_xsave_entry *x, int bit)
 {
 	switch (bit) {
-	case XC_YMM:       return (struct array)ARRAY_OF(x->ymmh_space);
-	case XC_BNDREGS:   return (struct array)ARRAY_OF(x->bndreg_state);
-	case XC_BNDCSR:    return (struct array)ARRAY_OF(x->bndcsr_state);
-	case XC_OPMASK:    return (struct array)ARRAY_OF(x->opmask_reg);
-	case XC_ZMM_UPPER: return (struct array)ARRAY_OF(x->zmm_upper);
-	case XC_HI16_ZMM:  return (struct array)ARRAY_OF(x->hi16_zmm);
-	default:           return (struct array)ARRAY_OF(x->pkru);
+	case XC_YMM:
+		return (struct array)ARRAY_OF(x->ymmh_space);
+	case XC_BNDREGS:
+		return (struct array)ARRAY_OF(x->bndreg_state);
+	case XC_BNDCSR:
+		return (struct array)ARRAY_OF(x->bndcsr_state);
+	case XC_OPMASK:
+		return (struct array)ARRAY_OF(x->opmask_reg);
+	case XC_ZMM_UPPER:
+		return (struct array)ARRAY_OF(x->zmm_upper);
+	case XC_HI16_ZMM:
+		return (struct array)ARRAY_OF(x->hi16_zmm);
+	default:
+		return (struct array)ARRAY_OF(x->pkru);
 	}
 }
 
@@ -214,33 +252,68 @@ static int one_from_image(const struct xstate_layout *l, const struct component 
 		return cr_refuse(err, -EBADMSG, "state of %s is in use but not in the image", c->name);
 	if (!(l->features & BIT64(c->bit)))
 		return cr_refuse(err, -EOPNOTSUPP, "the task uses %s, which this processor does not have", c->name);
-	memcpy(area + l->at[c->bit].offset, a.items, a.bytes < l->at[c->bit].size ? a.bytes : l->at[c->bit].size);
+	if (area)
+		memcpy(area + l->at[c->bit].offset, a.items,
+		       a.bytes < l->at[c->bit].size ? a.bytes : l->at[c->bit].size);
 	*bv |= BIT64(c->bit);
 	return 0;
 }
 
 /* The raw area is in the layout of the processor that made it; standard offsets of a component are the same on all. */
-static int raw_from_image(const struct xstate_layout *l, const void *raw, size_t raw_size, uint64_t features, char *area,
-			  uint64_t *bv, struct cr_error *err)
+static int raw_from_image(const struct xstate_layout *l, const void *raw, size_t raw_size, uint64_t features,
+			  char *area, uint64_t *bv, struct cr_error *err)
 {
 	for (int i = 2; i < XSTATE_BITS; i++) {
 		if (!(features & BIT64(i)))
 			continue;
 		if (!(l->features & BIT64(i)))
-			return cr_refuse(err, -EOPNOTSUPP, "the task uses %s (component %d), which this processor does not have",
+			return cr_refuse(err, -EOPNOTSUPP,
+					 "the task uses %s (component %d), which this processor does not have",
 					 component_name(i), i);
 		if (l->at[i].offset + l->at[i].size > raw_size)
-			return cr_refuse(err, -EBADMSG, "extended state of %zu bytes does not hold component %d", raw_size, i);
-		memcpy(area + l->at[i].offset, (const char *)raw + l->at[i].offset, l->at[i].size);
+			return cr_refuse(err, -EBADMSG,
+					 "extended state of %zu bytes does not hold component %d, bytes %u to %u",
+					 raw_size, i, l->at[i].offset, l->at[i].offset + l->at[i].size);
+		if (area)
+			memcpy(area + l->at[i].offset, (const char *)raw + l->at[i].offset, l->at[i].size);
 		*bv |= BIT64(i);
 	}
 	return 0;
 }
 
-int xstate_from_image(const struct xstate_layout *l, const img_user_x86_fpregs_entry *e, const void *raw, size_t raw_size,
-		      uint64_t raw_features, void *ret, size_t size, struct cr_error *err)
+/* Components that are said to be in use have to be somewhere. */
+static int all_held(const img_user_x86_xsave_entry *x, uint64_t raw_features, struct cr_error *err)
 {
-	const img_user_x86_xsave_entry *x = e->xsave;
+	uint64_t left = x->xstate_bv & ~(raw_features | BIT64(XC_X87) | BIT64(XC_SSE) | BIT64(XC_CET_U));
+
+	for (size_t i = 0; i < NR_COMPONENTS; i++)
+		left &= ~BIT64(components[i].bit);
+	if (!left)
+		return 0;
+	return cr_refuse(err, -EOPNOTSUPP, "the task uses %s (component %d), and the image does not hold its state",
+			 component_name(__builtin_ctzll(left)), __builtin_ctzll(left));
+}
+
+/* All but the FXSAVE area. @area: NULL to check only */
+static int components_from_image(const struct xstate_layout *l, const img_user_x86_xsave_entry *x, const void *raw,
+				 size_t raw_size, uint64_t raw_features, char *area, uint64_t *bv, struct cr_error *err)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && x && i < NR_COMPONENTS; i++)
+		r = one_from_image(l, &components[i], x, area, bv, err);
+	if (r == 0 && x && x->cet && (x->cet->cet || x->cet->ssp))
+		r = cr_refuse(err, -EOPNOTSUPP, "the task uses a shadow stack, which this version cannot restore");
+	if (r == 0 && x)
+		r = all_held(x, raw ? raw_features : 0, err);
+	if (r == 0 && raw)
+		r = raw_from_image(l, raw, raw_size, raw_features, area, bv, err);
+	return r;
+}
+
+int xstate_from_image(const struct xstate_layout *l, const img_user_x86_fpregs_entry *e, const void *raw,
+		      size_t raw_size, uint64_t raw_features, void *ret, size_t size, struct cr_error *err)
+{
 	uint64_t bv = BIT64(XC_X87) | BIT64(XC_SSE);
 	int r;
 
@@ -248,20 +321,27 @@ int xstate_from_image(const struct xstate_layout *l, const img_user_x86_fpregs_e
 		return cr_refuse(err, -EINVAL, "room of %zu bytes for extended state is too small", size);
 	memset(ret, 0, size);
 	r = legacy_from_image(e, ret, err);
+	if (r == 0)
+		r = components_from_image(l, e->xsave, raw, raw_size, raw_features, ret, &bv, err);
 	if (r < 0)
 		return r;
-	for (size_t i = 0; x && i < NR_COMPONENTS; i++) {
-		r = one_from_image(l, &components[i], x, ret, &bv, err);
-		if (r < 0)
-			return r;
-	}
-	if (x && x->cet && (x->cet->cet || x->cet->ssp))
-		return cr_refuse(err, -EOPNOTSUPP, "the task uses a shadow stack, which this version cannot restore");
-	if (raw) {
-		r = raw_from_image(l, raw, raw_size, raw_features, ret, &bv, err);
-		if (r < 0)
-			return r;
-	}
 	memcpy((char *)ret + XSTATE_LEGACY, &bv, sizeof(bv));
 	return 0;
+}
+
+int xstate_check(const struct xstate_layout *l, const img_user_x86_fpregs_entry *e, const void *raw, size_t raw_size,
+		 uint64_t raw_features, struct cr_error *err)
+{
+	struct fxsave legacy = { 0 };
+	uint64_t bv = 0;
+	int r = legacy_from_image(e, &legacy, err);
+
+	if (r == 0)
+		r = components_from_image(l, e->xsave, raw, raw_size, raw_features, NULL, &bv, err);
+	/* the kernel takes no such state for a thread without that permission: validate_user_xstate_header(), fpu/xstate.c */
+	if (r == 0 && bv & DYNAMIC)
+		r = cr_refuse(err, -EOPNOTSUPP,
+			      "the task uses %s, for which it needs a permission that this version cannot restore",
+			      component_name(XC_TILEDATA));
+	return r;
 }

@@ -63,9 +63,14 @@ int xstate_to_image(const struct xstate_layout *l, const void *area, size_t size
  * xstate_from_image() - entry to an area for this processor
  * @raw, @raw_size, @raw_features: from thread_ext, NULL and 0 if there is none
  * @ret: room for XSTATE_LEGACY + XSTATE_HEADER or l->size bytes, whichever is more; zeroed here
- * Return: 0; -EBADMSG an array has a wrong length; -EOPNOTSUPP a component in use that this processor lacks, named.
+ * Return: 0; -EBADMSG an array has a wrong length; -EOPNOTSUPP a component in use that this processor lacks or that the
+ * entry does not hold, named.
  */
 int xstate_from_image(const struct xstate_layout *l, const img_user_x86_fpregs_entry *e, const void *raw, size_t raw_size,
 		      uint64_t raw_features, void *ret, size_t size, struct cr_error *err);
+
+/** xstate_check() - will a thread of this machine take what xstate_from_image() makes of the entry? Return: as that. */
+int xstate_check(const struct xstate_layout *l, const img_user_x86_fpregs_entry *e, const void *raw, size_t raw_size,
+		 uint64_t raw_features, struct cr_error *err);
 
 #endif

@@ -230,6 +230,46 @@ static void test_xstate_refusals(void **state)
 	free(back);
 }
 
+/* What a restore asks before anything exists: the same answers, and no for what ptrace would not take. */
+static void test_xstate_check(void **state)
+{
+	struct xstate_layout l = big_layout(), poor = big_layout();
+	char *area = calloc(1, l.size);
+	struct xstate_store s;
+	struct cr_error err = { 0 };
+	uint64_t raw;
+
+	(void)state;
+	poor.features = 7;
+	fill(area, l.size, 0x2e7);
+	assert_int_equal(xstate_to_image(&l, area, l.size, &s, &raw, &err), 0);
+	assert_int_equal(xstate_check(&l, &s.fpregs, NULL, 0, 0, &err), 0);
+	assert_int_equal(xstate_check(&poor, &s.fpregs, NULL, 0, 0, &err), -EOPNOTSUPP);
+	s.xsave.opmask_reg.nr = 7;
+	cr_error_clear(&err);
+	assert_int_equal(xstate_check(&l, &s.fpregs, NULL, 0, 0, &err), -EBADMSG);
+	assert_non_null(strstr(err.text, "56 bytes instead of 64"));
+	s.xsave.opmask_reg.nr = 8;
+	s.fpregs.st_space.nr = 31;
+	assert_int_equal(xstate_check(&l, &s.fpregs, NULL, 0, 0, &err), -EBADMSG);
+	s.fpregs.st_space.nr = 32;
+	/* tile configuration: held by the raw area only */
+	fill(area, l.size, 0x202e7);
+	assert_int_equal(xstate_to_image(&l, area, l.size, &s, &raw, &err), 0);
+	assert_int_equal(xstate_check(&l, &s.fpregs, area, l.size, raw, &err), 0);
+	cr_error_clear(&err);
+	assert_int_equal(xstate_check(&l, &s.fpregs, NULL, 0, 0, &err), -EOPNOTSUPP);
+	assert_non_null(strstr(err.text, "component 17"));
+	cr_error_clear(&err);
+	assert_int_equal(xstate_check(&l, &s.fpregs, area, 2800, raw, &err), -EBADMSG);
+	assert_non_null(strstr(err.text, "2800 bytes"));
+	/* tile data: with a permission only */
+	fill(area, l.size, 0x602e7);
+	assert_int_equal(xstate_to_image(&l, area, l.size, &s, &raw, &err), 0);
+	assert_int_equal(xstate_check(&l, &s.fpregs, area, l.size, raw, &err), -EOPNOTSUPP);
+	free(area);
+}
+
 static void test_live_thread(void **state)
 {
 	struct live *l = live_new();
@@ -362,7 +402,7 @@ int main(void)
 		cmocka_unit_test(test_regs_from_image),
 		cmocka_unit_test(test_tls),
 		cmocka_unit_test(test_xstate_round_trip),
-		cmocka_unit_test(test_xstate_refusals),
+		cmocka_unit_test(test_xstate_refusals), cmocka_unit_test(test_xstate_check),
 		cmocka_unit_test(test_live_thread),
 		cmocka_unit_test(test_rseq_is_aborted),
 	};
