@@ -98,6 +98,7 @@ int verb_dump(struct worker *w, const rpc_criu_req *req)
 		if (!n.s.rpc.has_pid)
 			n.opts.pid = w->peer.pid;
 		n.opts.service_ino = own_socket_peer(w->sock);
+		n.opts.service_first = w->generation == RPC_GENERATION_FIRST;
 		ctx = cr_context_new(&n.opts, &n.obs);
 		r = ctx ? cr_dump(ctx, &res, &err) : cr_fail(&err, -ENOMEM, "begin");
 	}

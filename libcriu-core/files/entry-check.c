@@ -58,6 +58,7 @@ uint32_t entry_flags(const img_file_entry *e)
 	case img_fd_types_INOTIFY:   return e->ify->flags;
 	case img_fd_types_PIDFD:     return e->pidfd->flags;
 	case img_fd_types_MEMFD:     return e->memfd->flags;
+	case img_fd_types_UNIXSK:    return e->usk->flags;
 	default:                     return 0;
 	}
 }

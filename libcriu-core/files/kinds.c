@@ -5,7 +5,7 @@
 #include "files/refused.h"
 
 extern const struct file_ops regular_ops, pipe_ops, fifo_ops, eventfd_ops, memfd_ops, tty_ops, signalfd_ops, timerfd_ops, epoll_ops,
-	inotify_ops, pidfd_ops;
+	inotify_ops, pidfd_ops, socket_ops;
 
 static const struct file_ops *const kinds[] = {
 	&regular_ops, &pipe_ops,     &fifo_ops,     &eventfd_ops,        &memfd_ops,     &tty_ops,       &signalfd_ops,

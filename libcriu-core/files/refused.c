@@ -4,7 +4,6 @@
 #include "files/refused.h"
 
 #include "files/dump-internal.h"
-#include "files/sockets.h"
 
 #include <fcntl.h>
 #include <linux/magic.h>
@@ -13,22 +12,6 @@
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
-
-static bool socket_claims(const struct file_facts *facts)
-{
-	return S_ISSOCK(facts->st.st_mode) && facts->fs_type == SOCKFS_MAGIC;
-}
-
-static int socket_dump(struct file_table *t, struct open_file *f, struct cr_error *err)
-{
-	char what[128];
-
-	(void)err;
-	socket_describe(f->fd, what, sizeof(what));
-	return file_refuse(t, f, "", "%s", what);
-}
-
-const struct file_ops socket_ops = { .name = "socket", .claims = socket_claims, .dump = socket_dump };
 
 static bool anon_is(const struct file_facts *facts, const char *name)
 {

@@ -10,7 +10,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <string.h>
 #include <unistd.h>
 
 #define CPUINFO_MAX 65536
@@ -55,23 +54,12 @@ static int encode(struct proto_buf *buf, struct cr_error *err)
 {
 	struct proto_error why = { 0 };
 	struct store s;
-	uint32_t size = 0;
-	size_t at;
 	int r = img_header_encode(IMG_CPUINFO, buf, &why);
 
 	store_fill(&s);
 	if (r == 0)
-		r = proto_buf_reserve(buf, sizeof(size));
-	if (r < 0)
-		return cr_refuse(err, r, "encode cpuinfo.img: %s", why.text);
-	at = buf->len;
-	buf->len += sizeof(size);
-	r = img_cpuinfo_entry_encode(&s.entry, buf, &why);
-	if (r < 0)
-		return cr_refuse(err, r, "encode cpuinfo.img: %s", why.text);
-	size = (uint32_t)(buf->len - at - sizeof(size));
-	memcpy(buf->data + at, &size, sizeof(size));
-	return 0;
+		r = img_cpuinfo_entry_encode(&s.entry, buf, &why);
+	return r < 0 ? cr_refuse(err, r, "encode cpuinfo.img: %s", why.text) : 0;
 }
 
 /* As a file that is whole or not there: a set of images may be in the same directory. */

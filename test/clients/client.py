@@ -131,6 +131,45 @@ def end_process(pid):
         raise AssertionError(f"process {pid} does not go away")
 
 
+def build(where, source):
+    """A program of this folder, linked statically so that its images are few."""
+    if not shutil.which("cc"):
+        skip("cc is not installed")
+    path = os.path.join(where, source[:-2])
+    subprocess.run(["cc", "-O1", "-Wall", "-static", "-o", path, os.path.join(ROOT, "test", "clients", source)], check=True)
+    return path
+
+
+class SelfDumper:
+    """A program that has itself dumped (self-dump.c)."""
+
+    def __init__(self, binary, way, place, images, out):
+        self.images, self.out = images, out
+        self.proc = subprocess.Popen([binary, way, place, images, out], stdin=subprocess.DEVNULL,
+                                     stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True, cwd="/")
+        self.pid = self.proc.pid
+
+    def ended(self):
+        """Exit code once it has been dumped; what it was told if it was not."""
+        try:
+            return self.proc.wait(20)
+        except subprocess.TimeoutExpired:
+            self.proc.kill()
+            self.proc.wait()
+            log = os.path.join(self.images, "criu.log")
+            raise AssertionError(self.heard() + (open(log).read()[-2000:] if os.path.exists(log) else "")) from None
+
+    def heard(self, end="end", timeout=10):
+        """What it has read, once it has come to the end."""
+        text = ""
+        for _ in range(timeout * 50):
+            text = open(self.out).read() if os.path.exists(self.out) else ""
+            if end in text:
+                break
+            time.sleep(0.02)
+        return text
+
+
 def run_cases(cases):
     """Each case gets a fresh directory. Exit status 1 if one failed."""
     failed = 0

@@ -139,6 +139,7 @@
 	X(tunfile_entry) \
 	X(uid_gid_extent) \
 	X(unix_sk_entry) \
+	X(unix_sk_ext) \
 	X(user_aarch64_fpsimd_context_entry) \
 	X(user_aarch64_regs_entry) \
 	X(user_arm_regs_entry) \

@@ -106,7 +106,7 @@ static void test_every_type(void **state)
 		{ img_fd_types_EVENTFD, NULL },  { img_fd_types_EVENTPOLL, NULL }, { img_fd_types_SIGNALFD, NULL },
 		{ img_fd_types_TTY, NULL },      { img_fd_types_TIMERFD, NULL },  { img_fd_types_MEMFD, NULL },
 		{ img_fd_types_UND, "never written" },
-		{ img_fd_types_INETSK, "a socket" }, { img_fd_types_UNIXSK, "a socket" }, { img_fd_types_PACKETSK, "a socket" },
+		{ img_fd_types_INETSK, "a socket" }, { img_fd_types_UNIXSK, NULL }, { img_fd_types_PACKETSK, "a socket" },
 		{ img_fd_types_NETLINKSK, "a socket" },
 		{ img_fd_types_INOTIFY, NULL }, { img_fd_types_FANOTIFY, "an obstacle" }, { img_fd_types_NS, "an obstacle" },
 		{ img_fd_types_TUNF, "an obstacle" }, { img_fd_types_BPFMAP, "an obstacle" }, { img_fd_types_PIDFD, NULL },

@@ -31,7 +31,7 @@ struct facts {
 
 /* Messages that upstream does not have (any more). */
 static const char *const not_in_facts[] = {
-	"task_ext", "sud_ext", "thread_ext", "vma_ext", "mm_ext", "ghost_file_ext", "pipe_data_ext",
+	"task_ext", "sud_ext", "thread_ext", "vma_ext", "mm_ext", "ghost_file_ext", "unix_sk_ext", "pipe_data_ext",
 	"criu_msg", "criu_dump_req", "criu_dump_resp_2013",
 };
 
