@@ -4,6 +4,7 @@
 #include "verbs.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 
 static void complain(const struct worker *w, const struct cr_error *err)
@@ -26,34 +27,73 @@ static int check_place(const struct verb *verb, const rpc_criu_req *req, bool in
 	return 0;
 }
 
+/* What leaves something behind is in the log whatever else is left out of it. */
+static bool has_effect(const struct verb *verb)
+{
+	return verb && !verb->keep_open && verb->need >= PEER_NEED_DUMP;
+}
+
+/* A client may hold its connection open for ever only if it pays for the worker itself. */
+static bool is_idle(const struct worker *w)
+{
+	struct pollfd pfd = { .fd = w->sock, .events = POLLIN };
+	int r;
+
+	do {
+		r = w->idle_ms > 0 ? poll(&pfd, 1, w->idle_ms) : 1;
+	} while (r < 0 && errno == EINTR);
+	return r == 0;
+}
+
+/* Return: exit code so far, *ret_verb what was done, NULL: it was refused */
+static int carry_out(struct worker *w, const rpc_criu_req *req, bool in_series, const struct verb **ret_verb)
+{
+	const struct verb *verb = verb_find(req->type);
+	struct cr_error err = { 0 };
+	int r = check_place(verb, req, in_series, &err);
+
+	if (r == 0)
+		r = peer_raise(&w->peer, verb->need, &err);
+	if (r < 0) {
+		verb_refuse(w, &err);
+		record_failure(w->record, &err);
+		record_end(w->record, verb ? verb->name : "UNKNOWN", false);
+		return WORKER_ILLEGAL;
+	}
+	*ret_verb = verb;
+	r = verb->run(w, req);
+	record_end(w->record, verb->name, has_effect(verb));
+	return r;
+}
+
 /* Return: true another request may follow; *ret_code is the exit code so far, *in_series whether it must be of a series */
 static bool serve_one(struct worker *w, bool *in_series, int *ret_code)
 {
 	struct cr_error err = { 0 };
 	rpc_criu_req *req = NULL;
-	const struct verb *verb;
-	int r = transport_receive(w->sock, w->generation, &req, &err);
+	const struct verb *verb = NULL;
 	bool more;
+	int r;
 
 	*ret_code = WORKER_ILLEGAL;
+	peer_lower(&w->peer);
+	if (is_idle(w))
+		return false;
+	record_begin(w->record);
+	r = transport_receive(w->sock, w->generation, w->max_bytes, &req, &err);
 	if (r < 0)
 		complain(w, &err);
 	if (r == TRANSPORT_FLAWED)
 		verb_refuse(w, &err);
+	if (r < 0 || r == TRANSPORT_FLAWED) {
+		record_failure(w->record, &err);
+		record_end(w->record, "UNREADABLE", false);
+	}
 	if (r != TRANSPORT_REQUEST)
 		return false;
-	verb = verb_find(req->type);
-	r = check_place(verb, req, *in_series, &err);
-	if (r == 0)
-		r = peer_raise(&w->peer, verb->need, &err);
-	if (r < 0) {
-		verb_refuse(w, &err);
-		rpc_req_free(req);
-		return false;
-	}
-	*ret_code = verb->run(w, req);
-	*in_series = verb->series;
-	more = (req->has_keep_open && req->keep_open) || verb->series;
+	*ret_code = carry_out(w, req, *in_series, &verb);
+	*in_series = verb && verb->series;
+	more = verb && ((req->has_keep_open && req->keep_open) || verb->series);
 	rpc_req_free(req);
 	return more && *ret_code == WORKER_DONE;
 }
@@ -65,5 +105,6 @@ int connection_serve(struct worker *w)
 
 	while (serve_one(w, &in_series, &code))
 		;
+	record_flush(w->record);
 	return code;
 }

@@ -11,7 +11,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#define BACKLOG 128
+#define BACKLOG 4096   /* SOMAXCONN of Linux since 5.4; the kernel takes less if net.core.somaxconn is less */
 
 static int address_of(const char *path, struct sockaddr_un *ret, struct cr_error *err)
 {
@@ -41,7 +41,7 @@ static int remove_stale(const char *path, const struct sockaddr_un *at, struct c
 	return 0;
 }
 
-int listener_open(const char *path, struct listener *ret, struct cr_error *err)
+int listener_open(const char *path, bool legacy, struct listener *ret, struct cr_error *err)
 {
 	autofd int fd = -1;
 	struct sockaddr_un at;
@@ -67,7 +67,7 @@ int listener_open(const char *path, struct listener *ret, struct cr_error *err)
 		unlink(path);
 		return r;
 	}
-	*ret = (struct listener){ .fd = take_fd(&fd), .path = path, .dev = st.st_dev, .ino = st.st_ino };
+	*ret = (struct listener){ .fd = take_fd(&fd), .legacy = legacy, .path = path, .dev = st.st_dev, .ino = st.st_ino };
 	return 0;
 }
 
@@ -77,7 +77,7 @@ void listener_close(struct listener *l)
 
 	if (l->fd < 0)
 		return;
-	if (lstat(l->path, &st) == 0 && st.st_dev == l->dev && st.st_ino == l->ino)
+	if (l->path && lstat(l->path, &st) == 0 && st.st_dev == l->dev && st.st_ino == l->ino)
 		unlink(l->path);
 	close(l->fd);
 	l->fd = -1;

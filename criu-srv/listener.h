@@ -1,14 +1,16 @@
-/* The socket of the service in the file system. */
+/* A listening socket of the service: made here in the file system, or handed over by a service manager. */
 #ifndef CRIU_SRV_LISTENER_H
 #define CRIU_SRV_LISTENER_H
 
+#include <stdbool.h>
 #include <sys/types.h>
 
 struct cr_error;
 
 struct listener {
 	int         fd;
-	const char *path;    /* constant text of the caller */
+	bool        legacy;  /* clients speak the first generation of the protocol here */
+	const char *path;    /* constant text of the caller; NULL: somebody else's, and not to be removed */
 	dev_t       dev;     /* of the socket file, so that only our own is removed */
 	ino_t       ino;
 };
@@ -18,7 +20,7 @@ struct listener {
  * A socket file that nobody listens on is what a daemon left that was killed: it is removed.
  * Return: 0; -EADDRINUSE a daemon runs there; -EEXIST something else has the name; negative errno with @err filled.
  */
-int listener_open(const char *path, struct listener *ret, struct cr_error *err);
+int listener_open(const char *path, bool legacy, struct listener *ret, struct cr_error *err);
 
 /** listener_close() - close, and remove the file if it is still the one that was made; idempotent */
 void listener_close(struct listener *l);

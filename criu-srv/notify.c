@@ -59,6 +59,7 @@ static int ask(struct session *n, const char *script, pid_t pid, int fd, struct 
 	rpc_criu_notify what = { .script = (char *)script, .has_pid = pid > 0, .pid = pid };
 	rpc_criu_resp resp = { .type = rpc_criu_req_type_NOTIFY, .success = true, .notify = &what };
 	rpc_criu_req *ack = NULL;
+	uint64_t awake;
 	int r;
 
 	if (client_is_held(n))
@@ -66,8 +67,11 @@ static int ask(struct session *n, const char *script, pid_t pid, int fd, struct 
 	r = transport_send(n->w->sock, &resp, n->w->generation, fd, err);
 	if (r == 0)
 		r = wait_for_client(n, err);
+	/* as every message, the answer is decoded without any capability in effect */
+	awake = peer_doze(&n->w->peer);
 	if (r == 0)
-		r = transport_receive(n->w->sock, n->w->generation, &ack, err);
+		r = transport_receive(n->w->sock, n->w->generation, n->w->max_bytes, &ack, err);
+	peer_wake(&n->w->peer, awake);
 	if (r == TRANSPORT_CLOSED)
 		return cr_refuse(err, -ECANCELED, "the client has closed the connection");
 	if (r != TRANSPORT_REQUEST)

@@ -29,6 +29,9 @@
 /* Capabilities that a request of an untrusted client works with. None of them reaches files past their permissions. */
 #define CAPS_COMMON  (CAP_BIT(CAP_SYS_PTRACE) | CAP_BIT(CAP_CHECKPOINT_RESTORE) | CAP_BIT(CAP_KILL))
 #define CAPS_SETID   (CAP_BIT(CAP_SETUID) | CAP_BIT(CAP_SETGID) | CAP_BIT(CAP_SETPCAP))
+/* of root's requests that read and write files alone: as its own processes do */
+#define CAPS_FILES   (CAPS_COMMON | CAP_BIT(CAP_DAC_OVERRIDE) | CAP_BIT(CAP_DAC_READ_SEARCH) | CAP_BIT(CAP_FOWNER) | \
+		      CAP_BIT(CAP_CHOWN) | CAP_BIT(CAP_FSETID) | CAP_BIT(CAP_NET_BIND_SERVICE))
 /* seccomp filters and page frame numbers are shown to administrators only */
 #define CAPS_DUMP    (CAPS_COMMON | CAP_BIT(CAP_SYS_ADMIN))
 /* restored tasks start as ours and become the client's */
@@ -55,6 +58,25 @@ static int read_groups(int sock, struct policy_client *who, struct cr_error *err
 	}
 }
 
+/*
+ * Kernels before 6.5 have the number only: what it names now may have taken it over from the client since, which
+ * peer_learn() finds out by the user as far as it can be found out. A client that has gone already has no process at all.
+ */
+static void open_pidfd(int sock, struct peer *p)
+{
+	socklen_t len = sizeof(p->pidfd);
+
+	if (p->pid <= 0)
+		return;
+	if (getsockopt(sock, SOL_SOCKET, SO_PEERPIDFD, &p->pidfd, &len) == 0)
+		return;
+	p->pidfd = errno == ENOPROTOOPT ? (int)syscall(SYS_pidfd_open, p->pid, 0) : -1;
+	if (p->pidfd < 0) {
+		p->pidfd = -1;
+		p->gone = true;
+	}
+}
+
 int peer_read(int sock, bool spawned, struct peer *ret, struct cr_error *err)
 {
 	struct ucred cred;
@@ -63,15 +85,14 @@ int peer_read(int sock, bool spawned, struct peer *ret, struct cr_error *err)
 	*ret = (struct peer){ .pidfd = -1 };
 	if (getsockopt(sock, SOL_SOCKET, SO_PEERCRED, &cred, &len) < 0)
 		return cr_fail(err, -errno, "identity of the client");
-	len = sizeof(ret->pidfd);
-	if (getsockopt(sock, SOL_SOCKET, SO_PEERPIDFD, &ret->pidfd, &len) < 0)
-		ret->pidfd = cred.pid > 0 ? (int)syscall(SYS_pidfd_open, cred.pid, 0) : -1;
 	ret->pid = cred.pid;
+	open_pidfd(sock, ret);
 	/* who starts a program with rights of its own is judged by who he really is */
 	ret->who.uid = spawned ? getuid() : cred.uid;
 	ret->who.gid = spawned ? getgid() : cred.gid;
 	ret->trusted = spawned ? !privilege_elevated() || getuid() == 0 : cred.uid == 0;
 	ret->who.any = ret->trusted;
+	ret->equal = spawned && ret->trusted;
 	return ret->trusted ? 0 : read_groups(sock, &ret->who, err);
 }
 
@@ -106,48 +127,99 @@ static int assume_identity(const struct peer *p, struct cr_error *err)
 	return 0;
 }
 
-int peer_assume(const struct peer *p, bool spawned, struct cr_error *err)
+/* The daemon sleeps with all of its capabilities permitted and none in effect. */
+static int set_caps(uint64_t permitted, bool awake)
 {
 	struct cap_sets caps;
-	int r = 0;
+	int r = caps_get(&caps);
 
-	if (spawned && p->trusted)
-		return 0;
-	/* a program with file capabilities has its caller's groups and file system identity already */
-	if (!p->trusted && geteuid() != p->who.uid)
-		r = assume_identity(p, err);
 	if (r < 0)
 		return r;
-	r = caps_get(&caps);
-	if (r == 0) {
-		caps.effective = 0;
-		if (!p->trusted)
-			caps.permitted &= CAPS_DUMP | CAPS_SETID;
-		r = caps_set(&caps);
+	caps.permitted &= permitted;
+	caps.effective = awake ? caps.permitted : 0;
+	return caps_set(&caps);
+}
+
+int peer_assume(const struct peer *p, struct cr_error *err)
+{
+	int r;
+
+	if (p->equal)
+		return 0;
+	/* a program with file capabilities has its caller's groups and file system identity already */
+	if (!p->trusted && geteuid() != p->who.uid) {
+		r = set_caps(UINT64_MAX, true);
+		if (r < 0)
+			return cr_fail(err, r, "wake up capabilities");
+		r = assume_identity(p, err);
+		if (r < 0)
+			return r;
 	}
+	r = set_caps(p->trusted ? UINT64_MAX : CAPS_DUMP | CAPS_SETID, false);
 	return r < 0 ? cr_fail(err, r, "put capabilities to sleep") : 0;
+}
+
+static uint64_t caps_of(const struct peer *p, enum peer_need need)
+{
+	static const uint64_t strangers[] = {
+		[PEER_NEED_NOTHING] = 0, [PEER_NEED_FILES] = CAPS_COMMON, [PEER_NEED_PROBE] = CAPS_COMMON,
+		[PEER_NEED_DUMP] = CAPS_DUMP, [PEER_NEED_RESTORE] = CAPS_RESTORE,
+	};
+
+	if (!p->trusted)
+		return strangers[need];
+	return need == PEER_NEED_NOTHING ? 0 : need == PEER_NEED_FILES ? CAPS_FILES : UINT64_MAX;
 }
 
 int peer_raise(const struct peer *p, enum peer_need need, struct cr_error *err)
 {
 	struct cap_sets caps;
-	int r = caps_get(&caps);
+	int r;
 
+	if (p->equal)
+		return 0;
+	r = caps_get(&caps);
 	if (r == 0) {
-		if (!p->trusted)
-			caps.permitted &= need == PEER_NEED_RESTORE ? CAPS_RESTORE : need == PEER_NEED_DUMP ? CAPS_DUMP :
-					  need == PEER_NEED_PROBE ? CAPS_COMMON : 0;
-		caps.effective = caps.permitted;
+		/* nothing follows these two but more of their own kind */
+		if (!p->trusted && (need == PEER_NEED_DUMP || need == PEER_NEED_RESTORE))
+			caps.permitted &= caps_of(p, need);
+		caps.effective = caps.permitted & caps_of(p, need);
 		r = caps_set(&caps);
 	}
 	return r < 0 ? cr_fail(err, r, "wake up capabilities") : 0;
 }
 
-static bool is_gone(const struct peer *p)
+void peer_lower(const struct peer *p)
+{
+	if (!p->equal)
+		set_caps(UINT64_MAX, false);
+}
+
+uint64_t peer_doze(const struct peer *p)
+{
+	struct cap_sets caps;
+
+	if (p->equal || caps_get(&caps) < 0)
+		return 0;
+	set_caps(UINT64_MAX, false);
+	return caps.effective;
+}
+
+void peer_wake(const struct peer *p, uint64_t awake)
+{
+	struct cap_sets caps;
+
+	if (p->equal || caps_get(&caps) < 0)
+		return;
+	caps.effective = awake;
+	caps_set(&caps);
+}
+
+bool peer_is_gone(const struct peer *p)
 {
 	struct pollfd pfd = { .fd = p->pidfd, .events = POLLIN };
 
-	return p->pidfd >= 0 && poll(&pfd, 1, 0) > 0;
+	return p->gone || (p->pidfd >= 0 && poll(&pfd, 1, 0) > 0);
 }
 
 int peer_open_dir(const struct peer *p, int fd, const char *what, struct cr_error *err)
@@ -164,7 +236,7 @@ int peer_open_dir(const struct peer *p, int fd, const char *what, struct cr_erro
 	if (dir < 0)
 		return cr_fail(err, -errno, "%s: descriptor %d of client %d", what, fd, (int)p->pid);
 	/* alive after the open means that the pid was not somebody else's before it */
-	if (is_gone(p))
+	if (peer_is_gone(p))
 		return cr_refuse(err, -ESRCH, "%s: client %d has gone", what, (int)p->pid);
 	return take_fd(&dir);
 }
@@ -178,7 +250,7 @@ int peer_learn(struct peer *p, struct cr_error *err)
 	if (p->pid <= 0)
 		return cr_refuse(err, -ESRCH, "the client cannot be seen from this pid namespace");
 	r = policy_read_client(p->pid, &p->who, err);
-	if (r == 0 && is_gone(p))
+	if (r == 0 && peer_is_gone(p))
 		r = cr_refuse(err, -ESRCH, "client %d has gone", (int)p->pid);
 	return r;
 }

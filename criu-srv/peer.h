@@ -11,8 +11,10 @@ struct cr_error;
 
 struct peer {
 	pid_t  pid;       /* 0: it cannot be seen from here (another pid namespace) */
-	int    pidfd;     /* -1: this kernel gives none */
+	int    pidfd;     /* -1: none, see gone */
+	bool   gone;      /* had ended before anybody asked for it */
 	bool   trusted;   /* root, or this process has no rights that the client lacks */
+	bool   equal;     /* started this process and has all of its rights: none of them is put to sleep */
 	struct policy_client who;
 };
 
@@ -27,15 +29,21 @@ void peer_done(struct peer *p);
 
 /**
  * peer_assume() - reach files as the client would, for the rest of this process, and put all capabilities to sleep
- * For a trusted client that spawned this process nothing has to change.
+ * For a client that is its equal nothing has to change.
  */
-int peer_assume(const struct peer *p, bool spawned, struct cr_error *err);
+int peer_assume(const struct peer *p, struct cr_error *err);
 
-/* What a request needs, for clients that are not trusted; those that are get everything back. */
-enum peer_need { PEER_NEED_NOTHING, PEER_NEED_PROBE, PEER_NEED_DUMP, PEER_NEED_RESTORE };
+/* What a request needs. For a client that is trusted the last three are everything that there is. */
+enum peer_need { PEER_NEED_NOTHING, PEER_NEED_FILES, PEER_NEED_PROBE, PEER_NEED_DUMP, PEER_NEED_RESTORE };
 
-/** peer_raise() - wake up the capabilities for one request; others are given up for good */
+/** peer_raise() - wake up the capabilities for one request; before a dump or restore others are given up for good */
 int peer_raise(const struct peer *p, enum peer_need need, struct cr_error *err);
+/** peer_lower() - put them to sleep again: the next request is decoded without any */
+void peer_lower(const struct peer *p);
+
+/** peer_doze() - the same in the middle of a request. Return: what peer_wake() takes to go on as before */
+uint64_t peer_doze(const struct peer *p);
+void peer_wake(const struct peer *p, uint64_t awake);
 
 /**
  * peer_open_dir() - the directory that the client has open as descriptor @fd
@@ -43,6 +51,9 @@ int peer_raise(const struct peer *p, enum peer_need need, struct cr_error *err);
  * Return: descriptor, owned by the caller; negative errno with @err filled.
  */
 int peer_open_dir(const struct peer *p, int fd, const char *what, struct cr_error *err);
+
+/** peer_is_gone() - has the client ended, so that its number may be somebody else's? */
+bool peer_is_gone(const struct peer *p);
 
 /** peer_learn() - fill in what only procfs tells about the client, for the policy on restores */
 int peer_learn(struct peer *p, struct cr_error *err);

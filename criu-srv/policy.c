@@ -1,9 +1,12 @@
 /* Who may do what; see policy.h. */
 #include "policy.h"
 
+#include "base/array.h"
 #include "base/error.h"
+#include "options/table.h"
 
 #include <errno.h>
+#include <string.h>
 
 static int refuse(struct cr_error *err, const char *why)
 {
@@ -112,6 +115,8 @@ int policy_read_client(pid_t pid, struct policy_client *c, struct cr_error *err)
 
 	if (r < 0)
 		return r;
+	if (w.uid[1] != c->uid)
+		return cr_refuse(err, -ESRCH, "process %d is not the client's any more", (int)pid);
 	c->cap_eff = w.cap_eff;
 	c->cap_bnd = w.cap_bnd;
 	c->no_new_privs = w.no_new_privs;
@@ -137,4 +142,190 @@ int policy_may_dump(void *arg, pid_t pid, pid_t tid, struct cr_error *err)
 int policy_may_restore(void *arg, const struct _img_creds_entry *creds, struct cr_error *err)
 {
 	return policy_restore(arg, creds, err);
+}
+
+/* By the name on the command line and in files; by the one on the wire where there is no other. */
+static const struct {
+	const char *name;
+	uint8_t     class;   /* enum policy_class */
+} options[] = {
+	/* the client's directories, and files in them */
+	{ "images-dir", POLICY_FILES },
+	{ "images_dir_fd", POLICY_FILES },
+	{ "work-dir", POLICY_FILES },
+	{ "work_dir_fd", POLICY_FILES },
+	{ "log-file", POLICY_FILES },
+	{ "log-pid", POLICY_FILES },
+	{ "pidfile", POLICY_FILES },
+	{ "config_file", POLICY_FILES },
+	{ "prev-images-dir", POLICY_FILES },
+	{ "auto-dedup", POLICY_FILES },
+	{ "stream", POLICY_FILES },
+	{ "lazy-pages", POLICY_FILES },
+	{ "link-remap", POLICY_FILES },
+	{ "evasive-devices", POLICY_FILES },
+	{ "force-irmap", POLICY_FILES },
+	{ "irmap-scan-path", POLICY_FILES },
+	{ "status_fd", POLICY_FILES },
+	{ "pidfd_store_sk", POLICY_FILES },
+
+	/* how its own tree is treated */
+	{ "tree", POLICY_ANYONE },
+	{ "verbosity", POLICY_ANYONE },
+	{ "leave-running", POLICY_ANYONE },
+	{ "leave-stopped", POLICY_ANYONE },
+	{ "restore-detached", POLICY_ANYONE },
+	{ "shell-job", POLICY_ANYONE },
+	{ "timeout", POLICY_ANYONE },
+	{ "cpu-cap", POLICY_ANYONE },
+	{ "display-stats", POLICY_ANYONE },
+	{ "allow-uprobes", POLICY_ANYONE },
+	{ "ext-unix-sk", POLICY_ANYONE },
+	{ "unix_sk_ino", POLICY_ANYONE },
+	{ "external", POLICY_ANYONE },   /* kinds of it that reach further are told apart below */
+	{ "tcp-close", POLICY_ANYONE },
+	{ "skip-in-flight", POLICY_ANYONE },
+	{ "network-lock", POLICY_ANYONE },
+	{ "file-locks", POLICY_ANYONE },
+	{ "ghost-limit", POLICY_ANYONE },
+	{ "ghost-fiemap", POLICY_ANYONE },
+	{ "file-validation", POLICY_ANYONE },
+	{ "skip-file-rwx-check", POLICY_ANYONE },
+	{ "track-mem", POLICY_ANYONE },
+	{ "pre-dump-mode", POLICY_ANYONE },
+	{ "notify_scripts", POLICY_ANYONE },
+	{ "orphan_pts_master", POLICY_ANYONE },
+	{ "manage-cgroups", POLICY_ANYONE },   /* writes with its identity: to groups that were given to it */
+	{ "manage_cgroups", POLICY_ANYONE },
+	{ "weak-sysctls", POLICY_ANYONE },
+	{ "inject-stage", POLICY_ANYONE },
+
+	/* without a meaning for requests, so that one file can serve the command line as well */
+	{ "config", POLICY_ANYONE },
+	{ "no-default-config", POLICY_ANYONE },
+	{ "unprivileged", POLICY_ANYONE },
+	{ "user-mode", POLICY_ANYONE },
+	{ "deprecated", POLICY_ANYONE },
+	{ "json", POLICY_ANYONE },
+	{ "ms", POLICY_ANYONE },
+	{ "help", POLICY_ANYONE },
+	{ "version", POLICY_ANYONE },
+	{ "help-man", POLICY_ANYONE },
+	{ "feature", POLICY_ANYONE },
+	{ "extra", POLICY_ANYONE },
+	{ "experimental", POLICY_ANYONE },
+	{ "all", POLICY_ANYONE },
+	{ "daemon", POLICY_ANYONE },
+	{ "legacy-address", POLICY_ANYONE },
+	{ "journal", POLICY_ANYONE },
+	{ "max-message", POLICY_ANYONE },
+	{ "max-workers", POLICY_ANYONE },
+	{ "max-user-workers", POLICY_ANYONE },
+	{ "max-clients", POLICY_ANYONE },
+	{ "max-user-clients", POLICY_ANYONE },
+	{ "request-timeout", POLICY_ANYONE },
+	{ "idle-timeout", POLICY_ANYONE },
+	{ "notify-timeout", POLICY_ANYONE },
+	{ "stop-timeout", POLICY_ANYONE },
+
+	/* programs that are run, with the rights of the service */
+	{ "action-script", POLICY_ROOT },
+	{ "exec-cmd", POLICY_ROOT },
+	{ "exec_cmd", POLICY_ROOT },
+	{ "libdir", POLICY_ROOT },
+
+	/* the log of the service */
+	{ "log_to_stderr", POLICY_ROOT },
+
+	/* the network where the service is, which need not be where the client is */
+	{ "tcp-established", POLICY_ROOT },
+	{ "page-server", POLICY_ROOT },
+	{ "ps", POLICY_ROOT },
+	{ "address", POLICY_ROOT },
+	{ "port", POLICY_ROOT },
+	{ "tls", POLICY_ROOT },
+	{ "tls-cacert", POLICY_ROOT },
+	{ "tls-cacrl", POLICY_ROOT },
+	{ "tls-cert", POLICY_ROOT },
+	{ "tls-key", POLICY_ROOT },
+	{ "tls-no-cn-verify", POLICY_ROOT },
+
+	/* mounts, namespaces, groups and labels of the system */
+	{ "root", POLICY_ROOT },
+	{ "ext-mount-map", POLICY_ROOT },
+	{ "ext_mnt", POLICY_ROOT },
+	{ "auto_ext_mnt", POLICY_ROOT },
+	{ "enable-external-sharing", POLICY_ROOT },
+	{ "enable-external-masters", POLICY_ROOT },
+	{ "skip-mnt", POLICY_ROOT },
+	{ "enable-fs", POLICY_ROOT },
+	{ "mntns-compat-mode", POLICY_ROOT },
+	{ "veth-pair", POLICY_ROOT },
+	{ "veths", POLICY_ROOT },
+	{ "join-ns", POLICY_ROOT },
+	{ "empty-ns", POLICY_ROOT },
+	{ "freeze-cgroup", POLICY_ROOT },
+	{ "cgroup-root", POLICY_ROOT },
+	{ "cgroup-props", POLICY_ROOT },
+	{ "cgroup-props-file", POLICY_ROOT },
+	{ "cgroup-dump-controller", POLICY_ROOT },
+	{ "cgroup-yard", POLICY_ROOT },
+	{ "lsm-profile", POLICY_ROOT },
+	{ "lsm-mount-context", POLICY_ROOT },
+
+	/* the process that serves */
+	{ "restore-sibling", POLICY_SPAWNED },
+	{ "inherit-fd", POLICY_SPAWNED },
+	{ "ps-socket", POLICY_SPAWNED },
+	{ "status-fd", POLICY_SPAWNED },
+	{ "close", POLICY_SPAWNED },
+};
+
+enum policy_class policy_of(const struct option_row *row)
+{
+	const char *name = row->name ? row->name : row->rpc;
+
+	for (size_t i = 0; i < ARRAY_LEN(options); i++)
+		if (strcmp(options[i].name, name) == 0)
+			return (enum policy_class)options[i].class;
+	return POLICY_NONE;
+}
+
+/* Things that the client has open are its own; mounts, devices, namespaces and links are not. */
+static bool is_own_kind(const char *external)
+{
+	static const char *const kinds[] = { "file[", "tty[", "unix[", "pipe[" };
+
+	for (size_t i = 0; i < ARRAY_LEN(kinds); i++)
+		if (strncmp(external, kinds[i], strlen(kinds[i])) == 0)
+			return true;
+	return false;
+}
+
+static int gate_allow(const struct option_gate *gate, const struct option_row *row, const char *value, bool off,
+		      struct cr_error *err)
+{
+	const struct policy_gate *g = (const struct policy_gate *)gate;
+	const char *name = row->rpc ? row->rpc : row->name;
+	enum policy_class class = policy_of(row);
+
+	if (class == POLICY_SPAWNED && g->daemon)
+		return cr_refuse(err, -EINVAL, "option %s of the request can be used with swrk only", name);
+	if (g->trusted)
+		return 0;
+	if (class == POLICY_ROOT && off)
+		return 0;
+	if (class == POLICY_NONE || class == POLICY_ROOT) {
+		cr_refuse(err, -EPERM, "option %s of the request is for root only", name);
+		cr_advise(err, "ask as root, or leave the option out");
+		return -EPERM;
+	}
+	if (row->rpc && strcmp(row->rpc, "external") == 0 && value && !is_own_kind(value))
+		return cr_refuse(err, -EPERM, "option external of the request: %.64s is for root only", value);
+	return 0;
+}
+
+void policy_gate_init(struct policy_gate *g, bool daemon, bool trusted)
+{
+	*g = (struct policy_gate){ .gate = { .allow = gate_allow }, .daemon = daemon, .trusted = trusted };
 }

@@ -1,11 +1,13 @@
 /*
  * Who may do what. A client that is not root may dump what it could trace itself, and may restore what it could have
- * become itself. The rules are pure functions of facts.
+ * become itself. The rules are pure functions of facts. What it may say in a request, and in a configuration file that a
+ * request names, is a table: every option has a row.
  */
 #ifndef CRIU_SRV_POLICY_H
 #define CRIU_SRV_POLICY_H
 
 #include "criu-who.h"
+#include "options/settings.h"
 #include "proto/images.h"
 
 #include <stdbool.h>
@@ -33,6 +35,27 @@ int policy_dump(const struct policy_client *c, const struct cr_who *t, struct cr
 
 /** policy_restore() - of one thread with these credentials. Return: 0; -EPERM with the reason in @err */
 int policy_restore(const struct policy_client *c, const img_creds_entry *creds, struct cr_error *err);
+
+/* Who may set an option. */
+enum policy_class {
+	POLICY_NONE,      /* no row: nobody; a test finds them */
+	POLICY_ANYONE,    /* says how the client's own tree is treated, and reaches nothing else */
+	POLICY_FILES,     /* names files or descriptors of the client, which are opened with its identity and rights */
+	POLICY_ROOT,      /* names something of the system, runs a program, or is done with rights that the client lacks */
+	POLICY_SPAWNED,   /* numbers of descriptors, or the parent, of the process that serves: swrk only, where these are the client's */
+};
+
+/** policy_of() - the class of an option */
+enum policy_class policy_of(const struct option_row *row);
+
+/* The table put before settings; see struct option_gate. */
+struct policy_gate {
+	struct option_gate gate;
+	bool               daemon;    /* served by the daemon, not by swrk */
+	bool               trusted;
+};
+
+void policy_gate_init(struct policy_gate *g, bool daemon, bool trusted);
 
 /** policy_read_client() - from procfs: capabilities, confinement, namespaces. uid, gid and groups are left alone. */
 int policy_read_client(pid_t pid, struct policy_client *c, struct cr_error *err);

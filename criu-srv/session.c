@@ -37,27 +37,12 @@ static enum origin origin_of(const struct session *n, const char *option)
 	return (enum origin)n->s.origin[option_find(option) - option_table];
 }
 
-/* The daemon serves strangers: what would reach into its own process is not theirs to ask for. */
-static int check_daemon(const struct session *n, const rpc_criu_opts *o, struct cr_error *err)
+/* A descriptor of this process: of the daemon's, if it is not the client's. The rest is up to the table of policy.c. */
+static int check_server(const struct session *n, const rpc_criu_opts *o, struct cr_error *err)
 {
-	const char *what = o->has_rst_sibling ? "rst_sibling" : o->inherit_fd.nr ? "inherit_fd" :
-			   o->ps && o->ps->has_fd ? "ps.fd" : NULL;
-
-	if (n->w->spawned || !what)
+	if (n->w->spawned || !o->ps || !o->ps->has_fd)
 		return 0;
-	return cr_refuse(err, -EINVAL, "option %s of the request can be used with swrk only", what);
-}
-
-/* Programs would run with our rights, not with the client's. */
-static int check_untrusted(const struct session *n, struct cr_error *err)
-{
-	if (n->w->peer.trusted)
-		return 0;
-	if (n->s.scripts.nr)
-		return cr_refuse(err, -EPERM, "action scripts are run for root only");
-	if (n->s.rpc.exec_cmd.nr)
-		return cr_refuse(err, -EPERM, "exec_cmd is done for root only");
-	return 0;
+	return cr_refuse(err, -EINVAL, "option ps.fd of the request can be used with swrk only");
 }
 
 static int open_dirs(struct session *n, struct cr_error *err)
@@ -128,13 +113,13 @@ static int take_options(struct session *n, enum command command, struct cr_error
 		return cr_refuse(err, -EINVAL, "No subdirs are allowed in log_file name");
 	settings_done(&n->s);
 	r = settings_init_from(&n->s, n->w->base) < 0 ? cr_fail(err, -ENOMEM, "options") : 0;
+	policy_gate_init(&n->gate, !n->w->spawned, n->w->peer.trusted);
+	n->s.gate = &n->gate.gate;
 	if (r == 0)
-		r = check_daemon(n, o, err);
+		r = check_server(n, o, err);
 	if (r == 0)
 		r = settings_merge_request(&n->s, o, err);
-	if (r == 0)
-		r = settings_check(&n->s, command, err);
-	return r == 0 ? check_untrusted(n, err) : r;
+	return r == 0 ? settings_check(&n->s, command, err) : r;
 }
 
 static void set_engine(struct session *n)
@@ -190,6 +175,7 @@ void session_fail(struct session *n, const struct cr_error *err, const struct ob
 {
 	struct cr_log log;
 
+	record_failure(n->w->record, err);
 	if (n->sink.fd < 0) {
 		n->sink.fd = n->w->log_fd;
 		n->sink.level = CR_LOG_WARN;

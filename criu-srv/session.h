@@ -3,6 +3,8 @@
 #define CRIU_SRV_SESSION_H
 
 #include "peer.h"
+#include "policy.h"
+#include "record.h"
 
 #include "criu-core.h"
 #include "options/log-sink.h"
@@ -20,6 +22,9 @@ struct worker {
 	int                    log_fd;      /* for complaints that come before a request has its log; borrowed */
 	const struct settings *base;        /* built-in defaults, for swrk also the configuration files */
 	int                    ack_ms;      /* time to acknowledge a notification; 0: as long as it takes */
+	int                    idle_ms;     /* time between two requests; 0: as long as it takes */
+	size_t                 max_bytes;   /* of a message */
+	struct record         *record;      /* what the log of requests will say; NULL: there is none */
 	struct peer            peer;
 };
 
@@ -27,6 +32,7 @@ struct session {
 	struct worker      *w;
 	const rpc_criu_req *req;
 	struct settings     s;
+	struct policy_gate  gate;           /* what this client may set */
 	int                 images_dirfd, work_dirfd;
 	int                 status_fd;      /* gets a NUL byte when a server of this request is ready; -1: nobody waits */
 	struct log_sink     sink;

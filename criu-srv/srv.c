@@ -15,6 +15,7 @@
 
 static int swrk(const struct settings *s, const struct args *args)
 {
+	struct worker_terms terms = { .generation = RPC_GENERATION_TODAY, .spawned = true, .log_fd = STDERR_FILENO };
 	int64_t fd;
 	int type;
 	socklen_t len = sizeof(type);
@@ -28,10 +29,11 @@ static int swrk(const struct settings *s, const struct args *args)
 		return WORKER_ILLEGAL;
 	}
 	fcntl((int)fd, F_SETFD, FD_CLOEXEC);
-	return worker_run((int)fd, RPC_GENERATION_TODAY, true, STDERR_FILENO, s);
+	terms.base = s;
+	return worker_run((int)fd, &terms);
 }
 
 int srv_run(const struct settings *s, const struct args *args)
 {
-	return command_find(args->words[0]) == COMMAND_SWRK ? swrk(s, args) : daemon_run(s);
+	return command_find(args->words[0]) == COMMAND_SWRK ? swrk(s, args) : daemon_run(s, args);
 }

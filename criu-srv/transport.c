@@ -19,8 +19,9 @@ static ssize_t packet_size(int sock)
 	return len < 0 ? -errno : len;
 }
 
-int transport_receive(int sock, enum rpc_generation generation, rpc_criu_req **ret_req, struct cr_error *err)
+int transport_receive(int sock, enum rpc_generation generation, size_t max, rpc_criu_req **ret_req, struct cr_error *err)
 {
+	struct proto_limits limits = rpc_limits_default;
 	struct proto_error why = { 0 };
 	autofree char *packet = NULL;
 	ssize_t len = packet_size(sock), got;
@@ -30,10 +31,11 @@ int transport_receive(int sock, enum rpc_generation generation, rpc_criu_req **r
 		return TRANSPORT_CLOSED;
 	if (len < 0)
 		return cr_fail(err, (int)len, "receive a request");
-	if ((size_t)len > PACKET_MAX) {
-		cr_refuse(err, -EMSGSIZE, "request of %zd bytes, more than %zu", len, PACKET_MAX);
+	if ((size_t)len > max) {
+		cr_refuse(err, -EMSGSIZE, "request of %zd bytes, more than %zu", len, max);
 		return TRANSPORT_FLAWED;
 	}
+	limits.message = max;
 	packet = malloc((size_t)len);
 	if (!packet)
 		return cr_fail(err, -ENOMEM, "receive a request");
@@ -42,7 +44,7 @@ int transport_receive(int sock, enum rpc_generation generation, rpc_criu_req **r
 	} while (got < 0 && errno == EINTR);
 	if (got != len)
 		return got < 0 ? cr_fail(err, -errno, "receive a request") : cr_refuse(err, -EBADMSG, "request changed its size");
-	r = rpc_req_decode(packet, (size_t)len, generation, NULL, ret_req, &why);
+	r = rpc_req_decode(packet, (size_t)len, generation, &limits, ret_req, &why);
 	if (r == 0)
 		return TRANSPORT_REQUEST;
 	cr_refuse(err, r, "decode a request: %s", why.text);

@@ -6,7 +6,7 @@
 
 struct cr_error;
 
-#define PACKET_MAX ((size_t)1 << 20)
+#define PACKET_MAX ((size_t)1 << 20)   /* of an answer, and of a request unless somebody wants more */
 
 enum transport_outcome {
 	TRANSPORT_REQUEST,
@@ -16,11 +16,12 @@ enum transport_outcome {
 
 /**
  * transport_receive() - the next request
+ * @max: bytes that it may have
  * @generation: what the client speaks
  * @ret_req: to be freed with rpc_req_free(); written for TRANSPORT_REQUEST only
  * Return: enum transport_outcome; -EMSGSIZE, -EBADMSG what was sent is no request; negative errno.
  */
-int transport_receive(int sock, enum rpc_generation generation, rpc_criu_req **ret_req, struct cr_error *err);
+int transport_receive(int sock, enum rpc_generation generation, size_t max, rpc_criu_req **ret_req, struct cr_error *err);
 
 /**
  * transport_send() - an answer, in the words of the client's generation

@@ -97,6 +97,7 @@ int verb_dump(struct worker *w, const rpc_criu_req *req)
 	if (r == 0) {
 		if (!n.s.rpc.has_pid)
 			n.opts.pid = w->peer.pid;
+		record_target(w->record, n.opts.pid);
 		n.opts.service_ino = own_socket_peer(w->sock);
 		n.opts.service_first = w->generation == RPC_GENERATION_FIRST;
 		ctx = cr_context_new(&n.opts, &n.obs);
@@ -146,6 +147,7 @@ int verb_restore(struct worker *w, const rpc_criu_req *req)
 		r = ctx ? cr_restore(ctx, &res, &err) : cr_fail(&err, -ENOMEM, "begin");
 	}
 	restore.pid = res.pid;
+	record_target(w->record, res.pid);
 	if (r < 0) {
 		session_fail(&n, &err, ctx ? cr_obstacles(ctx) : NULL, &resp);
 		log_sink_line(&n.sink, CR_LOG_ERROR, "Restoring FAILED.");

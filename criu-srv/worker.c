@@ -1,41 +1,57 @@
 /* One client served; see worker.h. */
 #include "worker.h"
 #include "connection.h"
+#include "transport.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <stdio.h>
+#include <sys/socket.h>
 #include <unistd.h>
-
-/* A connection that is only held open costs a process: nobody needs longer to say what he came for. */
-#define FIRST_REQUEST_MS (300 * 1000)
 
 static void complain(const struct worker *w, const struct cr_error *err)
 {
 	dprintf(w->log_fd, "Error (service): %s\n", err->text);
 }
 
-/* A client of the daemon that never asks is let go; one that spawned its worker pays for it itself. */
-static bool is_silent(const struct worker *w)
+static void take_limits(struct worker *w, const struct srv_limits *limits)
 {
-	struct pollfd pfd = { .fd = w->sock, .events = POLLIN };
+	struct timeval patience;
 
-	return !w->spawned && poll(&pfd, 1, FIRST_REQUEST_MS) == 0;
+	w->max_bytes = PACKET_MAX;
+	if (!limits)
+		return;
+	w->max_bytes = limits->message_bytes;
+	w->idle_ms = (int)limits->idle_s * 1000;
+	w->ack_ms = (int)limits->notify_s * 1000;
+	/* a client that does not read its answers would hold the worker too */
+	patience = (struct timeval){ .tv_sec = limits->notify_s };
+	setsockopt(w->sock, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
 }
 
-int worker_run(int sock, enum rpc_generation generation, bool spawned, int log_fd, const struct settings *base)
+int worker_run(int sock, const struct worker_terms *terms)
 {
-	struct worker w = { .sock = sock, .generation = generation, .spawned = spawned, .log_fd = log_fd, .base = base };
+	struct worker w = {
+		.sock = sock, .generation = terms->generation, .spawned = terms->spawned, .log_fd = terms->log_fd, .base = terms->base,
+	};
+	struct record record = { .log = terms->access, .peer = &w.peer, .quiet = terms->quiet };
 	struct cr_error err = { 0 };
 	int code = WORKER_ILLEGAL;
-	int r = peer_read(sock, spawned, &w.peer, &err);
+	int r;
 
+	take_limits(&w, terms->limits);
+	if (terms->access)
+		w.record = &record;
+	r = peer_read(sock, terms->spawned, &w.peer, &err);
 	if (r == 0)
-		r = peer_assume(&w.peer, spawned, &err);
-	if (r < 0)
+		r = peer_assume(&w.peer, &err);
+	if (r < 0) {
 		complain(&w, &err);
-	else if (!is_silent(&w))
+		record_begin(w.record);
+		record_failure(w.record, &err);
+		record_end(w.record, "NONE", false);
+	} else {
 		code = connection_serve(&w);
+	}
 	peer_done(&w.peer);
 	close(sock);
 	return code;

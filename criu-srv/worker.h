@@ -2,17 +2,26 @@
 #ifndef CRIU_SRV_WORKER_H
 #define CRIU_SRV_WORKER_H
 
+#include "limits.h"
 #include "session.h"
 #include "verbs.h"
+
+/* How a client is served. */
+struct worker_terms {
+	enum rpc_generation      generation;  /* what clients speak at the address that this one came to */
+	bool                     spawned;     /* swrk: the client has started this process */
+	int                      log_fd;      /* for complaints before a request has a log; borrowed */
+	const struct settings   *base;        /* what options have before the request says anything */
+	const struct srv_limits *limits;      /* NULL: none but the size of a message; swrk costs its client only */
+	const struct access_log *access;      /* NULL: requests are not logged one by one */
+	bool                     quiet;       /* only those are that had an effect */
+};
 
 /**
  * worker_run() - identify the client, then serve it
  * @sock: owned by the worker from here on
- * @generation: what clients speak at the address that this one came to
- * @spawned: swrk
- * @log_fd: for complaints before a request has a log
  * Return: exit code of the process.
  */
-int worker_run(int sock, enum rpc_generation generation, bool spawned, int log_fd, const struct settings *base);
+int worker_run(int sock, const struct worker_terms *terms);
 
 #endif

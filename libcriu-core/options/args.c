@@ -142,15 +142,13 @@ static int sort_rest(struct settings *s, struct args *a, struct cr_error *err)
 
 int args_read(int argc, char **argv, struct settings *s, struct args *ret, struct cr_error *err)
 {
-	const char *file;
-	bool defaults;
 	int r;
 
 	memset(ret, 0, sizeof(*ret));
-	scan_early(argc, argv, s, &file, &defaults);
+	scan_early(argc, argv, s, &ret->config_file, &ret->default_config);
 	if (s->want_help || s->want_version)
 		return 0;
-	r = config_read_defaults(s, file, defaults, err);
+	r = config_read_defaults(s, ret->config_file, ret->default_config, err);
 	if (r == 0)
 		r = read_words(argc, argv, s, ret, err);
 	return r == 0 ? sort_rest(s, ret, err) : r;

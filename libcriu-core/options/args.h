@@ -16,6 +16,8 @@ struct args {
 	int         nr_words;
 	char      **rest;                    /* behind "--" */
 	int         nr_rest;
+	const char *config_file;             /* of --config; NULL: none was named */
+	bool        default_config;          /* no --no-default-config */
 };
 
 /**

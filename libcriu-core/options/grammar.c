@@ -305,3 +305,13 @@ int option_set_removed(struct settings *s, const struct option_row *row, const c
 	(void)value;
 	return cr_refuse(err, -EINVAL, "--%s was removed; without it check asks for the indispensable features only", row->name);
 }
+
+int option_set_legacy_address(struct settings *s, const struct option_row *row, const char *value, struct cr_error *err)
+{
+	const char *path = value ? value : "/tmp/criu_service.socket";
+
+	if (!*path)
+		return cr_refuse(err, -EINVAL, "--%s: empty value", row->name);
+	s->legacy_address = pool_text(&s->arena, path, strlen(path));
+	return s->legacy_address ? 0 : no_memory(row, err);
+}

@@ -57,7 +57,12 @@ static void write_line(struct log_sink *s, enum cr_log_level level, const struct
 		snprintf(mark, sizeof(mark), "Error (%s): ", s->scope);
 	else if (level == CR_LOG_WARN)
 		snprintf(mark, sizeof(mark), "Warn  (%s): ", s->scope);
-	if (s->level >= CR_LOG_INFO) {
+	if (s->priorities) {
+		/* of syslog(3): 3 errors, 4 warnings, 6 information, 7 for who looks for faults */
+		static const char *const priorities[] = { "<3>", "<3>", "<4>", "<6>", "<7>" };
+
+		used = append(line, used, LINE_MAX_BYTES - 1, priorities[level]);
+	} else if (s->level >= CR_LOG_INFO) {
 		char when[32];
 
 		snprintf(when, sizeof(when), "(%02lld.%06ld) ", (long long)at->tv_sec, at->tv_nsec / 1000);
@@ -101,24 +106,35 @@ void log_sink_line(void *arg, enum cr_log_level level, const char *text)
 
 int log_sink_open(struct log_sink *s, int dirfd, const char *file, int level, struct cr_error *err)
 {
-	s->level = level;
-	if (!file) {
-		s->fd = STDERR_FILENO;
-	} else if (strcmp(file, "-") == 0) {
-		s->fd = STDOUT_FILENO;
-	} else {
-		s->fd = openat(dirfd, file, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC | O_NOCTTY, 0600);
-		if (s->fd < 0)
-			return cr_fail(err, -errno, "log file %s", file);
-		s->owned = true;
+	int fd;
+
+	if (!file || strcmp(file, "-") == 0) {
+		log_sink_attach(s, file ? STDOUT_FILENO : STDERR_FILENO, false, level);
+		return 0;
 	}
+	/* a pipe that has the name is not waited for, and what another user has put there as a link is not followed */
+	fd = openat(dirfd, file, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC | O_NOCTTY | O_NONBLOCK |
+		    (dirfd != AT_FDCWD && !strchr(file, '/') ? O_NOFOLLOW : 0), 0600);
+	if (fd < 0)
+		return cr_fail(err, -errno, "log file %s", file);
+	fcntl(fd, F_SETFL, O_APPEND);
+	log_sink_attach(s, fd, true, level);
+	return 0;
+}
+
+void log_sink_attach(struct log_sink *s, int fd, bool owned, int level)
+{
+	if (s->owned && s->fd >= 0)
+		close(s->fd);
+	s->fd = fd;
+	s->owned = owned;
+	s->level = level;
 	for (size_t at = 0; at < s->early.len; at += strlen(s->early.data + at) + 1) {
 		enum cr_log_level early = (enum cr_log_level)s->early.data[at++];
 
 		write_line(s, early, &(struct timespec){ 0 }, s->early.data + at);
 	}
 	buf_done(&s->early);
-	return 0;
 }
 
 struct cr_log log_sink_log(struct log_sink *s)

@@ -20,6 +20,7 @@ struct cr_error;
 struct log_sink {
 	int             fd;         /* -1 until it is open */
 	bool            owned;      /* close it */
+	bool            priorities; /* lines begin with "<N>", their priority: the journal reads them */
 	int             level;
 	const char     *scope;      /* "dump": what Error (...) names; constant text */
 	struct timespec start;
@@ -37,6 +38,12 @@ void log_sink_init(struct log_sink *s, const char *scope);
  * Return: 0; negative errno with @err filled.
  */
 int log_sink_open(struct log_sink *s, int dirfd, const char *file, int level, struct cr_error *err);
+
+/**
+ * log_sink_attach() - write to a descriptor that is open already; what was open before is closed if it is the sink's own
+ * @owned: @fd is the sink's from here on
+ */
+void log_sink_attach(struct log_sink *s, int fd, bool owned, int level);
 
 /** log_sink_line() - line() of struct cr_log; @arg is the sink. Control bytes and what is not UTF-8 come out as '?'. */
 void log_sink_line(void *arg, enum cr_log_level level, const char *text);

@@ -32,6 +32,47 @@ static bool row_present(const struct option_row *row, const rpc_criu_opts *opts)
 	return *(void *const *)at != NULL;
 }
 
+/* Is it there to say that nothing is wanted? */
+static bool row_off(const struct option_row *row, const rpc_criu_opts *opts)
+{
+	const char *at = in_request(opts, row->at);
+
+	if (row->kind == OPTION_FLAG)
+		return !*(const bool *)at;
+	return (row->kind == OPTION_INT || row->kind == OPTION_UINT) && *(const uint32_t *)at == 0;
+}
+
+static int ask_gate(const struct settings *s, const struct option_row *row, const rpc_criu_opts *opts, struct cr_error *err)
+{
+	const char *at = in_request(opts, row->at);
+	const struct proto_str_vec *list = (const void *)at;
+	int r = 0;
+
+	if (row->kind == OPTION_TEXT)
+		return s->gate->allow(s->gate, row, *(char *const *)at, !**(char *const *)at, err);
+	if (row->kind != OPTION_TEXTS)
+		return s->gate->allow(s->gate, row, NULL, row_off(row, opts), err);
+	for (size_t i = 0; i < list->nr && r == 0; i++)
+		r = s->gate->allow(s->gate, row, list->items[i], false, err);
+	return r;
+}
+
+/* All that is there, the older forms of others too, and before any of it has an effect. */
+static int ask_gate_all(const struct settings *s, const rpc_criu_opts *opts, struct cr_error *err)
+{
+	for (size_t i = 0; s->gate && i < option_table_len; i++) {
+		const struct option_row *row = &option_table[i];
+		int r;
+
+		if (!row->rpc || row->at == OPTION_NOWHERE || !row_present(row, opts))
+			continue;
+		r = ask_gate(s, row, opts, err);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
 static int no_memory(const struct option_row *row, struct cr_error *err)
 {
 	return cr_fail(err, -ENOMEM, "option %s", row->rpc);
@@ -157,8 +198,10 @@ static int merge_replaced(struct settings *s, const rpc_criu_opts *opts, struct 
 
 int settings_merge_request(struct settings *s, const rpc_criu_opts *opts, struct cr_error *err)
 {
-	int r;
+	int r = ask_gate_all(s, opts, err);
 
+	if (r < 0)
+		return r;
 	/* the images directory of default configuration files is never used for requests */
 	s->rpc.images_dir = NULL;
 	s->rpc.log_level = 2;

@@ -52,8 +52,22 @@ enum {
 /* An optional number or switch that has no field on the wire. */
 #define SETTING(type, name) bool has_##name; type name
 
+struct option_row;
+struct settings;
+
+/*
+ * Who may set what by a request and by the file that it names. Asked before a value is taken over, since some options act
+ * as soon as they are set. @value: a text, one of a list at a time; NULL for other kinds. @off: false, zero, or the "no-"
+ * form. Return: 0; negative errno with @err filled: the request is refused.
+ */
+struct option_gate {
+	int (*allow)(const struct option_gate *gate, const struct option_row *row, const char *value, bool off,
+		     struct cr_error *err);
+};
+
 struct settings {
 	rpc_criu_opts rpc;            /* effective options; log_level is always present */
+	const struct option_gate *gate;  /* asked for what comes from a request; NULL: everything may be set; borrowed */
 
 	SETTING(bool, detached);      /* restore-detached and daemon are one variable */
 	SETTING(bool, exec);          /* --exec-cmd: the words behind -- are a command */
@@ -72,7 +86,17 @@ struct settings {
 	SETTING(int32_t, port);
 	SETTING(int32_t, ps_socket);
 	SETTING(int32_t, status_fd);  /* of this process; the one on the wire is of the client */
-	char *work_dir, *pidfile, *libdir, *address, *feature;
+	SETTING(bool, journal);
+	SETTING(int32_t, max_message);          /* bytes */
+	SETTING(int32_t, max_workers);
+	SETTING(int32_t, max_user_workers);
+	SETTING(int32_t, max_clients);          /* connections that have not asked yet */
+	SETTING(int32_t, max_user_clients);
+	SETTING(int32_t, request_timeout);      /* this one and the next ones: seconds */
+	SETTING(int32_t, idle_timeout);
+	SETTING(int32_t, notify_timeout);
+	SETTING(int32_t, stop_timeout);
+	char *work_dir, *pidfile, *libdir, *address, *legacy_address, *feature;
 	struct proto_str_vec scripts; /* --action-script, in the order given */
 	bool want_help, want_version, want_man;
 

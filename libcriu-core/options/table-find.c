@@ -150,6 +150,11 @@ int option_set(struct settings *s, const struct option_row *row, bool negated, c
 		return cr_refuse(err, -EINVAL, "--%s needs a value", row->name);
 	if (value && strlen(value) > 4096)
 		return cr_refuse(err, -EINVAL, "--%s: value longer than 4096 bytes", row->name);
+	if (s->gate && from >= ORIGIN_REQUEST) {
+		r = s->gate->allow(s->gate, row, value, negated, err);
+		if (r < 0)
+			return r;
+	}
 	if (row->kind == OPTION_FLAG && negated) {
 		*(bool *)member(s, row->at) = false;
 		r = 0;
@@ -165,6 +170,21 @@ int option_set(struct settings *s, const struct option_row *row, bool negated, c
 	mark_present(s, row);
 	s->origin[row - option_table] = (uint8_t)from;
 	return 0;
+}
+
+void option_copy(struct settings *s, const struct settings *from, const struct option_row *row)
+{
+	static const size_t sizes[] = {
+		[OPTION_FLAG] = sizeof(bool), [OPTION_INT] = sizeof(int32_t), [OPTION_UINT] = sizeof(uint32_t),
+		[OPTION_WORD] = sizeof(int32_t), [OPTION_TEXT] = sizeof(char *), [OPTION_TEXTS] = sizeof(struct proto_str_vec),
+		[OPTION_ITEMS] = sizeof(struct proto_str_vec), [OPTION_MESSAGE] = sizeof(void *), [OPTION_SPECIAL] = 0,
+	};
+
+	if (row->at != OPTION_NOWHERE)
+		memcpy(member(s, row->at), (const char *)from + row->at, sizes[row->kind]);
+	if (row->has != OPTION_NOWHERE)
+		*(bool *)member(s, row->has) = *(const bool *)((const char *)from + row->has);
+	s->origin[row - option_table] = from->origin[row - option_table];
 }
 
 bool option_is_set(const struct settings *s, const struct option_row *row)

@@ -93,6 +93,9 @@ int option_match(const char *typed, size_t len, const struct option_row **ret_ro
 int option_set(struct settings *s, const struct option_row *row, bool negated, const char *value, enum origin from,
 	       struct cr_error *err);
 
+/** option_copy() - take the value of a row over from other settings, which must outlive @s: texts and lists are shared */
+void option_copy(struct settings *s, const struct settings *from, const struct option_row *row);
+
 /** option_is_set() - has the row a value other than "off", wherever it came from? */
 bool option_is_set(const struct settings *s, const struct option_row *row);
 
@@ -100,7 +103,8 @@ bool option_is_set(const struct settings *s, const struct option_row *row);
 typedef int option_set_fn(struct settings *s, const struct option_row *row, const char *value, struct cr_error *err);
 option_set_fn option_set_verbosity, option_set_ghost_limit, option_set_cpu_cap, option_set_unix_sk, option_set_external,
 	option_set_inherit_fd, option_set_ext_mount, option_set_veth, option_set_join_ns, option_set_empty_ns,
-	option_set_cgroups, option_set_cgroup_root, option_set_close, option_set_removed, option_set_enable_fs;
+	option_set_cgroups, option_set_cgroup_root, option_set_close, option_set_removed, option_set_enable_fs,
+	option_set_legacy_address;
 
 /** number_parse() - a whole decimal number, sign allowed. Return: 0, -EINVAL, -ERANGE. */
 int number_parse(const char *text, int64_t min, int64_t max, int64_t *ret);

@@ -139,6 +139,7 @@ static void test_facts(void **state)
 	assert_int_equal(t.uid[0], getuid());
 	assert_int_equal(t.gid[2], getegid());
 	assert_true(t.dumpable && !t.other_user_ns);
+	c.uid = geteuid();
 	assert_int_equal(policy_read_client(getpid(), &c, &err), 0);
 	assert_false(c.elsewhere);
 	assert_int_equal(cr_who_read(4194300, 4194300, &t, &err) < 0, 1);

@@ -1,0 +1,235 @@
+/* Connections and workers of the service. */
+#include "daemon-internal.h"
+#include "worker.h"
+
+#include "base/error.h"
+#include "base/own.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define ACCEPT_AT_ONCE 64   /* then the others have their turn */
+#define SETTLE_MS      10000
+
+#ifndef SYS_close_range
+#define SYS_close_range 436 /* 5.9 */
+#endif
+
+void daemon_watch_listeners(struct daemon *d, bool on)
+{
+	for (int i = 0; i < d->nr_listeners; i++) {
+		struct epoll_event ev = { .events = EPOLLIN, .data.ptr = &d->listeners[i] };
+
+		epoll_ctl(d->epoll_fd, on ? EPOLL_CTL_ADD : EPOLL_CTL_DEL, d->listeners[i].fd, &ev);
+	}
+	d->paused = !on;
+	d->paused_ms = daemon_now_ms();
+}
+
+static void drop(struct daemon *d, struct crowd_client *client)
+{
+	/*
+	 * Closing alone takes it out of the epoll set only once no process has it open: a worker that was forked a moment ago
+	 * may not have closed it yet, and the event of a client that has gone would come.
+	 */
+	epoll_ctl(d->epoll_fd, EPOLL_CTL_DEL, client->fd, NULL);
+	close(client->fd);
+	crowd_leave(&d->crowd, client);
+}
+
+static void welcome(struct daemon *d, int sock, bool legacy)
+{
+	struct epoll_event ev = { .events = EPOLLIN | EPOLLRDHUP | EPOLLONESHOT };
+	struct crowd_client *client, *surplus;
+	struct ucred cred;
+	socklen_t len = sizeof(cred);
+
+	if (getsockopt(sock, SOL_SOCKET, SO_PEERCRED, &cred, &len) < 0) {
+		close(sock);
+		return;
+	}
+	client = crowd_enter(&d->crowd, sock, cred.uid, cred.pid, legacy, daemon_now_ms());
+	ev.data.ptr = client;
+	if (!client || epoll_ctl(d->epoll_fd, EPOLL_CTL_ADD, sock, &ev) < 0) {
+		close(sock);
+		if (client)
+			crowd_leave(&d->crowd, client);
+		return;
+	}
+	while ((surplus = crowd_surplus(&d->crowd, client)) != NULL) {
+		bool was_newest = surplus == client;
+
+		drop(d, surplus);
+		if (was_newest)
+			break;
+	}
+}
+
+void daemon_accept(struct daemon *d, const struct listener *l)
+{
+	struct cr_log log = daemon_log(d);
+
+	for (int i = 0; i < ACCEPT_AT_ONCE; i++) {
+		int sock = accept4(l->fd, NULL, NULL, SOCK_CLOEXEC);
+
+		if (sock >= 0) {
+			welcome(d, sock, l->legacy);
+			continue;
+		}
+		if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
+			/* asking again at once would be answered the same way, for ever */
+			log_warn(&log, "no room for more connections (%s), continuing in a moment", strerrordesc_np(errno));
+			daemon_watch_listeners(d, false);
+		}
+		return; /* nobody is left, or the client has given up meanwhile */
+	}
+}
+
+/* The length of what was sent is all that is looked at here. */
+void daemon_heard(struct daemon *d, struct crowd_client *client)
+{
+	ssize_t len = recv(client->fd, NULL, 0, MSG_PEEK | MSG_TRUNC | MSG_DONTWAIT);
+
+	if (len <= 0) {
+		drop(d, client);
+		return;
+	}
+	epoll_ctl(d->epoll_fd, EPOLL_CTL_DEL, client->fd, NULL);
+	crowd_asks(&d->crowd, client, daemon_now_ms());
+}
+
+static int compare_fds(const void *a, const void *b)
+{
+	return *(const int *)a - *(const int *)b;
+}
+
+/* All descriptors but the standard ones and @keep, of which those below 0 are none. The order of @keep changes. */
+static void close_others(int *keep, size_t nr)
+{
+	unsigned int from = 3;
+
+	qsort(keep, nr, sizeof(*keep), compare_fds);
+	for (size_t i = 0; i < nr; i++) {
+		if (keep[i] < (int)from)
+			continue;
+		if (keep[i] > (int)from)
+			syscall(SYS_close_range, from, keep[i] - 1, 0);
+		from = (unsigned int)keep[i] + 1;
+	}
+	syscall(SYS_close_range, from, ~0u, 0);
+}
+
+/*
+ * In the child: nothing of the daemon's own but its log. Options of the daemon do not carry over to requests, and neither
+ * does its terminal: what is restored for a client would be able to type on it.
+ */
+static void serve(struct daemon *d, int sock, bool legacy, bool may_log) __attribute__((noreturn));
+static void serve(struct daemon *d, int sock, bool legacy, bool may_log)
+{
+	int keep[] = { sock, d->sink.fd, d->access.journal_fd, d->alive[1] };
+	struct worker_terms terms = {
+		.generation = legacy ? RPC_GENERATION_FIRST : RPC_GENERATION_TODAY,
+		.log_fd = d->sink.fd,
+		.limits = &d->limits,
+		.access = &d->access,
+		.quiet = !may_log,
+	};
+	autosettings struct settings fresh;
+	sigset_t none;
+	int null;
+
+	close_others(keep, sizeof(keep) / sizeof(keep[0]));
+	setsid();
+	null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	if (null >= 0) {
+		dup2(null, STDIN_FILENO);
+		close(null);
+	}
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	if (!may_log)
+		terms.log_fd = STDIN_FILENO; /* complaints are lines too */
+	settings_init(&fresh);
+	terms.base = &fresh;
+	_exit(worker_run(sock, &terms));
+}
+
+static void start_worker(struct daemon *d, struct crowd_client *client)
+{
+	struct cr_log log = daemon_log(d);
+	int64_t now = daemon_now_ms();
+	bool may_log = crowd_may_log(client->user, now);
+	int sock = client->fd;
+	pid_t pid = crowd_reserve(&d->crowd) < 0 ? -1 : fork();
+
+	if (pid == 0)
+		serve(d, sock, client->legacy, may_log);
+	if (pid < 0) {
+		log_warn(&log, "no worker for client %d: %s", (int)client->pid, strerrordesc_np(errno));
+		drop(d, client);
+		return;
+	}
+	log_debug(&log, "worker %d serves client %d of user %u", (int)pid, (int)client->pid, client->user->uid);
+	crowd_serve(&d->crowd, client, pid, now);
+	close(sock);
+}
+
+void daemon_serve_waiting(struct daemon *d)
+{
+	struct crowd_client *client;
+
+	while ((client = crowd_next(&d->crowd)) != NULL)
+		start_worker(d, client);
+}
+
+static void tell_unlogged(void *arg, uid_t uid, uint64_t nr)
+{
+	struct cr_log log = daemon_log(arg);
+
+	log_warn(&log, "user %u: %llu connections are not in this log, there were too many at a time", uid, (unsigned long long)nr);
+}
+
+void daemon_send_away(struct daemon *d)
+{
+	struct cr_log log = daemon_log(d);
+	int64_t now = daemon_now_ms();
+	struct crowd_client *client;
+
+	while ((client = crowd_late(&d->crowd, now)) != NULL) {
+		if (client->asking && crowd_may_log(client->user, now))
+			log_warn(&log, "client %d of user %u has waited %u s for a place, sent away", (int)client->pid, client->user->uid,
+				 d->limits.request_s);
+		drop(d, client);
+	}
+	if (now - d->settle_ms >= SETTLE_MS) {
+		crowd_settle(&d->crowd, now, tell_unlogged, d);
+		d->settle_ms = now;
+	}
+}
+
+void daemon_reap(struct daemon *d)
+{
+	struct cr_log log = daemon_log(d);
+	struct crowd_worker w;
+	uid_t uid = 0;
+	int status;
+	pid_t pid;
+
+	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+		if (!crowd_reap(&d->crowd, pid, &w, &uid))
+			continue;
+		if (WIFSIGNALED(status))
+			log_warn(&log, "worker %d was killed by signal %d while it served client %d of user %u", (int)pid,
+				 WTERMSIG(status), (int)w.client_pid, uid);
+		else
+			log_debug(&log, "worker %d has left with code %d", (int)pid, WEXITSTATUS(status));
+	}
+}

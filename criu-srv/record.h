@@ -1,0 +1,35 @@
+/* What the log of requests will say about the request under way. All of it does nothing with NULL: swrk has no such log. */
+#ifndef CRIU_SRV_RECORD_H
+#define CRIU_SRV_RECORD_H
+
+#include "access-log.h"
+#include "peer.h"
+
+#include "base/error.h"
+
+struct record {
+	const struct access_log *log;
+	const struct peer       *peer;
+	bool                     quiet;      /* only what had an effect is written */
+	struct timespec          start;
+	pid_t                    target;
+	int                      error;
+	char                     why[CR_ERROR_TEXT];
+	char                     comm[64];   /* "" until it was asked for */
+	const char              *repeated;   /* type that was written last and may repeat itself; constant text */
+	uint64_t                 repeats;    /* how often it has since */
+	int64_t                  repeat_us;
+};
+
+/** record_begin() - a request has arrived */
+void record_begin(struct record *r);
+/** record_target() - the process that it is about, or that came of it */
+void record_target(struct record *r, pid_t pid);
+/** record_failure() - it has failed; the first reason counts */
+void record_failure(struct record *r, const struct cr_error *err);
+/** record_end() - it was answered. @what: its type, constant text; @effect: it changes something, so it is always written */
+void record_end(struct record *r, const char *what, bool effect);
+/** record_flush() - the connection has ended */
+void record_flush(struct record *r);
+
+#endif
