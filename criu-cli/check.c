@@ -7,14 +7,6 @@
 #include <errno.h>
 #include <string.h>
 
-static const struct cr_check_row *row_find(const struct cr_check_row *rows, size_t nr, const char *name)
-{
-	for (size_t i = 0; i < nr; i++)
-		if (strcmp(rows[i].name, name) == 0)
-			return &rows[i];
-	return NULL;
-}
-
 static void print_json(const struct cr_check_row *rows, size_t nr, bool good)
 {
 	printf("{\"command\":\"check\",\"success\":%s,\"features\":[", good ? "true" : "false");
@@ -31,23 +23,23 @@ static void print_json(const struct cr_check_row *rows, size_t nr, bool good)
 	fputs("]}\n", stdout);
 }
 
-static int check_feature(struct cli *c, const struct cr_check_row *rows, size_t nr)
+static int check_feature(struct cli *c, struct cr_context *ctx)
 {
 	const char *name = c->s->feature;
-	const struct cr_check_row *row = row_find(rows, nr, name);
 	struct cr_error err = { 0 };
+	struct cr_check_row row;
 
-	if (row && row->result == 0) {
+	if (cr_check_feature(ctx, name, &row) < 0) {
+		cr_refuse(&err, -EINVAL, "Unknown feature %s", name);
+	} else if (row.result < 0) {
+		cr_fail(&err, row.result, "feature %s (Linux %s) is not there", name, row.since ? row.since : "");
+	} else {
 		if (c->s->json)
-			print_json(row, 1, true);
+			print_json(&row, 1, true);
 		else
 			printf("%s is supported\n", name);
 		return 0;
 	}
-	if (row)
-		cr_fail(&err, row->result, "feature %s (Linux %s) is not there", name, row->since ? row->since : "");
-	else
-		cr_refuse(&err, -EINVAL, "Unknown feature %s", name);
 	report_failure(c, &err, NULL, NULL);
 	return CLI_FAILED;
 }
@@ -91,14 +83,15 @@ static int check_kernel(struct cli *c, struct cr_context *ctx)
 	const struct cr_check_row *rows = NULL;
 	struct cr_error err = { 0 };
 	size_t nr = 0;
-	int r = cr_check(ctx, &rows, &nr, &err);
+	int r;
 
+	if (c->s->feature)
+		return check_feature(c, ctx);
+	r = cr_check(ctx, &rows, &nr, &err);
 	if (r < 0 && !nr) {
 		report_failure(c, &err, NULL, NULL);
 		return CLI_FAILED;
 	}
-	if (c->s->feature)
-		return check_feature(c, rows, nr);
 	return print_all(c, rows, nr, c->s->extra || c->s->experimental || c->s->all);
 }
 

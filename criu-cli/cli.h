@@ -52,6 +52,7 @@ void cli_end(struct cli *c);
 int cli_dump(struct cli *c);
 int cli_restore(struct cli *c);
 int cli_check(struct cli *c);
+int cli_cpuinfo(struct cli *c);
 
 /* What is printed; report.c */
 /** report_failure() - of a verb: to the log, to standard error for a person, or as JSON. @marker: line of the log, or NULL */

@@ -20,7 +20,6 @@ static const struct { enum command bit; int code; const char *why; } refused[] =
 	{ COMMAND_LAZY_PAGES, 1, "lazy-pages is not supported yet by this version" },
 	{ COMMAND_PAGE_SERVER, 1, "page-server is not supported yet by this version" },
 	{ COMMAND_DEDUP, 1, "dedup is not supported yet by this version: it has no images with a parent" },
-	{ COMMAND_CPUINFO, 1, "cpuinfo is not supported yet by this version" },
 	{ COMMAND_EXEC, 255, "exec was removed; compel(1) runs system calls in other processes" },
 	{ COMMAND_SHOW, 255, "show was removed; crit(1) shows images" },
 };
@@ -101,10 +100,10 @@ static int limit_caller(struct cli *c, struct cr_error *err)
 		return 0;
 	if (geteuid() != getuid())
 		return cr_refuse(err, -EPERM, "this command cannot be used through a set-user-id program; ask the service");
-	if (policy_read_client(getpid(), &c->caller, err) < 0)
-		return err->code;
 	c->caller.uid = getuid();
 	c->caller.gid = getgid();
+	if (policy_read_client(getpid(), &c->caller, err) < 0)
+		return err->code;
 	c->caller.cap_eff = 0; /* what the file gives is not the caller's */
 	c->obs.may_dump = may_dump;
 	c->obs.may_restore = may_restore;
@@ -165,7 +164,8 @@ static int run(const struct settings *s, const struct args *args, enum command c
 		cli_end(&c);
 		return CLI_FAILED;
 	}
-	code = command == COMMAND_DUMP ? cli_dump(&c) : command == COMMAND_RESTORE ? cli_restore(&c) : cli_check(&c);
+	code = command == COMMAND_DUMP ? cli_dump(&c) : command == COMMAND_RESTORE ? cli_restore(&c) :
+	       command == COMMAND_CPUINFO ? cli_cpuinfo(&c) : cli_check(&c);
 	cli_end(&c);
 	return code;
 }
@@ -197,8 +197,7 @@ static int dispatch(const struct settings *s, const struct args *args,
 			continue;
 		cr_refuse(&err, -ENOTSUP, "%s", refused[i].why);
 		report_early(&err);
-		return command == COMMAND_CPUINFO && args->nr_words > 1 && strcmp(args->words[1], "dump") == 0 ? 255 :
-		       refused[i].code;
+		return refused[i].code;
 	}
 	if (args->nr_words > max_words) {
 		cr_refuse(&err, -EINVAL, "excessive parameter %s", args->words[max_words]);

@@ -11,6 +11,7 @@ static const struct { const char *form, *text; } commands[] = {
 	{ "dump -t PID [-D DIR]", "checkpoint a process tree" },
 	{ "restore [-D DIR]", "restore a process tree" },
 	{ "check [-t PID]", "check the kernel, or what stands in the way of a dump" },
+	{ "cpuinfo dump|check", "store this processor, or compare a stored one with it" },
 	{ "service [-d]", "serve requests on a unix socket" },
 	{ "swrk FD", "serve one client on an open socket" },
 };
