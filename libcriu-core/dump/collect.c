@@ -1,5 +1,6 @@
 /* Dump: everything that can be learnt of the stopped tree from outside, before anything runs in it or is written. */
 #include "dump/dump-internal.h"
+#include "infect/cgroup-room.h"
 #include "tasks/ids.h"
 #include "tasks/tasks.h"
 #include "tasks/thread-share.h"
@@ -37,6 +38,8 @@ int dump_collect(struct dump *d, struct cr_error *err)
 	struct mm_dump_config config = { .sink = &d->sink };
 	int r = check_session(d, err);
 
+	if (r == 0)
+		r = cgroup_room_check(d->ctx, d->tree, err);
 	if (r == 0)
 		r = ids_collect(d->ctx, d->tree, &d->root_ids, err);
 	if (r == 0)

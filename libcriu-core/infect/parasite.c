@@ -3,6 +3,7 @@
 #include "infect/blob.h"
 #include "infect/remote-call.h"
 #include "infect/remote-mem.h"
+#include "infect/room.h"
 #include "infect/tracee.h"
 #include "sigframe.h"
 
@@ -35,6 +36,7 @@ struct parasite {
 	size_t   size, code_size;
 	uint64_t places;              /* remote: BATCH places of place_size bytes, each frame first, stack above */
 	size_t   place_size, frame_room, nr_places;
+	struct room room;             /* a limit that is raised while we map */
 	bool     stuck;               /* a thread could not be called back: the mappings must stay */
 	enum deed deed;
 	const struct xstate_layout *layout;
@@ -174,20 +176,22 @@ static int begin_map_code(struct parasite *p, size_t nr_places, struct cr_error 
 	return begin_mmap(p, DEED_MAP_CODE, 0, p->size, PROT_READ | PROT_EXEC, 0, err);
 }
 
-/*
- * EAGAIN: all its memory is to be locked (mlockall() with MCL_FUTURE), and there would be more than RLIMIT_MEMLOCK of it.
- * Room for one thread at a time may still be had.
- */
+/* EAGAIN: all its memory is to be locked (mlockall() with MCL_FUTURE), and there would be more than RLIMIT_MEMLOCK of it. */
+static bool is_short(int r)
+{
+	return r == -EAGAIN || r == -ENOMEM;
+}
+
+/* Room for one thread at a time may still be had, and if not that, the limit may be ours to raise for the moment. */
 static int end_map_code(struct parasite *p, struct cr_error *err)
 {
 	int r = end_call(p, "map memory in", &p->base, err);
 
-	if (r == -EAGAIN && p->nr_places > 1)
+	if (is_short(r) && (p->nr_places > 1 || room_make(&p->room, p->task, p->size)))
 		return begin_map_code(p, 1, err) < 0 ? r : PARASITE_GOES_ON;
-	if (r == -EAGAIN)
-		cr_advise(err, "it locks all its memory; allow it %zu KiB more: prlimit --pid %d --memlock", p->size >> 10,
-			  p->task->host_pid);
-	if (r == 0)
+	if (r < 0)
+		r = room_explain(p->task, p->size, r, err);
+	else
 		r = begin_mmap(p, DEED_MAP_DATA, p->base + p->code_size, p->size - p->code_size, PROT_READ | PROT_WRITE, MAP_FIXED,
 			       err);
 	return r < 0 ? r : PARASITE_GOES_ON;
@@ -198,7 +202,8 @@ static int end_map_data(struct parasite *p, struct cr_error *err)
 	uint64_t data;
 	int r = end_call(p, "map memory in", &data, err);
 
-	return r == 0 ? settle_in(p, err) : r;
+	room_give_back(&p->room, p->task);
+	return r == 0 ? settle_in(p, err) : room_explain(p->task, p->size - p->code_size, r, err);
 }
 
 static int infect(struct parasite *p, struct cr_error *err)
@@ -484,6 +489,8 @@ void parasite_free(struct parasite *p)
 		wait_for(p, NULL);
 		parasite_cure(p, NULL);
 	}
+	if (p->task)
+		room_give_back(&p->room, p->task);
 	free(p->program.arena.local);
 	program_done(&p->program);
 	free(p->frames);

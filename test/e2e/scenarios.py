@@ -18,7 +18,7 @@ import rpc   # noqa: E402
 import state   # noqa: E402
 from case import Case, TIMEOUT, first_error   # noqa: E402
 from jobs import Jobs   # noqa: E402
-from world import Failed   # noqa: E402
+from world import Failed, Skipped   # noqa: E402
 
 # Victims that between them have several processes, threads, pending signals, pipes and memory of all kinds.
 RICH = [("tree", "bush"), ("threads", "masks"), ("pipes", "ring"), ("shared", "anonymous"), ("signals", "pending-threads")]
@@ -264,6 +264,48 @@ class Scenario(Jobs, Case):
             raise Failed(f"restore beside the running tree: exit status {code}: {first_error(said)}")
         self.expect_same("after a restore whose pids were taken")
         self.finish("after a restore whose pids were taken")
+
+    def do_full_cgroup(self):
+        """A page more in a memory cgroup without room would get a process of the tree killed: refused before that."""
+        v1, v2 = "/sys/fs/cgroup/memory", "/sys/fs/cgroup"
+        base, limit, usage = (v1, "memory.limit_in_bytes", "memory.usage_in_bytes") if os.path.isdir(v1) else \
+                             (v2, "memory.max", "memory.current")
+        group = os.path.join(base, f"criu-e2e-{random.randrange(1 << 40):x}")
+        home = os.path.join(base, next((l.split(":", 2)[2].strip("/\n") for l in open("/proc/self/cgroup", encoding="utf-8")
+                                        if ("memory" in l if base == v1 else l.startswith("0:"))), ""))
+        try:
+            os.mkdir(group)
+            if not os.path.exists(os.path.join(group, limit)):
+                raise OSError("no memory controller")
+        except OSError as e:
+            if os.path.isdir(group):
+                os.rmdir(group)
+            raise Skipped(f"no memory cgroup can be made here: {e}") from None
+        put = lambda where, name, value: open(os.path.join(where, name), "w", encoding="utf-8").write(str(value))
+        try:
+            put(group, "cgroup.procs", os.getpid())
+            try:
+                self.use("memory", "big")
+            finally:
+                put(home, "cgroup.procs", os.getpid())
+            for _ in range(10):   # the caches go, what remains is in use
+                try:
+                    put(group, limit, int(state.read(os.path.join(group, usage))) - 4096)
+                except OSError:
+                    break
+            code, said = self.dump()
+            if code == 0 or "is full" not in said:
+                raise Failed(f"dump in a full memory cgroup: exit status {code}: {first_error(said)}")
+            self.expect_same("after the refused dump")
+            put(group, limit, int(state.read(os.path.join(group, usage))) + (2 << 20))
+            self.must_dump()
+            self.must_be_gone()
+            self.restore()
+            self.finish("after the restore")
+        finally:
+            self.world.clear()
+            self.world.until(lambda: not state.read(os.path.join(group, "cgroup.procs")), 5, "the cgroup is empty")
+            os.rmdir(group)
 
     def do_no_such_process(self):
         self.new_images_dir()
