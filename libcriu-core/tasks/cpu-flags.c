@@ -1,15 +1,12 @@
 /*
  * Settings that the processor enforces: time stamp counter, cpuid traps, mitigations of speculation of a thread; a process's
- * own table of segments and its permission to use ports, which are obstacles.
+ * own table of segments, which is an obstacle.
  */
 #include "tasks/task-ops.h"
 
-#include <elf.h>
 #include <errno.h>
 #include <linux/prctl.h>
-#include <sys/ptrace.h>
 #include <sys/syscall.h>
-#include <sys/uio.h>
 
 #if defined(__x86_64__)
 #ifndef ARCH_GET_CPUID
@@ -30,25 +27,9 @@ static int cpu_dump_process(struct task_dump *d, struct cr_error *err)
 {
 	if (answer_of(d, thread_state_of(d->task->lead), Q_LDT) <= 0)
 		return 0;
-	return task_obstacle(d, NULL, "", "a local descriptor table (modify_ldt)") < 0 ? cr_fail(err, -ENOMEM, "note an obstacle")
-										      : 0;
-}
-#endif
-
-#if defined(__x86_64__)
-/*
- * Permission to use ports, a bitmap that only a register set shows: ENXIO where none was given, ioperm_get() in
- * arch/x86/kernel/ptrace.c. Nothing shows iopl(), which since Linux 5.5 is no flag of the processor either.
- */
-static int cpu_collect_thread(struct task_dump *d, struct thread *th, struct thread_state *ts, struct cr_error *err)
-{
-	uint64_t first;
-	struct iovec iov = { &first, sizeof(first) };
-
-	(void)ts;
-	if (!th->tracee || ptrace(PTRACE_GETREGSET, th->host_tid, NT_386_IOPERM, &iov) < 0)
-		return 0;
-	return task_obstacle(d, th, "", "permission to use ports (ioperm)") < 0 ? cr_fail(err, -ENOMEM, "note an obstacle") : 0;
+	return task_obstacle(d, NULL, "", "a local descriptor table (modify_ldt)") < 0
+		       ? cr_fail(err, -ENOMEM, "note an obstacle")
+		       : 0;
 }
 #endif
 
@@ -136,7 +117,6 @@ static int cpu_plan_thread(struct planner *p)
 const struct task_kind cpu_flags_kind = {
 	.name = "processor settings",
 #if defined(__x86_64__)
-	.collect_thread = cpu_collect_thread,
 	.ask_process = cpu_ask_process,
 	.dump_process = cpu_dump_process,
 #endif

@@ -52,6 +52,7 @@ enum question {
 	Q_SPEC_IB,
 	Q_SPEC_L1D,
 	Q_CPUID,
+	Q_IOPL,
 	Q_MCE_KILL,
 	Q_TID_ADDRESS,
 	Q_SIGALTSTACK,

@@ -110,7 +110,7 @@ size_t tasks_ask_size(const struct task *task)
 {
 	const struct process_state *ps = process_state_of(task);
 	size_t ops = OPS_PER_THREAD + (ps && ps->rseq_searched ? RSEQ_PLACES : 0);
-	size_t per_thread = ops * sizeof(struct abi_op) + sizeof(struct thread_answers) + 3 * ARENA_SLACK +
+	size_t per_thread = ops * sizeof(struct abi_op) + sizeof(struct thread_answers) + 7 * ARENA_SLACK +
 			    sizeof(struct abi_routine);
 	size_t timers = ps && ps->timers_unknown ? TIMER_IDS_TRIED : ps ? ps->timers.nr : 0;
 

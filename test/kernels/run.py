@@ -30,8 +30,7 @@ KNOWN = [("attrs/user-dispatch", (6, 3), "syscall user dispatch cannot be seen b
          ("threads/exited-leader-child", (6, 8), "threads without a main thread do not give their descriptors before Linux 6.9"),
          ("tree/unseen-stops", (5, 16), "which stops the parent has seen cannot be told before Linux 5.17; it is told again"),
          ("tree-static/unseen-stops", (5, 16), "which stops the parent has seen cannot be told before Linux 5.17; it is told again"),
-         ("timers/posix-overrun", (6, 12), "before Linux 6.13 a saved signal of a timer and a new one can be pending together"),
-         ("audit-lost/iopl", (99, 0), "no kernel since 5.5 tells of iopl")]
+         ("timers/posix-overrun", (6, 12), "before Linux 6.13 a saved signal of a timer and a new one can be pending together")]
 RESULTS = ("PASS ", "FAIL ", "SKIP ", "note: ", "end: ")
 
 

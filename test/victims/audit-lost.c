@@ -8,6 +8,7 @@
 #include <asm/ldt.h>
 #include <asm/prctl.h>
 #include <errno.h>
+#include <linux/capability.h>
 #include <fcntl.h>
 #include <linux/aio_abi.h>
 #include <mqueue.h>
@@ -79,6 +80,19 @@ static void set_up_iopl(void)
 {
 	if (iopl(3) < 0)
 		victim_skip("iopl: %s", strerror(errno));
+}
+
+/* The level stays when the capability that it took is gone. */
+static void set_up_iopl_dropped(void)
+{
+	struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3];
+
+	set_up_iopl();
+	need(syscall(SYS_capget, &head, data) == 0);
+	data[0].effective &= ~(1u << CAP_SYS_RAWIO);
+	data[0].permitted &= ~(1u << CAP_SYS_RAWIO);
+	need(syscall(SYS_capset, &head, data) == 0);
 }
 
 /* --- prctl and arch_prctl */
@@ -302,6 +316,7 @@ const struct victim_case victim_cases[] = {
 	{ "ldt", set_up_ldt, check_ldt, .refuse = "LDT", .flags = CASE_KEEP_OR_REFUSE },
 	{ "ioperm", set_up_ioperm, check_ioperm, .refuse = "port", .flags = CASE_KEEP_OR_REFUSE },
 	{ "iopl", set_up_iopl, check_ioperm, .refuse = "port", .flags = CASE_KEEP_OR_REFUSE },
+	{ "iopl-dropped", set_up_iopl_dropped, check_ioperm, .refuse = "port", .flags = CASE_KEEP_OR_REFUSE },
 	{ "tsc", set_up_tsc, check_tsc, .refuse = "TSC", .flags = CASE_KEEP_OR_REFUSE },
 	{ "cpuid", set_up_cpuid, check_cpuid, .refuse = "CPUID", .flags = CASE_KEEP_OR_REFUSE },
 	{ "keepcaps", set_up_keepcaps, check_keepcaps },
