@@ -3,6 +3,7 @@
  * (VmFlags), so it is read once and maps is not.
  */
 #include "mm/mapped-files.h"
+#include "mm/look-ahead.h"
 #include "mm/page-select.h"
 #include "mm/smaps-stream.h"
 
@@ -11,7 +12,6 @@
 #include "kernel/context.h"
 #include "kernel/uapi.h"
 #include "procfs/attrs.h"
-#include "procfs/numa-maps.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -201,6 +201,7 @@ static void warn_unknown_flags(struct mm_dump *d, const struct task *task, const
 struct collector {
 	struct mm_dump *d;
 	struct mm_task *mt;
+	struct look_ahead ahead;
 };
 
 static int collect_some(void *arg, const struct proc_vma_list *list, struct cr_error *err)
@@ -212,6 +213,24 @@ static int collect_some(void *arg, const struct proc_vma_list *list, struct cr_e
 		r = add_vma(c->d, c->mt, &list->items[i], proc_vma_path(list, &list->items[i]), err);
 	warn_unknown_flags(c->d, c->mt->task, list);
 	return r;
+}
+
+/*
+ * numa_maps walks the page tables again. With one node no policy changes anything here, it only shows, and would matter on
+ * another machine: so it is read there where that costs microseconds.
+ */
+#define POLICY_RSS_KB (32u << 10)
+
+static bool wants_policies(const struct mm_dump *d, const struct mm_task *mt)
+{
+	return d->many_nodes || mt->task->status.vm_rss_kb <= POLICY_RSS_KB;
+}
+
+static void collect_ahead(void *arg)
+{
+	struct collector *c = arg;
+
+	look_ahead_begin(&c->ahead, c->d, c->mt->task, wants_policies(c->d, c->mt));
 }
 
 static int set_policy(img_vma_entry *v, const struct proc_numa_policy *p)
@@ -232,24 +251,13 @@ static int set_policy(img_vma_entry *v, const struct proc_numa_policy *p)
 	return 0;
 }
 
-/*
- * numa_maps walks the page tables again. With one node no policy changes anything here, it only shows, and would matter on
- * another machine: so it is read there where that costs microseconds.
- */
-#define POLICY_RSS_KB (32u << 10)
-
-static int collect_policies(struct mm_dump *d, struct mm_task *mt, struct cr_error *err)
+static int collect_policies(struct mm_dump *d, struct mm_task *mt, struct look_ahead *ahead, struct cr_error *err)
 {
-	struct proc_numa_vec list = { 0 };
-	bool look = d->many_nodes || mt->task->status.vm_rss_kb <= POLICY_RSS_KB;
-	int r = look ? proc_numa_maps_read(&mt->task->dir, &list, err) : 0;
+	const struct proc_numa_vec *list = &ahead->policies;
+	int r = wants_policies(d, mt) ? look_ahead_policies(ahead, mt->task, err) : 0;
 
-	if (r == -ENOENT) {
-		cr_error_clear(err);
-		r = 0;
-	}
-	for (size_t i = 0, at = 0; i < list.nr && r == 0; i++) {
-		const struct proc_numa_policy *p = &list.items[i];
+	for (size_t i = 0, at = 0; i < list->nr && r == 0; i++) {
+		const struct proc_numa_policy *p = &list->items[i];
 
 		while (at < mt->vmas.nr && mt->vmas.items[at].start < p->addr)
 			at++;
@@ -264,7 +272,6 @@ static int collect_policies(struct mm_dump *d, struct mm_task *mt, struct cr_err
 		if (set_policy(&mt->vmas.items[at], p) < 0)
 			r = cr_fail(err, -ENOMEM, "note a memory policy");
 	}
-	proc_numa_vec_done(&list);
 	return r;
 }
 
@@ -323,24 +330,28 @@ static void fill_layout(struct mm_task *mt)
 			e->mm_brk = mt->vmas.items[i].end;
 }
 
+/* Tasks with so much memory have it scanned in a second thread from the start, */
+#define AHEAD_RSS_KB ((uint64_t)64 << 10)
+
 static int collect(struct mm_dump *d, struct mm_task *mt, struct cr_error *err)
 {
-	struct collector c = { d, mt };
-	struct page_scan scan;
+	struct collector c = { .d = d, .mt = mt };
 	int r;
 
-	page_scan_begin(d, mt->task, &scan);
-	r = smaps_each(&mt->task->dir, collect_some, &c, err);
-
-	if (r == 0)
-		r = collect_policies(d, mt, err);
+	if (mt->task->status.vm_rss_kb >= AHEAD_RSS_KB)
+		collect_ahead(&c);
+	/* and so have tasks with many mappings, once this shows. */
+	r = smaps_each(&mt->task->dir, collect_some, collect_ahead, &c, err);
 	if (r == 0)
 		r = collect_auxv(mt, err);
 	if (r == 0)
 		r = collect_exe(d, mt, err);
 	if (r == 0)
-		r = page_select(d, mt, &scan, err);
-	page_scan_end(&scan);
+		r = collect_policies(d, mt, &c.ahead, err);
+	look_ahead_wait(&c.ahead);
+	if (r == 0)
+		r = page_select(d, mt, &c.ahead.scan, err);
+	look_ahead_end(&c.ahead);
 	if (r < 0)
 		return r;
 	fill_layout(mt);

@@ -12,7 +12,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <signal.h>
 #include <sys/mman.h>
 
 /* What do_pagemap_scan() collects in one pass (PAGEMAP_WALK_SIZE); fs/proc/task_mmu.c */
@@ -100,9 +99,7 @@ static int scanner_fetch(struct scanner *s)
 	return 0;
 }
 
-/* ------------------------------------------------ scans in a thread of their own */
-
-#define SCAN_AHEAD_FROM_KB ((uint64_t)64 << 10)
+/* ------------------------------------------------ scans made beforehand */
 
 #if defined(__x86_64__)
 #define SCAN_END UINT64_C(0x7ffffffff000)
@@ -110,14 +107,27 @@ static int scanner_fetch(struct scanner *s)
 #define SCAN_END (UINT64_C(1) << 48)
 #endif
 
-static int scan_everything(struct page_scan *scan)
+void page_scan_open(struct mm_dump *d, struct task *task, struct page_scan *ret)
+{
+	*ret = (struct page_scan){ 0 };
+	if (!kernel_has(&d->ctx->probes, KERNEL_PAGEMAP_SCAN))
+		return;
+	ret->guards = kernel_has(&d->ctx->probes, KERNEL_PAGEMAP_GUARD);
+	ret->fd = proc_open(&task->dir, "pagemap", O_RDONLY, NULL);
+	ret->opened = ret->fd >= 0;
+}
+
+void page_scan_run(struct page_scan *scan)
 {
 	struct scanner s = { .fd = scan->fd, .guards = scan->guards, .end = SCAN_END };
 	int r = 0;
 
+	if (!scan->opened)
+		return;
 	s.vec = calloc(SCAN_REGIONS, sizeof(*s.vec));
-	if (!s.vec)
-		return -ENOMEM;
+	scan->regions = calloc(1, sizeof(*scan->regions));
+	if (!s.vec || !scan->regions)
+		r = -ENOMEM;
 	while (r == 0 && s.at < s.end) {
 		r = scanner_fetch(&s);
 		for (size_t i = 0; r == 0 && i < s.nr; i++) {
@@ -130,45 +140,17 @@ static int scan_everything(struct page_scan *scan)
 		}
 	}
 	free(s.vec);
-	return r;
+	scan->done = r == 0;
 }
 
-static void *scan_thread(void *arg)
+void page_scan_close(struct page_scan *scan)
 {
-	struct page_scan *scan = arg;
-
-	scan->result = scan_everything(scan);
-	return NULL;
-}
-
-void page_scan_begin(struct mm_dump *d, struct task *task, struct page_scan *ret)
-{
-	sigset_t all, old;
-
-	*ret = (struct page_scan){ .fd = -1 };
-	if (task->status.vm_rss_kb < SCAN_AHEAD_FROM_KB || !kernel_has(&d->ctx->probes, KERNEL_PAGEMAP_SCAN))
-		return;
-	ret->guards = kernel_has(&d->ctx->probes, KERNEL_PAGEMAP_GUARD);
-	ret->fd = proc_open(&task->dir, "pagemap", O_RDONLY, NULL);
-	ret->regions = calloc(1, sizeof(*ret->regions));
-	if (ret->fd < 0 || !ret->regions)
-		return;
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	ret->running = pthread_create(&ret->thread, NULL, scan_thread, ret) == 0;
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-}
-
-void page_scan_end(struct page_scan *scan)
-{
-	if (scan->running)
-		pthread_join(scan->thread, NULL);
 	if (scan->regions)
 		region_vec_done(scan->regions);
 	free(scan->regions);
-	if (scan->fd >= 0)
+	if (scan->opened)
 		close(scan->fd);
-	*scan = (struct page_scan){ .fd = -1 };
+	*scan = (struct page_scan){ 0 };
 }
 
 /* The region that the scan stands at; guards are put aside. Return: 1, 0 at the end, negative errno. */
@@ -235,15 +217,11 @@ static int put_guards(struct mm_task *mt, const struct page_runs *guards)
 /* Makes a scanner that begins at the first mapping, or that has everything already. */
 static int scanner_init(struct scanner *s, const struct mm_task *mt, size_t nr_vmas, struct page_scan *scan)
 {
-	if (scan->running) {
-		pthread_join(scan->thread, NULL);
-		scan->running = false;
-		if (scan->result == 0 && scan->regions->nr) {
-			s->vec = scan->regions->items;
-			s->nr = scan->regions->nr;
-			*scan->regions = (struct region_vec){ 0 };
-			return 0;
-		}
+	if (scan->done && scan->regions->nr) {
+		s->vec = scan->regions->items;
+		s->nr = scan->regions->nr;
+		*scan->regions = (struct region_vec){ 0 };
+		return 0;
 	}
 	/* [vsyscall] is beyond what the scan accepts */
 	s->at = mt->vmas.items[0].start;

@@ -4,34 +4,30 @@
 
 #include "mm/vma-class.h"
 
-#include <pthread.h>
-
 struct region_vec;
 
 /** vma_content_of() - what is stored of a mapping that is in the image already. Pure. */
 enum vma_content vma_content_of(const img_vma_entry *v);
 
-/* A scan of one task that runs in a thread of its own meanwhile. All zero: none. */
+/* A scan of one task that was made beforehand. All zero: none. */
 struct page_scan {
-	pthread_t thread;
-	bool running;
-	bool guards;
-	int fd;
-	int result; /* 0 or negative errno */
+	bool guards, done;
+	bool opened;
+	int fd; /* once it is opened */
 	struct region_vec *regions;
 };
 
-/**
- * page_scan_begin() - begin to scan a task with much memory while its mappings are still being read
- * Small ones are scanned sooner than a thread is started: nothing happens. Failures show in page_select().
- */
-void page_scan_begin(struct mm_dump *d, struct task *task, struct page_scan *ret);
-/** page_scan_end() - wait for the thread and give everything back; safe in any state */
-void page_scan_end(struct page_scan *scan);
+/** page_scan_open() - prepare a scan of a task's whole address space; nothing to run where the kernel cannot scan */
+void page_scan_open(struct mm_dump *d, struct task *task, struct page_scan *ret);
+/** page_scan_run() - carry it out, in any thread. Failures show in page_select(), which then scans itself. */
+void page_scan_run(struct page_scan *scan);
+/** page_scan_close() - give everything back; safe in any state */
+void page_scan_close(struct page_scan *scan);
 
 /**
  * page_select() - fill mt->pages, ascending; and append guard pseudo-mappings to mt->vmas
  * Asks the kernel for the whole address space at once: the price is that of the page tables, not of the mappings.
+ * @scan: what was found beforehand, used up; may be all zero.
  */
 int page_select(struct mm_dump *d, struct mm_task *mt, struct page_scan *scan, struct cr_error *err);
 

@@ -43,12 +43,18 @@ size_t smaps_cut(const char *text, size_t len)
 	return 0;
 }
 
+/*
+ * seq_file collects a page and throws away the record that did not fit, to make it once more. So a read asks for less than
+ * a page minus a record: it ends with the record that crosses this mark, and no record is made twice.
+ */
+#define READ_SIZE ((size_t)3300)
+
 /* Return: 1 the block is full (but for what one more read could not fit), 0 the file has ended, negative errno. */
 static int fill(int fd, struct block *b)
 {
 	b->len = 0;
 	while (BLOCK - b->len >= 4096) {
-		ssize_t n = read(fd, b->text + HEAD + b->len, BLOCK - b->len);
+		ssize_t n = read(fd, b->text + HEAD + b->len, READ_SIZE);
 
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -161,7 +167,7 @@ static int in_threads(struct stream *s, smaps_fn fn, void *arg, struct cr_error 
 	return r;
 }
 
-int smaps_each(const struct proc_dir *dir, smaps_fn fn, void *arg, struct cr_error *err)
+int smaps_each(const struct proc_dir *dir, smaps_fn fn, void (*many)(void *arg), void *arg, struct cr_error *err)
 {
 	struct stream s = { .lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER };
 	autofd int fd = proc_open(dir, "smaps", O_RDONLY, err);
@@ -178,6 +184,8 @@ int smaps_each(const struct proc_dir *dir, smaps_fn fn, void *arg, struct cr_err
 		return cr_fail(err, r, "read smaps");
 	if (r == 0)
 		return look(blocks[0].text + HEAD, blocks[0].len, fn, arg, err);
+	if (many)
+		many(arg);
 	s.fd = fd;
 	s.blocks = blocks;
 	s.filled = 1;
