@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -16,6 +17,7 @@
 #include <unistd.h>
 
 #define CHUNK      128u
+#define SEEN       1024u   /* files remembered: many descriptors of few files are common, and so are few of many */
 #define FDINFO_MAX 1024u   /* of counters and timers; longer ones are read later, one by one */
 
 /* Shared by the jobs; each writes its own part only. */
@@ -26,6 +28,7 @@ struct sweeping {
 	dev_t         pipe_dev;   /* of pipes without a name */
 	struct probe *probes;     /* one per number, fd -1 where nothing is open */
 	struct pool  *pools;      /* one per chunk */
+	_Atomic(const struct probe *) seen[SEEN];   /* files with a name, complete; by seen_slot() */
 };
 
 /* Names of what fdinfo tells by a line of its own: saves reading the link, which takes longer than all else. */
@@ -76,17 +79,45 @@ static int read_link(const struct sweeping *s, struct probe *p, struct pool *poo
 }
 
 /*
- * A file with one name, seen just before: the text would be the same. (A file that was linked elsewhere and then unlinked
+ * A file with one name, seen before: the text would be the same. (A file that was linked elsewhere and then unlinked
  * has two texts and one name; it is the good one that is taken for both.)
  */
-static bool same_name(const struct probe *p, const struct probe *last)
+static bool same_name(const struct probe *p, const struct probe *seen)
 {
-	return last && last->look.there && !S_ISDIR(p->facts.st.st_mode) && p->facts.st.st_nlink == 1 &&
-	       last->facts.st.st_dev == p->facts.st.st_dev && last->facts.st.st_ino == p->facts.st.st_ino && last->mnt_id &&
-	       last->mnt_id == p->mnt_id && last->look.dev == p->facts.st.st_dev && last->look.ino == p->facts.st.st_ino;
+	return seen && !S_ISDIR(p->facts.st.st_mode) && p->facts.st.st_nlink == 1 &&
+	       seen->facts.st.st_dev == p->facts.st.st_dev && seen->facts.st.st_ino == p->facts.st.st_ino && seen->mnt_id &&
+	       seen->mnt_id == p->mnt_id && seen->look.dev == p->facts.st.st_dev && seen->look.ino == p->facts.st.st_ino;
 }
 
-static int probe_one(const struct sweeping *s, struct probe *p, const struct probe *last, struct pool *pool, struct cr_error *err)
+static _Atomic(const struct probe *) *seen_slot(struct sweeping *s, const struct probe *p)
+{
+	uint64_t h = map_mix(map_mix(map_mix(0, p->facts.st.st_dev), p->facts.st.st_ino), p->mnt_id);
+
+	return &s->seen[h % SEEN];
+}
+
+/* From the link, or from another descriptor of the same file. */
+static int find_name(struct sweeping *s, struct probe *p, struct pool *pool, struct cr_error *err)
+{
+	_Atomic(const struct probe *) *slot = seen_slot(s, p);
+	const struct probe *seen = atomic_load_explicit(slot, memory_order_acquire);
+	int r;
+
+	if (same_name(p, seen)) {
+		p->facts.link = seen->facts.link;
+		p->look = seen->look;
+		return 0;
+	}
+	r = read_link(s, p, pool, err);
+	if (r < 0 || !p->facts.link || p->facts.link[0] != '/')
+		return r;
+	p->look = path_look_at(p->facts.link);
+	if (p->look.there)
+		atomic_store_explicit(slot, p, memory_order_release);
+	return 0;
+}
+
+static int probe_one(struct sweeping *s, struct probe *p, struct pool *pool, struct cr_error *err)
 {
 	int r = facts_of(p->copy, &p->facts, &p->mnt_id, err);
 
@@ -106,24 +137,13 @@ static int probe_one(const struct sweeping *s, struct probe *p, const struct pro
 		p->facts.link = pool_printf(pool, "pipe:[%llu]", (unsigned long long)p->facts.st.st_ino);
 		return p->facts.link ? 0 : pool_failed(err);
 	}
-	if (same_name(p, last)) {
-		p->facts.link = last->facts.link;
-		p->look = last->look;
-		return 0;
-	}
-	if (S_ISSOCK(p->facts.st.st_mode))
-		return 0;
-	r = read_link(s, p, pool, err);
-	if (r == 0 && p->facts.link && p->facts.link[0] == '/')
-		p->look = path_look_at(p->facts.link);
-	return r;
+	return S_ISSOCK(p->facts.st.st_mode) ? 0 : find_name(s, p, pool, err);
 }
 
 static int sweep_chunk(void *arg, size_t chunk, struct cr_error *err)
 {
-	const struct sweeping *s = arg;
+	struct sweeping *s = arg;
 	uint32_t end = (chunk + 1) * CHUNK < s->room ? (uint32_t)(chunk + 1) * CHUNK : s->room;
-	const struct probe *last = NULL;
 
 	for (uint32_t fd = (uint32_t)chunk * CHUNK; fd < end; fd++) {
 		struct probe *p = &s->probes[fd];
@@ -135,10 +155,9 @@ static int sweep_chunk(void *arg, size_t chunk, struct cr_error *err)
 		if (p->copy < 0)
 			return cr_fail(err, -errno, "take a copy of fd %u", fd);
 		p->fd = (int)fd;
-		r = probe_one(s, p, last, &s->pools[chunk], err);
+		r = probe_one(s, p, &s->pools[chunk], err);
 		if (r < 0)
 			return r;
-		last = p;
 	}
 	return 0;
 }
