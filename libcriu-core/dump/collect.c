@@ -3,18 +3,20 @@
 #include "infect/cgroup-room.h"
 #include "tasks/ids.h"
 #include "tasks/tasks.h"
-#include "tasks/thread-share.h"
 
 #include <errno.h>
 
+/* Reading mappings takes longest, and goes on by itself: it begins first and is waited for last. */
 static int collect_task(struct dump *d, struct task *t, struct cr_error *err)
 {
-	int r = tasks_collect(d->ctx, t, err);
+	bool alive = t->state != TASK_DEAD;
+	int r = alive ? mm_begin(d->mm, t, err) : 0;
 
-	if (r < 0 || t->state == TASK_DEAD)
-		return r;
-	r = files_collect(d->files, t, err);
 	if (r == 0)
+		r = tasks_collect(d->ctx, t, err);
+	if (r == 0 && alive)
+		r = files_collect(d->files, t, err);
+	if (r == 0 && alive)
 		r = mm_collect(d->mm, t, err);
 	return r;
 }
@@ -42,8 +44,6 @@ int dump_collect(struct dump *d, struct cr_error *err)
 		r = cgroup_room_check(d->ctx, d->tree, err);
 	if (r == 0)
 		r = ids_collect(d->ctx, d->tree, &d->root_ids, err);
-	if (r == 0)
-		r = thread_share_collect(d->ctx, d->tree, err);
 	if (r == 0)
 		r = file_table_new(d->ctx, d->tree, &d->files, err);
 	if (r < 0)

@@ -15,6 +15,7 @@ struct dump {
 	struct cr_dump_result   *result;
 	bool                     look_only;    /* check --tree: stop after collecting */
 	struct tree             *tree;
+	struct thread_share     *share;        /* under way from collecting to asking */
 	struct file_table       *files;
 	struct file_sink         sink;
 	struct mm_dump          *mm;

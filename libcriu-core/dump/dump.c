@@ -4,6 +4,7 @@
 #include "infect/freeze.h"
 #include "kernel/stage-tables.h"
 #include "tasks/tasks.h"
+#include "tasks/thread-share.h"
 
 #include <errno.h>
 
@@ -79,8 +80,12 @@ static int stage_collect(void *op, struct cr_error *err)
 static int stage_ask(void *op, struct cr_error *err)
 {
 	struct dump *d = op;
-	int r = dump_ask(d, err);
+	int r = thread_share_begin(d->ctx, d->tree, &d->share, err);
 
+	if (r == 0)
+		r = dump_ask(d, err);
+	if (d->share && thread_share_end(d->share, r < 0 ? NULL : err) < 0 && r == 0)
+		r = -EIO;
 	/* a task that cannot be asked may be one of those that cannot be dumped: the list says more */
 	return d->ctx->obstacles.nr ? dump_obstacles(d, err) : r;
 }
@@ -155,6 +160,7 @@ const size_t nr_dump_stages = ARRAY_LEN(dump_stages);
 static void dump_done(struct dump *d)
 {
 	image_set_free(d->set);
+	thread_share_drop(d->share);
 	for (size_t i = 0; d->tree && i < d->tree->tasks.nr; i++)
 		if (d->tree->tasks.items[i]->mm)
 			d->tree->tasks.items[i]->mm->ext = NULL; /* borrowed from tasks/ */

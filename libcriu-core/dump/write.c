@@ -1,6 +1,7 @@
 /* Dump: entries to images. */
 #include "dump/dump-internal.h"
 #include "image/cpuinfo.h"
+#include "infect/parallel.h"
 #include "tasks/tasks.h"
 
 #include <errno.h>
@@ -49,14 +50,26 @@ static int write_zombie(struct dump *d, const struct task *t, struct cr_error *e
 	return image_write_single(d->set, IMG_CORE, (uint64_t)t->ns_pid, &core, err);
 }
 
+struct threads_of {
+	struct dump *d;
+	const struct task *task;
+};
+
+static int write_thread(void *arg, size_t i, struct cr_error *err)
+{
+	const struct threads_of *of = arg;
+	const struct thread *th = &of->task->threads.items[i];
+
+	return image_write_single(of->d->set, IMG_CORE, (uint64_t)th->ns_tid, th->core, err);
+}
+
 static int write_task(struct dump *d, const struct task *t, struct cr_error *err)
 {
-	int r = 0;
+	int r;
 
 	if (t->state == TASK_DEAD)
 		return write_zombie(d, t, err);
-	for (size_t i = 0; r == 0 && i < t->threads.nr; i++)
-		r = image_write_single(d->set, IMG_CORE, (uint64_t)t->threads.items[i].ns_tid, t->threads.items[i].core, err);
+	r = parallel_each(t->threads.nr, write_thread, &(struct threads_of){ d, t }, err);
 	if (r == 0)
 		r = image_write_single(d->set, IMG_IDS, (uint64_t)t->ns_pid, &t->ids, err);
 	return r == 0 ? mm_write(d->mm, t, d->set, err) : r;

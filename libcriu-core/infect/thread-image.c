@@ -44,13 +44,14 @@ static int put_tls(pid_t tid, struct tracee_image *im, struct cr_error *err)
 	return 0;
 }
 
-/* ENODEV: the processor has none, or the thread has not enabled it */
-static void put_shadow_stack(pid_t tid, struct tracee_image *im)
+/* Whether a thread has enabled one is in its status since there are any, Linux 6.6. */
+static void put_shadow_stack(const struct thread *t, struct tracee_image *im)
 {
 	uint64_t ssp = 0;
 	struct iovec iov = { &ssp, sizeof(ssp) };
 
-	if (!im->xstate.fpregs.xsave || ptrace(PTRACE_GETREGSET, tid, NT_X86_SHSTK, &iov) < 0)
+	if (!t->status.shadow_stack || !im->xstate.fpregs.xsave ||
+	    ptrace(PTRACE_GETREGSET, t->host_tid, NT_X86_SHSTK, &iov) < 0)
 		return;
 	im->xstate.cet.cet = 1; /* MSR_IA32_U_CET: shadow stack enabled */
 	im->xstate.cet.ssp = ssp;
@@ -67,9 +68,10 @@ static void put_rseq(const struct tracee *t, struct tracee_image *im, img_thread
 	tc->rseq_entry = &im->rseq;
 }
 
-static int fill(const struct tracee *t, const struct xstate_layout *layout, struct tracee_image *im, img_core_entry *core,
-		struct cr_error *err)
+static int fill(const struct thread *thread, const struct xstate_layout *layout, struct tracee_image *im, struct cr_error *err)
 {
+	const struct tracee *t = thread->tracee;
+	img_core_entry *core = thread->core;
 	struct regs own;
 	uint64_t raw;
 	int r;
@@ -81,7 +83,7 @@ static int fill(const struct tracee *t, const struct xstate_layout *layout, stru
 		r = put_tls(t->tid, im, err);
 	if (r < 0)
 		return r;
-	put_shadow_stack(t->tid, im);
+	put_shadow_stack(thread, im);
 	im->info.gpregs = &im->gpregs;
 	im->info.fpregs = &im->xstate.fpregs;
 	core->mtype = img_core_entry_march_X86_64;
@@ -116,7 +118,7 @@ int thread_image(struct thread *t, const struct xstate_layout *layout, struct cr
 	tracee->image = calloc(1, sizeof(*tracee->image));
 	if (!tracee->image)
 		return cr_fail(err, -ENOMEM, "registers of thread %d", t->host_tid);
-	r = fill(tracee, layout, tracee->image, t->core, err);
+	r = fill(t, layout, tracee->image, err);
 	/* kept only where the entries point into it: with a thousand processes that is the better part of our memory */
 	if (r == 0 && !(t->core->thread_core && t->core->thread_core->ext && t->core->thread_core->ext->xsave_raw.data)) {
 		free(tracee->xstate);

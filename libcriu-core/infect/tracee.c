@@ -183,17 +183,10 @@ static void switch_dispatch(struct tracee *t, bool off)
 {
 	struct uapi_ptrace_sud_config c = { 0 };
 
-	if (off) {
-		memset(t->sud_mode, 0, sizeof(t->sud_mode));
-		if (ptrace(UAPI_PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG, t->tid, sizeof(c), &c) < 0 || c.mode == PR_SYS_DISPATCH_OFF)
-			return;
-		memcpy(t->sud_mode, &c, sizeof(c));
-		c = (struct uapi_ptrace_sud_config){ 0 };
-	} else if (t->sud_mode[0]) {
-		memcpy(&c, t->sud_mode, sizeof(c));
-	} else {
+	if (t->sud.mode == PR_SYS_DISPATCH_OFF)
 		return;
-	}
+	if (!off)
+		c = t->sud;
 	ptrace(UAPI_PTRACE_SET_SYSCALL_USER_DISPATCH_CONFIG, t->tid, sizeof(c), &c);
 }
 
@@ -217,6 +210,8 @@ int tracee_settle(struct tracee *t, struct cr_error *err)
 	r = rseq_read(t->tid, regs_in_syscall(&t->regs) ? 0 : regs_ip(&t->regs), &t->rseq, err);
 	if (r < 0)
 		return r;
+	if (ptrace(UAPI_PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG, t->tid, sizeof(t->sud), &t->sud) < 0)
+		t->sud = (struct uapi_ptrace_sud_config){ 0 };
 	t->settled = true;
 	return 0;
 }

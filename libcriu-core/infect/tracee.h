@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/own.h"
+#include "kernel/uapi.h"
 #include "regs.h"
 
 #include <signal.h>
@@ -34,16 +35,16 @@ struct tracee {
 	int  stop_signo;             /* the group stop it was found in, 0 = none */
 	bool borrowed;               /* registers or mask are not its own at the moment */
 	enum tracee_run run;         /* of the present or last borrowed run */
-	bool settled;                /* regs, mask and rseq below are valid */
+	bool settled;                /* regs, mask, rseq and sud below are valid */
 	struct regs regs;            /* its own, as ptrace showed them in the first stop */
 	unsigned char code[REGS_CODE_BYTES]; /* in front of the call it was stopped in, if regs_needs_code() */
 	uint64_t mask;               /* its own blocked signals */
 	struct tracee_rseq rseq;
+	struct uapi_ptrace_sud_config sud; /* syscall user dispatch, off while borrowed; all zero before Linux 6.4, too */
 	void    *xstate;             /* its extended state in the layout of NT_X86_XSTATE; NULL: not read yet */
 	size_t   xstate_size;
 	struct tracee_image *image;  /* entries made of it: thread-image.c */
 	uint64_t kept_thread, kept_process; /* signals that came while borrowed; sent again at the end: bit n - 1 */
-	uint64_t sud_mode[4];        /* syscall user dispatch, switched off while borrowed; [0] 0: was off */
 };
 
 /**

@@ -26,6 +26,8 @@ static void mm_task_free(struct mm_task *mt)
 {
 	if (!mt)
 		return;
+	smaps_drop(mt->smaps);
+	look_ahead_free(mt->ahead);
 	for (size_t i = 0; i < mt->vmas.nr; i++) {
 		img_vma_ext *ext = mt->vmas.items[i].ext;
 
@@ -201,7 +203,6 @@ static void warn_unknown_flags(struct mm_dump *d, const struct task *task, const
 struct collector {
 	struct mm_dump *d;
 	struct mm_task *mt;
-	struct look_ahead ahead;
 };
 
 static int collect_some(void *arg, const struct proc_vma_list *list, struct cr_error *err)
@@ -226,13 +227,6 @@ static bool wants_policies(const struct mm_dump *d, const struct mm_task *mt)
 	return d->many_nodes || mt->task->status.vm_rss_kb <= POLICY_RSS_KB;
 }
 
-static void collect_ahead(void *arg)
-{
-	struct collector *c = arg;
-
-	look_ahead_begin(&c->ahead, c->d, c->mt->task, wants_policies(c->d, c->mt));
-}
-
 static int set_policy(img_vma_entry *v, const struct proc_numa_policy *p)
 {
 	img_vma_ext *ext = ext_of(v);
@@ -251,10 +245,10 @@ static int set_policy(img_vma_entry *v, const struct proc_numa_policy *p)
 	return 0;
 }
 
-static int collect_policies(struct mm_dump *d, struct mm_task *mt, struct look_ahead *ahead, struct cr_error *err)
+static int collect_policies(struct mm_dump *d, struct mm_task *mt, struct cr_error *err)
 {
-	const struct proc_numa_vec *list = &ahead->policies;
-	int r = wants_policies(d, mt) ? look_ahead_policies(ahead, mt->task, err) : 0;
+	const struct proc_numa_vec *list = &mt->ahead->policies;
+	int r = wants_policies(d, mt) ? look_ahead_policies(mt->ahead, mt->task, err) : 0;
 
 	for (size_t i = 0, at = 0; i < list->nr && r == 0; i++) {
 		const struct proc_numa_policy *p = &list->items[i];
@@ -330,41 +324,51 @@ static void fill_layout(struct mm_task *mt)
 			e->mm_brk = mt->vmas.items[i].end;
 }
 
-/* Tasks with so much memory have it scanned in a second thread from the start, */
-#define AHEAD_RSS_KB ((uint64_t)64 << 10)
-
 static int collect(struct mm_dump *d, struct mm_task *mt, struct cr_error *err)
 {
-	struct collector c = { .d = d, .mt = mt };
-	int r;
+	struct collector c = { d, mt };
+	int r = smaps_end(take_ptr(&mt->smaps), collect_some, &c, err);
 
-	if (mt->task->status.vm_rss_kb >= AHEAD_RSS_KB)
-		collect_ahead(&c);
-	/* and so have tasks with many mappings, once this shows. */
-	r = smaps_each(&mt->task->dir, collect_some, collect_ahead, &c, err);
 	if (r == 0)
 		r = collect_auxv(mt, err);
 	if (r == 0)
 		r = collect_exe(d, mt, err);
 	if (r == 0)
-		r = collect_policies(d, mt, &c.ahead, err);
-	look_ahead_wait(&c.ahead);
+		r = collect_policies(d, mt, err);
+	look_ahead_wait(mt->ahead);
 	if (r == 0)
-		r = page_select(d, mt, &c.ahead.scan, err);
-	look_ahead_end(&c.ahead);
+		r = page_select(d, mt, &mt->ahead->scan, err);
+	look_ahead_free(take_ptr(&mt->ahead));
 	if (r < 0)
 		return r;
 	fill_layout(mt);
 	mt->entry.vmas = (struct img_vma_entry_vec){ .items = mt->vmas.items, .nr = mt->vmas.nr };
 	mt->task->mm = &mt->entry;
-	mt->task->mm_priv = mt;
 	return 0;
 }
 
-int mm_collect(struct mm_dump *d, struct task *task, struct cr_error *err)
+/* Tasks with so much memory have it scanned in a thread, as those with many mappings have. */
+#define AHEAD_RSS_KB ((uint64_t)64 << 10)
+
+static int begin(struct mm_dump *d, struct mm_task *mt, struct cr_error *err)
+{
+	bool many = false;
+	int r;
+
+	mt->ahead = calloc(1, sizeof(*mt->ahead));
+	if (!mt->ahead)
+		return cr_fail(err, -ENOMEM, "read mappings");
+	if (mt->task->status.vm_rss_kb >= AHEAD_RSS_KB)
+		look_ahead_begin(mt->ahead, d, mt->task, wants_policies(d, mt));
+	r = smaps_begin(&mt->task->dir, &mt->smaps, &many, err);
+	if (many)
+		look_ahead_begin(mt->ahead, d, mt->task, wants_policies(d, mt));
+	return r;
+}
+
+int mm_begin(struct mm_dump *d, struct task *task, struct cr_error *err)
 {
 	struct mm_task *mt = calloc(1, sizeof(*mt)), **slot;
-	int r;
 
 	if (!mt)
 		return cr_fail(err, -ENOMEM, "note the mappings of pid %d", task->host_pid);
@@ -375,8 +379,13 @@ int mm_collect(struct mm_dump *d, struct task *task, struct cr_error *err)
 		return cr_fail(err, -ENOMEM, "note the mappings of pid %d", task->host_pid);
 	}
 	*slot = mt;
-	r = collect(d, mt, err);
-	return cr_within(err, r, "pid %d", task->host_pid);
+	task->mm_priv = mt;
+	return cr_within(err, begin(d, mt, err), "pid %d", task->host_pid);
+}
+
+int mm_collect(struct mm_dump *d, struct task *task, struct cr_error *err)
+{
+	return cr_within(err, collect(d, task->mm_priv, err), "pid %d", task->host_pid);
 }
 
 int mm_ask(struct mm_dump *d, struct task *task, struct program *p, struct routine *r, struct cr_error *err)

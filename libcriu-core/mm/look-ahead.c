@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <stdlib.h>
 
 static int read_policies(struct look_ahead *a, const struct task *task, struct cr_error *err)
 {
@@ -61,9 +62,12 @@ int look_ahead_policies(struct look_ahead *a, const struct task *task, struct cr
 	return a->has_policies ? 0 : read_policies(a, task, err);
 }
 
-void look_ahead_end(struct look_ahead *a)
+void look_ahead_free(struct look_ahead *a)
 {
+	if (!a)
+		return;
 	look_ahead_wait(a);
 	page_scan_close(&a->scan);
 	proc_numa_vec_done(&a->policies);
+	free(a);
 }

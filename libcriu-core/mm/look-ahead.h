@@ -26,8 +26,8 @@ struct look_ahead {
 void look_ahead_begin(struct look_ahead *a, struct mm_dump *d, struct task *task, bool want_policies);
 /** look_ahead_wait() - until the thread has ended, if there was one */
 void look_ahead_wait(struct look_ahead *a);
-/** look_ahead_end() - wait, and give everything back; safe in any state */
-void look_ahead_end(struct look_ahead *a);
+/** look_ahead_free() - wait, and give everything back; NULL is fine */
+void look_ahead_free(struct look_ahead *a);
 
 /** look_ahead_policies() - those of the task, read by now or read ahead. Return: as proc_numa_maps_read(). */
 int look_ahead_policies(struct look_ahead *a, const struct task *task, struct cr_error *err);

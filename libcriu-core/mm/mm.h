@@ -1,7 +1,7 @@
 /*
  * Memory: the mappings of a process and what is in them, dump and restore.
  *
- * A dump goes: mm_collect() for every task, mm_ask() and mm_answer() around the one program that runs inside it,
+ * A dump goes: mm_begin() and mm_collect() for every task, mm_ask() and mm_answer() around the one program that runs inside it,
  * mm_write() for mm-PID.img, mm_dump_pages() once for the tree. A restore goes: mm_read() for every task, mm_hole() for
  * the region, mm_segments_open() once, mm_plan() and mm_plan_late() into each task's routine, parents first.
  */
@@ -49,7 +49,14 @@ void mm_dump_free(struct mm_dump *d);
 DEFINE_SLOT(struct mm_dump, mm_dump_free)
 
 /**
- * mm_collect() - the mappings of a stopped task, before anything of ours is mapped there
+ * mm_begin() - begin to read the mappings of a stopped task, before anything of ours is mapped there
+ * With many mappings, or much memory, threads of ours read on until mm_collect() comes for it.
+ * Return: 0; negative errno: procfs cannot be read, memory is short.
+ */
+int mm_begin(struct mm_dump *d, struct task *task, struct cr_error *err);
+
+/**
+ * mm_collect() - the mappings of a task after mm_begin()
  * Sets task->mm (owned by @d) and registers mapped files and the executable with the sink. What cannot be dumped
  * is noted in ctx->obstacles; the caller looks there.
  * Return: 0; negative errno: procfs cannot be read, memory is short.

@@ -13,19 +13,22 @@
 #include <pthread.h>
 #include <signal.h>
 #include <string.h>
+#include <unistd.h>
 
 #define BLOCK     ((size_t)128 * 1024)
 #define HEAD      ((size_t)32 * 1024) /* room in front of a block for the begun record of the one before */
-#define NR_BLOCKS 4
+#define NR_BLOCKS 12 /* what 2,000 mappings take: they may all be read before anybody looks */
 
 struct block {
 	char text[HEAD + BLOCK];
 	size_t len;
 };
 
-struct stream {
+struct smaps_stream {
 	int fd;
 	struct block *blocks; /* NR_BLOCKS, used in turn */
+	bool threaded;        /* the first block was not all */
+	pthread_t thread;
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	size_t filled, used; /* how many blocks ever */
@@ -67,7 +70,7 @@ static int fill(int fd, struct block *b)
 
 static void *read_ahead(void *arg)
 {
-	struct stream *s = arg;
+	struct smaps_stream *s = arg;
 	int r = 1;
 
 	while (r > 0) {
@@ -97,7 +100,7 @@ static int look(const char *text, size_t len, smaps_fn fn, void *arg, struct cr_
 }
 
 /* The next block, NULL at the end. It stays until give_back(). */
-static struct block *next_block(struct stream *s)
+static struct block *next_block(struct smaps_stream *s)
 {
 	struct block *b = NULL;
 
@@ -110,7 +113,7 @@ static struct block *next_block(struct stream *s)
 	return b;
 }
 
-static void give_back(struct stream *s)
+static void give_back(struct smaps_stream *s)
 {
 	pthread_mutex_lock(&s->lock);
 	s->used++;
@@ -119,7 +122,7 @@ static void give_back(struct stream *s)
 }
 
 /* What is left of each block goes in front of the next. */
-static int consume(struct stream *s, smaps_fn fn, void *arg, struct cr_error *err)
+static int consume(struct smaps_stream *s, smaps_fn fn, void *arg, struct cr_error *err)
 {
 	char rest[HEAD] = { 0 };
 	size_t nr_rest = 0;
@@ -146,48 +149,75 @@ static int consume(struct stream *s, smaps_fn fn, void *arg, struct cr_error *er
 	return look(rest, nr_rest, fn, arg, err);
 }
 
-static int in_threads(struct stream *s, smaps_fn fn, void *arg, struct cr_error *err)
+static int start_thread(struct smaps_stream *s, struct cr_error *err)
 {
 	sigset_t all, old;
-	pthread_t thread;
 	int r;
 
+	/* signals are the business of the thread that called us */
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
-	r = pthread_create(&thread, NULL, read_ahead, s);
+	r = pthread_create(&s->thread, NULL, read_ahead, s);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	if (r)
-		return cr_fail(err, -r, "start a thread");
-	r = consume(s, fn, arg, err);
-	pthread_mutex_lock(&s->lock);
-	s->stop = true;
-	pthread_cond_signal(&s->changed);
-	pthread_mutex_unlock(&s->lock);
-	pthread_join(thread, NULL);
+	s->threaded = r == 0;
+	return r ? cr_fail(err, -r, "start a thread") : 0;
+}
+
+int smaps_begin(const struct proc_dir *dir, struct smaps_stream **ret, bool *ret_many, struct cr_error *err)
+{
+	autofree_by(smaps_drop) struct smaps_stream *s = calloc(1, sizeof(*s));
+	int r;
+
+	if (!s)
+		return cr_fail(err, -ENOMEM, "read smaps");
+	*s = (struct smaps_stream){ .fd = -1, .lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER };
+	s->fd = proc_open(dir, "smaps", O_RDONLY, err);
+	if (s->fd < 0)
+		return s->fd;
+	s->blocks = malloc(NR_BLOCKS * sizeof(*s->blocks));
+	if (!s->blocks)
+		return cr_fail(err, -ENOMEM, "read smaps");
+	r = fill(s->fd, &s->blocks[0]);
+	if (r < 0)
+		return cr_fail(err, r, "read smaps");
+	s->filled = 1;
+	*ret_many = r > 0;
+	r = *ret_many ? start_thread(s, err) : 0;
+	if (r == 0)
+		*ret = take_ptr(&s);
 	return r;
 }
 
-int smaps_each(const struct proc_dir *dir, smaps_fn fn, void (*many)(void *arg), void *arg, struct cr_error *err)
+int smaps_end(struct smaps_stream *s, smaps_fn fn, void *arg, struct cr_error *err)
 {
-	struct stream s = { .lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER };
-	autofd int fd = proc_open(dir, "smaps", O_RDONLY, err);
-	autofree struct block *blocks = NULL;
-	int r;
+	int r = s->threaded ? consume(s, fn, arg, err) : look(s->blocks[0].text + HEAD, s->blocks[0].len, fn, arg, err);
 
-	if (fd < 0)
-		return fd;
-	blocks = malloc(NR_BLOCKS * sizeof(*blocks));
-	if (!blocks)
-		return cr_fail(err, -ENOMEM, "read smaps");
-	r = fill(fd, &blocks[0]);
-	if (r < 0)
-		return cr_fail(err, r, "read smaps");
-	if (r == 0)
-		return look(blocks[0].text + HEAD, blocks[0].len, fn, arg, err);
-	if (many)
-		many(arg);
-	s.fd = fd;
-	s.blocks = blocks;
-	s.filled = 1;
-	return in_threads(&s, fn, arg, err);
+	smaps_drop(s);
+	return r;
+}
+
+void smaps_drop(struct smaps_stream *s)
+{
+	if (!s)
+		return;
+	if (s->threaded) {
+		pthread_mutex_lock(&s->lock);
+		s->stop = true;
+		pthread_cond_signal(&s->changed);
+		pthread_mutex_unlock(&s->lock);
+		pthread_join(s->thread, NULL);
+	}
+	if (s->fd >= 0)
+		close(s->fd);
+	free(s->blocks);
+	free(s);
+}
+
+int smaps_each(const struct proc_dir *dir, smaps_fn fn, void *arg, struct cr_error *err)
+{
+	struct smaps_stream *s = NULL;
+	bool many;
+	int r = smaps_begin(dir, &s, &many, err);
+
+	return r < 0 ? r : smaps_end(s, fn, arg, err);
 }

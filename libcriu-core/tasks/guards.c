@@ -23,9 +23,15 @@ static int guards_collect_thread(struct task_dump *d, struct thread *th, struct 
 				  th->status.seccomp == 1 ? "seccomp in strict mode" : "seccomp filters (%u)",
 				  th->status.seccomp_filters);
 	}
-	/* ENODEV without simultaneous multithreading, EINVAL without CONFIG_SCHED_CORE */
-	if (r >= 0 && prctl(PR_SCHED_CORE, PR_SCHED_CORE_GET, th->host_tid, 0, &cookie) == 0 && cookie)
-		r = task_obstacle(d, th, "", "a core scheduling cookie");
+	if (r < 0 || d->ps->no_core_sched)
+		return r < 0 ? cr_fail(err, r, "note an obstacle") : 0;
+	if (prctl(PR_SCHED_CORE, PR_SCHED_CORE_GET, th->host_tid, 0, &cookie) == 0) {
+		if (cookie)
+			r = task_obstacle(d, th, "", "a core scheduling cookie");
+	} else {
+		/* without simultaneous multithreading, and without CONFIG_SCHED_CORE */
+		d->ps->no_core_sched = errno == ENODEV || errno == EINVAL;
+	}
 	return r < 0 ? cr_fail(err, r, "note an obstacle") : 0;
 }
 

@@ -7,31 +7,35 @@
 #include "tasks/thread-share.h"
 
 #include "base/own.h"
-#include "infect/parallel.h"
+#include "kernel/uapi.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/kcmp.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define NS_TEXT 64 /* "pid:[4026531836]" */
-
 /* One bit per row in what is found out about a thread; those with a link are namespaces. */
 static const struct share {
-	int type;         /* of kcmp() */
-	const char *link; /* below /proc/PID/task/TID/ */
+	int type;              /* of kcmp() */
+	const char *link;      /* below /proc/PID/task/TID/ */
+	unsigned long request; /* of a pidfd */
 	const char *what;
 } shares[] = {
-	{ KCMP_FILES, NULL, "descriptors (unshare(CLONE_FILES))" },
-	{ KCMP_FS, NULL, "working directory, root and umask (unshare(CLONE_FS))" },
-	{ 0, "ns/net", "network namespace" },
-	{ 0, "ns/uts", "UTS namespace" },
-	{ 0, "ns/ipc", "IPC namespace" },
-	{ 0, "ns/cgroup", "cgroup namespace" },
-	{ 0, "ns/pid_for_children", "pid namespace for its children" },
+	{ KCMP_FILES, NULL, 0, "descriptors (unshare(CLONE_FILES))" },
+	{ KCMP_FS, NULL, 0, "working directory, root and umask (unshare(CLONE_FS))" },
+	{ 0, "ns/net", PIDFD_GET_NET_NAMESPACE, "network namespace" },
+	{ 0, "ns/uts", PIDFD_GET_UTS_NAMESPACE, "UTS namespace" },
+	{ 0, "ns/ipc", PIDFD_GET_IPC_NAMESPACE, "IPC namespace" },
+	{ 0, "ns/cgroup", PIDFD_GET_CGROUP_NAMESPACE, "cgroup namespace" },
+	{ 0, "ns/pid_for_children", PIDFD_GET_PID_FOR_CHILDREN_NAMESPACE, "pid namespace for its children" },
 };
 
 #define NR_SHARES (sizeof(shares) / sizeof(shares[0]))
@@ -39,49 +43,97 @@ static const struct share {
 /* The threads of one process under comparison with its leading one. */
 struct comparison {
 	const struct task *task;
-	bool kcmp;
-	char ns[NR_SHARES][NS_TEXT]; /* of the leading thread */
-	uint8_t *differs;            /* per thread */
+	uint64_t ns[NR_SHARES]; /* of the leading thread */
+	uint8_t *differs;       /* per thread */
 };
 
-/* A namespace that this kernel lacks, or that has no first process yet, has no link: an empty text, which compares as well. */
-static int read_link(const struct task *t, pid_t tid, const char *link, char ret[static NS_TEXT], struct cr_error *err)
+struct thread_share {
+	struct cr_context *ctx;
+	bool kcmp;
+	bool by_pidfd;         /* threads have pidfds (Linux 6.9) that tell namespaces (6.11) */
+	struct comparison *of; /* each process with several threads */
+	size_t nr;
+	bool running;
+	pthread_t thread;
+	int result;
+	struct cr_error err;
+};
+
+/* A namespace that this kernel lacks, or that has no first process yet, has no link: 0, which compares as well. */
+static int id_of_link(const struct task *t, pid_t tid, const char *link, uint64_t *ret, struct cr_error *err)
 {
-	char path[64];
+	char path[64], text[64]; /* "pid:[4026531836]" */
+	const char *number;
 	ssize_t n;
 
 	snprintf(path, sizeof(path), "task/%d/%s", (int)tid, link);
-	n = readlinkat(t->dir.fd, path, ret, NS_TEXT - 1);
+	n = readlinkat(t->dir.fd, path, text, sizeof(text) - 1);
 	if (n < 0 && errno != ENOENT)
 		return cr_fail(err, -errno, "%s", path);
-	ret[n < 0 ? 0 : n] = 0;
+	text[n < 0 ? 0 : n] = 0;
+	number = strchr(text, '[');
+	*ret = number ? strtoull(number + 1, NULL, 10) : 0;
 	return 0;
 }
 
-static int compare_thread(void *arg, size_t i, struct cr_error *err)
+static int ids_by_links(const struct task *t, pid_t tid, uint64_t ret[static NR_SHARES], struct cr_error *err)
 {
-	struct comparison *c = arg;
+	int r = 0;
+
+	for (size_t k = 0; k < NR_SHARES && r == 0; k++)
+		if (shares[k].link)
+			r = id_of_link(t, tid, shares[k].link, &ret[k], err);
+	return r;
+}
+
+/*
+ * As dear as links, but it leaves no names in the kernel's cache, which cost as much again when the thread dies. Return: 0;
+ * negative errno: ask in the other way.
+ */
+static int ids_by_pidfd(pid_t tid, uint64_t ret[static NR_SHARES])
+{
+	autofd int pidfd = (int)syscall(SYS_pidfd_open, tid, PIDFD_THREAD);
+	struct stat st;
+
+	if (pidfd < 0)
+		return -errno;
+	for (size_t k = 0; k < NR_SHARES; k++) {
+		autofd int ns = shares[k].link ? ioctl(pidfd, shares[k].request, 0) : -1;
+
+		if (!shares[k].link)
+			continue;
+		if (ns < 0 || fstat(ns, &st) < 0)
+			return -errno;
+		ret[k] = st.st_ino;
+	}
+	return 0;
+}
+
+static int ids_of(struct thread_share *ts, const struct task *t, pid_t tid, uint64_t ret[static NR_SHARES], struct cr_error *err)
+{
+	return ts->by_pidfd && ids_by_pidfd(tid, ret) == 0 ? 0 : ids_by_links(t, tid, ret, err);
+}
+
+static int compare_thread(struct thread_share *ts, const struct comparison *c, size_t i, struct cr_error *err)
+{
 	const struct thread *th = &c->task->threads.items[i], *lead = c->task->lead;
+	uint64_t ids[NR_SHARES] = { 0 };
+	int r;
 
 	if (th == lead || th->dead)
 		return 0;
+	r = ids_of(ts, c->task, th->host_tid, ids, err);
+	if (r < 0)
+		return r;
 	for (size_t k = 0; k < NR_SHARES; k++) {
-		const struct share *s = &shares[k];
-		char text[NS_TEXT];
-		bool differs = false;
+		bool differs = ids[k] != c->ns[k];
 
-		if (s->link) {
-			int r = read_link(c->task, th->host_tid, s->link, text, err);
+		if (!shares[k].link && ts->kcmp) {
+			long cmp = syscall(__NR_kcmp, lead->host_tid, th->host_tid, shares[k].type, 0, 0);
 
-			if (r < 0)
-				return r;
-			differs = strcmp(text, c->ns[k]) != 0;
-		} else if (c->kcmp) {
-			long r = syscall(__NR_kcmp, lead->host_tid, th->host_tid, s->type, 0, 0);
-
-			if (r < 0)
+			if (cmp < 0)
 				return cr_fail(err, -errno, "compare thread %d (kcmp)", (int)th->host_tid);
-			differs = r > 0;
+			differs = cmp > 0;
 		}
 		if (differs)
 			c->differs[i] |= (uint8_t)(1u << k);
@@ -101,39 +153,102 @@ static int note_thread(struct cr_context *ctx, const struct task *t, const struc
 	return r;
 }
 
-static int compare_process(struct cr_context *ctx, const struct task *t, bool kcmp, struct cr_error *err)
+static int compare_process(struct thread_share *ts, struct comparison *c, struct cr_error *err)
 {
-	autofree uint8_t *differs = calloc(t->threads.nr, 1);
-	struct comparison c = { .task = t, .kcmp = kcmp, .differs = differs };
-	int r = 0;
+	pid_t lead = c->task->lead->host_tid;
+	int r;
 
-	if (!differs)
-		return cr_fail(err, -ENOMEM, "compare threads");
-	for (size_t k = 0; k < NR_SHARES && r == 0; k++)
-		if (shares[k].link)
-			r = read_link(t, t->lead->host_tid, shares[k].link, c.ns[k], err);
-	if (r == 0)
-		r = parallel_each(t->threads.nr, compare_thread, &c, err);
-	for (size_t i = 0; i < t->threads.nr && r == 0; i++)
-		if (differs[i] && note_thread(ctx, t, &t->threads.items[i], differs[i]) < 0)
-			r = cr_fail(err, -ENOMEM, "note an obstacle");
-	return r;
+	ts->by_pidfd = ids_by_pidfd(lead, c->ns) == 0;
+	r = ts->by_pidfd ? 0 : ids_by_links(c->task, lead, c->ns, err);
+	for (size_t i = 0; i < c->task->threads.nr && r == 0; i++)
+		r = compare_thread(ts, c, i, err);
+	return cr_within(err, r, "pid %d (%s)", (int)c->task->host_pid, c->task->comm);
 }
 
-int thread_share_collect(struct cr_context *ctx, const struct tree *tree, struct cr_error *err)
+static void *compare_all(void *arg)
 {
-	bool kcmp = false, asked = false;
-	int r = 0;
+	struct thread_share *ts = arg;
 
-	for (size_t i = 0; i < tree->tasks.nr && r == 0; i++) {
+	for (size_t i = 0; i < ts->nr && ts->result == 0; i++)
+		ts->result = compare_process(ts, &ts->of[i], &ts->err);
+	return NULL;
+}
+
+static int begin(struct thread_share *ts, const struct tree *tree, size_t *ret_threads)
+{
+	*ret_threads = 0;
+	ts->of = calloc(tree->tasks.nr, sizeof(*ts->of));
+	if (!ts->of)
+		return -ENOMEM;
+	for (size_t i = 0; i < tree->tasks.nr; i++) {
 		const struct task *t = tree->tasks.items[i];
+		struct comparison *c = &ts->of[ts->nr];
 
 		if (t->state == TASK_DEAD || t->threads.nr < 2)
 			continue;
-		if (!asked)
-			kcmp = kernel_has(&ctx->probes, KERNEL_KCMP);
-		asked = true;
-		r = cr_within(err, compare_process(ctx, t, kcmp, err), "pid %d (%s)", (int)t->host_pid, t->comm);
+		c->task = t;
+		c->differs = calloc(t->threads.nr, 1);
+		if (!c->differs)
+			return -ENOMEM;
+		ts->nr++;
+		*ret_threads += t->threads.nr;
+	}
+	return 0;
+}
+
+#define WORTH_A_THREAD 32u
+
+int thread_share_begin(struct cr_context *ctx, const struct tree *tree, struct thread_share **ret, struct cr_error *err)
+{
+	autofree_by(thread_share_drop) struct thread_share *ts = calloc(1, sizeof(*ts));
+	sigset_t all, old;
+	size_t nr;
+
+	if (!ts || begin(ts, tree, &nr) < 0)
+		return cr_fail(err, -ENOMEM, "compare threads");
+	ts->ctx = ctx;
+	ts->kcmp = ts->nr && kernel_has(&ctx->probes, KERNEL_KCMP);
+	if (nr >= WORTH_A_THREAD) {
+		/* signals are the business of the thread that called us */
+		sigfillset(&all);
+		pthread_sigmask(SIG_SETMASK, &all, &old);
+		ts->running = pthread_create(&ts->thread, NULL, compare_all, ts) == 0;
+		pthread_sigmask(SIG_SETMASK, &old, NULL);
+	}
+	if (!ts->running)
+		compare_all(ts);
+	*ret = take_ptr(&ts);
+	return 0;
+}
+
+int thread_share_end(struct thread_share *ts, struct cr_error *err)
+{
+	int r;
+
+	if (ts->running)
+		pthread_join(ts->thread, NULL);
+	ts->running = false;
+	r = ts->result;
+	if (r < 0 && err)
+		*err = ts->err;
+	for (size_t i = 0; i < ts->nr && r == 0; i++) {
+		const struct comparison *c = &ts->of[i];
+
+		for (size_t k = 0; k < c->task->threads.nr && r == 0; k++)
+			if (c->differs[k] && note_thread(ts->ctx, c->task, &c->task->threads.items[k], c->differs[k]) < 0)
+				r = cr_fail(err, -ENOMEM, "note an obstacle");
 	}
 	return r;
+}
+
+void thread_share_drop(struct thread_share *ts)
+{
+	if (!ts)
+		return;
+	if (ts->running)
+		pthread_join(ts->thread, NULL);
+	for (size_t i = 0; i < ts->nr; i++)
+		free(ts->of[i].differs);
+	free(ts->of);
+	free(ts);
 }

@@ -8,7 +8,6 @@
 #include "kernel/uapi.h"
 
 #include <errno.h>
-#include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -18,16 +17,15 @@
 
 static int collect_sud(struct task_dump *d, struct thread *th, struct thread_state *ts, struct cr_error *err)
 {
-	struct uapi_ptrace_sud_config c = { 0 };
+	const struct uapi_ptrace_sud_config *c = &th->tracee->sud;
+	int r;
 
-	if (!th->tracee || !kernel_has(&d->ctx->probes, KERNEL_GET_SUD))
+	if (!kernel_has(&d->ctx->probes, KERNEL_GET_SUD))
 		return 0;
-	if (ptrace((enum __ptrace_request)UAPI_PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG, th->host_tid, sizeof(c), &c) <
-	    0)
-		return cr_fail(err, -errno, "thread %d: ask for syscall user dispatch", (int)th->host_tid);
-	if (c.mode == PR_SYS_DISPATCH_OFF)
-		return 0;
-	ts->sud = (img_sud_ext){ .mode = c.mode, .offset = c.offset, .len = c.len, .selector = c.selector };
+	r = tracee_settle(th->tracee, err);
+	if (r < 0 || c->mode == PR_SYS_DISPATCH_OFF)
+		return r;
+	ts->sud = (img_sud_ext){ .mode = c->mode, .offset = c->offset, .len = c->len, .selector = c->selector };
 	ts->ext.sud = &ts->sud;
 	return 0;
 }
@@ -40,7 +38,7 @@ static int areas_collect_thread(struct task_dump *d, struct thread *th, struct t
 		return cr_fail(err, -errno, "thread %d: ask for the robust futex list", (int)th->host_tid);
 	ts->tc.futex_rla = head;
 	ts->tc.futex_rla_len = (uint32_t)len;
-	return collect_sud(d, th, ts, err);
+	return th->tracee ? collect_sud(d, th, ts, err) : 0;
 }
 
 static void areas_ask_thread(struct asker *a)
