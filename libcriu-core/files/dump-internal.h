@@ -169,6 +169,17 @@ void sharing_done(struct file_table *t);
 int owner_pid(struct file_table *t, pid_t host, int type, pid_t *ret, struct cr_error *err);
 /** fown_dump() - owner of asynchronous I/O with pids as the tree sees them; in the pool. NULL with an obstacle or failure in *ret_r. */
 img_fown_entry *fown_dump(struct file_table *t, struct open_file *f, int *ret_r, struct cr_error *err);
+/* The members that all messages of files with an owner have. */
+struct owned_entry {
+	uint32_t        *id, *flags;
+	img_fown_entry **fown;
+};
+#define OWNED_ENTRY(e) ((struct owned_entry){ &(e)->id, &(e)->flags, &(e)->fown })
+/** owned_begin() - make f->entry, and fill those members of its part; the part is the caller's to attach. Return as file_describe(). */
+int owned_begin(struct file_table *t, struct open_file *f, img_fd_types type, struct owned_entry part, struct cr_error *err);
+/** owned_begin_fdinfo() - the same, and file_read_fdinfo() */
+int owned_begin_fdinfo(struct file_table *t, struct open_file *f, img_fd_types type, struct owned_entry part,
+		       struct scan *ret_rest, struct cr_error *err);
 
 /* paths.c */
 /** path_dump() - a reg_file_entry for the name of @f, with remaps where the path does not lead to it. Return as file_describe(). */

@@ -9,24 +9,41 @@
 
 struct sub_message {
 	img_fd_types type;
-	const char  *name;
-	size_t       at;       /* of the pointer in img_file_entry */
-	size_t       id_at;    /* of the id in the sub-message */
+	const char *name;
+	size_t at;       /* of the pointer in img_file_entry */
+	size_t id_at;    /* of the id in the sub-message */
+	size_t flags_at; /* of the open flags; NOWHERE: it has none, or nobody asks for them */
+	size_t fown_at;  /* of the pointer to the owner; NOWHERE */
 };
 
-#define SUB(t, member, msg) { img_fd_types_##t, #t, offsetof(img_file_entry, member), offsetof(msg, id) }
+#define NOWHERE SIZE_MAX
+/* clang-format off */
+#define SUB(t, member, msg) { img_fd_types_##t, #t, offsetof(img_file_entry, member), offsetof(msg, id), NOWHERE, NOWHERE }
+#define OWN(t, member, msg) { img_fd_types_##t, #t, offsetof(img_file_entry, member), offsetof(msg, id), offsetof(msg, flags), \
+			      offsetof(msg, fown) }
+/* clang-format on */
 
 static const struct sub_message subs[] = {
-	SUB(REG, reg, img_reg_file_entry),        SUB(INETSK, isk, img_inet_sk_entry),
-	SUB(NS, nsf, img_ns_file_entry),          SUB(PACKETSK, psk, img_packet_sock_entry),
-	SUB(NETLINKSK, nlsk, img_netlink_sk_entry), SUB(EVENTFD, efd, img_eventfd_file_entry),
-	SUB(EVENTPOLL, epfd, img_eventpoll_file_entry), SUB(SIGNALFD, sgfd, img_signalfd_entry),
-	SUB(TUNF, tunf, img_tunfile_entry),       SUB(TIMERFD, tfd, img_timerfd_entry),
-	SUB(INOTIFY, ify, img_inotify_file_entry), SUB(FANOTIFY, ffy, img_fanotify_file_entry),
-	SUB(EXT, ext, img_ext_file_entry),        SUB(UNIXSK, usk, img_unix_sk_entry),
-	SUB(FIFO, fifo, img_fifo_entry),          SUB(PIPE, pipe, img_pipe_entry),
-	SUB(TTY, tty, img_tty_file_entry),        SUB(MEMFD, memfd, img_memfd_file_entry),
-	SUB(BPFMAP, bpf, img_bpfmap_file_entry),  SUB(PIDFD, pidfd, img_pidfd_entry),
+	OWN(REG, reg, img_reg_file_entry),
+	SUB(INETSK, isk, img_inet_sk_entry),
+	SUB(NS, nsf, img_ns_file_entry),
+	SUB(PACKETSK, psk, img_packet_sock_entry),
+	SUB(NETLINKSK, nlsk, img_netlink_sk_entry),
+	OWN(EVENTFD, efd, img_eventfd_file_entry),
+	OWN(EVENTPOLL, epfd, img_eventpoll_file_entry),
+	OWN(SIGNALFD, sgfd, img_signalfd_entry),
+	SUB(TUNF, tunf, img_tunfile_entry),
+	OWN(TIMERFD, tfd, img_timerfd_entry),
+	OWN(INOTIFY, ify, img_inotify_file_entry),
+	SUB(FANOTIFY, ffy, img_fanotify_file_entry),
+	SUB(EXT, ext, img_ext_file_entry),
+	OWN(UNIXSK, usk, img_unix_sk_entry),
+	SUB(FIFO, fifo, img_fifo_entry),
+	OWN(PIPE, pipe, img_pipe_entry),
+	OWN(TTY, tty, img_tty_file_entry),
+	OWN(MEMFD, memfd, img_memfd_file_entry),
+	SUB(BPFMAP, bpf, img_bpfmap_file_entry),
+	OWN(PIDFD, pidfd, img_pidfd_entry),
 };
 
 static const void *sub_of(const img_file_entry *e, const struct sub_message *s)
@@ -45,22 +62,32 @@ const char *entry_type_name(img_fd_types type)
 	return "unknown";
 }
 
+/* Where the member at this place of the part of an entry is; NULL: it has none. */
+static const void *member_of(const img_file_entry *e, size_t flags_or_fown)
+{
+	for (size_t i = 0; i < ARRAY_LEN(subs); i++) {
+		size_t at;
+
+		if (subs[i].type != e->type)
+			continue;
+		memcpy(&at, (const char *)&subs[i] + flags_or_fown, sizeof(at));
+		return at == NOWHERE ? NULL : (const char *)sub_of(e, &subs[i]) + at;
+	}
+	return NULL;
+}
+
 uint32_t entry_flags(const img_file_entry *e)
 {
-	switch (e->type) {
-	case img_fd_types_REG:       return e->reg->flags;
-	case img_fd_types_PIPE:      return e->pipe->flags;
-	case img_fd_types_TTY:       return e->tty->flags;
-	case img_fd_types_EVENTFD:   return e->efd->flags;
-	case img_fd_types_EVENTPOLL: return e->epfd->flags;
-	case img_fd_types_SIGNALFD:  return e->sgfd->flags;
-	case img_fd_types_TIMERFD:   return e->tfd->flags;
-	case img_fd_types_INOTIFY:   return e->ify->flags;
-	case img_fd_types_PIDFD:     return e->pidfd->flags;
-	case img_fd_types_MEMFD:     return e->memfd->flags;
-	case img_fd_types_UNIXSK:    return e->usk->flags;
-	default:                     return 0;
-	}
+	const uint32_t *flags = member_of(e, offsetof(struct sub_message, flags_at));
+
+	return flags ? *flags : 0;
+}
+
+const img_fown_entry *entry_fown(const img_file_entry *e)
+{
+	img_fown_entry *const *fown = member_of(e, offsetof(struct sub_message, fown_at));
+
+	return fown ? *fown : NULL;
 }
 
 int entry_check(const img_file_entry *e, struct cr_error *err)

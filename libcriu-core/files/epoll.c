@@ -77,14 +77,15 @@ static bool watch_in_place(const struct open_file *f, uint32_t tfd)
 }
 
 /* @numbers: those met so far */
-static int watch_read(struct file_table *t, struct open_file *f, struct scan line, struct map *numbers, img_eventpoll_tfd_entry *e,
-		      struct cr_error *err)
+static int watch_read(struct file_table *t, struct open_file *f, struct scan line, struct map *numbers,
+		      img_eventpoll_tfd_entry *e, struct cr_error *err)
 {
 	if (watch_parse(line, e) < 0)
 		return cr_refuse(err, -EINVAL, "fdinfo of an epoll descriptor is not understood");
 	/* two watches of one number: at least one is of a file that is no longer there */
 	if (map_find(numbers, (uint64_t)e->tfd + 1) || !watch_in_place(f, e->tfd))
-		return file_refuse(t, f, "", "epoll watches a file whose number %u is closed or used for another", e->tfd);
+		return file_refuse(t, f, "", "epoll watches a file whose number %u is closed or used for another",
+				   e->tfd);
 	return map_put(numbers, (uint64_t)e->tfd + 1, t) < 0 ? pool_failed(err) : 0;
 }
 
@@ -114,30 +115,26 @@ static int epoll_dump(struct file_table *t, struct open_file *f, struct cr_error
 	struct scan rest;
 	int r;
 
-	f->entry = file_entry_new(t, img_fd_types_EVENTPOLL, f->id, err);
-	if (!f->entry || !e)
+	if (!e)
 		return pool_failed(err);
-	e->id = f->id;
-	e->flags = f->facts.flags;
-	e->fown = fown_dump(t, f, &r, err);
-	if (!e->fown)
+	r = owned_begin_fdinfo(t, f, img_fd_types_EVENTPOLL, OWNED_ENTRY(e), &rest, err);
+	if (r != 0)
 		return r;
 	f->entry->epfd = e;
-	r = file_read_fdinfo(t, f, &rest, err);
-	return r < 0 ? r : watches_read(t, f, rest, e, err);
+	return watches_read(t, f, rest, e, err);
 }
 
 static int epoll_check(const img_file_entry *e, struct cr_error *err)
 {
 	for (size_t i = 0; i < e->epfd->tfd.nr; i++)
 		if (e->epfd->tfd.items[i].tfd > INT32_MAX)
-			return cr_refuse(err, -EBADMSG, "epoll %u watches descriptor %u", e->id, e->epfd->tfd.items[i].tfd);
+			return cr_refuse(err, -EBADMSG, "epoll %u watches descriptor %u", e->id,
+					 e->epfd->tfd.items[i].tfd);
 	return fown_check(e->epfd->fown, err);
 }
 
 static int epoll_open(struct files *fs, struct restored_file *f, struct cr_error *err)
 {
-	const img_fown_entry *o = f->entry->epfd->fown;
 	autofd int fd = epoll_create1(EPOLL_CLOEXEC);
 
 	(void)fs;
@@ -145,12 +142,11 @@ static int epoll_open(struct files *fs, struct restored_file *f, struct cr_error
 		return cr_fail(err, -errno, "epoll_create1");
 	if (f->entry->epfd->flags & O_NONBLOCK && fd_set_flags(fd, O_NONBLOCK, err) < 0)
 		return err ? err->code : -EINVAL;
-	if (o->signum && fcntl(fd, F_SETSIG, o->signum) < 0)
-		return cr_fail(err, -errno, "signal of asynchronous I/O");
-	return take_fd(&fd);
+	return fown_finish(take_fd(&fd), f->entry->epfd->fown, err);
 }
 
-static void epoll_settle(const struct files *fs, const struct restored_file *f, int fd, struct program *p, struct routine *r)
+static void epoll_settle(const struct files *fs, const struct restored_file *f, int fd, struct program *p,
+			 struct routine *r)
 {
 	const struct img_eventpoll_tfd_entry_vec *v = &f->entry->epfd->tfd;
 
@@ -158,7 +154,8 @@ static void epoll_settle(const struct files *fs, const struct restored_file *f, 
 	for (size_t i = 0; i < v->nr; i++) {
 		struct epoll_event ev = { .events = v->items[i].events, .data.u64 = v->items[i].data };
 
-		emit_call(p, r, "epoll watch", SYS_epoll_ctl, fd, EPOLL_CTL_ADD, v->items[i].tfd, emit_data(p, r, &ev, sizeof(ev), 8));
+		emit_call(p, r, "epoll watch", SYS_epoll_ctl, fd, EPOLL_CTL_ADD, v->items[i].tfd,
+			  emit_data(p, r, &ev, sizeof(ev), 8));
 	}
 }
 
@@ -167,20 +164,13 @@ static size_t epoll_settle_size(const struct restored_file *f)
 	return f->entry->epfd->tfd.nr * (sizeof(struct abi_op) + sizeof(struct epoll_event) + 8);
 }
 
-static const img_fown_entry *epoll_fown(const struct files *fs, const img_file_entry *e)
-{
-	(void)fs;
-	return e->epfd->fown;
-}
-
 const struct file_ops epoll_ops = {
-	.name   = "epoll",
-	.type   = img_fd_types_EVENTPOLL,
+	.name = "epoll",
+	.type = img_fd_types_EVENTPOLL,
 	.claims = epoll_claims,
-	.dump   = epoll_dump,
-	.check  = epoll_check,
-	.open   = epoll_open,
-	.fown   = epoll_fown,
+	.dump = epoll_dump,
+	.check = epoll_check,
+	.open = epoll_open,
 	.settle = epoll_settle,
 	.settle_size = epoll_settle_size,
 };

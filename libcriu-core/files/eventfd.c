@@ -90,28 +90,19 @@ static int eventfd_dump(struct file_table *t, struct open_file *f, struct cr_err
 	struct scan rest;
 	int r;
 
-	f->entry = file_entry_new(t, img_fd_types_EVENTFD, f->id, err);
-	if (!f->entry || !e)
+	if (!e)
 		return pool_failed(err);
-	e->id = f->id;
-	e->flags = f->facts.flags;
-	e->fown = fown_dump(t, f, &r, err);
-	if (!e->fown)
-		return r;
-	r = file_read_fdinfo(t, f, &rest, err);
-	if (r == 0)
-		r = eventfd_parse(rest, e, err);
-	if (r == 0 && !eventfd_parse_semaphore(rest, e))
-		r = eventfd_try_semaphore(f->fd, e, err);
-	if (r < 0)
+	r = owned_begin_fdinfo(t, f, img_fd_types_EVENTFD, OWNED_ENTRY(e), &rest, err);
+	if (r != 0)
 		return r;
 	f->entry->efd = e;
-	return 0;
+	r = eventfd_parse(rest, e, err);
+	return r < 0 || eventfd_parse_semaphore(rest, e) ? r : eventfd_try_semaphore(f->fd, e, err);
 }
 
 static int eventfd_check(const img_file_entry *e, struct cr_error *err)
 {
-	if (e->efd->counter == UINT64_MAX)   /* can never be reached: writes stop one below */
+	if (e->efd->counter == UINT64_MAX) /* can never be reached: writes stop one below */
 		return cr_refuse(err, -EBADMSG, "eventfd %u has counted too far", e->id);
 	return fown_check(e->efd->fown, err);
 }
@@ -126,23 +117,14 @@ static int eventfd_open(struct files *fs, struct restored_file *f, struct cr_err
 		return cr_fail(err, -errno, "eventfd");
 	if (e->counter && write(fd, &e->counter, sizeof(e->counter)) != sizeof(e->counter))
 		return cr_fail(err, -errno, "eventfd counter");
-	if (e->fown->signum && fcntl(fd, F_SETSIG, e->fown->signum) < 0)
-		return cr_fail(err, -errno, "signal of asynchronous I/O");
-	return take_fd(&fd);
-}
-
-static const img_fown_entry *eventfd_fown(const struct files *fs, const img_file_entry *e)
-{
-	(void)fs;
-	return e->efd->fown;
+	return fown_finish(take_fd(&fd), e->fown, err);
 }
 
 const struct file_ops eventfd_ops = {
-	.name   = "eventfd",
-	.type   = img_fd_types_EVENTFD,
+	.name = "eventfd",
+	.type = img_fd_types_EVENTFD,
 	.claims = eventfd_claims,
-	.dump   = eventfd_dump,
-	.check  = eventfd_check,
-	.open   = eventfd_open,
-	.fown   = eventfd_fown,
+	.dump = eventfd_dump,
+	.check = eventfd_check,
+	.open = eventfd_open,
 };

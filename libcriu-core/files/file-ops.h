@@ -64,7 +64,7 @@ struct file_ops {
 	 */
 	void (*arrive)(const struct restored_file *f, int fd, struct program *p, struct routine *r);
 
-	/* Owner of asynchronous I/O of an entry of this type; NULL: it has none. */
+	/* Owner of asynchronous I/O where the entry itself does not hold it; NULL: it does, or has none. */
 	const img_fown_entry *(*fown)(const struct files *fs, const img_file_entry *e);
 
 	/* What can only be done when all descriptors of the task exist; @fd is the lowest number of the description in the

@@ -1,15 +1,17 @@
 /*
  * Owners of asynchronous I/O, fcntl(2) F_SETOWN_EX. The kernel names the owner as our pid namespace counts; images
- * hold the number that the tree itself uses.
+ * hold the number that the tree itself uses. And what entries of all kinds that have an owner begin and end with.
  */
 #include "files/dump-internal.h"
+#include "files/restore-internal.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <unistd.h>
 
 /* What a host pid means inside the tree. */
 struct owner_pids {
-	pid_t ns_tid, ns_pid, ns_pgid;   /* as thread, process, process group; 0 if it is none */
+	pid_t ns_tid, ns_pid, ns_pgid; /* as thread, process, process group; 0 if it is none */
 };
 
 static struct owner_pids *owner_of(struct file_table *t, pid_t host)
@@ -81,4 +83,44 @@ img_fown_entry *fown_dump(struct file_table *t, struct open_file *f, int *ret_r,
 	}
 	e->pid = (uint32_t)pid;
 	return e;
+}
+
+int owned_begin(struct file_table *t, struct open_file *f, img_fd_types type, struct owned_entry part,
+		struct cr_error *err)
+{
+	int r;
+
+	f->entry = file_entry_new(t, type, f->id, err);
+	if (!f->entry)
+		return -ENOMEM;
+	*part.id = f->id;
+	*part.flags = f->facts.flags;
+	*part.fown = fown_dump(t, f, &r, err);
+	return r;
+}
+
+int owned_begin_fdinfo(struct file_table *t, struct open_file *f, img_fd_types type, struct owned_entry part,
+		       struct scan *ret_rest, struct cr_error *err)
+{
+	int r = owned_begin(t, f, type, part, err);
+
+	return r != 0 ? r : file_read_fdinfo(t, f, ret_rest, err);
+}
+
+/* ----------------------------------------------------------------- restore */
+
+int fown_finish(int fd, const img_fown_entry *o, struct cr_error *err)
+{
+	int r;
+
+	if (!o->signum || fcntl(fd, F_SETSIG, o->signum) == 0)
+		return fd;
+	r = cr_fail(err, -errno, "signal of asynchronous I/O");
+	close(fd);
+	return r;
+}
+
+const img_fown_entry *file_fown(const struct files *fs, const struct restored_file *f)
+{
+	return f->ops->fown ? f->ops->fown(fs, f->entry) : entry_fown(f->entry);
 }

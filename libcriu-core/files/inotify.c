@@ -21,10 +21,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define MAX_WATCHES ((size_t)1 << 20)   /* and the highest number of one */
-#define HANDLE_MAX  128u                /* MAX_HANDLE_SZ of the kernel */
+#define MAX_WATCHES  ((size_t)1 << 20) /* and the highest number of one */
+#define HANDLE_MAX   128u              /* MAX_HANDLE_SZ of the kernel */
 #define HANDLE_WORDS (HANDLE_MAX / 8)
-#define MASK_USER (IN_ALL_EVENTS | IN_ONESHOT | IN_EXCL_UNLINK)
+#define MASK_USER    (IN_ALL_EVENTS | IN_ONESHOT | IN_EXCL_UNLINK)
 
 static bool inotify_claims(const struct file_facts *facts)
 {
@@ -35,7 +35,7 @@ static bool inotify_claims(const struct file_facts *facts)
 
 struct fd_handle {
 	struct file_handle h;
-	unsigned char      bytes[HANDLE_MAX];
+	unsigned char bytes[HANDLE_MAX];
 };
 
 /* "name:" and a hexadecimal number, blanks in front */
@@ -80,8 +80,8 @@ static int watch_parse(struct scan s, img_inotify_wd_entry *e, struct fd_handle 
 }
 
 /* The name of what a handle stands for, by one mount. Return: its length in t->text, 0 if this mount does not lead to it */
-static int name_on_mount(struct file_table *t, const struct proc_mount *m, struct fd_handle *h, const img_inotify_wd_entry *e,
-			 struct cr_error *err)
+static int name_on_mount(struct file_table *t, const struct proc_mount *m, struct fd_handle *h,
+			 const img_inotify_wd_entry *e, struct cr_error *err)
 {
 	autofd int mount = open(m->mountpoint, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
 	autofd int fd = mount < 0 ? -1 : open_by_handle_at(mount, &h->h, O_PATH | O_CLOEXEC);
@@ -97,8 +97,8 @@ static int name_on_mount(struct file_table *t, const struct proc_mount *m, struc
 	return t->text[0] == '/' && look.there && look.ino == e->i_ino ? len : 0;
 }
 
-static int watch_name(struct file_table *t, const struct proc_mount_list *mounts, struct fd_handle *h, img_inotify_wd_entry *e,
-		      struct cr_error *err)
+static int watch_name(struct file_table *t, const struct proc_mount_list *mounts, struct fd_handle *h,
+		      img_inotify_wd_entry *e, struct cr_error *err)
 {
 	for (size_t i = 0; i < mounts->nr; i++) {
 		const struct proc_mount *m = &mounts->items[i];
@@ -138,11 +138,13 @@ static int watch_dump(struct file_table *t, struct open_file *f, const struct pr
 	if (h.h.handle_bytes)
 		r = watch_name(t, mounts, &h, e, err);
 	if (r == 0 && !e->f_handle->path)
-		return file_refuse(t, f, "", "inotify watches a file (inode %llu) that no path leads to", (unsigned long long)e->i_ino);
+		return file_refuse(t, f, "", "inotify watches a file (inode %llu) that no path leads to",
+				   (unsigned long long)e->i_ino);
 	return r;
 }
 
-static int watches_dump(struct file_table *t, struct open_file *f, struct scan rest, img_inotify_file_entry *e, struct cr_error *err)
+static int watches_dump(struct file_table *t, struct open_file *f, struct scan rest, img_inotify_file_entry *e,
+			struct cr_error *err)
 {
 	struct proc_dir self = { .fd = t->self_fdinfo, .pid = getpid() };
 	automounts struct proc_mount_list mounts = { 0 };
@@ -174,20 +176,17 @@ static int inotify_dump(struct file_table *t, struct open_file *f, struct cr_err
 	struct scan rest;
 	int r, unread = 0;
 
-	f->entry = file_entry_new(t, img_fd_types_INOTIFY, f->id, err);
-	if (!f->entry || !e)
+	if (!e)
 		return pool_failed(err);
-	e->id = f->id;
-	e->flags = f->facts.flags;
-	e->fown = fown_dump(t, f, &r, err);
-	if (!e->fown)
+	r = owned_begin_fdinfo(t, f, img_fd_types_INOTIFY, OWNED_ENTRY(e), &rest, err);
+	if (r != 0)
 		return r;
 	f->entry->ify = e;
 	if (ioctl(f->fd, FIONREAD, &unread) == 0 && unread)
-		log_warn(&t->ctx->log, "pid %d: fd %d: inotify events of %d bytes are not read yet, continuing without them",
+		log_warn(&t->ctx->log,
+			 "pid %d: fd %d: inotify events of %d bytes are not read yet, continuing without them",
 			 f->task->host_pid, f->fd_there, unread);
-	r = file_read_fdinfo(t, f, &rest, err);
-	return r < 0 ? r : watches_dump(t, f, rest, e, err);
+	return watches_dump(t, f, rest, e, err);
 }
 
 /* ----------------------------------------------------------------- restore */
@@ -207,7 +206,8 @@ static int inotify_check(const img_file_entry *e, struct cr_error *err)
 
 static int by_number(const void *a, const void *b)
 {
-	const img_inotify_wd_entry *x = *(const img_inotify_wd_entry *const *)a, *y = *(const img_inotify_wd_entry *const *)b;
+	const img_inotify_wd_entry *x = *(const img_inotify_wd_entry *const *)a,
+				   *y = *(const img_inotify_wd_entry *const *)b;
 
 	return x->wd < y->wd ? -1 : x->wd > y->wd;
 }
@@ -228,7 +228,8 @@ static int watch_add(struct files *fs, int fd, const img_inotify_wd_entry *w, st
 		if ((uint32_t)wd == w->wd)
 			return 0;
 		if ((uint32_t)wd > w->wd)
-			return cr_refuse(err, -EBADMSG, "watch of %s is number %d, not %u", w->f_handle->path, wd, w->wd);
+			return cr_refuse(err, -EBADMSG, "watch of %s is number %d, not %u", w->f_handle->path, wd,
+					 w->wd);
 		if (inotify_rm_watch(fd, wd) < 0)
 			return cr_fail(err, -errno, "drop a watch of %s", w->f_handle->path);
 	}
@@ -265,23 +266,14 @@ static int inotify_open(struct files *fs, struct restored_file *f, struct cr_err
 		r = fd_set_flags(fd, e->flags, err);
 	if (r < 0)
 		return r;
-	if (e->fown->signum && fcntl(fd, F_SETSIG, e->fown->signum) < 0)
-		return cr_fail(err, -errno, "signal of asynchronous I/O");
-	return take_fd(&fd);
-}
-
-static const img_fown_entry *inotify_fown(const struct files *fs, const img_file_entry *e)
-{
-	(void)fs;
-	return e->ify->fown;
+	return fown_finish(take_fd(&fd), e->fown, err);
 }
 
 const struct file_ops inotify_ops = {
-	.name   = "inotify",
-	.type   = img_fd_types_INOTIFY,
+	.name = "inotify",
+	.type = img_fd_types_INOTIFY,
 	.claims = inotify_claims,
-	.dump   = inotify_dump,
-	.check  = inotify_check,
-	.open   = inotify_open,
-	.fown   = inotify_fown,
+	.dump = inotify_dump,
+	.check = inotify_check,
+	.open = inotify_open,
 };

@@ -19,7 +19,7 @@
 #include <unistd.h>
 
 #ifndef MFD_EXEC
-#define MFD_EXEC 0x0010U   /* 6.3 */
+#define MFD_EXEC 0x0010U /* 6.3 */
 #endif
 #define MEMFD_PREFIX "/memfd:"
 #define DELETED      " (deleted)"
@@ -28,7 +28,7 @@
 
 struct memfd_inode {
 	img_memfd_inode_entry entry;
-	int                   fd;     /* O_RDONLY */
+	int fd; /* O_RDONLY */
 };
 
 /* -------------------------------------------------------------------- dump */
@@ -94,7 +94,8 @@ static int inode_fill(struct file_table *t, const struct open_file *f, struct me
 	e->mode = st->st_mode;
 	if (f->facts.fs_type == HUGETLBFS_MAGIC) {
 		e->has_hugetlb_flag = true;
-		e->hugetlb_flag = MFD_HUGETLB | (uint32_t)__builtin_ctzl((unsigned long)st->st_blksize) << MFD_HUGE_SHIFT;
+		e->hugetlb_flag = MFD_HUGETLB | (uint32_t)__builtin_ctzl((unsigned long)st->st_blksize)
+							<< MFD_HUGE_SHIFT;
 	}
 	e->name = memfd_name(t, f->facts.link);
 	return e->name ? 0 : pool_failed(err);
@@ -133,15 +134,12 @@ static int memfd_describe(struct file_table *t, struct open_file *f, struct memf
 	img_memfd_file_entry *e = pool_new(&t->pool, img_memfd_file_entry);
 	int r;
 
-	f->entry = file_entry_new(t, img_fd_types_MEMFD, f->id, err);
-	if (!f->entry || !e)
+	if (!e)
 		return pool_failed(err);
-	e->id = f->id;
-	e->flags = f->facts.flags;
-	e->pos = (uint64_t)f->facts.pos;
-	e->fown = fown_dump(t, f, &r, err);
-	if (!e->fown)
+	r = owned_begin(t, f, img_fd_types_MEMFD, OWNED_ENTRY(e), err);
+	if (r != 0)
 		return r;
+	e->pos = (uint64_t)f->facts.pos;
 	r = inode_note(t, f, ret, err);
 	if (r < 0)
 		return r;
@@ -210,8 +208,9 @@ struct files_memfd files_memfd(const struct file_table *t, size_t i)
 {
 	const struct memfd_inode *m = t->memfds.items[i];
 
-	return (struct files_memfd){ .shmid = m->entry.shmid, .size = m->entry.size, .fd = m->fd,
-				     .hugetlb = m->entry.has_hugetlb_flag };
+	return (struct files_memfd){
+		.shmid = m->entry.shmid, .size = m->entry.size, .fd = m->fd, .hugetlb = m->entry.has_hugetlb_flag
+	};
 }
 
 int memfds_write(struct file_table *t, struct image_set *set, struct cr_error *err)
@@ -235,7 +234,7 @@ void memfds_done(struct file_table *t)
 
 struct restored_memfd {
 	img_memfd_inode_entry *entry;
-	int                    fd;     /* O_RDWR, -1 not made */
+	int fd; /* O_RDWR, -1 not made */
 };
 
 static int inode_check(const img_memfd_inode_entry *e, struct cr_error *err)
@@ -244,7 +243,7 @@ static int inode_check(const img_memfd_inode_entry *e, struct cr_error *err)
 		return cr_refuse(err, -EBADMSG, "memory file of %llu bytes", (unsigned long long)e->size);
 	if (e->seals & ~SEALS_ALL)
 		return cr_refuse(err, -ENOTSUP, "seals 0x%x of a memory file", e->seals);
-	if (strlen(e->name) > 249)   /* NAME_MAX without "memfd:" */
+	if (strlen(e->name) > 249) /* NAME_MAX without "memfd:" */
 		return cr_refuse(err, -EBADMSG, "memory file with a name of %zu bytes", strlen(e->name));
 	if (e->has_hugetlb_flag && e->hugetlb_flag & ~(MFD_HUGETLB | (uint32_t)MFD_HUGE_MASK << MFD_HUGE_SHIFT))
 		return cr_refuse(err, -EBADMSG, "huge page flags 0x%x of a memory file", e->hugetlb_flag);
@@ -287,7 +286,8 @@ int memfds_read(struct files *fs, struct cr_error *err)
 		const img_file_entry *e = fs->files.items[i]->entry;
 
 		if (e->type == img_fd_types_MEMFD && !map_find(&fs->memfd_by_id, (uint64_t)e->memfd->inode_id + 1))
-			r = cr_refuse(err, -EBADMSG, "memory file %u of file %u is not there", e->memfd->inode_id, e->id);
+			r = cr_refuse(err, -EBADMSG, "memory file %u of file %u is not there", e->memfd->inode_id,
+				      e->id);
 	}
 	return r < 0 ? cr_within(err, r, "memfd.img") : 0;
 }
@@ -326,7 +326,8 @@ static int inode_make(struct files *fs, struct restored_memfd *m, struct cr_erro
 	if (m->fd < 0)
 		return cr_fail(err, -errno, "create memory file %s", e->name);
 	if (ftruncate(m->fd, (off_t)e->size) < 0)
-		return cr_fail(err, -errno, "make memory file %s %llu bytes long", e->name, (unsigned long long)e->size);
+		return cr_fail(err, -errno, "make memory file %s %llu bytes long", e->name,
+			       (unsigned long long)e->size);
 	if (fchown(m->fd, e->uid, e->gid) < 0)
 		return cr_fail(err, -errno, "owner of memory file %s", e->name);
 	if (e->has_mode && fchmod(m->fd, e->mode & 07777) < 0)
@@ -372,15 +373,7 @@ static int memfd_open(struct files *fs, struct restored_file *f, struct cr_error
 		return take_fd(&fd);
 	if (e->pos && lseek(fd, (off_t)e->pos, SEEK_SET) < 0)
 		return cr_fail(err, -errno, "position of memory file %s", m->entry->name);
-	if (e->fown->signum && fcntl(fd, F_SETSIG, e->fown->signum) < 0)
-		return cr_fail(err, -errno, "signal of memory file %s", m->entry->name);
-	return take_fd(&fd);
-}
-
-static const img_fown_entry *memfd_fown(const struct files *fs, const img_file_entry *e)
-{
-	(void)fs;
-	return e->memfd->fown;
+	return fown_finish(take_fd(&fd), e->fown, err);
 }
 
 size_t files_nr_memfds_restored(const struct files *fs)
@@ -392,8 +385,9 @@ struct files_memfd files_memfd_restored(const struct files *fs, size_t i)
 {
 	const struct restored_memfd *m = fs->memfds.items[i];
 
-	return (struct files_memfd){ .shmid = m->entry->shmid, .size = m->entry->size, .fd = m->fd,
-				     .hugetlb = m->entry->has_hugetlb_flag };
+	return (struct files_memfd){
+		.shmid = m->entry->shmid, .size = m->entry->size, .fd = m->fd, .hugetlb = m->entry->has_hugetlb_flag
+	};
 }
 
 int files_seal(struct files *fs, struct cr_error *err)
@@ -401,7 +395,8 @@ int files_seal(struct files *fs, struct cr_error *err)
 	for (size_t i = 0; i < fs->memfds.nr; i++) {
 		const struct restored_memfd *m = fs->memfds.items[i];
 
-		if (m->fd < 0 || m->entry->seals == 0 || m->entry->seals == F_SEAL_SEAL || strcmp(m->entry->name, SHARED_NAME) == 0)
+		if (m->fd < 0 || m->entry->seals == 0 || m->entry->seals == F_SEAL_SEAL ||
+		    strcmp(m->entry->name, SHARED_NAME) == 0)
 			continue;
 		if (fcntl(m->fd, F_ADD_SEALS, m->entry->seals) < 0)
 			return cr_fail(err, -errno, "seal memory file %s with 0x%x", m->entry->name, m->entry->seals);
@@ -430,11 +425,10 @@ void restored_memfds_done(struct files *fs)
 }
 
 const struct file_ops memfd_ops = {
-	.name   = "memory file",
-	.type   = img_fd_types_MEMFD,
+	.name = "memory file",
+	.type = img_fd_types_MEMFD,
 	.claims = memfd_claims,
-	.dump   = memfd_dump,
-	.check  = memfd_check,
-	.open   = memfd_open,
-	.fown   = memfd_fown,
+	.dump = memfd_dump,
+	.check = memfd_check,
+	.open = memfd_open,
 };

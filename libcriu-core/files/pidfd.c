@@ -15,12 +15,13 @@
 #include <string.h>
 
 #ifndef PID_FS_MAGIC
-#define PID_FS_MAGIC 0x50494446   /* 6.9 */
+#define PID_FS_MAGIC 0x50494446 /* 6.9 */
 #endif
 
 static bool pidfd_claims(const struct file_facts *facts)
 {
-	return !(facts->flags & O_PATH) && (facts->fs_type == PID_FS_MAGIC || strcmp(facts->link, "anon_inode:[pidfd]") == 0);
+	return !(facts->flags & O_PATH) &&
+	       (facts->fs_type == PID_FS_MAGIC || strcmp(facts->link, "anon_inode:[pidfd]") == 0);
 }
 
 /* "Pid:" as our procfs counts; -1 once the process was waited for, 0 outside of our pid namespace; since Linux 5.2 */
@@ -43,18 +44,14 @@ static int pidfd_dump(struct file_table *t, struct open_file *f, struct cr_error
 	pid_t pid;
 	int r, host = 0;
 
-	f->entry = file_entry_new(t, img_fd_types_PIDFD, f->id, err);
-	if (!f->entry || !e)
+	if (!e)
 		return pool_failed(err);
-	e->id = f->id;
-	e->ino = (uint32_t)f->facts.st.st_ino;
-	e->flags = f->facts.flags & ~(uint32_t)O_ACCMODE;
-	e->fown = fown_dump(t, f, &r, err);
-	if (!e->fown)
+	r = owned_begin_fdinfo(t, f, img_fd_types_PIDFD, OWNED_ENTRY(e), &rest, err);
+	if (r != 0)
 		return r;
-	r = file_read_fdinfo(t, f, &rest, err);
-	if (r == 0)
-		r = pidfd_parse(rest, &host, err);
+	e->ino = (uint32_t)f->facts.st.st_ino;
+	e->flags &= ~(uint32_t)O_ACCMODE;
+	r = pidfd_parse(rest, &host, err);
 	if (r == 0 && host < 0)
 		return file_refuse(t, f, "", "pidfd of a process that has ended");
 	if (r == 0)
@@ -79,21 +76,15 @@ static void pidfd_arrive(const struct restored_file *f, int fd, struct program *
 {
 	const img_pidfd_entry *e = f->entry->pidfd;
 
-	op_equal(emit_call(p, r, "open a pidfd", __NR_pidfd_open, e->nspid, e->flags & (O_NONBLOCK | PIDFD_THREAD)), (uint64_t)fd);
-}
-
-static const img_fown_entry *pidfd_fown(const struct files *fs, const img_file_entry *e)
-{
-	(void)fs;
-	return e->pidfd->fown;
+	op_equal(emit_call(p, r, "open a pidfd", __NR_pidfd_open, e->nspid, e->flags & (O_NONBLOCK | PIDFD_THREAD)),
+		 (uint64_t)fd);
 }
 
 const struct file_ops pidfd_ops = {
-	.name   = "pidfd",
-	.type   = img_fd_types_PIDFD,
+	.name = "pidfd",
+	.type = img_fd_types_PIDFD,
 	.claims = pidfd_claims,
-	.dump   = pidfd_dump,
-	.check  = pidfd_check,
+	.dump = pidfd_dump,
+	.check = pidfd_check,
 	.arrive = pidfd_arrive,
-	.fown   = pidfd_fown,
 };

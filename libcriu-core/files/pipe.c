@@ -21,13 +21,10 @@ static int pipe_dump(struct file_table *t, struct open_file *f, struct cr_error 
 	img_pipe_entry *e = pool_new(&t->pool, img_pipe_entry);
 	int r;
 
-	f->entry = file_entry_new(t, img_fd_types_PIPE, f->id, err);
-	if (!f->entry || !e)
+	if (!e)
 		return pool_failed(err);
-	e->id = f->id;
-	e->flags = f->facts.flags;
-	e->fown = fown_dump(t, f, &r, err);
-	if (!e->fown)
+	r = owned_begin(t, f, img_fd_types_PIPE, OWNED_ENTRY(e), err);
+	if (r != 0)
 		return r;
 	f->entry->pipe = e;
 	return pipe_note(t, f, false, &e->pipe_id, err);
@@ -40,39 +37,23 @@ static int pipe_check(const img_file_entry *e, struct cr_error *err)
 	return fown_check(e->pipe->fown, err);
 }
 
-static int set_signal(int fd, const img_fown_entry *o, struct cr_error *err)
-{
-	if (o->signum && fcntl(fd, F_SETSIG, o->signum) < 0)
-		return cr_fail(err, -errno, "signal of asynchronous I/O");
-	return 0;
-}
-
 static int pipe_open(struct files *fs, struct restored_file *f, struct cr_error *err)
 {
 	const img_pipe_entry *e = f->entry->pipe;
 	autofd int fd = pipe_open_end(fs, e->pipe_id, e->flags, err);
-	int r;
 
 	if (fd < 0)
 		return fd;
-	r = set_signal(fd, e->fown, err);
-	return r < 0 ? r : take_fd(&fd);
-}
-
-static const img_fown_entry *pipe_fown(const struct files *fs, const img_file_entry *e)
-{
-	(void)fs;
-	return e->pipe->fown;
+	return fown_finish(take_fd(&fd), e->fown, err);
 }
 
 const struct file_ops pipe_ops = {
-	.name   = "pipe",
-	.type   = img_fd_types_PIPE,
+	.name = "pipe",
+	.type = img_fd_types_PIPE,
 	.claims = pipe_claims,
-	.dump   = pipe_dump,
-	.check  = pipe_check,
-	.open   = pipe_open,
-	.fown   = pipe_fown,
+	.dump = pipe_dump,
+	.check = pipe_check,
+	.open = pipe_open,
 };
 
 /* -------------------------------------------------------------------- fifo */
@@ -108,15 +89,13 @@ static int fifo_open(struct files *fs, struct restored_file *f, struct cr_error 
 	const img_fifo_entry *e = f->entry->fifo;
 	struct restored_file *path = files_find(fs, e->has_regf_id ? e->regf_id : e->id);
 	const img_reg_file_entry *reg = path->entry->reg;
-	int r;
-
 	autofd int fd = inherit_find(fs, reg->name + 1, err);
+
 	if (fd == -ENOENT)
 		fd = fifo_open_end(fs, e->pipe_id, path, reg->flags, err);
 	if (fd < 0)
 		return fd;
-	r = set_signal(fd, reg->fown, err);
-	return r < 0 ? r : take_fd(&fd);
+	return fown_finish(take_fd(&fd), reg->fown, err);
 }
 
 static const img_fown_entry *fifo_fown(const struct files *fs, const img_file_entry *e)
@@ -125,10 +104,10 @@ static const img_fown_entry *fifo_fown(const struct files *fs, const img_file_en
 }
 
 const struct file_ops fifo_ops = {
-	.name   = "fifo",
-	.type   = img_fd_types_FIFO,
+	.name = "fifo",
+	.type = img_fd_types_FIFO,
 	.claims = fifo_claims,
-	.dump   = fifo_dump,
-	.open   = fifo_open,
-	.fown   = fifo_fown,
+	.dump = fifo_dump,
+	.open = fifo_open,
+	.fown = fifo_fown,
 };

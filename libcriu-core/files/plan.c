@@ -37,12 +37,12 @@ static bool is_own_root(const struct files *fs, const struct restored_file *f)
 static int raise_limit(const struct files *fs, struct cr_error *err)
 {
 	uint64_t need = 0, top = 0;
-	bool full = true;        /* is every number up to the highest enough? */
+	bool full = true; /* is every number up to the highest enough? */
 	struct rlimit rl;
 
 	for (size_t i = 0; i < fs->files.nr; i++)
 		need += fs->files.items[i]->used || fs->files.items[i]->is_dir_ref ? 1 : 0;
-	need += fs->files.nr + 64;   /* at worst each is mapped as well; and what else is open */
+	need += fs->files.nr + 64; /* at worst each is mapped as well; and what else is open */
 	for (size_t i = 0; i < fs->tables.nr; i++) {
 		const struct restored_table *tab = fs->tables.items[i];
 		uint64_t last = tab->want.nr ? (uint64_t)tab->want.items[tab->want.nr - 1].fd : 0;
@@ -60,7 +60,7 @@ static int raise_limit(const struct files *fs, struct cr_error *err)
 	if (rl.rlim_cur >= need)
 		return 0;
 	if (rl.rlim_max < need)
-		rl.rlim_max = need;   /* needs CAP_SYS_RESOURCE */
+		rl.rlim_max = need; /* needs CAP_SYS_RESOURCE */
 	rl.rlim_cur = rl.rlim_max;
 	if (setrlimit(RLIMIT_NOFILE, &rl) == 0)
 		return 0;
@@ -81,7 +81,8 @@ static int raise_limit(const struct files *fs, struct cr_error *err)
 
 static int open_one(struct files *fs, struct restored_file *f, struct cr_error *err)
 {
-	int fd = f->used && !f->late ? f->ops->open(fs, f, err) : path_open(fs, f, O_PATH | O_DIRECTORY | O_CLOEXEC, err);
+	int fd = f->used && !f->late ? f->ops->open(fs, f, err)
+				     : path_open(fs, f, O_PATH | O_DIRECTORY | O_CLOEXEC, err);
 
 	if (fd < 0)
 		return cr_within(err, fd, "file %u", f->id);
@@ -116,7 +117,8 @@ int files_open(struct files *fs, int root_fd, struct cr_error *err)
 	if (r == 0)
 		r = parallel_pieces((fs->files.nr + OPEN_CHUNK - 1) / OPEN_CHUNK, open_chunk, fs, err);
 	for (size_t i = 0; i < fs->files.nr && r == 0; i++)
-		if (fs->files.items[i]->fd < 0 && (fs->files.items[i]->is_dir_ref || (fs->files.items[i]->used && !fs->files.items[i]->late)))
+		if (fs->files.items[i]->fd < 0 &&
+		    (fs->files.items[i]->is_dir_ref || (fs->files.items[i]->used && !fs->files.items[i]->late)))
 			r = open_one(fs, fs->files.items[i], err);
 	if (r == 0)
 		r = memfds_make(fs, err);
@@ -145,7 +147,8 @@ static int opener_open(void *arg, uint32_t id, uint32_t flags, struct cr_error *
 	else if (f->entry->type == img_fd_types_REG)
 		*at = path_open(fs, f, flags, err);
 	else
-		return cr_refuse(err, -ENOTSUP, "file %u of type %s cannot be mapped", id, entry_type_name(f->entry->type));
+		return cr_refuse(err, -ENOTSUP, "file %u of type %s cannot be mapped", id,
+				 entry_type_name(f->entry->type));
 	if (*at < 0)
 		return cr_within(err, *at, "mapped file %u", id);
 	if (f->entry->type != img_fd_types_REG)
@@ -181,7 +184,7 @@ void files_plan_enter(const struct files *fs, pid_t ns_pid, int from, struct pro
 	int service;
 
 	if (!t || t->table->owner != ns_pid)
-		return;   /* the table is another's, and ready */
+		return; /* the table is another's, and ready */
 	service = t->table->service;
 	if (from != service)
 		op_keep(emit_call(p, r, "move the service descriptor", SYS_dup3, from, service, O_CLOEXEC), SLOT_PIDFD);
@@ -191,11 +194,11 @@ void files_plan_enter(const struct files *fs, pid_t ns_pid, int from, struct pro
 }
 
 struct fd_emitter {
-	const struct files          *fs;
+	const struct files *fs;
 	const struct restored_table *tab;
 	struct program *p;
 	struct routine *r;
-	size_t          count;    /* of operations, when p is NULL */
+	size_t count; /* of operations, when p is NULL */
 };
 
 /* The descriptor arrives at @fd, close-on-exec */
@@ -204,7 +207,8 @@ static void emit_take(struct fd_emitter *e, const struct restored_file *f, int f
 	if (f->late)
 		f->ops->arrive(f, fd, e->p, e->r);
 	else
-		op_equal(emit_call(e->p, e->r, "take a descriptor", __NR_pidfd_getfd, e->tab->service, f->fd, 0), (uint64_t)fd);
+		op_equal(emit_call(e->p, e->r, "take a descriptor", __NR_pidfd_getfd, e->tab->service, f->fd, 0),
+			 (uint64_t)fd);
 }
 
 static void emit_step(void *arg, const struct place_step *s)
@@ -230,7 +234,8 @@ static void emit_step(void *arg, const struct place_step *s)
 		emit_call(e->p, e->r, "place a descriptor", SYS_dup3, s->from, s->fd, cloexec ? O_CLOEXEC : 0);
 		break;
 	case PLACE_PLUG:
-		op_equal(emit_call(e->p, e->r, "hold a descriptor number", SYS_fcntl, e->tab->service, F_DUPFD_CLOEXEC, s->fd),
+		op_equal(emit_call(e->p, e->r, "hold a descriptor number", SYS_fcntl, e->tab->service, F_DUPFD_CLOEXEC,
+				   s->fd),
 			 (uint64_t)s->fd);
 		break;
 	case PLACE_CLOSE:
@@ -319,7 +324,7 @@ static uint32_t settle_async(const struct files *fs, const struct restored_file 
 
 static void plan_settle(const struct files *fs, const struct restored_file *f, struct program *p, struct routine *r)
 {
-	const img_fown_entry *o = f->ops->fown ? f->ops->fown(fs, f->entry) : NULL;
+	const img_fown_entry *o = file_fown(fs, f);
 
 	if (o && o->signum && f->late)
 		emit_call(p, r, "signal of asynchronous I/O", SYS_fcntl, f->user_fd, F_SETSIG, o->signum);
@@ -370,7 +375,7 @@ size_t files_plan_size(const struct files *fs, pid_t ns_pid)
 		place_plan(t->table->want.items, t->table->want.nr, t->table->service, emit_step, &e);
 		for (size_t i = 0; i < t->table->want.nr; i++) {
 			const struct restored_file *f = files_find(fs, t->table->want.items[i].file);
-			const img_fown_entry *o = f->ops->fown ? f->ops->fown(fs, f->entry) : NULL;
+			const img_fown_entry *o = file_fown(fs, f);
 
 			e.count += (o && o->pid ? 5 : 0) + (settle_async(fs, f) ? 1 : 0);
 			if (f->late) {

@@ -87,25 +87,19 @@ static void regular_arrive(const struct restored_file *f, int fd, struct program
 {
 	const img_reg_file_entry *e = f->entry->reg;
 
-	op_equal(emit_call(p, r, "open a file of procfs", SYS_openat, AT_FDCWD, emit_data(p, r, e->name, strlen(e->name) + 1, 1),
-			   open_flags(e->flags)), (uint64_t)fd);
+	op_equal(emit_call(p, r, "open a file of procfs", SYS_openat, AT_FDCWD,
+			   emit_data(p, r, e->name, strlen(e->name) + 1, 1), open_flags(e->flags)),
+		 (uint64_t)fd);
 	if (e->pos && e->pos != UINT64_MAX && !(e->flags & O_PATH))
 		op_may_fail(emit_call(p, r, "position in a file of procfs", SYS_lseek, fd, e->pos, SEEK_SET));
 }
 
-static const img_fown_entry *regular_fown(const struct files *fs, const img_file_entry *e)
-{
-	(void)fs;
-	return e->reg->fown;
-}
-
 const struct file_ops regular_ops = {
-	.name   = "file",
-	.type   = img_fd_types_REG,
+	.name = "file",
+	.type = img_fd_types_REG,
 	.claims = regular_claims,
-	.dump   = regular_dump,
-	.check  = regular_check,
-	.open   = regular_open,
+	.dump = regular_dump,
+	.check = regular_check,
+	.open = regular_open,
 	.arrive = regular_arrive,
-	.fown   = regular_fown,
 };

@@ -215,7 +215,5 @@ int regular_open(struct files *fs, struct restored_file *f, struct cr_error *err
 		return take_fd(&fd);
 	if (e->pos != 0 && e->pos != UINT64_MAX && lseek(fd, (off_t)e->pos, SEEK_SET) < 0 && errno != ESPIPE)
 		return cr_fail(err, -errno, "go to position %llu of %s", (unsigned long long)e->pos, e->name);
-	if (e->fown->signum && fcntl(fd, F_SETSIG, e->fown->signum) < 0)
-		return cr_fail(err, -errno, "signal of asynchronous I/O of %s", e->name);
-	return take_fd(&fd);
+	return cr_within(err, fown_finish(take_fd(&fd), e->fown, err), "%s", e->name);
 }

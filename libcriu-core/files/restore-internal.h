@@ -99,10 +99,18 @@ int files_no_memory(struct cr_error *err);
 int entry_check(const img_file_entry *e, struct cr_error *err);
 /** entry_flags() - open flags, 0 where the entry has none */
 uint32_t entry_flags(const img_file_entry *e);
+/** entry_fown() - owner of asynchronous I/O, NULL where the entry has none */
+const img_fown_entry *entry_fown(const img_file_entry *e);
 const char *entry_type_name(img_fd_types type);
 int fown_check(const img_fown_entry *e, struct cr_error *err);
 int reg_check(const img_reg_file_entry *e, struct cr_error *err);
 int fdinfo_check(const img_fdinfo_entry *e, struct cr_error *err);
+
+/* fown.c */
+/** fown_finish() - set the signal of asynchronous I/O. Return: @fd; negative errno, and @fd is closed. */
+int fown_finish(int fd, const img_fown_entry *o, struct cr_error *err);
+/** file_fown() - owner of an entry's file, be it in the entry or in that of its path; NULL: it has none */
+const img_fown_entry *file_fown(const struct files *fs, const struct restored_file *f);
 
 /* reopen.c */
 /** path_open() - open the file behind a REG entry, wherever it is. @flags: of open(2). Return: descriptor, owned by the caller. */

@@ -6,7 +6,6 @@
 #include "procfs/fdinfo.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
 #include <sys/signalfd.h>
 #include <sys/syscall.h>
@@ -35,19 +34,13 @@ static int signalfd_dump(struct file_table *t, struct open_file *f, struct cr_er
 	struct scan rest;
 	int r;
 
-	f->entry = file_entry_new(t, img_fd_types_SIGNALFD, f->id, err);
-	if (!f->entry || !e)
+	if (!e)
 		return pool_failed(err);
-	e->id = f->id;
-	e->flags = f->facts.flags;
-	e->fown = fown_dump(t, f, &r, err);
-	if (!e->fown)
+	r = owned_begin_fdinfo(t, f, img_fd_types_SIGNALFD, OWNED_ENTRY(e), &rest, err);
+	if (r != 0)
 		return r;
-	r = file_read_fdinfo(t, f, &rest, err);
-	if (r == 0)
-		r = signalfd_parse(rest, &e->sigmask, err);
 	f->entry->sgfd = e;
-	return r;
+	return signalfd_parse(rest, &e->sigmask, err);
 }
 
 static int signalfd_check(const img_file_entry *e, struct cr_error *err)
@@ -65,23 +58,14 @@ static int signalfd_open(struct files *fs, struct restored_file *f, struct cr_er
 	(void)fs;
 	if (fd < 0)
 		return cr_fail(err, -errno, "signalfd");
-	if (e->fown->signum && fcntl(fd, F_SETSIG, e->fown->signum) < 0)
-		return cr_fail(err, -errno, "signal of asynchronous I/O");
-	return take_fd(&fd);
-}
-
-static const img_fown_entry *signalfd_fown(const struct files *fs, const img_file_entry *e)
-{
-	(void)fs;
-	return e->sgfd->fown;
+	return fown_finish(take_fd(&fd), e->fown, err);
 }
 
 const struct file_ops signalfd_ops = {
-	.name   = "signalfd",
-	.type   = img_fd_types_SIGNALFD,
+	.name = "signalfd",
+	.type = img_fd_types_SIGNALFD,
 	.claims = signalfd_claims,
-	.dump   = signalfd_dump,
-	.check  = signalfd_check,
-	.open   = signalfd_open,
-	.fown   = signalfd_fown,
+	.dump = signalfd_dump,
+	.check = signalfd_check,
+	.open = signalfd_open,
 };

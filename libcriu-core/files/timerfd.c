@@ -6,7 +6,6 @@
 #include "procfs/fdinfo.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/timerfd.h>
@@ -14,7 +13,7 @@
 #include <unistd.h>
 
 #ifndef TFD_IOC_SET_TICKS
-#define TFD_IOC_SET_TICKS _IOW('T', 0, uint64_t)   /* 3.17, CONFIG_CHECKPOINT_RESTORE */
+#define TFD_IOC_SET_TICKS _IOW('T', 0, uint64_t) /* 3.17, CONFIG_CHECKPOINT_RESTORE */
 #endif
 
 static bool timerfd_claims(const struct file_facts *facts)
@@ -74,19 +73,13 @@ static int timerfd_dump(struct file_table *t, struct open_file *f, struct cr_err
 	struct scan rest;
 	int r;
 
-	f->entry = file_entry_new(t, img_fd_types_TIMERFD, f->id, err);
-	if (!f->entry || !e)
+	if (!e)
 		return pool_failed(err);
-	e->id = f->id;
-	e->flags = f->facts.flags;
-	e->fown = fown_dump(t, f, &r, err);
-	if (!e->fown)
+	r = owned_begin_fdinfo(t, f, img_fd_types_TIMERFD, OWNED_ENTRY(e), &rest, err);
+	if (r != 0)
 		return r;
-	r = file_read_fdinfo(t, f, &rest, err);
-	if (r == 0)
-		r = timerfd_parse(rest, e, err);
 	f->entry->tfd = e;
-	return r;
+	return timerfd_parse(rest, e, err);
 }
 
 static int timerfd_check(const img_file_entry *e, struct cr_error *err)
@@ -102,7 +95,8 @@ static int timerfd_check(const img_file_entry *e, struct cr_error *err)
 
 static int timerfd_arm(int fd, const img_timerfd_entry *e, struct cr_error *err)
 {
-	struct itimerspec its = { .it_value = { (time_t)e->vsec, (long)e->vnsec }, .it_interval = { (time_t)e->isec, (long)e->insec } };
+	struct itimerspec its = { .it_value = { (time_t)e->vsec, (long)e->vnsec },
+				  .it_interval = { (time_t)e->isec, (long)e->insec } };
 	bool stopped = !e->vsec && !e->vnsec;
 	struct timespec now;
 
@@ -142,23 +136,14 @@ static int timerfd_open(struct files *fs, struct restored_file *f, struct cr_err
 		return r;
 	if (e->ticks && ioctl(fd, TFD_IOC_SET_TICKS, &e->ticks) < 0)
 		return cr_fail(err, -errno, "expirations of a timerfd");
-	if (e->fown->signum && fcntl(fd, F_SETSIG, e->fown->signum) < 0)
-		return cr_fail(err, -errno, "signal of asynchronous I/O");
-	return take_fd(&fd);
-}
-
-static const img_fown_entry *timerfd_fown(const struct files *fs, const img_file_entry *e)
-{
-	(void)fs;
-	return e->tfd->fown;
+	return fown_finish(take_fd(&fd), e->fown, err);
 }
 
 const struct file_ops timerfd_ops = {
-	.name   = "timerfd",
-	.type   = img_fd_types_TIMERFD,
+	.name = "timerfd",
+	.type = img_fd_types_TIMERFD,
 	.claims = timerfd_claims,
-	.dump   = timerfd_dump,
-	.check  = timerfd_check,
-	.open   = timerfd_open,
-	.fown   = timerfd_fown,
+	.dump = timerfd_dump,
+	.check = timerfd_check,
+	.open = timerfd_open,
 };

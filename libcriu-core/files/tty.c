@@ -20,8 +20,8 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
-#define TTY_PTS_MAJORS   8        /* 136 to 143 */
-#define TTY_INDEX_CONSOLE 1002    /* tty_info_entry.id is twice this for what has no number of its own */
+#define TTY_PTS_MAJORS    8    /* 136 to 143 */
+#define TTY_INDEX_CONSOLE 1002 /* tty_info_entry.id is twice this for what has no number of its own */
 #define TTY_INDEX_VT      1004
 #define TTY_INDEX_CTTY    1006
 #define TTY_INDEX_SERIAL  1010
@@ -78,8 +78,11 @@ static img_termios_entry *termios_dump(struct file_table *t, int fd, unsigned lo
 	if (!e || (request == TCGETS2 ? ioctl(fd, TCGETS2, &full) : ioctl(fd, request, &locked)) < 0)
 		return NULL;
 	if (request != TCGETS2)
-		full = (struct termios2){ .c_iflag = locked.c_iflag, .c_oflag = locked.c_oflag, .c_cflag = locked.c_cflag,
-					  .c_lflag = locked.c_lflag, .c_line = locked.c_line };
+		full = (struct termios2){ .c_iflag = locked.c_iflag,
+					  .c_oflag = locked.c_oflag,
+					  .c_cflag = locked.c_cflag,
+					  .c_lflag = locked.c_lflag,
+					  .c_line = locked.c_line };
 	if (request != TCGETS2)
 		memcpy(full.c_cc, locked.c_cc, sizeof(locked.c_cc));
 	e->c_iflag = full.c_iflag;
@@ -104,7 +107,9 @@ static img_winsize_entry *winsize_dump(struct file_table *t, int fd)
 
 	if (!e || ioctl(fd, TIOCGWINSZ, &w) < 0)
 		return NULL;
-	*e = (img_winsize_entry){ .ws_row = w.ws_row, .ws_col = w.ws_col, .ws_xpixel = w.ws_xpixel, .ws_ypixel = w.ws_ypixel };
+	*e = (img_winsize_entry){
+		.ws_row = w.ws_row, .ws_col = w.ws_col, .ws_xpixel = w.ws_xpixel, .ws_ypixel = w.ws_ypixel
+	};
 	return e;
 }
 
@@ -141,13 +146,13 @@ static int info_dump(struct file_table *t, struct open_file *f, bool external, u
 	*at = e;
 	e->id = id;
 	e->type = type;
-	e->rdev = (uint32_t)st->st_rdev;   /* as stat(2) has it; dev is in the kernel's own layout */
+	e->rdev = (uint32_t)st->st_rdev; /* as stat(2) has it; dev is in the kernel's own layout */
 	e->has_dev = e->has_uid = e->has_gid = true;
 	e->dev = (uint32_t)major(st->st_dev) << 20 | minor(st->st_dev);
 	e->pgrp = external ? 0 : foreground_of(t, st->st_rdev);
 	e->uid = st->st_uid;
 	e->gid = st->st_gid;
-	ioctl(f->fd, TIOCGEXCL, &exclusive);   /* 3.8; zero where it cannot be asked */
+	ioctl(f->fd, TIOCGEXCL, &exclusive); /* 3.8; zero where it cannot be asked */
 	e->exclusive = exclusive;
 	e->termios = termios_dump(t, f->fd, TCGETS2);
 	e->termios_locked = termios_dump(t, f->fd, TIOCGLCKTRMIOS);
@@ -166,19 +171,16 @@ static int tty_entry_dump(struct file_table *t, struct open_file *f, bool extern
 	img_tty_file_entry *e = pool_new(&t->pool, img_tty_file_entry);
 	int r;
 
-	f->entry = file_entry_new(t, img_fd_types_TTY, f->id, err);
-	if (!f->entry || !e)
+	if (!e)
 		return pool_failed(err);
+	r = owned_begin(t, f, img_fd_types_TTY, OWNED_ENTRY(e), err);
+	if (r != 0)
+		return r;
 	f->also = file_entry_new(t, img_fd_types_REG, file_next_id(t), err);
 	if (!f->also)
 		return -ENOMEM;
-	e->id = f->id;
-	e->flags = f->facts.flags;
 	e->has_regf_id = true;
 	e->regf_id = f->also->id;
-	e->fown = fown_dump(t, f, &r, err);
-	if (!e->fown)
-		return r;
 	r = info_dump(t, f, external, &e->tty_info_id, err);
 	f->entry->tty = e;
 	return r < 0 ? r : path_dump(t, f, f->also->id, f->facts.flags, false, &f->also->reg, err);
@@ -249,7 +251,8 @@ static int tty_inherited(struct files *fs, const img_tty_info_entry *info, struc
 	if (fd != -ENOENT)
 		return fd;
 	/* who makes the key with stat(2) has the other layout, which is the same only up to minor number 255 */
-	snprintf(key, sizeof(key), "tty[%x:%llx]", info->rdev, (unsigned long long)makedev(info->dev >> 20, info->dev & 0xfffff));
+	snprintf(key, sizeof(key), "tty[%x:%llx]", info->rdev,
+		 (unsigned long long)makedev(info->dev >> 20, info->dev & 0xfffff));
 	return inherit_find(fs, key, err);
 }
 
@@ -257,8 +260,13 @@ static int tty_inherited(struct files *fs, const img_tty_info_entry *info, struc
 static void termios_apply(int fd, const img_termios_entry *e)
 {
 	struct termios2 full = {
-		.c_iflag = e->c_iflag, .c_oflag = e->c_oflag, .c_cflag = e->c_cflag, .c_lflag = e->c_lflag,
-		.c_line = (cc_t)e->c_line, .c_ispeed = e->c_ispeed, .c_ospeed = e->c_ospeed,
+		.c_iflag = e->c_iflag,
+		.c_oflag = e->c_oflag,
+		.c_cflag = e->c_cflag,
+		.c_lflag = e->c_lflag,
+		.c_line = (cc_t)e->c_line,
+		.c_ispeed = e->c_ispeed,
+		.c_ospeed = e->c_ospeed,
 	};
 	pid_t foreground;
 
@@ -302,12 +310,14 @@ static int tty_open(struct files *fs, struct restored_file *f, struct cr_error *
 	autofd int fd = tty_inherited(fs, info, err);
 
 	if (fd == -ENOENT && info->type == img_TtyType_EXT_TTY) {
-		cr_refuse(err, -ENOENT, "terminal tty[%x:%x] comes from outside and was not given", info->rdev, info->dev);
+		cr_refuse(err, -ENOENT, "terminal tty[%x:%x] comes from outside and was not given", info->rdev,
+			  info->dev);
 		cr_advise(err, "--inherit-fd fd[N]:tty[%x:%x]", info->rdev, info->dev);
 		return -ENOENT;
 	}
 	if (fd == -ENOENT && info->id & 1)
-		return cr_refuse(err, -ENOTSUP, "pseudo terminal %u belongs to the tree, which this version does not restore",
+		return cr_refuse(err, -ENOTSUP,
+				 "pseudo terminal %u belongs to the tree, which this version does not restore",
 				 info->id >> 1);
 	if (fd == -ENOENT && !(o->has_shell_job && o->shell_job)) {
 		cr_refuse(err, -EINVAL, "the images have a terminal from outside of the tree");
@@ -316,23 +326,14 @@ static int tty_open(struct files *fs, struct restored_file *f, struct cr_error *
 	}
 	if (fd == -ENOENT)
 		fd = own_terminal(info, e->flags, err);
-	if (fd >= 0 && e->fown->signum && fcntl(fd, F_SETSIG, e->fown->signum) < 0)
-		return cr_fail(err, -errno, "signal of asynchronous I/O");
-	return take_fd(&fd);
-}
-
-static const img_fown_entry *tty_fown(const struct files *fs, const img_file_entry *e)
-{
-	(void)fs;
-	return e->tty->fown;
+	return fd < 0 ? fd : fown_finish(take_fd(&fd), e->fown, err);
 }
 
 const struct file_ops tty_ops = {
-	.name   = "terminal",
-	.type   = img_fd_types_TTY,
+	.name = "terminal",
+	.type = img_fd_types_TTY,
 	.claims = tty_claims,
-	.dump   = tty_dump,
-	.check  = tty_check,
-	.open   = tty_open,
-	.fown   = tty_fown,
+	.dump = tty_dump,
+	.check = tty_check,
+	.open = tty_open,
 };

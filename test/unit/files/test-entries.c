@@ -22,7 +22,11 @@ static void test_sub_messages(void **state)
 {
 	img_pipe_entry pipe = { .id = 7, .fown = &no_owner };
 	img_reg_file_entry reg = { .id = 7, .fown = &no_owner, .name = "/x" };
-	struct { const char *name; img_file_entry e; int r; } cases[] = {
+	struct {
+		const char *name;
+		img_file_entry e;
+		int r;
+	} cases[] = {
 		{ "good", { .type = img_fd_types_PIPE, .id = 7, .pipe = &pipe }, 0 },
 		{ "another id", { .type = img_fd_types_PIPE, .id = 8, .pipe = &pipe }, -EBADMSG },
 		{ "empty", { .type = img_fd_types_PIPE, .id = 7 }, -EBADMSG },
@@ -41,11 +45,36 @@ static void test_sub_messages(void **state)
 	}
 }
 
+/* Flags and owner are found in whichever part holds them. */
+static void test_owners(void **state)
+{
+	img_fown_entry owner = { .pid = 5 };
+	img_timerfd_entry timer = { .id = 7, .flags = O_NONBLOCK, .fown = &owner };
+	img_fifo_entry fifo = { .id = 7 };
+	img_ext_file_entry ext = { .id = 7, .fown = &owner };
+	img_file_entry e = { .type = img_fd_types_TIMERFD, .id = 7, .tfd = &timer };
+
+	(void)state;
+	assert_ptr_equal(entry_fown(&e), &owner);
+	assert_int_equal(entry_flags(&e), O_NONBLOCK);
+	e = (img_file_entry){ .type = img_fd_types_FIFO, .id = 7, .fifo = &fifo };
+	assert_null(entry_fown(&e));
+	assert_int_equal(entry_flags(&e), 0);
+	e = (img_file_entry){ .type = img_fd_types_EXT, .id = 7, .ext = &ext };
+	assert_int_equal(entry_flags(&e), 0);
+	e = (img_file_entry){ .type = (img_fd_types)77, .id = 7 };
+	assert_null(entry_fown(&e));
+}
+
 static void test_regular(void **state)
 {
 	static char long_name[5000];
 	img_fown_entry owner = { .pid = 5, .pid_type = 9 }, signal = { .signum = 65 };
-	struct { const char *name; img_reg_file_entry e; int r; } cases[] = {
+	struct {
+		const char *name;
+		img_reg_file_entry e;
+		int r;
+	} cases[] = {
 		{ "good", { .fown = &no_owner, .name = "/x" }, 0 },
 		{ "no position", { .fown = &no_owner, .name = "/x", .pos = UINT64_MAX }, 0 },
 		{ "negative position", { .fown = &no_owner, .name = "/x", .pos = UINT64_MAX - 1 }, -EBADMSG },
@@ -67,7 +96,8 @@ static void test_regular(void **state)
 
 static void test_descriptors(void **state)
 {
-	img_fdinfo_entry good = { .fd = 1048575, .flags = FD_CLOEXEC }, number = { .fd = UINT32_MAX }, flags = { .flags = 2 };
+	img_fdinfo_entry good = { .fd = 1048575, .flags = FD_CLOEXEC }, number = { .fd = UINT32_MAX },
+			 flags = { .flags = 2 };
 
 	(void)state;
 	assert_int_equal(fdinfo_check(&good, NULL), 0);
@@ -78,14 +108,15 @@ static void test_descriptors(void **state)
 static void test_open_flags(void **state)
 {
 	(void)state;
-	assert_int_equal(open_flags(O_RDWR | O_CREAT | O_EXCL | O_TRUNC | O_APPEND), O_RDWR | O_APPEND | O_CLOEXEC | O_NOCTTY);
+	assert_int_equal(open_flags(O_RDWR | O_CREAT | O_EXCL | O_TRUNC | O_APPEND),
+			 O_RDWR | O_APPEND | O_CLOEXEC | O_NOCTTY);
 	assert_int_equal(open_flags(O_PATH) & O_PATH, O_PATH);
 	assert_int_equal(open_flags(O_ASYNC), O_CLOEXEC | O_NOCTTY);
 }
 
 struct note {
 	Elf64_Nhdr h;
-	char       name[4], desc[8];
+	char name[4], desc[8];
 };
 
 static void test_build_id(void **state)
@@ -128,8 +159,9 @@ static void test_own_build_id(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_sub_messages), cmocka_unit_test(test_regular),  cmocka_unit_test(test_descriptors),
-		cmocka_unit_test(test_open_flags),   cmocka_unit_test(test_build_id), cmocka_unit_test(test_own_build_id),
+		cmocka_unit_test(test_sub_messages), cmocka_unit_test(test_owners),     cmocka_unit_test(test_regular),
+		cmocka_unit_test(test_descriptors),  cmocka_unit_test(test_open_flags), cmocka_unit_test(test_build_id),
+		cmocka_unit_test(test_own_build_id),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
