@@ -23,7 +23,7 @@ $(unit-bins): $(BUILD)/%: $(OBJ)/%.o $$(call unit-helpers,%.c) $(BUILD)/libcriu-
 # --- victims: the subjects of the tests, so never under a sanitizer; a few of them once more without a dynamic linker
 victim-srcs   := $(filter-out test/victims/victim.c,$(wildcard test/victims/*.c))
 victim-bins   := $(patsubst test/victims/%.c,$(BUILD)/test/victims/%,$(victim-srcs))
-victim-static := $(addprefix $(BUILD)/test/victims/,$(addsuffix -static,memory regs tree))
+victim-static := $(addprefix $(BUILD)/test/victims/,$(addsuffix -static,memory regs stops tree))
 VICTIM_CFLAGS := -std=gnu11 -O2 -g -D_GNU_SOURCE -Wall -Wextra -Wno-missing-field-initializers -Wno-unused-parameter \
                  -fno-strict-aliasing
 

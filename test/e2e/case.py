@@ -4,7 +4,6 @@ by run.py, and prints a line of JSON per way."""
 import json
 import os
 import re
-import runpy
 import shutil
 import signal
 import subprocess
@@ -16,6 +15,7 @@ import rpc   # noqa: E402
 import state   # noqa: E402
 from world import Failed, Skipped, World   # noqa: E402
 
+HERE = os.path.dirname(os.path.abspath(__file__))
 MUTATES, NO_SETSID, MORE, ALTERS, KEEP_OR_REFUSE = 1, 2, 4, 8, 16
 TIMEOUT = 20 * int(os.environ.get("CRIU_E2E_SLOW", "1"))   # where instructions are emulated
 
@@ -329,25 +329,16 @@ class Case:
         self.finish("after the refused dump")
 
     def decode(self):
-        """Every image through Debian's crit, inside one process of python for all of them."""
+        """Every image through crit, inside one process for all of them, of the interpreter that crit asks for."""
         if not self.crit:
             return
         names = sorted(n for n in os.listdir(self.images) if n.endswith(".img") and not n.startswith("pages-"))
         out = os.path.join(os.path.dirname(self.dir), "decoded.json")
-        failed = os.path.join(os.path.dirname(self.dir), "undecodable")
-        pid = os.fork()
-        if pid == 0:
-            words = [w for w in (crit_decode(os.path.join(self.images, n), out) for n in names) if w]
-            with open(failed, "w", encoding="utf-8") as f:
-                f.write("; ".join(words))
-            os._exit(0)
-        self.world.others.add(pid)
-        self.world.until(lambda: pid in self.world.ended, TIMEOUT, "crit")
-        self.world.others.discard(pid)
-        with open(failed, encoding="utf-8") as f:
-            words = f.read()
-        if words:
-            raise Failed("crit decode: " + words)
+        crit = shutil.which("crit") or "/usr/bin/crit"
+        code, said = self.world.run([*interpreter_of(crit), os.path.join(HERE, "decode.py"), crit, out,
+                                     *(os.path.join(self.images, n) for n in names)], TIMEOUT)
+        if code != 0:
+            raise Failed(f"crit decode: {said.strip() or f'exit status {code}'}")
 
     def go(self, mode):
         verdict, why = "PASS", ""
@@ -366,22 +357,11 @@ class Case:
         return verdict
 
 
-def crit_decode(path, out):
-    """A sentence if crit cannot decode the image."""
-    saved = sys.argv, sys.stdout, sys.stderr
-    sys.argv = ["crit", "decode", "-i", path, "-o", out]
-    try:
-        with open(os.devnull, "w", encoding="utf-8") as null:
-            sys.stdout = sys.stderr = null
-            runpy.run_path(shutil.which("crit") or "/usr/bin/crit", run_name="__main__")
-    except SystemExit as e:
-        if e.code:
-            return f"{os.path.basename(path)}: {e.code}"
-    except BaseException as e:
-        return f"{os.path.basename(path)}: {type(e).__name__} {e}"
-    finally:
-        sys.argv, sys.stdout, sys.stderr = saved
-    return ""
+def interpreter_of(script):
+    """What runs a script by its first line; another python may lack what the script imports."""
+    with open(script, "rb") as f:
+        line = f.readline(256).decode(errors="replace")
+    return line[2:].split() if line.startswith("#!") else [sys.executable]
 
 
 def main():

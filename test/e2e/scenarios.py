@@ -73,14 +73,14 @@ class Scenario(Jobs, Case):
 
     def do_leave_stopped_by_others(self):
         """What was stopped before keeps the signal that it was stopped by."""
-        self.use("tree", "stopped")
+        self.use("stops", "seen")
         self.must_dump("--leave-stopped")
         self.world.until(self.stopped, 2, "all tasks are stopped")
         os.kill(self.root, signal.SIGCONT)
         self.finish("after a dump that left it stopped")
 
     def do_restore_stopped_by_others(self):
-        self.use("tree", "stopped")
+        self.use("stops", "seen")
         self.must_dump()
         self.must_be_gone()
         code, said = self.criu_run("restore", "-d", "-s", "-D", self.images, "-o", "restore.log", "-v4")

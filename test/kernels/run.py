@@ -23,13 +23,13 @@ import package   # noqa: E402
 KERNELS = ["5.10", "6.1", "6.12"]
 DISK_MB = 1024
 # What depends most on the kernel: code and data that it maps, clocks, state of the processor, calls that are to be gone on with.
-CROSSING = r"^(memory|regs|regs-static|timers|threads|tree|signals|syscalls|audit-after)/"
+CROSSING = r"^(memory|regs|regs-static|timers|threads|tree|stops|signals|syscalls|audit-after)/"
 # What cannot be kept because the kernel does not tell: a victim, up to which version, why.
 KNOWN = [("attrs/user-dispatch", (6, 3), "syscall user dispatch cannot be seen before Linux 6.4"),
          ("threads/exited-leader", (6, 8), "threads without a main thread do not give their descriptors before Linux 6.9"),
          ("threads/exited-leader-child", (6, 8), "threads without a main thread do not give their descriptors before Linux 6.9"),
-         ("tree/unseen-stops", (5, 16), "which stops the parent has seen cannot be told before Linux 5.17; it is told again"),
-         ("tree-static/unseen-stops", (5, 16), "which stops the parent has seen cannot be told before Linux 5.17; it is told again"),
+         ("stops/unseen", (5, 16), "which stops the parent has seen cannot be told before Linux 5.17; it is told again"),
+         ("stops-static/unseen", (5, 16), "which stops the parent has seen cannot be told before Linux 5.17; it is told again"),
          ("timers/posix-overrun", (6, 12), "before Linux 6.13 a saved signal of a timer and a new one can be pending together")]
 RESULTS = ("PASS ", "FAIL ", "SKIP ", "note: ", "end: ")
 

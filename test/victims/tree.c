@@ -1,15 +1,12 @@
-/* Shapes of process trees: depth, width, sessions, groups, the dead and the stopped, reparenting. */
+/* Shapes of process trees: depth, width, sessions, groups, the dead, reparenting. */
 #include "victim.h"
 
 #include <errno.h>
-#include <pthread.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -17,7 +14,7 @@
 static pid_t kids[512];
 static int nr_kids;
 static pid_t me, my_parent;
-static pid_t *shared;   /* pids that processes of a case tell each other */
+static pid_t *shared; /* pids that processes of a case tell each other */
 
 static void share(void)
 {
@@ -61,9 +58,18 @@ static void level(long depth)
 		victim_reap(kid);
 }
 
-static void set_up_single(void) { remember(); }
-static void check_single(void) { expect(getpid() == me, "pid was %d", (int)me); }
-static void set_up_deep(void) { kids[nr_kids++] = victim_fork(level, 80); }
+static void set_up_single(void)
+{
+	remember();
+}
+static void check_single(void)
+{
+	expect(getpid() == me, "pid was %d", (int)me);
+}
+static void set_up_deep(void)
+{
+	kids[nr_kids++] = victim_fork(level, 80);
+}
 
 static void set_up_wide(void)
 {
@@ -84,7 +90,10 @@ static void bush(long depth)
 		victim_reap(sons[i]);
 }
 
-static void set_up_bush(void) { kids[nr_kids++] = victim_fork(bush, 3); }
+static void set_up_bush(void)
+{
+	kids[nr_kids++] = victim_fork(bush, 3);
+}
 
 /* --- sessions and groups: every process checks its own, procfs is compared as well */
 
@@ -114,7 +123,7 @@ static void member(long pgid)
 /* arg: levels of sessions still to come; each session has a group besides the leader's and a plain member */
 static void session(long depth)
 {
-	pid_t old = victim_fork(member, -1);   /* stays in the old session although it is our child */
+	pid_t old = victim_fork(member, -1); /* stays in the old session although it is our child */
 	need(setsid() == getpid());
 	pid_t same = victim_fork(member, -1), other = victim_fork(member, 0), joins = victim_fork(member, other);
 	pid_t deeper = depth ? victim_fork(session, depth - 1) : 0;
@@ -221,10 +230,22 @@ static void start_dying(void (*fn)(long), long slot, bool reap)
 	wait_for_orphan(slot);
 }
 
-static void set_up_dead_session_leader(void) { start_dying(dying_session_leader, 1, true); }
-static void set_up_zombie_session_leader(void) { start_dying(dying_session_leader, 1, false); }
-static void set_up_dead_group_leader(void) { start_dying(dying_group_leader, 1, true); }
-static void set_up_zombie_group_leader(void) { start_dying(dying_group_leader, 1, false); }
+static void set_up_dead_session_leader(void)
+{
+	start_dying(dying_session_leader, 1, true);
+}
+static void set_up_zombie_session_leader(void)
+{
+	start_dying(dying_session_leader, 1, false);
+}
+static void set_up_dead_group_leader(void)
+{
+	start_dying(dying_group_leader, 1, true);
+}
+static void set_up_zombie_group_leader(void)
+{
+	start_dying(dying_group_leader, 1, false);
+}
 
 static void set_up_dead_nested(void)
 {
@@ -235,7 +256,9 @@ static void set_up_dead_nested(void)
 
 /* --- the dead: every way of ending, also as a leader, also a dead child of a child */
 
-static const struct { int code, sig; } ends[] = {
+static const struct {
+	int code, sig;
+} ends[] = {
 	{ 0, 0 }, { 1, 0 }, { 77, 0 }, { 255, 0 }, { 0, SIGKILL }, { 0, SIGTERM }, { 0, SIGSEGV }, { 0, 64 },
 };
 
@@ -298,138 +321,6 @@ static void check_zombies(void)
 	victim_reap(kids[NR_ENDS]);
 }
 
-/* --- stopped tasks */
-
-static void wait_until_stopped(pid_t pid)
-{
-	int status;
-
-	need(waitpid(pid, &status, WUNTRACED) == pid);
-	need(WIFSTOPPED(status));
-}
-
-static volatile sig_atomic_t told_of_children;
-
-static void on_child(int sig)
-{
-	(void)sig;
-	told_of_children++;
-}
-
-static const int stops[] = { SIGSTOP, SIGTSTP, SIGTTIN, SIGTTOU };
-
-/* A parent that has waited for a stop cannot ask again which signal it was for; who seizes the child is told. */
-static int stop_seen_by_tracer(pid_t pid)
-{
-	int status = 0;
-
-	if (ptrace(PTRACE_SEIZE, pid, NULL, NULL) < 0 || waitpid(pid, &status, __WALL) != pid)
-		return 0;
-	ptrace(PTRACE_DETACH, pid, NULL, NULL);
-	return WIFSTOPPED(status) && status >> 16 == PTRACE_EVENT_STOP ? WSTOPSIG(status) : 0;
-}
-
-static void set_up_stopped(void)
-{
-	need(signal(SIGCHLD, on_child) != SIG_ERR);
-	for (int i = 0; i < 4; i++) {
-		kids[nr_kids++] = victim_fork(member, 0);
-		need(kill(kids[i], stops[i]) == 0);
-		wait_until_stopped(kids[i]);
-	}
-	told_of_children = 0;
-}
-
-/* What has been waited for once is not there again. */
-static void check_stopped(void)
-{
-	char path[64], text[600];
-
-	expect(!told_of_children, "told %d times of children that were stopped long ago", (int)told_of_children);
-	for (int i = 0; i < nr_kids; i++) {
-		snprintf(path, sizeof(path), "/proc/%d/stat", (int)kids[i]);
-		slurp(path, text, sizeof(text));
-		const char *paren = strrchr(text, ')');
-		expect(paren && paren[2] == 'T', "child %d is not stopped: %s", (int)kids[i], text);
-		siginfo_t info = { 0 };
-		expect(waitid(P_PID, (id_t)kids[i], &info, WSTOPPED | WNOHANG | WNOWAIT) == 0 && !info.si_pid,
-		       "the stop of child %d can be waited for again", (int)kids[i]);
-		int signo = stop_seen_by_tracer(kids[i]);
-		expect(signo == stops[i], "child %d is stopped by signal %d instead of %d", (int)kids[i], signo, stops[i]);
-		kill(kids[i], SIGCONT);
-	}
-	reap_kids();
-}
-
-/* Stopped with threads, a signal waiting behind the stop, children that are stopped, and a parent that has not looked yet. */
-
-static void *stopped_thread(void *arg)
-{
-	victim_wait();
-	return arg;
-}
-
-static void on_waiting(int sig) { told_of_children = sig; }
-
-static void stopped_with_threads(long arg)
-{
-	pthread_t threads[3];
-
-	nr_kids = 0;
-	need(setpgid(0, 0) == 0);
-	need(signal(SIGUSR1, on_waiting) != SIG_ERR);
-	if (arg)
-		kids[nr_kids++] = victim_fork(member, 0);
-	for (int i = 0; i < 3; i++)
-		need(pthread_create(&threads[i], NULL, stopped_thread, NULL) == 0);
-	if (arg) {
-		need(kill(kids[0], SIGTSTP) == 0);
-		wait_until_stopped(kids[0]);
-	}
-	victim_hold();
-	for (int i = 0; i < 3; i++)
-		pthread_join(threads[i], NULL);
-	expect(told_of_children == SIGUSR1, "the signal behind the stop did not come, %d", (int)told_of_children);
-	if (arg) {
-		int status;
-		expect(waitpid(kids[0], &status, WUNTRACED | WNOHANG) == 0, "the stop of a grandchild is there again");
-		kill(kids[0], SIGCONT);
-		reap_kids();
-	}
-}
-
-static void set_up_unseen_stops(void)
-{
-	for (long i = 0; i < 4; i++) {
-		char path[64], text[600] = "";
-
-		pid_t kid = victim_fork(stopped_with_threads, i % 2);
-		need(kill(kid, stops[i]) == 0);
-		snprintf(path, sizeof(path), "/proc/%d/stat", (int)kid);
-		while (!strstr(text, ") T")) {
-			slurp(path, text, sizeof(text));
-			sleep_ms(1);
-		}
-		/* to a thread, with a lower number: it would come first if it were to be chosen */
-		need(syscall(SYS_tgkill, kid, kid, SIGUSR1) == 0);
-		/* a second one of the kind waits behind the first, until SIGCONT takes it away; of SIGSTOP that is not kept */
-		need(stops[i] == SIGSTOP || kill(kid, stops[i]) == 0);
-		kids[nr_kids++] = kid;
-	}
-}
-
-static void check_unseen_stops(void)
-{
-	for (int i = 0; i < nr_kids; i++) {
-		int status = 0;
-
-		expect(waitpid(kids[i], &status, WUNTRACED | WNOHANG) == kids[i] && WIFSTOPPED(status) && WSTOPSIG(status) == stops[i],
-		       "the stop of child %d by signal %d is lost: %#x", (int)kids[i], stops[i], (unsigned)status);
-		kill(kids[i], SIGCONT);
-	}
-	reap_kids();
-}
-
 /* --- reparenting */
 
 static void leave_orphan(long slot)
@@ -438,7 +329,10 @@ static void leave_orphan(long slot)
 	victim_held();
 }
 
-static void set_up_subreaper(void) { start_dying(leave_orphan, 1, true); }
+static void set_up_subreaper(void)
+{
+	start_dying(leave_orphan, 1, true);
+}
 
 static void check_subreaper(void)
 {
@@ -486,7 +380,10 @@ static void set_up_inner_reaper(void)
 /* --- parent-death signal: the middle one ends after the restore, and its child must hear of it */
 
 static volatile sig_atomic_t heard;
-static void hear(int sig) { heard = sig; }
+static void hear(int sig)
+{
+	heard = sig;
+}
 
 static void death_watcher(long arg)
 {
@@ -529,7 +426,7 @@ static void check_pdeathsig(void)
 
 static void set_up_exit_signal(void)
 {
-	pid_t pid = (pid_t)syscall(SYS_clone, 0L, NULL, NULL, NULL, NULL);   /* no signal when it ends */
+	pid_t pid = (pid_t)syscall(SYS_clone, 0L, NULL, NULL, NULL, NULL); /* no signal when it ends */
 
 	need(pid >= 0);
 	if (pid == 0) {
@@ -543,8 +440,10 @@ static void check_exit_signal(void)
 {
 	int status = -1;
 
-	expect(waitpid(kids[0], &status, 0) < 0 && errno == ECHILD, "a child without exit signal is waited for plainly");
-	expect(waitpid(kids[0], &status, __WCLONE) == kids[0] && status == 0, "clone child: status %#x", (unsigned)status);
+	expect(waitpid(kids[0], &status, 0) < 0 && errno == ECHILD,
+	       "a child without exit signal is waited for plainly");
+	expect(waitpid(kids[0], &status, __WCLONE) == kids[0] && status == 0, "clone child: status %#x",
+	       (unsigned)status);
 }
 
 static void *forking_thread(void *arg)
@@ -556,7 +455,10 @@ static void *forking_thread(void *arg)
 }
 
 static unsigned long forker;
-static void set_up_thread_child(void) { forker = victim_thread(forking_thread, NULL); }
+static void set_up_thread_child(void)
+{
+	forker = victim_thread(forking_thread, NULL);
+}
 
 static void check_thread_child(void)
 {
@@ -608,15 +510,14 @@ const struct victim_case victim_cases[] = {
 	{ "zombie-group-leader", set_up_zombie_group_leader, reap_kids },
 	{ "dead-nested-leaders", set_up_dead_nested, reap_kids },
 	{ "zombies", set_up_zombies, check_zombies, .flags = CASE_MORE },
-	{ "stopped", set_up_stopped, check_stopped, .flags = CASE_MORE },
-	{ "unseen-stops", set_up_unseen_stops, check_unseen_stops, .flags = CASE_MORE },
 	{ "subreaper", set_up_subreaper, check_subreaper, .flags = CASE_MORE },
 	{ "inner-subreaper", set_up_inner_reaper, reap_kids },
 	{ "pdeathsig", set_up_pdeathsig, check_pdeathsig, .flags = CASE_MORE },
 	{ "exit-signal", set_up_exit_signal, check_exit_signal, .refuse = "exit signal", .flags = CASE_KEEP_OR_REFUSE },
 	{ "thread-child", set_up_thread_child, check_thread_child },
 	{ "exec", set_up_exec, check_exec },
-	{ "shell-job", set_up_job, reap_kids, .dump = "--shell-job", .restore = "--shell-job", .flags = CASE_NO_SETSID },
+	{ "shell-job", set_up_job, reap_kids, .dump = "--shell-job", .restore = "--shell-job",
+	  .flags = CASE_NO_SETSID },
 	{ "not-a-shell-job", set_up_job, reap_kids, .refuse = "shell-job", .flags = CASE_NO_SETSID },
 	{ 0 },
 };
