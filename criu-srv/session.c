@@ -1,5 +1,6 @@
 /* One request; see session.h. */
 #include "session.h"
+#include "client-fds.h"
 #include "transport.h"
 
 #include "base/obstacle.h"
@@ -9,7 +10,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -45,52 +45,54 @@ static int check_server(const struct session *n, const rpc_criu_opts *o, struct 
 	return cr_refuse(err, -EINVAL, "option ps.fd of the request can be used with swrk only");
 }
 
-static int open_dirs(struct session *n, struct cr_error *err)
+static int open_images(const struct session *n, struct cr_error *err)
 {
 	const rpc_criu_opts *o = &n->s.rpc;
-	const struct peer *p = &n->w->peer;
 
 	if (origin_of(n, "images-dir") != ORIGIN_REQUEST_CONFIG && o->images_dir_fd != -1)
-		n->images_dirfd = peer_open_dir(p, o->images_dir_fd, "images_dir_fd", err);
-	else if (o->images_dir)
-		n->images_dirfd = engine_open_dir(o->images_dir, "images_dir", err);
-	else
-		return cr_refuse(err, -EINVAL, "neither images_dir_fd nor images_dir is in the request");
+		return peer_open_dir(&n->w->peer, o->images_dir_fd, "images_dir_fd", err);
+	if (o->images_dir)
+		return engine_open_dir(o->images_dir, "images_dir", err);
+	return cr_refuse(err, -EINVAL, "neither images_dir_fd nor images_dir is in the request");
+}
+
+static int open_work(const struct session *n, struct cr_error *err)
+{
+	const rpc_criu_opts *o = &n->s.rpc;
+	int fd;
+
+	if (origin_of(n, "work-dir") != ORIGIN_REQUEST_CONFIG && o->has_work_dir_fd)
+		return peer_open_dir(&n->w->peer, o->work_dir_fd, "work_dir_fd", err);
+	if (n->s.work_dir)
+		return engine_open_dir(n->s.work_dir, "work directory", err);
+	fd = fcntl(n->images_dirfd, F_DUPFD_CLOEXEC, 3);
+	return fd < 0 ? cr_fail(err, -errno, "work directory") : fd;
+}
+
+static int open_dirs(struct session *n, struct cr_error *err)
+{
+	n->images_dirfd = open_images(n, err);
 	if (n->images_dirfd < 0)
 		return n->images_dirfd;
-	if (origin_of(n, "work-dir") != ORIGIN_REQUEST_CONFIG && o->has_work_dir_fd)
-		n->work_dirfd = peer_open_dir(p, o->work_dir_fd, "work_dir_fd", err);
-	else if (n->s.work_dir)
-		n->work_dirfd = engine_open_dir(n->s.work_dir, "work directory", err);
-	else
-		n->work_dirfd = fcntl(n->images_dirfd, F_DUPFD_CLOEXEC, 3);
+	n->work_dirfd = open_work(n, err);
 	if (n->work_dirfd < 0)
-		return n->work_dirfd == -1 ? cr_fail(err, -errno, "work directory") : n->work_dirfd;
+		return n->work_dirfd;
 	return fchdir(n->work_dirfd) < 0 ? cr_fail(err, -errno, "enter the work directory") : 0;
 }
 
-/*
- * Where a server of this request will say that it is ready. Without O_NONBLOCK a pipe that nobody reads would be waited
- * for; with the file system identity of the client it is his own or he is told so.
- */
-static int open_status(struct session *n, struct cr_error *err)
+static int look_at_fds(struct session *n, enum command command, struct cr_error *err)
 {
 	const rpc_criu_opts *o = &n->s.rpc;
 	struct cr_log log = log_sink_log(&n->sink);
-	char path[64];
 
+	if (o->has_pidfd_store_sk && command & (COMMAND_DUMP | COMMAND_PRE_DUMP) &&
+	    client_check_store(&n->w->peer, o->pidfd_store_sk, err) < 0)
+		return err->code;
 	if (!o->has_status_fd)
 		return 0;
-	if (n->w->peer.pid <= 0)
-		return cr_refuse(err, -ESRCH, "status_fd: the client cannot be seen from this pid namespace");
-	if (o->status_fd < 0)
-		return cr_refuse(err, -EBADF, "status_fd: descriptor %d", o->status_fd);
 	log_warn(&log, "status_fd is obsolete, continuing with it; the notification status-ready says the same");
-	snprintf(path, sizeof(path), "/proc/%d/fd/%d", (int)n->w->peer.pid, o->status_fd);
-	n->status_fd = open(path, O_WRONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-	if (n->status_fd < 0)
-		return cr_fail(err, -errno, "status_fd: descriptor %d of client %d", o->status_fd, (int)n->w->peer.pid);
-	return 0;
+	n->status_fd = client_open_status(&n->w->peer, o->status_fd, err);
+	return n->status_fd < 0 ? n->status_fd : 0;
 }
 
 static int open_log(struct session *n, struct cr_error *err)
@@ -144,7 +146,7 @@ int session_begin(struct session *n, enum command command, struct cr_error *err)
 		return r;
 	log_sink_greet(&n->sink);
 	set_engine(n);
-	r = open_status(n, err);
+	r = look_at_fds(n, command, err);
 	n->ready = r == 0;
 	return r;
 }
@@ -171,6 +173,20 @@ static int wire_errno(const struct session *n, const struct cr_error *err)
 	return EBADRQC;
 }
 
+/* Many clients receive into 1024 bytes, of which the rest of an answer takes less than 64. */
+static char *short_enough(char *text)
+{
+	size_t end = 1024 - 64;
+
+	if (strlen(text) <= end)
+		return text;
+	/* not in the middle of a character */
+	for (end--; end > 0 && ((unsigned char)text[end] & 0xc0) == 0x80; end--)
+		;
+	memcpy(text + end, "\n", 2);
+	return text;
+}
+
 void session_fail(struct session *n, const struct cr_error *err, const struct obstacles *list, rpc_criu_resp *resp)
 {
 	struct cr_log log;
@@ -188,7 +204,7 @@ void session_fail(struct session *n, const struct cr_error *err, const struct ob
 	resp->success = false;
 	resp->has_cr_errno = true;
 	resp->cr_errno = wire_errno(n, err);
-	resp->cr_errmsg = n->sink.first_error;
+	resp->cr_errmsg = short_enough(n->sink.first_error);
 }
 
 int session_answer(struct session *n, const rpc_criu_resp *resp)

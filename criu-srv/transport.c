@@ -32,6 +32,8 @@ int transport_receive(int sock, enum rpc_generation generation, size_t max, rpc_
 	if (len < 0)
 		return cr_fail(err, (int)len, "receive a request");
 	if ((size_t)len > max) {
+		/* taken and dropped: a socket that is closed with something unread makes the other end lose its answer */
+		recv(sock, NULL, 0, 0);
 		cr_refuse(err, -EMSGSIZE, "request of %zd bytes, more than %zu", len, max);
 		return TRANSPORT_FLAWED;
 	}

@@ -7,7 +7,9 @@
 
 #include "base/array.h"
 
+#include <arpa/inet.h>
 #include <assert.h>
+#include <fcntl.h>
 
 #define AT(member) .has = OPTION_NOWHERE, .at = offsetof(struct settings, member)
 #define NOWHERE .has = OPTION_NOWHERE, .at = OPTION_NOWHERE
@@ -129,6 +131,25 @@ static const char *refuse_ps_socket(const struct settings *s, enum command c)
 {
 	return c == COMMAND_PAGE_SERVER && s->detached && s->has_ps_socket && s->ps_socket <= 2 ?
 		       "must be above 2 with --daemon: the standard descriptors are given up" : NULL;
+}
+
+/* Where a page server listens. A socket that is connected already has no address. */
+static const char *refuse_ps(const struct settings *s, enum command c)
+{
+	const rpc_criu_page_server_info *ps = s->rpc.ps;
+	unsigned char addr[sizeof(struct in6_addr)];
+
+	if (!ps || c != COMMAND_PAGE_SERVER)
+		return NULL;
+	if (ps->has_fd && (ps->address || ps->has_port))
+		return "has a socket (fd) and an address for one as well";
+	if (ps->has_fd && fcntl(ps->fd, F_GETFD) < 0)
+		return "has a socket (fd) that is not open";
+	if (ps->has_port && (ps->port < 0 || ps->port > UINT16_MAX))
+		return "has a port that is not in 0 to 65535";
+	if (ps->address && inet_pton(AF_INET, ps->address, addr) != 1 && inet_pton(AF_INET6, ps->address, addr) != 1)
+		return "has an address that is neither IPv4 nor IPv6";
+	return NULL;
 }
 
 const struct option_row option_table[] = {
@@ -359,7 +380,7 @@ const struct option_row option_table[] = {
 	{ NULL, .rpc = "status_fd", .kind = OPTION_INT, AT_HAS(rpc., status_fd), .min = INT32_MIN, .max = INT32_MAX,
 	  FOR(D | L | S) },
 	{ NULL, .rpc = "config_file", .kind = OPTION_TEXT, AT(rpc.config_file), .flags = OPTION_REPLACED, FOR(ALL) },
-	{ NULL, .rpc = "ps", .kind = OPTION_MESSAGE, AT(rpc.ps), FOR(D | P | S), LATER(D | P | S) },
+	{ NULL, .rpc = "ps", .kind = OPTION_MESSAGE, AT(rpc.ps), FOR(D | P | S), LATER(D | P), .refuse = refuse_ps },
 	{ NULL, .rpc = "veths", .kind = OPTION_ITEMS, AT(rpc.veths), .size = sizeof(rpc_criu_veth_pair),
 	  .flags = OPTION_REPLACED, FOR(R) },
 	{ NULL, .rpc = "ext_mnt", .kind = OPTION_ITEMS, AT(rpc.ext_mnt), .size = sizeof(rpc_ext_mount_map),
