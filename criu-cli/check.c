@@ -67,7 +67,8 @@ static int print_all(struct cli *c, const struct cr_check_row *rows, size_t nr, 
 	if (!good)
 		log_warn(&log, "Does not look good.");
 	else if (!complete && !c->s->json)
-		puts("Looks good but some kernel features are missing\nwhich, depending on your process tree, may cause\n"
+		puts("Looks good but some kernel features are missing\nwhich, depending on your process tree, may "
+		     "cause\n"
 		     "dump or restore failure.");
 	else if (!c->s->json)
 		puts("Looks good.");

@@ -19,25 +19,25 @@
 #define CLI_FAILED 1
 
 struct progress {
-	bool            wanted;     /* standard error is a terminal that nobody else writes to */
-	bool            shown;      /* a line stands there and is to be wiped */
-	char            phase[32];
+	bool wanted; /* standard error is a terminal that nobody else writes to */
+	bool shown;  /* a line stands there and is to be wiped */
+	char phase[32];
 	struct timespec last;
 };
 
 /* One command being carried out. */
 struct cli {
 	const struct settings *s;
-	const struct args     *args;
-	enum command           command;
-	int                    images_dirfd, work_dirfd;
-	struct log_sink        sink;
-	struct scripts         scripts;
-	struct progress        progress;
-	int                    script_exit;   /* exit code of post-dump scripts that failed, else 0 */
-	struct cr_options      opts;
-	struct cr_observer     obs;
-	struct policy_client   caller;        /* used only if this program can do more than who called it */
+	const struct args *args;
+	enum command command;
+	int images_dirfd, work_dirfd;
+	struct log_sink sink;
+	struct scripts scripts;
+	struct progress progress;
+	int script_exit; /* exit code of post-dump scripts that failed, else 0 */
+	struct cr_options opts;
+	struct cr_observer obs;
+	struct policy_client caller; /* used only if this program can do more than who called it */
 };
 
 /** cli_front() - a whole program: parse, dispatch. @serve: runs service and swrk; NULL: not part of this program. */

@@ -9,7 +9,8 @@
 static void print_json(const struct cli *c, const struct cr_dump_result *res)
 {
 	printf("{\"command\":\"dump\",\"success\":true,\"pid\":%d,\"frozen_us\":%" PRIu64 ",\"pages_written\":%" PRIu64
-	       ",\"bytes_written\":%" PRIu64 "}\n", (int)c->opts.pid, res->frozen_us, res->pages_written, res->bytes_written);
+	       ",\"bytes_written\":%" PRIu64 "}\n",
+	       (int)c->opts.pid, res->frozen_us, res->pages_written, res->bytes_written);
 }
 
 int cli_dump(struct cli *c)

@@ -8,10 +8,10 @@
 #include <sys/types.h>
 
 struct foreground {
-	int   tty;
-	pid_t root, group;   /* the job's first process, and its process group */
-	pid_t holder;        /* the group of the tree that had the terminal last */
-	bool  left_stopped;  /* it was restored stopped, and nobody has continued it yet */
+	int tty;
+	pid_t root, group; /* the job's first process, and its process group */
+	pid_t holder;      /* the group of the tree that had the terminal last */
+	bool left_stopped; /* it was restored stopped, and nobody has continued it yet */
 };
 
 /** foreground_begin() - after a restore. @holder: who was given the terminal; 0: nobody, then there is nothing to do */

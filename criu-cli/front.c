@@ -15,7 +15,11 @@
 #include <unistd.h>
 
 /* Commands of the interface that this version does not carry out, with the exit code that callers know. */
-static const struct { enum command bit; int code; const char *why; } refused[] = {
+static const struct {
+	enum command bit;
+	int code;
+	const char *why;
+} refused[] = {
 	{ COMMAND_PRE_DUMP, 1, "pre-dump is not supported yet by this version" },
 	{ COMMAND_LAZY_PAGES, 1, "lazy-pages is not supported yet by this version" },
 	{ COMMAND_PAGE_SERVER, 1, "page-server is not supported yet by this version" },
@@ -45,8 +49,8 @@ static int open_dirs(struct cli *c, struct cr_error *err)
 	c->images_dirfd = engine_open_dir(images, "images directory", err);
 	if (c->images_dirfd < 0)
 		return c->images_dirfd;
-	c->work_dirfd = c->s->work_dir ? engine_open_dir(c->s->work_dir, "work directory", err) :
-					 fcntl(c->images_dirfd, F_DUPFD_CLOEXEC, 3);
+	c->work_dirfd = c->s->work_dir ? engine_open_dir(c->s->work_dir, "work directory", err)
+				       : fcntl(c->images_dirfd, F_DUPFD_CLOEXEC, 3);
 	if (c->work_dirfd < 0)
 		return c->s->work_dir ? c->work_dirfd : cr_fail(err, -errno, "work directory");
 	return fchdir(c->work_dirfd) < 0 ? cr_fail(err, -errno, "enter the work directory") : 0;
@@ -99,7 +103,8 @@ static int limit_caller(struct cli *c, struct cr_error *err)
 	if (!privilege_elevated() || getuid() == 0)
 		return 0;
 	if (geteuid() != getuid())
-		return cr_refuse(err, -EPERM, "this command cannot be used through a set-user-id program; ask the service");
+		return cr_refuse(err, -EPERM,
+				 "this command cannot be used through a set-user-id program; ask the service");
 	c->caller.uid = getuid();
 	c->caller.gid = getgid();
 	if (policy_read_client(getpid(), &c->caller, err) < 0)
@@ -164,8 +169,10 @@ static int run(const struct settings *s, const struct args *args, enum command c
 		cli_end(&c);
 		return CLI_FAILED;
 	}
-	code = command == COMMAND_DUMP ? cli_dump(&c) : command == COMMAND_RESTORE ? cli_restore(&c) :
-	       command == COMMAND_CPUINFO ? cli_cpuinfo(&c) : cli_check(&c);
+	code = command == COMMAND_DUMP      ? cli_dump(&c)
+	       : command == COMMAND_RESTORE ? cli_restore(&c)
+	       : command == COMMAND_CPUINFO ? cli_cpuinfo(&c)
+					    : cli_check(&c);
 	cli_end(&c);
 	return code;
 }

@@ -7,7 +7,9 @@
 
 #include <string.h>
 
-static const struct { const char *form, *text; } commands[] = {
+static const struct {
+	const char *form, *text;
+} commands[] = {
 	{ "dump -t PID [-D DIR]", "checkpoint a process tree" },
 	{ "restore [-D DIR]", "restore a process tree" },
 	{ "check [-t PID]", "check the kernel, or what stands in the way of a dump" },
@@ -72,7 +74,8 @@ void help_full(FILE *out)
 		}
 	}
 	fputs("\nNames of features for check --feature are those that check --all lists.\n"
-	      "Configuration files: /etc/criu/default.conf, ~/.criu/default.conf, $CRIU_CONFIG_FILE; see criu(8).\n", out);
+	      "Configuration files: /etc/criu/default.conf, ~/.criu/default.conf, $CRIU_CONFIG_FILE; see criu(8).\n",
+	      out);
 }
 
 static void man_text(FILE *out, const char *text)

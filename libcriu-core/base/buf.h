@@ -6,13 +6,16 @@
 #include <stdlib.h>
 
 struct buf {
-	char  *data;   /* NULL while empty */
-	size_t len;    /* bytes used */
-	size_t cap;    /* bytes allocated */
-	size_t max;    /* ceiling of len */
+	char *data; /* NULL while empty */
+	size_t len; /* bytes used */
+	size_t cap; /* bytes allocated */
+	size_t max; /* ceiling of len */
 };
 
-#define BUF_INIT(ceiling) { .max = (ceiling) }
+#define BUF_INIT(ceiling)        \
+	{                        \
+		.max = (ceiling) \
+	}
 
 /** buf_reserve() - room for @more bytes past len. Return: 0, -EFBIG past the ceiling, -ENOMEM. */
 int buf_reserve(struct buf *b, size_t more);

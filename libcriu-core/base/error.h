@@ -9,9 +9,9 @@
 #define CR_ERROR_HINT 160
 
 struct cr_error {
-	int  code;                  /* negative errno of the root cause, 0 while clean */
-	char text[CR_ERROR_TEXT];   /* widest context first: "dump pid 41: fd 7: open fdinfo: Permission denied" */
-	char hint[CR_ERROR_HINT];   /* what the operator can do about it; may be empty */
+	int code;                 /* negative errno of the root cause, 0 while clean */
+	char text[CR_ERROR_TEXT]; /* widest context first: "dump pid 41: fd 7: open fdinfo: Permission denied" */
+	char hint[CR_ERROR_HINT]; /* what the operator can do about it; may be empty */
 };
 
 /**

@@ -12,7 +12,7 @@ enum cr_log_level { CR_LOG_ERROR = 1, CR_LOG_WARN = 2, CR_LOG_INFO = 3, CR_LOG_D
 struct cr_log {
 	void (*line)(void *arg, enum cr_log_level level, const char *text); /* NULL: nobody listens */
 	void *arg;
-	int   level;   /* lines above it are not even formatted */
+	int level; /* lines above it are not even formatted */
 };
 
 void cr_log(const struct cr_log *log, enum cr_log_level level, const char *fmt, ...)
@@ -21,10 +21,10 @@ void cr_log(const struct cr_log *log, enum cr_log_level level, const char *fmt, 
 #define log_error(log, ...) cr_log(log, CR_LOG_ERROR, __VA_ARGS__)
 #define log_warn(log, ...)  cr_log(log, CR_LOG_WARN, __VA_ARGS__)
 #define log_info(log, ...)  cr_log(log, CR_LOG_INFO, __VA_ARGS__)
-#define log_debug(log, ...)                                                                                            \
-	do {                                                                                                           \
-		if ((log)->level >= CR_LOG_DEBUG)                                                                      \
-			cr_log(log, CR_LOG_DEBUG, __VA_ARGS__);                                                        \
+#define log_debug(log, ...)                                     \
+	do {                                                    \
+		if ((log)->level >= CR_LOG_DEBUG)               \
+			cr_log(log, CR_LOG_DEBUG, __VA_ARGS__); \
 	} while (0)
 
 #endif

@@ -10,11 +10,11 @@
 #include <sys/types.h>
 
 struct obstacle {
-	pid_t pid;          /* as the dumper sees it */
-	char  comm[16];
-	char  where[48];    /* "fd 7", "mapping 7f00-7f10", "" for the process itself */
-	char  what[160];    /* kind and path: "TCP socket 127.0.0.1:80", "character device /dev/fuse" */
-	char  advice[160];  /* option or action that would allow it, may be empty */
+	pid_t pid; /* as the dumper sees it */
+	char comm[16];
+	char where[48];   /* "fd 7", "mapping 7f00-7f10", "" for the process itself */
+	char what[160];   /* kind and path: "TCP socket 127.0.0.1:80", "character device /dev/fuse" */
+	char advice[160]; /* option or action that would allow it, may be empty */
 };
 
 DEFINE_VEC(obstacles, struct obstacle)

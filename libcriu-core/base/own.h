@@ -7,7 +7,11 @@
 #include <unistd.h>
 
 #define autofree_by(fn) __attribute__((cleanup(fn##_slot)))
-#define DEFINE_SLOT(type, fn) static inline void fn##_slot(type **p) { fn(*p); }
+#define DEFINE_SLOT(type, fn)                  \
+	static inline void fn##_slot(type **p) \
+	{                                      \
+		fn(*p);                        \
+	}
 
 static inline void own_free_slot(void *p)
 {
@@ -31,7 +35,12 @@ static inline void own_fclose_slot(FILE **f)
 #define autofile __attribute__((cleanup(own_fclose_slot)))
 
 /* Hand over: the variable forgets, the value goes on. */
-#define take_ptr(pp) ({ __typeof__(*(pp)) take_tmp_ = *(pp); *(pp) = NULL; take_tmp_; })
+#define take_ptr(pp)                                 \
+	({                                           \
+		__typeof__(*(pp)) take_tmp_ = *(pp); \
+		*(pp) = NULL;                        \
+		take_tmp_;                           \
+	})
 
 static inline int take_fd(int *fd)
 {

@@ -6,14 +6,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define BLOCK_MIN  ((size_t)2 << 10)    /* there may be a pool for each of thousands of tasks */
-#define BLOCK_MAX  ((size_t)32 << 10)
-#define ALIGN      _Alignof(max_align_t)
+#define BLOCK_MIN ((size_t)2 << 10) /* there may be a pool for each of thousands of tasks */
+#define BLOCK_MAX ((size_t)32 << 10)
+#define ALIGN     _Alignof(max_align_t)
 
 struct pool_block {
 	struct pool_block *next;
-	size_t             size;     /* of data */
-	max_align_t        data[];
+	size_t size; /* of data */
+	max_align_t data[];
 };
 
 void *pool_alloc(struct pool *p, size_t size)

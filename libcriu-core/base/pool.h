@@ -7,16 +7,16 @@
 
 #include <stddef.h>
 
-#define POOL_MAX ((size_t)256 << 20)   /* ceiling where none is given */
+#define POOL_MAX ((size_t)256 << 20) /* ceiling where none is given */
 
 struct pool_block;
 
 /* Start with = { 0 }, or with .max set. */
 struct pool {
-	struct pool_block *blocks;   /* newest first */
-	size_t left;                 /* bytes free at the end of the newest */
-	size_t used;                 /* bytes handed out */
-	size_t max;                  /* ceiling of used, 0: POOL_MAX */
+	struct pool_block *blocks; /* newest first */
+	size_t left;               /* bytes free at the end of the newest */
+	size_t used;               /* bytes handed out */
+	size_t max;                /* ceiling of used, 0: POOL_MAX */
 };
 
 /** pool_alloc() - zeroed, aligned for any type; a size of 0 gives a valid pointer. Return: NULL past the ceiling or when memory is short. */

@@ -5,7 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define BUILD_ID_MAX 64   /* bytes; 20 in practice */
+#define BUILD_ID_MAX 64 /* bytes; 20 in practice */
 
 /** build_id_find() - first GNU build id in a segment of notes. Pure. Return: its length, 0 if there is none. */
 size_t build_id_find(const void *notes, size_t len, uint8_t ret[static BUILD_ID_MAX]);

@@ -16,54 +16,54 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define LINK_TEXT_MAX 4096   /* d_path() of the kernel never gives more than a page */
+#define LINK_TEXT_MAX 4096 /* d_path() of the kernel never gives more than a page */
 
 /* What a name leads to. */
 struct path_look {
-	bool   done, there;
-	dev_t  dev;
-	ino_t  ino;
+	bool done, there;
+	dev_t dev;
+	ino_t ino;
 	mode_t mode;
 };
 
 /* One open file description, or one file that is only mapped, or a directory of fs-PID.img. */
 struct open_file {
-	uint32_t           id;          /* in files.img; 0: not to be written (an obstacle) */
-	struct task       *task;        /* a user of it, and its number there: how kcmp names it; fd -1: not a descriptor */
-	int                fd_there;
-	const char        *where;       /* for people, where fd_there is -1: "working directory" */
-	int                fd;          /* our copy while collecting; later only if keep_fd */
-	bool               keep_fd;
-	bool               fresh;       /* not described yet */
-	struct file_facts  facts;
-	uint32_t           mnt_id;      /* of facts; 0 unknown */
-	struct path_look   look;        /* at facts.link */
-	uint64_t           key;         /* sharing_key() of a descriptor */
-	const char        *fdinfo;      /* text of fdinfo, read beforehand; only while it is described; NULL */
+	uint32_t id;       /* in files.img; 0: not to be written (an obstacle) */
+	struct task *task; /* a user of it, and its number there: how kcmp names it; fd -1: not a descriptor */
+	int fd_there;
+	const char *where; /* for people, where fd_there is -1: "working directory" */
+	int fd;            /* our copy while collecting; later only if keep_fd */
+	bool keep_fd;
+	bool fresh; /* not described yet */
+	struct file_facts facts;
+	uint32_t mnt_id;       /* of facts; 0 unknown */
+	struct path_look look; /* at facts.link */
+	uint64_t key;          /* sharing_key() of a descriptor */
+	const char *fdinfo;    /* text of fdinfo, read beforehand; only while it is described; NULL */
 	const struct file_ops *ops;
-	img_file_entry    *entry;       /* in the pool; NULL for an obstacle */
-	img_file_entry    *also;        /* a second entry: the path of a fifo or terminal */
-	bool               unlinked;    /* regular kinds: the path does not lead to it */
+	img_file_entry *entry; /* in the pool; NULL for an obstacle */
+	img_file_entry *also;  /* a second entry: the path of a fifo or terminal */
+	bool unlinked;         /* regular kinds: the path does not lead to it */
 };
 
 DEFINE_VEC(open_file_vec, struct open_file *)
 
 struct fd_user {
-	int               fd;
-	bool              cloexec;
-	struct open_file *file;         /* NULL: an obstacle */
+	int fd;
+	bool cloexec;
+	struct open_file *file; /* NULL: an obstacle */
 };
 
 DEFINE_VEC(fd_user_vec, struct fd_user)
 
 /* One descriptor table, whoever shares it. */
 struct fd_table {
-	uint32_t           files_id;
-	struct task       *task;        /* the one that is asked */
-	struct fd_user_vec fds;         /* ascending */
-	bool               asked;
-	uint32_t           routine;     /* asked: number of the routine, and of the first operation in it */
-	size_t             first_op;
+	uint32_t files_id;
+	struct task *task;      /* the one that is asked */
+	struct fd_user_vec fds; /* ascending */
+	bool asked;
+	uint32_t routine; /* asked: number of the routine, and of the first operation in it */
+	size_t first_op;
 };
 
 DEFINE_VEC(fd_table_vec, struct fd_table *)
@@ -85,36 +85,36 @@ DEFINE_VEC(file_lock_vec, img_file_lock_entry)
 DEFINE_VEC(fs_task_vec, struct task *)
 
 struct file_table {
-	struct cr_context   *ctx;
-	const struct tree   *tree;
-	struct pool          pool;
-	uint32_t             last_id;
-	bool                 committed;
+	struct cr_context *ctx;
+	const struct tree *tree;
+	struct pool pool;
+	uint32_t last_id;
+	bool committed;
 	struct open_file_vec files;
-	struct fd_table_vec  tables;
-	struct fs_task_vec   fs_tasks;       /* whose task->fs is filled */
-	struct map           by_files_id;    /* files_id -> fd_table */
-	struct map           buckets;        /* facts hash -> struct bucket (sharing.c) */
-	struct map           by_path;        /* hash of (dev, ino, flags, text) -> open_file, of path-only entries */
-	struct map           fs_types;       /* st_dev + 1 -> f_type + 1 */
-	struct map           owners;         /* host pid -> struct owner_pids (fown.c) */
-	bool                 owners_known;
-	struct map           ghost_by_inode, remap_by_inode, pipe_by_ino, memfd_by_ino, tty_by_id;
-	struct ghost_vec     ghosts;
+	struct fd_table_vec tables;
+	struct fs_task_vec fs_tasks; /* whose task->fs is filled */
+	struct map by_files_id;      /* files_id -> fd_table */
+	struct map buckets;          /* facts hash -> struct bucket (sharing.c) */
+	struct map by_path;          /* hash of (dev, ino, flags, text) -> open_file, of path-only entries */
+	struct map fs_types;         /* st_dev + 1 -> f_type + 1 */
+	struct map owners;           /* host pid -> struct owner_pids (fown.c) */
+	bool owners_known;
+	struct map ghost_by_inode, remap_by_inode, pipe_by_ino, memfd_by_ino, tty_by_id;
+	struct ghost_vec ghosts;
 	struct link_remap_vec links;
 	struct pipe_data_vec pipes;
 	struct memfd_inode_vec memfds;
-	struct remap_vec     remaps;
-	struct tty_info_vec  ttys;
+	struct remap_vec remaps;
+	struct tty_info_vec ttys;
 	struct file_lock_vec locks;
-	uint64_t             fds_ahead;      /* descriptors of the tables that were begun, where the kernel tells */
-	struct lock_list    *lock_list;      /* /proc/locks, being read; NULL: not begun */
-	struct map           locked_inodes;  /* st_ino + 1 -> table (anything) */
-	struct map           locks_met;      /* hash of a lock and its owner -> table (anything) */
-	int                  self_fd;        /* /proc/self/fd, O_PATH */
-	int                  self_fdinfo;
-	struct buf           fdinfo_text;
-	char                 text[LINK_TEXT_MAX + 1];
+	uint64_t fds_ahead;          /* descriptors of the tables that were begun, where the kernel tells */
+	struct lock_list *lock_list; /* /proc/locks, being read; NULL: not begun */
+	struct map locked_inodes;    /* st_ino + 1 -> table (anything) */
+	struct map locks_met;        /* hash of a lock and its owner -> table (anything) */
+	int self_fd;                 /* /proc/self/fd, O_PATH */
+	int self_fdinfo;
+	struct buf fdinfo_text;
+	char text[LINK_TEXT_MAX + 1];
 };
 
 /* collect.c */
@@ -157,7 +157,8 @@ int facts_read_link(struct file_table *t, int fd, struct cr_error *err);
 int sharing_find(struct file_table *t, struct task *task, int fd, const struct file_facts *facts, uint64_t key,
 		 struct open_file **ret, bool *ret_new, struct cr_error *err);
 /** sharing_guess() - what the task's parent has at this number, if it is the same description. Return: 0 with *ret, NULL if not */
-int sharing_guess(struct file_table *t, const struct task *task, int fd, uint64_t key, struct open_file **ret, struct cr_error *err);
+int sharing_guess(struct file_table *t, const struct task *task, int fd, uint64_t key, struct open_file **ret,
+		  struct cr_error *err);
 /** sharing_group() - the same for many descriptors of one task: sets the file of each */
 int sharing_group(struct file_table *t, struct task *task, struct probe *probes, size_t nr, struct cr_error *err);
 /** sharing_key() - equal for descriptors of one description. @fdinfo: its text where it is an anonymous inode, else NULL */
@@ -171,20 +172,21 @@ int owner_pid(struct file_table *t, pid_t host, int type, pid_t *ret, struct cr_
 img_fown_entry *fown_dump(struct file_table *t, struct open_file *f, int *ret_r, struct cr_error *err);
 /* The members that all messages of files with an owner have. */
 struct owned_entry {
-	uint32_t        *id, *flags;
+	uint32_t *id, *flags;
 	img_fown_entry **fown;
 };
 #define OWNED_ENTRY(e) ((struct owned_entry){ &(e)->id, &(e)->flags, &(e)->fown })
 /** owned_begin() - make f->entry, and fill those members of its part; the part is the caller's to attach. Return as file_describe(). */
-int owned_begin(struct file_table *t, struct open_file *f, img_fd_types type, struct owned_entry part, struct cr_error *err);
+int owned_begin(struct file_table *t, struct open_file *f, img_fd_types type, struct owned_entry part,
+		struct cr_error *err);
 /** owned_begin_fdinfo() - the same, and file_read_fdinfo() */
 int owned_begin_fdinfo(struct file_table *t, struct open_file *f, img_fd_types type, struct owned_entry part,
 		       struct scan *ret_rest, struct cr_error *err);
 
 /* paths.c */
 /** path_dump() - a reg_file_entry for the name of @f, with remaps where the path does not lead to it. Return as file_describe(). */
-int path_dump(struct file_table *t, struct open_file *f, uint32_t id, uint32_t flags, bool validate, img_reg_file_entry **ret,
-	      struct cr_error *err);
+int path_dump(struct file_table *t, struct open_file *f, uint32_t id, uint32_t flags, bool validate,
+	      img_reg_file_entry **ret, struct cr_error *err);
 
 /* ghost.c, link-remap.c */
 int ghost_note(struct file_table *t, struct open_file *f, uint32_t id, struct cr_error *err);
@@ -203,7 +205,8 @@ int pipes_write(struct file_table *t, struct image_set *set, struct cr_error *er
 void pipes_done(struct file_table *t);
 
 /* memfd.c */
-int memfd_sink_add(void *arg, struct task *task, int fd, uint32_t flags, uint32_t *ret_id, uint32_t *ret_shmid, struct cr_error *err);
+int memfd_sink_add(void *arg, struct task *task, int fd, uint32_t flags, uint32_t *ret_id, uint32_t *ret_shmid,
+		   struct cr_error *err);
 int memfds_write(struct file_table *t, struct image_set *set, struct cr_error *err);
 void memfds_done(struct file_table *t);
 

@@ -93,7 +93,7 @@ int facts_of(int fd, struct file_facts *ret, uint32_t *ret_mnt_id, struct cr_err
 	    (S_ISCHR(ret->st.st_mode) && !file_is_stateless_device(ret))) {
 		ret->pos = lseek(fd, 0, SEEK_CUR);
 		if (ret->pos < 0)
-			ret->pos = 0;   /* not seekable */
+			ret->pos = 0; /* not seekable */
 	}
 	return facts_owner(fd, &ret->fown, err);
 }

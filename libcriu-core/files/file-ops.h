@@ -24,16 +24,16 @@ struct routine;
 /* What is known of an open file description before its kind is. Pure data: recorded samples of it are test input. */
 struct file_facts {
 	struct stat st;
-	uint32_t    fs_type;    /* statfs f_type: PIPEFS_MAGIC, ANON_INODE_FS_MAGIC, ... */
-	uint32_t    flags;      /* F_GETFL */
-	int64_t     pos;        /* lseek(0, SEEK_CUR); 0 where it cannot seek */
-	const char *link;       /* text of the /proc/self/fd link, raw; never NULL */
-	img_fown_entry fown;    /* pid not translated yet */
+	uint32_t fs_type;    /* statfs f_type: PIPEFS_MAGIC, ANON_INODE_FS_MAGIC, ... */
+	uint32_t flags;      /* F_GETFL */
+	int64_t pos;         /* lseek(0, SEEK_CUR); 0 where it cannot seek */
+	const char *link;    /* text of the /proc/self/fd link, raw; never NULL */
+	img_fown_entry fown; /* pid not translated yet */
 };
 
 struct file_ops {
-	const char   *name;     /* for people: "pipe", "regular file" */
-	img_fd_types  type;     /* IMG type of its entries; several kinds may write one type */
+	const char *name;  /* for people: "pipe", "regular file" */
+	img_fd_types type; /* IMG type of its entries; several kinds may write one type */
 
 	/* Is it mine? Pure. Exactly one kind claims any description, or none, and then it is an obstacle. */
 	bool (*claims)(const struct file_facts *facts);
@@ -45,7 +45,7 @@ struct file_ops {
 	 * Return: 0; > 0 an obstacle was noted; negative errno.
 	 */
 	int (*dump)(struct file_table *t, struct open_file *f, struct cr_error *err);
-	const char *advice;     /* for dump == NULL, may be NULL */
+	const char *advice; /* for dump == NULL, may be NULL */
 
 	/* Entry read from an image: every value in range? Pure; reads @e only. The sub-message is there and its id agrees.
 	 * NULL: no entries of this kind come from images (another kind of the same type has the restore half). */
@@ -69,7 +69,8 @@ struct file_ops {
 
 	/* What can only be done when all descriptors of the task exist; @fd is the lowest number of the description in the
 	 * task, and the routine runs in that task alone. Emits operations. NULL: nothing. */
-	void (*settle)(const struct files *fs, const struct restored_file *f, int fd, struct program *p, struct routine *r);
+	void (*settle)(const struct files *fs, const struct restored_file *f, int fd, struct program *p,
+		       struct routine *r);
 	/* bytes of arena that settle will use, at most; goes with settle */
 	size_t (*settle_size)(const struct restored_file *f);
 };

@@ -73,10 +73,10 @@ struct file_sink files_sink(struct file_table *t);
 
 /* The content of memfds and shared anonymous memory is saved and filled in by mm/, whether mapped or not. */
 struct files_memfd {
-	uint32_t shmid;       /* pagemap-shmem-<shmid>.img */
-	uint64_t size;        /* bytes */
-	int      fd;          /* open for reading (dump) or reading and writing (restore); borrowed */
-	bool     hugetlb;
+	uint32_t shmid; /* pagemap-shmem-<shmid>.img */
+	uint64_t size;  /* bytes */
+	int fd;         /* open for reading (dump) or reading and writing (restore); borrowed */
+	bool hugetlb;
 };
 
 /** files_nr_memfds(), files_memfd() - all of them, those that came through the sink included; valid after the last add */
@@ -90,8 +90,8 @@ struct files;
 
 /* A task that has files (no zombies, no helpers). */
 struct files_owner {
-	pid_t    ns_pid;
-	uint32_t files_id;    /* of its ids entry: tasks with equal numbers share one table */
+	pid_t ns_pid;
+	uint32_t files_id; /* of its ids entry: tasks with equal numbers share one table */
 };
 
 /**

@@ -15,7 +15,7 @@
 
 static int scan_prefixed_hex(struct scan *s, uint64_t *ret)
 {
-	scan_lit(s, "0x");   /* optional */
+	scan_lit(s, "0x"); /* optional */
 	return scan_hex(s, ret);
 }
 
@@ -24,8 +24,8 @@ int external_pair_parse(const char *text, const char *type, uint64_t *ret_first,
 	struct scan s = SCAN_INIT(text, strlen(text));
 	uint64_t first, second;
 
-	if (scan_lit(&s, type) < 0 || scan_char(&s, '[') < 0 || scan_prefixed_hex(&s, &first) < 0 || scan_char(&s, ':') < 0 ||
-	    scan_prefixed_hex(&s, &second) < 0 || scan_char(&s, ']') < 0 || s.p != s.end)
+	if (scan_lit(&s, type) < 0 || scan_char(&s, '[') < 0 || scan_prefixed_hex(&s, &first) < 0 ||
+	    scan_char(&s, ':') < 0 || scan_prefixed_hex(&s, &second) < 0 || scan_char(&s, ']') < 0 || s.p != s.end)
 		return -EINVAL;
 	*ret_first = first;
 	*ret_second = second;
@@ -38,7 +38,8 @@ bool inherit_key_matches(const char *given, const char *key)
 	uint64_t a[2], b[2];
 
 	for (size_t i = 0; i < ARRAY_LEN(types); i++)
-		if (external_pair_parse(given, types[i], &a[0], &a[1]) == 0 && external_pair_parse(key, types[i], &b[0], &b[1]) == 0)
+		if (external_pair_parse(given, types[i], &a[0], &a[1]) == 0 &&
+		    external_pair_parse(key, types[i], &b[0], &b[1]) == 0)
 			return a[0] == b[0] && a[1] == b[1];
 	return strcmp(given, key) == 0;
 }
@@ -53,7 +54,9 @@ int inherit_find(const struct files *fs, const char *key, struct cr_error *err)
 		if (!inherit_key_matches(v->items[i].key, key))
 			continue;
 		fd = fcntl(v->items[i].fd, F_DUPFD_CLOEXEC, 3);
-		return fd < 0 ? cr_fail(err, errno == EMFILE ? -EMFILE : -EBADF, "inherited descriptor %d (%s)", v->items[i].fd, key) : fd;
+		return fd < 0 ? cr_fail(err, errno == EMFILE ? -EMFILE : -EBADF, "inherited descriptor %d (%s)",
+					v->items[i].fd, key)
+			      : fd;
 	}
 	return -ENOENT;
 }

@@ -4,14 +4,14 @@
 #include "base/array.h"
 #include "files/refused.h"
 
-extern const struct file_ops regular_ops, pipe_ops, fifo_ops, eventfd_ops, memfd_ops, tty_ops, signalfd_ops, timerfd_ops, epoll_ops,
-	inotify_ops, pidfd_ops, socket_ops;
+extern const struct file_ops regular_ops, pipe_ops, fifo_ops, eventfd_ops, memfd_ops, tty_ops, signalfd_ops,
+	timerfd_ops, epoll_ops, inotify_ops, pidfd_ops, socket_ops;
 
 static const struct file_ops *const kinds[] = {
-	&regular_ops, &pipe_ops,     &fifo_ops,     &eventfd_ops,        &memfd_ops,     &tty_ops,       &signalfd_ops,
-	&timerfd_ops, &epoll_ops,    &socket_ops,   &inotify_ops,        &fanotify_ops,  &io_uring_ops,  &perf_ops,
-	&bpf_ops,     &userfaultfd_ops, &pidfd_ops, &namespace_file_ops, &secretmem_ops, &message_queue_ops,
-	&anon_other_ops, &device_ops,
+	&regular_ops,   &pipe_ops,          &fifo_ops,       &eventfd_ops,     &memfd_ops,   &tty_ops,
+	&signalfd_ops,  &timerfd_ops,       &epoll_ops,      &socket_ops,      &inotify_ops, &fanotify_ops,
+	&io_uring_ops,  &perf_ops,          &bpf_ops,        &userfaultfd_ops, &pidfd_ops,   &namespace_file_ops,
+	&secretmem_ops, &message_queue_ops, &anon_other_ops, &device_ops,
 };
 
 const struct file_ops *file_ops_for(const struct file_facts *facts)

@@ -16,13 +16,13 @@
 #include <unistd.h>
 
 struct link_remap {
-	img_file_entry     entry;
+	img_file_entry entry;
 	img_reg_file_entry reg;
-	img_fown_entry     fown;
-	int                dir;     /* of the link, O_PATH */
-	const char        *base;    /* its name there, inside reg.name */
-	int                fd;      /* of the file, O_PATH */
-	bool               made;
+	img_fown_entry fown;
+	int dir;          /* of the link, O_PATH */
+	const char *base; /* its name there, inside reg.name */
+	int fd;           /* of the file, O_PATH */
+	bool made;
 };
 
 const img_file_entry *link_remap_entry(const struct link_remap *l)
@@ -45,7 +45,8 @@ static int link_name(struct file_table *t, struct link_remap *l, const char *pat
 	return 0;
 }
 
-static int link_prepare(struct file_table *t, struct open_file *f, struct link_remap *l, const char *path, struct cr_error *err)
+static int link_prepare(struct file_table *t, struct open_file *f, struct link_remap *l, const char *path,
+			struct cr_error *err)
 {
 	char dir[PATH_MAX], self[40];
 	struct stat st;
@@ -56,9 +57,11 @@ static int link_prepare(struct file_table *t, struct open_file *f, struct link_r
 	snprintf(dir, sizeof(dir), "%.*s", (int)(l->base - l->reg.name), path);
 	l->dir = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (l->dir < 0 && errno == ENOENT)
-		return file_refuse(t, f, "", "unlinked file that has other names, but whose directory is gone, %s", path);
+		return file_refuse(t, f, "", "unlinked file that has other names, but whose directory is gone, %s",
+				   path);
 	/* links of earlier dumps may still be there, for their own restore */
-	for (unsigned int n = 0; l->dir >= 0 && n < 100000 && fstatat(l->dir, l->base, &st, AT_SYMLINK_NOFOLLOW) == 0; n++) {
+	for (unsigned int n = 0; l->dir >= 0 && n < 100000 && fstatat(l->dir, l->base, &st, AT_SYMLINK_NOFOLLOW) == 0;
+	     n++) {
 		l->reg.id = l->entry.id = file_next_id(t);
 		r = link_name(t, l, path, err);
 		if (r < 0)

@@ -21,10 +21,10 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
-enum lock_flag { LOCK_POSIX = 1, LOCK_FLOCK = 2, LOCK_OFD = 4 };   /* file_lock_entry.flag; 8 is a lease */
-enum lock_type { LOCK_SHARED = 0, LOCK_EXCLUSIVE = 1 };            /* file_lock_entry.type */
+enum lock_flag { LOCK_POSIX = 1, LOCK_FLOCK = 2, LOCK_OFD = 4 }; /* file_lock_entry.flag; 8 is a lease */
+enum lock_type { LOCK_SHARED = 0, LOCK_EXCLUSIVE = 1 };          /* file_lock_entry.type */
 
-#define LOOK_AT_EACH 1500   /* descriptors whose fdinfo is read sooner than /proc/locks */
+#define LOOK_AT_EACH 1500 /* descriptors whose fdinfo is read sooner than /proc/locks */
 
 /* -------------------------------------------------------------------- dump */
 
@@ -39,11 +39,11 @@ static size_t nr_descriptors(const struct file_table *t)
 
 /* /proc/locks, read by a thread of its own while descriptors are collected: it only waits. */
 struct lock_list {
-	pthread_t            thread;
-	bool                 threaded;
+	pthread_t thread;
+	bool threaded;
 	struct proc_lock_vec locks;
-	int                  result;
-	struct cr_error      err;
+	int result;
+	struct cr_error err;
 };
 
 static void *read_locks(void *arg)
@@ -60,7 +60,7 @@ void locks_begin(struct file_table *t)
 		return;
 	t->lock_list = calloc(1, sizeof(*t->lock_list));
 	if (!t->lock_list)
-		return;   /* locks_collect() tries again, and says so */
+		return; /* locks_collect() tries again, and says so */
 	t->lock_list->threaded = pthread_create(&t->lock_list->thread, NULL, read_locks, t->lock_list) == 0;
 	if (!t->lock_list->threaded)
 		read_locks(t->lock_list);
@@ -116,8 +116,8 @@ static bool may_be_locked(const struct file_table *t, const struct file_facts *f
 }
 
 /* Owner of a lock: a table and an inode for POSIX, else the description. Was this one met at another descriptor? */
-static bool lock_met(struct file_table *t, const struct fd_table *tab, const struct open_file *f, const img_file_lock_entry *e,
-		     struct cr_error *err, int *ret_r)
+static bool lock_met(struct file_table *t, const struct fd_table *tab, const struct open_file *f,
+		     const img_file_lock_entry *e, struct cr_error *err, int *ret_r)
 {
 	uint64_t key = map_mix(map_mix(map_mix(e->flag, e->type), (uint64_t)e->start), (uint64_t)e->len);
 
@@ -136,23 +136,32 @@ static bool lock_met(struct file_table *t, const struct fd_table *tab, const str
 static const char *kind_name(const struct proc_lock *l)
 {
 	switch (l->kind) {
-	case PROC_LOCK_POSIX: return "POSIX lock";
-	case PROC_LOCK_OFD:   return "open file description lock";
-	case PROC_LOCK_FLOCK: return "flock lock";
-	case PROC_LOCK_LEASE: return "lease";
-	default:              return "lock of unknown kind";
+	case PROC_LOCK_POSIX:
+		return "POSIX lock";
+	case PROC_LOCK_OFD:
+		return "open file description lock";
+	case PROC_LOCK_FLOCK:
+		return "flock lock";
+	case PROC_LOCK_LEASE:
+		return "lease";
+	default:
+		return "lock of unknown kind";
 	}
 }
 
-static int lock_note(struct file_table *t, const struct fd_table *tab, const struct fd_user *u, const struct proc_lock *l,
-		     struct cr_error *err)
+static int lock_note(struct file_table *t, const struct fd_table *tab, const struct fd_user *u,
+		     const struct proc_lock *l, struct cr_error *err)
 {
-	struct open_file at = { .task = tab->task, .fd_there = u->fd };   /* whom an obstacle names */
+	struct open_file at = { .task = tab->task, .fd_there = u->fd }; /* whom an obstacle names */
 	const rpc_criu_opts *o = t->ctx->opts->rpc;
 	img_file_lock_entry e = {
-		.flag = l->kind == PROC_LOCK_POSIX ? LOCK_POSIX : l->kind == PROC_LOCK_FLOCK ? LOCK_FLOCK : LOCK_OFD,
+		.flag = l->kind == PROC_LOCK_POSIX   ? LOCK_POSIX
+			: l->kind == PROC_LOCK_FLOCK ? LOCK_FLOCK
+						     : LOCK_OFD,
 		.type = l->access == PROC_LOCK_WRITE ? LOCK_EXCLUSIVE : LOCK_SHARED,
-		.pid = tab->task->ns_pid, .fd = u->fd, .start = l->start,
+		.pid = tab->task->ns_pid,
+		.fd = u->fd,
+		.start = l->start,
 		.len = l->end == PROC_LOCK_EOF ? 0 : l->end - l->start + 1,
 	};
 	img_file_lock_entry *slot;
@@ -160,7 +169,8 @@ static int lock_note(struct file_table *t, const struct fd_table *tab, const str
 
 	if (l->waiting || l->kind == PROC_LOCK_DELEG)
 		return 0;
-	if (l->kind == PROC_LOCK_LEASE || l->kind == PROC_LOCK_OTHER || l->access == PROC_LOCK_NONE || l->access == PROC_LOCK_RW)
+	if (l->kind == PROC_LOCK_LEASE || l->kind == PROC_LOCK_OTHER || l->access == PROC_LOCK_NONE ||
+	    l->access == PROC_LOCK_RW)
 		return file_refuse(t, &at, "", "%s, %s", kind_name(l), u->file->facts.link);
 	if (!(o->has_file_locks && o->file_locks))
 		return file_refuse(t, &at, "--file-locks", "%s, %s", kind_name(l), u->file->facts.link);
@@ -279,11 +289,15 @@ int locks_read(struct files *fs, struct cr_error *err)
 static void lock_plan(const img_file_lock_entry *e, struct program *p, struct routine *r)
 {
 	struct flock fl = {
-		.l_type = e->type == LOCK_EXCLUSIVE ? F_WRLCK : F_RDLCK, .l_whence = SEEK_SET, .l_start = e->start, .l_len = e->len,
+		.l_type = e->type == LOCK_EXCLUSIVE ? F_WRLCK : F_RDLCK,
+		.l_whence = SEEK_SET,
+		.l_start = e->start,
+		.l_len = e->len,
 	};
 
 	if (e->flag == LOCK_FLOCK)
-		emit_call(p, r, "flock lock", SYS_flock, e->fd, (e->type == LOCK_EXCLUSIVE ? LOCK_EX : LOCK_SH) | LOCK_NB);
+		emit_call(p, r, "flock lock", SYS_flock, e->fd,
+			  (e->type == LOCK_EXCLUSIVE ? LOCK_EX : LOCK_SH) | LOCK_NB);
 	else
 		emit_call(p, r, "record lock", SYS_fcntl, e->fd, e->flag == LOCK_POSIX ? F_SETLK : F_OFD_SETLK,
 			  emit_data(p, r, &fl, sizeof(fl), 8));

@@ -19,10 +19,10 @@
 #define DELETED " (deleted)"
 
 enum path_state {
-	PATH_GOOD,        /* leads to the file */
-	PATH_GONE,        /* no name leads to the file any more */
-	PATH_UNLINKED,    /* this name does not, but others do */
-	PATH_HIDDEN,      /* something lies over it */
+	PATH_GOOD,     /* leads to the file */
+	PATH_GONE,     /* no name leads to the file any more */
+	PATH_UNLINKED, /* this name does not, but others do */
+	PATH_HIDDEN,   /* something lies over it */
 };
 
 static bool ends_deleted(const char *text, size_t *ret_len)
@@ -76,8 +76,8 @@ static void reg_build_id(struct file_table *t, const struct open_file *f, img_re
 	e->build_id.nr = ((size_t)len + 3) / 4;
 }
 
-static int reg_fill(struct file_table *t, struct open_file *f, uint32_t id, uint32_t flags, bool validate, size_t name_len,
-		    img_reg_file_entry *e, struct cr_error *err)
+static int reg_fill(struct file_table *t, struct open_file *f, uint32_t id, uint32_t flags, bool validate,
+		    size_t name_len, img_reg_file_entry *e, struct cr_error *err)
 {
 	const struct stat *st = &f->facts.st;
 	int r;
@@ -88,7 +88,8 @@ static int reg_fill(struct file_table *t, struct open_file *f, uint32_t id, uint
 	e->fown = fown_dump(t, f, &r, err);
 	if (!e->fown)
 		return r;
-	e->name = name_len == strlen(f->facts.link) ? (char *)f->facts.link : pool_text(&t->pool, f->facts.link, name_len);
+	e->name = name_len == strlen(f->facts.link) ? (char *)f->facts.link
+						    : pool_text(&t->pool, f->facts.link, name_len);
 	if (!e->name)
 		return pool_failed(err);
 	e->has_mode = true;
@@ -103,12 +104,12 @@ static int reg_fill(struct file_table *t, struct open_file *f, uint32_t id, uint
 	return 0;
 }
 
-static int path_elsewhere(struct file_table *t, struct open_file *f, enum path_state state, uint32_t id, const char *name,
-			  struct cr_error *err)
+static int path_elsewhere(struct file_table *t, struct open_file *f, enum path_state state, uint32_t id,
+			  const char *name, struct cr_error *err)
 {
 	if (f->facts.fs_type == PROC_SUPER_MAGIC)
-		return file_refuse(t, f, "close it, or end the program that uses it", "file of a process that has ended, %s",
-				   f->facts.link);
+		return file_refuse(t, f, "close it, or end the program that uses it",
+				   "file of a process that has ended, %s", f->facts.link);
 	switch (state) {
 	case PATH_GONE:
 		f->unlinked = true;
@@ -119,12 +120,13 @@ static int path_elsewhere(struct file_table *t, struct open_file *f, enum path_s
 			return link_remap_note(t, f, id, name, err);
 		return file_refuse(t, f, "--link-remap", "unlinked file that has other names, %s", name);
 	default:
-		return file_refuse(t, f, "", "file hidden under another mount or in another mount namespace, %s", f->facts.link);
+		return file_refuse(t, f, "", "file hidden under another mount or in another mount namespace, %s",
+				   f->facts.link);
 	}
 }
 
-int path_dump(struct file_table *t, struct open_file *f, uint32_t id, uint32_t flags, bool validate, img_reg_file_entry **ret,
-	      struct cr_error *err)
+int path_dump(struct file_table *t, struct open_file *f, uint32_t id, uint32_t flags, bool validate,
+	      img_reg_file_entry **ret, struct cr_error *err)
 {
 	img_reg_file_entry *e = pool_new(&t->pool, img_reg_file_entry);
 	const char *key = f->fd_there >= 0 ? external_file_key(t, f) : NULL;
@@ -134,7 +136,7 @@ int path_dump(struct file_table *t, struct open_file *f, uint32_t id, uint32_t f
 
 	if (!e)
 		return pool_failed(err);
-	if (file_is_memfd(&f->facts))   /* through a path: as executable */
+	if (file_is_memfd(&f->facts)) /* through a path: as executable */
 		return file_refuse(t, f, "", "executable in a memory file, %s", f->facts.link);
 	if (!key && f->facts.link[0] != '/')
 		return file_refuse(t, f, "", "file that cannot be reached from here, %s", f->facts.link);

@@ -23,13 +23,13 @@
 
 /* One pipe or fifo, whose ends are any number of files. */
 struct pipe_data {
-	uint32_t          pipe_id;
-	bool              fifo, packets;
-	bool              can_read, can_write;   /* an end in the tree */
-	int               fd;                    /* a reading end; -1 if it is empty or there is none */
-	uint32_t          size, bytes;
-	struct open_file *reader;                /* for obstacles; NULL: no reading end seen */
-	struct open_file *end;                   /* any of them */
+	uint32_t pipe_id;
+	bool fifo, packets;
+	bool can_read, can_write; /* an end in the tree */
+	int fd;                   /* a reading end; -1 if it is empty or there is none */
+	uint32_t size, bytes;
+	struct open_file *reader; /* for obstacles; NULL: no reading end seen */
+	struct open_file *end;    /* any of them */
 };
 
 /*
@@ -117,8 +117,11 @@ int pipes_check_ends(struct file_table *t, struct cr_error *err)
 		const struct pipe_data *p = t->pipes.items[i];
 
 		if (!p->fifo && p->can_read != p->can_write && other_end_is_open(p))
-			log_warn(&t->ctx->log, "pipe:[%u] leads out of the tree, its other end will be closed unless the restore is given it by "
-				 "--inherit-fd fd[N]:pipe:[%u]", p->pipe_id, p->pipe_id);
+			log_warn(&t->ctx->log,
+				 "pipe:[%u] leads out of the tree, its other end will be closed unless the restore is "
+				 "given it by "
+				 "--inherit-fd fd[N]:pipe:[%u]",
+				 p->pipe_id, p->pipe_id);
 	}
 	return 0;
 }
@@ -126,12 +129,12 @@ int pipes_check_ends(struct file_table *t, struct cr_error *err)
 /* ------------------------------------------------------------------- write */
 
 struct duplicate {
-	int       ends[2];
-	uint32_t  size;       /* capacity of our pipe */
-	char     *buf;        /* of the largest pipe so far */
-	size_t    room;
-	uint32_t *packets;    /* lengths, as many as reads */
-	size_t    nr_packets, max_packets;
+	int ends[2];
+	uint32_t size; /* capacity of our pipe */
+	char *buf;     /* of the largest pipe so far */
+	size_t room;
+	uint32_t *packets; /* lengths, as many as reads */
+	size_t nr_packets, max_packets;
 };
 
 static int duplicate_room(struct duplicate *d, const struct pipe_data *p, struct cr_error *err)
@@ -180,7 +183,8 @@ static int duplicate_content(struct duplicate *d, const struct pipe_data *p, str
 	if (n < 0)
 		return cr_fail(err, -errno, "duplicate the content of a pipe");
 	if ((size_t)n != p->bytes)
-		return cr_refuse(err, -EAGAIN, "pipe:[%u] has %u bytes, of which %zd could be duplicated", p->pipe_id, p->bytes, n);
+		return cr_refuse(err, -EAGAIN, "pipe:[%u] has %u bytes, of which %zd could be duplicated", p->pipe_id,
+				 p->bytes, n);
 	d->nr_packets = 0;
 	while (len < p->bytes) {
 		int r;
@@ -247,5 +251,5 @@ int pipes_write(struct file_table *t, struct image_set *set, struct cr_error *er
 
 void pipes_done(struct file_table *t)
 {
-	pipe_data_vec_done(&t->pipes);   /* the descriptors belong to the files */
+	pipe_data_vec_done(&t->pipes); /* the descriptors belong to the files */
 }

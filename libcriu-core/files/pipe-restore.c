@@ -20,13 +20,13 @@
 #define PIPE_DATA_MAX (1u << 30)
 
 struct restored_pipe {
-	uint32_t               id;
-	bool                   fifo;
-	img_pipe_data_entry   *data;      /* NULL: nothing is known of it */
-	char                  *bytes;     /* in the pool, data->bytes of them */
-	int                    ends[2];   /* reading, writing: not handed out yet; -1. A fifo: held open for both in [0] */
-	bool                   made, given[2];
-	int                    sample[2]; /* descriptors handed out already (borrowed), to make more descriptions of */
+	uint32_t id;
+	bool fifo;
+	img_pipe_data_entry *data; /* NULL: nothing is known of it */
+	char *bytes;               /* in the pool, data->bytes of them */
+	int ends[2];               /* reading, writing: not handed out yet; -1. A fifo: held open for both in [0] */
+	bool made, given[2];
+	int sample[2]; /* descriptors handed out already (borrowed), to make more descriptions of */
 };
 
 static int pipe_data_check(const img_pipe_data_entry *e, struct cr_error *err)
@@ -72,8 +72,8 @@ static int add_data(struct files *fs, struct image_reader *rd, img_pipe_data_ent
 	int r;
 
 	if (!p) {
-		r = pipe_find(fs, e->pipe_id, fifo) ? cr_refuse(err, -EBADMSG, "pipe %u is there twice", e->pipe_id) :
-						      files_no_memory(err);
+		r = pipe_find(fs, e->pipe_id, fifo) ? cr_refuse(err, -EBADMSG, "pipe %u is there twice", e->pipe_id)
+						    : files_no_memory(err);
 		img_entry_free(e);
 		return r;
 	}

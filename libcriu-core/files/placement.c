@@ -11,13 +11,13 @@
 
 struct placer {
 	const struct place_want *want;
-	size_t placed;          /* so many of them have their number */
-	size_t above;           /* index of the first of them that is above low */
-	int    service, low;    /* lowest free number, below which everything is occupied */
+	size_t placed;    /* so many of them have their number */
+	size_t above;     /* index of the first of them that is above low */
+	int service, low; /* lowest free number, below which everything is occupied */
 	void (*emit)(void *arg, const struct place_step *s);
-	void  *arg;
-	struct map first;       /* file number + 1 to the first place_want that is it */
-	size_t cutoff;          /* gaps below this want are plugged */
+	void *arg;
+	struct map first; /* file number + 1 to the first place_want that is it */
+	size_t cutoff;    /* gaps below this want are plugged */
 };
 
 int place_service(const struct place_want *want, size_t nr)
@@ -79,7 +79,7 @@ static size_t find_cutoff(const struct placer *p, size_t nr)
 {
 	size_t takes = 0, best = 0, cutoff = 0;
 	uint64_t plugs = 0;
-	int next = 0;   /* number behind the last want */
+	int next = 0; /* number behind the last want */
 
 	for (size_t i = 0; i < nr; i++)
 		takes += is_take(p, i);
@@ -107,7 +107,8 @@ static void place_one(struct placer *p, size_t i)
 	if (p->low < w->fd && i < p->cutoff)
 		plug_up_to(p, w->fd);
 	if (had != w) {
-		p->emit(p->arg, &(struct place_step){ .kind = PLACE_DUP, .fd = w->fd, .from = had->fd, .want = i, .final = true });
+		p->emit(p->arg, &(struct place_step){
+					.kind = PLACE_DUP, .fd = w->fd, .from = had->fd, .want = i, .final = true });
 		if (p->low == w->fd)
 			step_low(p);
 		return;
@@ -117,7 +118,8 @@ static void place_one(struct placer *p, size_t i)
 		step_low(p);
 		return;
 	}
-	p->emit(p->arg, &(struct place_step){ .kind = PLACE_DUP, .fd = w->fd, .from = p->low, .want = i, .final = true });
+	p->emit(p->arg,
+		&(struct place_step){ .kind = PLACE_DUP, .fd = w->fd, .from = p->low, .want = i, .final = true });
 	p->emit(p->arg, &(struct place_step){ .kind = PLACE_CLOSE, .fd = p->low, .last = p->low });
 }
 
@@ -140,8 +142,8 @@ static void unplug(struct placer *p, const struct place_want *want, size_t nr)
 	}
 }
 
-int place_plan(const struct place_want *want, size_t nr, int service, void (*emit)(void *arg, const struct place_step *s),
-	       void *arg)
+int place_plan(const struct place_want *want, size_t nr, int service,
+	       void (*emit)(void *arg, const struct place_step *s), void *arg)
 {
 	struct placer p = { .want = want, .service = service, .low = service == 0, .emit = emit, .arg = arg };
 	int r = find_takes(&p, want, nr);

@@ -10,22 +10,22 @@
 #include <stdint.h>
 
 struct place_want {
-	int      fd;        /* final number; ascending over the array */
-	uint32_t file;      /* same number: same open file description */
+	int fd;        /* final number; ascending over the array */
+	uint32_t file; /* same number: same open file description */
 };
 
 enum place_kind {
-	PLACE_TAKE,       /* fetch @file from the coordinator: it arrives at @fd, close-on-exec */
-	PLACE_DUP,        /* duplicate @from to exactly @fd, which is free */
-	PLACE_PLUG,       /* occupy @fd, the lowest free number, with a duplicate of the service descriptor */
-	PLACE_CLOSE,      /* close @fd to @last */
+	PLACE_TAKE,  /* fetch @file from the coordinator: it arrives at @fd, close-on-exec */
+	PLACE_DUP,   /* duplicate @from to exactly @fd, which is free */
+	PLACE_PLUG,  /* occupy @fd, the lowest free number, with a duplicate of the service descriptor */
+	PLACE_CLOSE, /* close @fd to @last */
 };
 
 struct place_step {
 	enum place_kind kind;
-	int             fd, from, last;
-	size_t          want;    /* TAKE, DUP: which one this serves */
-	bool            final;   /* TAKE, DUP: @fd is the final number (its flags are to be set) */
+	int fd, from, last;
+	size_t want; /* TAKE, DUP: which one this serves */
+	bool final;  /* TAKE, DUP: @fd is the final number (its flags are to be set) */
 };
 
 /** place_service() - the lowest number that is not wanted */
@@ -36,7 +36,7 @@ int place_service(const struct place_want *want, size_t nr);
  * @emit: called per step in order
  * Return: 0; -ENOMEM; -EINVAL if @want is not ascending.
  */
-int place_plan(const struct place_want *want, size_t nr, int service, void (*emit)(void *arg, const struct place_step *s),
-	       void *arg);
+int place_plan(const struct place_want *want, size_t nr, int service,
+	       void (*emit)(void *arg, const struct place_step *s), void *arg);
 
 #endif

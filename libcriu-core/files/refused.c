@@ -18,21 +18,25 @@ static bool anon_is(const struct file_facts *facts, const char *name)
 	return facts->fs_type == ANON_INODE_FS_MAGIC && strcmp(facts->link, name) == 0;
 }
 
-#define REFUSED(var, text, hint, condition)                                                                            \
-	static bool var##_claims(const struct file_facts *facts) { return condition; }                                 \
+#define REFUSED(var, text, hint, condition)                      \
+	static bool var##_claims(const struct file_facts *facts) \
+	{                                                        \
+		return condition;                                \
+	}                                                        \
 	const struct file_ops var##_ops = { .name = text, .claims = var##_claims, .advice = hint };
 
 REFUSED(fanotify, "fanotify descriptor", "", anon_is(facts, "anon_inode:[fanotify]"))
 REFUSED(io_uring, "io_uring", "", anon_is(facts, "anon_inode:[io_uring]"))
 REFUSED(perf, "performance counter", "", anon_is(facts, "anon_inode:[perf_event]"))
-REFUSED(bpf, "BPF object", "", facts->fs_type == ANON_INODE_FS_MAGIC &&
-	(strncmp(facts->link, "anon_inode:bpf", 14) == 0 || strncmp(facts->link, "anon_inode:[bpf", 15) == 0 ||
-	 strcmp(facts->link, "anon_inode:btf") == 0))
+REFUSED(bpf, "BPF object", "",
+	facts->fs_type == ANON_INODE_FS_MAGIC &&
+		(strncmp(facts->link, "anon_inode:bpf", 14) == 0 || strncmp(facts->link, "anon_inode:[bpf", 15) == 0 ||
+		 strcmp(facts->link, "anon_inode:btf") == 0))
 REFUSED(userfaultfd, "userfaultfd", "", anon_is(facts, "anon_inode:[userfaultfd]"))
 REFUSED(namespace_file, "namespace file", "", facts->fs_type == NSFS_MAGIC && !S_ISDIR(facts->st.st_mode))
 /* mqueuefs_super_magic in ipc/mqueue.c; what is queued is no content of the file */
-REFUSED(message_queue, "POSIX message queue", "", facts->fs_type == 0x19800202 && S_ISREG(facts->st.st_mode) &&
-	!(facts->flags & O_PATH))
+REFUSED(message_queue, "POSIX message queue", "",
+	facts->fs_type == 0x19800202 && S_ISREG(facts->st.st_mode) && !(facts->flags & O_PATH))
 REFUSED(secretmem, "secret memory", "", facts->fs_type == 0x5345434d /* SECRETMEM_MAGIC */)
 
 /* Unlike the rest of anonymous inodes, which have no business in a checkpoint either. */
@@ -40,8 +44,8 @@ static bool anon_other_claims(const struct file_facts *facts)
 {
 	static const struct file_ops *const named[] = { &fanotify_ops, &io_uring_ops, &perf_ops, &bpf_ops,
 							&userfaultfd_ops };
-	static const char *const kept[] = { "anon_inode:[eventfd]", "anon_inode:[signalfd]", "anon_inode:[timerfd]",
-					    "anon_inode:[eventpoll]", "anon_inode:inotify", "anon_inode:[pidfd]" };
+	static const char *const kept[] = { "anon_inode:[eventfd]",   "anon_inode:[signalfd]", "anon_inode:[timerfd]",
+					    "anon_inode:[eventpoll]", "anon_inode:inotify",    "anon_inode:[pidfd]" };
 
 	if (facts->fs_type != ANON_INODE_FS_MAGIC || facts->flags & O_PATH)
 		return false;
@@ -58,14 +62,15 @@ const struct file_ops anon_other_ops = { .name = "anonymous file", .claims = ano
 
 static bool device_claims(const struct file_facts *facts)
 {
-	return S_ISCHR(facts->st.st_mode) && !(facts->flags & O_PATH) && !file_is_tty(facts) && !file_is_stateless_device(facts);
+	return S_ISCHR(facts->st.st_mode) && !(facts->flags & O_PATH) && !file_is_tty(facts) &&
+	       !file_is_stateless_device(facts);
 }
 
 static int device_dump(struct file_table *t, struct open_file *f, struct cr_error *err)
 {
 	(void)err;
-	return file_refuse(t, f, "", "character device %u:%u, %s", major(f->facts.st.st_rdev), minor(f->facts.st.st_rdev),
-			   f->facts.link);
+	return file_refuse(t, f, "", "character device %u:%u, %s", major(f->facts.st.st_rdev),
+			   minor(f->facts.st.st_rdev), f->facts.link);
 }
 
 const struct file_ops device_ops = { .name = "character device", .claims = device_claims, .dump = device_dump };

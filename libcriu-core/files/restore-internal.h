@@ -18,18 +18,18 @@
 struct ghost_source;
 
 struct restored_file {
-	uint32_t         id;
-	img_file_entry  *entry;         /* as read */
+	uint32_t id;
+	img_file_entry *entry; /* as read */
 	const struct file_ops *ops;
-	int              fd;            /* in the coordinator, -1 while not open */
-	bool             used;          /* some descriptor is it */
-	bool             late;          /* made by the task itself when all tasks exist: pidfds, files below /proc/PID of the tree */
-	bool             is_dir_ref;    /* working or root directory of somebody */
-	pid_t            user_pid;      /* the task that settles it, and its lowest number there */
-	int              user_fd;
-	int              map_fd[2];     /* opened for mappings: read only, read and write; -1 */
+	int fd;          /* in the coordinator, -1 while not open */
+	bool used;       /* some descriptor is it */
+	bool late;       /* made by the task itself when all tasks exist: pidfds, files below /proc/PID of the tree */
+	bool is_dir_ref; /* working or root directory of somebody */
+	pid_t user_pid;  /* the task that settles it, and its lowest number there */
+	int user_fd;
+	int map_fd[2]; /* opened for mappings: read only, read and write; -1 */
 	/* where the content is if not behind the path */
-	struct ghost_source  *ghost;
+	struct ghost_source *ghost;
 	struct restored_file *link;
 };
 
@@ -39,20 +39,20 @@ DEFINE_VEC(fdinfo_vec, img_fdinfo_entry *)
 DEFINE_VEC(ghost_source_vec, struct ghost_source *)
 
 struct restored_table {
-	uint32_t              files_id;
-	pid_t                 owner;    /* the task that fills it */
-	size_t                nr_users; /* tasks that have it */
-	int                   service;
-	struct fdinfo_vec     fds;      /* as read, ascending */
-	struct place_want_vec want;     /* the same, for the planner */
+	uint32_t files_id;
+	pid_t owner;     /* the task that fills it */
+	size_t nr_users; /* tasks that have it */
+	int service;
+	struct fdinfo_vec fds;      /* as read, ascending */
+	struct place_want_vec want; /* the same, for the planner */
 };
 
 DEFINE_VEC(restored_table_vec, struct restored_table *)
 
 struct restored_task {
-	pid_t                  ns_pid;
+	pid_t ns_pid;
 	struct restored_table *table;
-	img_fs_entry          *fs;
+	img_fs_entry *fs;
 };
 
 DEFINE_VEC(restored_task_vec, struct restored_task *)
@@ -66,27 +66,27 @@ DEFINE_VEC(lock_entry_vec, img_file_lock_entry *)
 DEFINE_VEC(tty_source_vec, img_tty_info_entry *)
 
 struct files {
-	struct cr_context        *ctx;
-	struct image_set         *set;        /* borrowed until files_open() is through */
-	struct pool               pool;
-	int                       root_fd;    /* "/" of the paths; -1: our own */
-	bool                      committed;
-	struct restored_file_vec  files;
-	struct map                by_id;      /* id + 1 -> restored_file */
+	struct cr_context *ctx;
+	struct image_set *set; /* borrowed until files_open() is through */
+	struct pool pool;
+	int root_fd; /* "/" of the paths; -1: our own */
+	bool committed;
+	struct restored_file_vec files;
+	struct map by_id; /* id + 1 -> restored_file */
 	struct restored_table_vec tables;
-	struct map                by_files_id;
-	struct restored_task_vec  tasks;
-	struct map                by_pid;
-	struct ghost_source_vec   ghosts;
-	struct map                ghost_by_id;
-	struct restored_pipe_vec  pipes;
-	struct map                pipe_by_id, fifo_by_id;
+	struct map by_files_id;
+	struct restored_task_vec tasks;
+	struct map by_pid;
+	struct ghost_source_vec ghosts;
+	struct map ghost_by_id;
+	struct restored_pipe_vec pipes;
+	struct map pipe_by_id, fifo_by_id;
 	struct restored_memfd_vec memfds;
 	struct files_shared_memory shared_memory;
-	struct map                memfd_by_id;
-	struct tty_source_vec     ttys;
-	struct map                tty_by_id;
-	struct lock_entry_vec     locks;
+	struct map memfd_by_id;
+	struct tty_source_vec ttys;
+	struct map tty_by_id;
+	struct lock_entry_vec locks;
 };
 
 /* read.c */
@@ -133,7 +133,8 @@ int fd_set_flags(int fd, uint32_t flags, struct cr_error *err);
 /* ghost-restore.c */
 int ghosts_read(struct files *fs, struct cr_error *err);
 /** ghost_open() - a descriptor of a ghost, made at the first call under the name @path */
-int ghost_open(struct files *fs, struct ghost_source *g, const img_reg_file_entry *e, uint32_t flags, struct cr_error *err);
+int ghost_open(struct files *fs, struct ghost_source *g, const img_reg_file_entry *e, uint32_t flags,
+	       struct cr_error *err);
 void ghost_sources_done(struct files *fs);
 
 /* pipe-restore.c */

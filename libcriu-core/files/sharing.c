@@ -18,9 +18,9 @@
 #include <unistd.h>
 
 struct bucket {
-	uint64_t             key;
-	struct open_file_vec files;     /* in the order of kcmp */
-	size_t               last;      /* where the last hit or insertion was */
+	uint64_t key;
+	struct open_file_vec files; /* in the order of kcmp */
+	size_t last;                /* where the last hit or insertion was */
 };
 
 static uint64_t facts_key(const struct file_facts *facts)
@@ -97,9 +97,11 @@ static int bucket_insert(struct bucket *b, size_t at, struct open_file *f, struc
 }
 
 /* A forked task mostly has what its parent has, at the same numbers. */
-int sharing_guess(struct file_table *t, const struct task *task, int fd, uint64_t key, struct open_file **ret, struct cr_error *err)
+int sharing_guess(struct file_table *t, const struct task *task, int fd, uint64_t key, struct open_file **ret,
+		  struct cr_error *err)
 {
-	const struct fd_table *tab = task->parent ? map_find(&t->by_files_id, (uint64_t)task->parent->ids.files_id + 1) : NULL;
+	const struct fd_table *tab =
+		task->parent ? map_find(&t->by_files_id, (uint64_t)task->parent->ids.files_id + 1) : NULL;
 	size_t lo = 0, hi = tab ? tab->fds.nr : 0;
 	int r;
 
@@ -173,8 +175,8 @@ uint64_t sharing_key(const struct file_facts *facts, const char *fdinfo)
 
 struct sorting {
 	struct probe **items, **scratch;
-	size_t         nr, split;
-	pid_t          self;
+	size_t nr, split;
+	pid_t self;
 };
 
 static int probe_order(const struct sorting *s, const struct probe *a, const struct probe *b, struct cr_error *err)
@@ -187,7 +189,8 @@ static int probe_order(const struct sorting *s, const struct probe *a, const str
 }
 
 /* Two sorted runs, [a, a_end) and [b, b_end) of items, into scratch from @out on */
-static int merge(const struct sorting *s, size_t a, size_t a_end, size_t b, size_t b_end, size_t out, struct cr_error *err)
+static int merge(const struct sorting *s, size_t a, size_t a_end, size_t b, size_t b_end, size_t out,
+		 struct cr_error *err)
 {
 	while (a < a_end && b < b_end) {
 		int r = probe_order(s, s->items[a], s->items[b], err);
@@ -307,7 +310,7 @@ static int group_equals(struct file_table *t, struct task *task, struct probe **
 }
 
 #ifndef F_DUPFD_QUERY
-#define F_DUPFD_QUERY 1027   /* 6.10 */
+#define F_DUPFD_QUERY 1027 /* 6.10 */
 #endif
 #define GROUP_LARGE 64
 

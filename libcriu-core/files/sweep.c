@@ -17,25 +17,26 @@
 #include <unistd.h>
 
 #define CHUNK      128u
-#define SEEN       1024u   /* files remembered: many descriptors of few files are common, and so are few of many */
-#define FDINFO_MAX 1024u   /* of counters and timers; longer ones are read later, one by one */
+#define SEEN       1024u /* files remembered: many descriptors of few files are common, and so are few of many */
+#define FDINFO_MAX 1024u /* of counters and timers; longer ones are read later, one by one */
 
 /* Shared by the jobs; each writes its own part only. */
 struct sweeping {
-	int           pidfd, self_fd, self_fdinfo;
-	uint32_t      room;
-	dev_t         anon_dev;   /* of anonymous inodes */
-	dev_t         pipe_dev;   /* of pipes without a name */
-	struct probe *probes;     /* one per number, fd -1 where nothing is open */
-	struct pool  *pools;      /* one per chunk */
-	_Atomic(const struct probe *) seen[SEEN];   /* files with a name, complete; by seen_slot() */
+	int pidfd, self_fd, self_fdinfo;
+	uint32_t room;
+	dev_t anon_dev;                           /* of anonymous inodes */
+	dev_t pipe_dev;                           /* of pipes without a name */
+	struct probe *probes;                     /* one per number, fd -1 where nothing is open */
+	struct pool *pools;                       /* one per chunk */
+	_Atomic(const struct probe *) seen[SEEN]; /* files with a name, complete; by seen_slot() */
 };
 
 /* Names of what fdinfo tells by a line of its own: saves reading the link, which takes longer than all else. */
 static const char *link_by_fdinfo(const char *fdinfo)
 {
 	static const char *const names[][2] = {
-		{ "\neventfd-count:", "anon_inode:[eventfd]" }, { "\nsigmask:", "anon_inode:[signalfd]" },
+		{ "\neventfd-count:", "anon_inode:[eventfd]" },
+		{ "\nsigmask:", "anon_inode:[signalfd]" },
 		{ "\nclockid:", "anon_inode:[timerfd]" },
 	};
 
@@ -71,7 +72,7 @@ static int read_link(const struct sweeping *s, struct probe *p, struct pool *poo
 	number_text((unsigned int)p->copy, name);
 	len = readlinkat(s->self_fd, name, text, sizeof(text));
 	if ((len < 0 && errno == ENAMETOOLONG) || (size_t)len == sizeof(text))
-		return 0;   /* found again, and refused, when it is described */
+		return 0; /* found again, and refused, when it is described */
 	if (len < 0)
 		return cr_fail(err, -errno, "read link of fd %d", p->fd);
 	p->facts.link = pool_text(pool, text, (size_t)len);
@@ -85,8 +86,9 @@ static int read_link(const struct sweeping *s, struct probe *p, struct pool *poo
 static bool same_name(const struct probe *p, const struct probe *seen)
 {
 	return seen && !S_ISDIR(p->facts.st.st_mode) && p->facts.st.st_nlink == 1 &&
-	       seen->facts.st.st_dev == p->facts.st.st_dev && seen->facts.st.st_ino == p->facts.st.st_ino && seen->mnt_id &&
-	       seen->mnt_id == p->mnt_id && seen->look.dev == p->facts.st.st_dev && seen->look.ino == p->facts.st.st_ino;
+	       seen->facts.st.st_dev == p->facts.st.st_dev && seen->facts.st.st_ino == p->facts.st.st_ino &&
+	       seen->mnt_id && seen->mnt_id == p->mnt_id && seen->look.dev == p->facts.st.st_dev &&
+	       seen->look.ino == p->facts.st.st_ino;
 }
 
 static _Atomic(const struct probe *) *seen_slot(struct sweeping *s, const struct probe *p)
@@ -195,8 +197,10 @@ int sweep_run(int pidfd, uint32_t room, struct sweep *ret, struct cr_error *err)
 {
 	size_t nr_chunks = (room + CHUNK - 1) / CHUNK;
 	struct sweeping s = {
-		.pidfd = pidfd, .room = room,
-		.probes = calloc(room, sizeof(*s.probes)), .pools = calloc(nr_chunks, sizeof(*s.pools)),
+		.pidfd = pidfd,
+		.room = room,
+		.probes = calloc(room, sizeof(*s.probes)),
+		.pools = calloc(nr_chunks, sizeof(*s.pools)),
 		.self_fd = open("/proc/self/fd", O_PATH | O_DIRECTORY | O_CLOEXEC),
 		.self_fdinfo = open("/proc/self/fdinfo", O_PATH | O_DIRECTORY | O_CLOEXEC),
 	};
@@ -205,7 +209,9 @@ int sweep_run(int pidfd, uint32_t room, struct sweep *ret, struct cr_error *err)
 	find_devs(&s);
 	for (uint32_t i = 0; s.probes && i < room; i++)
 		s.probes[i].fd = s.probes[i].copy = -1;
-	*ret = (struct sweep){ .probes = s.probes, .nr = s.probes ? room : 0, .pools = s.pools, .nr_pools = s.pools ? nr_chunks : 0 };
+	*ret = (struct sweep){
+		.probes = s.probes, .nr = s.probes ? room : 0, .pools = s.pools, .nr_pools = s.pools ? nr_chunks : 0
+	};
 	if (r == 0 && (s.self_fd < 0 || s.self_fdinfo < 0))
 		r = cr_fail(err, -errno, "open /proc/self");
 	if (r == 0)

@@ -13,22 +13,22 @@
 
 /* One descriptor. */
 struct probe {
-	int               fd;         /* its number there */
-	int               copy;       /* ours; -1 once somebody else owns it */
-	struct file_facts facts;      /* link in the sweep's pools; NULL: not read, the kind does not need it yet */
-	uint32_t          mnt_id;
-	struct path_look  look;
-	const char       *fdinfo;     /* text of our copy's fdinfo, NULL: not read */
-	uint64_t          key;        /* descriptors of one description have equal keys */
-	struct open_file *file;       /* found by sharing_group() */
-	struct probe     *twin;       /* scratch of it: another one of the same description */
+	int fd;                  /* its number there */
+	int copy;                /* ours; -1 once somebody else owns it */
+	struct file_facts facts; /* link in the sweep's pools; NULL: not read, the kind does not need it yet */
+	uint32_t mnt_id;
+	struct path_look look;
+	const char *fdinfo;     /* text of our copy's fdinfo, NULL: not read */
+	uint64_t key;           /* descriptors of one description have equal keys */
+	struct open_file *file; /* found by sharing_group() */
+	struct probe *twin;     /* scratch of it: another one of the same description */
 };
 
 struct sweep {
-	struct probe *probes;         /* ascending by fd */
-	size_t        nr;
-	struct pool  *pools;
-	size_t        nr_pools;
+	struct probe *probes; /* ascending by fd */
+	size_t nr;
+	struct pool *pools;
+	size_t nr_pools;
 };
 
 /**

@@ -105,7 +105,8 @@ static int write_fs(const struct file_table *t, struct image_set *set, struct cr
 	int r = 0;
 
 	for (size_t i = 0; i < t->fs_tasks.nr && r == 0; i++)
-		r = image_write_single(set, IMG_FS, (uint64_t)t->fs_tasks.items[i]->ns_pid, &t->fs_tasks.items[i]->fs, err);
+		r = image_write_single(set, IMG_FS, (uint64_t)t->fs_tasks.items[i]->ns_pid, &t->fs_tasks.items[i]->fs,
+				       err);
 	return r;
 }
 
@@ -157,7 +158,7 @@ int files_write(struct file_table *t, struct image_set *set, struct cr_error *er
 static int sink_add(void *arg, struct task *task, int fd, const char *path, uint32_t flags, uint32_t *ret_id,
 		    struct cr_error *err)
 {
-	(void)path;   /* the link of @fd says the same, unshortened and unescaped */
+	(void)path; /* the link of @fd says the same, unshortened and unescaped */
 	return file_add_path(arg, task, fd, "mapped file", flags, ret_id, err);
 }
 

@@ -18,9 +18,11 @@ struct file_sink {
 	 * @fd: O_PATH or real descriptor of the object (borrowed); @path: text from maps, may carry " (deleted)"; @flags: open flags to record
 	 * @ret_id: file id. Return: 0; > 0 an obstacle was noted instead; negative errno.
 	 */
-	int (*add)(void *arg, struct task *task, int fd, const char *path, uint32_t flags, uint32_t *ret_id, struct cr_error *err);
+	int (*add)(void *arg, struct task *task, int fd, const char *path, uint32_t flags, uint32_t *ret_id,
+		   struct cr_error *err);
 	/* The same for shared anonymous memory and memfds: entry of type MEMFD; content is saved by mm/ under @ret_shmid. */
-	int (*add_memfd)(void *arg, struct task *task, int fd, uint32_t flags, uint32_t *ret_id, uint32_t *ret_shmid, struct cr_error *err);
+	int (*add_memfd)(void *arg, struct task *task, int fd, uint32_t flags, uint32_t *ret_id, uint32_t *ret_shmid,
+			 struct cr_error *err);
 	void *arg;
 };
 

@@ -9,23 +9,24 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#define WRITE_AT   (64u << 10)   /* flush when so much is buffered */
-#define BUFFER_MAX (1u << 30)    /* ceiling of what one entry with its payload may take */
+#define WRITE_AT   (64u << 10) /* flush when so much is buffered */
+#define BUFFER_MAX (1u << 30)  /* ceiling of what one entry with its payload may take */
 #define READ_STEP  (64u << 10)
-#define ENTRY_MAX  (256u << 20)  /* ceiling of one entry or payload that is read into memory */
+#define ENTRY_MAX  (256u << 20) /* ceiling of one entry or payload that is read into memory */
 
 struct image_writer {
-	struct image_set       *set;
-	const struct img_kind  *kind;
-	enum img_type           type;
-	uint64_t                id;
-	int                     fd;        /* -1: nothing written yet */
-	bool                    started;   /* header is in the buffer or in the file */
-	uint64_t                nr_entries;
-	struct proto_buf        buf;
+	struct image_set *set;
+	const struct img_kind *kind;
+	enum img_type type;
+	uint64_t id;
+	int fd;       /* -1: nothing written yet */
+	bool started; /* header is in the buffer or in the file */
+	uint64_t nr_entries;
+	struct proto_buf buf;
 };
 
-int image_writer_open(struct image_set *set, enum img_type type, uint64_t id, struct image_writer **ret, struct cr_error *err)
+int image_writer_open(struct image_set *set, enum img_type type, uint64_t id, struct image_writer **ret,
+		      struct cr_error *err)
 {
 	struct image_writer *w = calloc(1, sizeof(*w));
 
@@ -183,14 +184,14 @@ int image_write_single(struct image_set *set, enum img_type type, uint64_t id, c
 
 struct image_reader {
 	const struct img_kind *kind;
-	char      name[IMG_NAME_MAX];
-	int       fd;
-	uint64_t  nr_entries;
-	uint64_t  base;       /* file offset of buf[0] */
-	size_t    pos, len;   /* unread part of buf */
-	size_t    cap;
-	char     *buf;
-	bool      at_end;
+	char name[IMG_NAME_MAX];
+	int fd;
+	uint64_t nr_entries;
+	uint64_t base;   /* file offset of buf[0] */
+	size_t pos, len; /* unread part of buf */
+	size_t cap;
+	char *buf;
+	bool at_end;
 };
 
 static int reader_fail(struct image_reader *r, int code, struct cr_error *err, const char *what)
@@ -249,7 +250,8 @@ static int reader_header(struct image_reader *r, enum img_type type, struct cr_e
 	return 0;
 }
 
-int image_reader_open(struct image_set *set, enum img_type type, uint64_t id, struct image_reader **ret, struct cr_error *err)
+int image_reader_open(struct image_set *set, enum img_type type, uint64_t id, struct image_reader **ret,
+		      struct cr_error *err)
 {
 	autofree_by(image_reader_close) struct image_reader *r = calloc(1, sizeof(*r));
 	struct stat st;
@@ -302,7 +304,8 @@ int image_read_record(struct image_reader *r, enum img_msg msg, void **ret_entry
 		return reader_fail(r, -EBADMSG, err, "the file is cut short");
 	n = img_entry_decode(msg, r->buf + r->pos + sizeof(size), size, NULL, ret_entry, &perr);
 	if (n < 0)
-		return cr_refuse(err, n, "%s: offset %llu: %s", r->name, (unsigned long long)image_reader_tell(r), perr.text);
+		return cr_refuse(err, n, "%s: offset %llu: %s", r->name, (unsigned long long)image_reader_tell(r),
+				 perr.text);
 	r->pos += sizeof(size) + size;
 	return 1;
 }

@@ -16,37 +16,37 @@
 #include <sys/types.h>
 
 struct cr_context;
-struct _img_creds_entry;   /* proto/images.h */
+struct _img_creds_entry; /* proto/images.h */
 
 /* What a client or a command line asks for. Owned by the caller, constant during a verb. */
 struct cr_options {
-	const rpc_criu_opts *rpc;        /* every option that exists on the wire; never NULL */
-	int   images_dirfd;              /* open directory, O_RDONLY; resolved by the front end */
-	int   work_dirfd;                /* open directory for side files (stats, pidfile) */
-	pid_t pid;                       /* root of the tree; host pid as the caller sees it */
+	const rpc_criu_opts *rpc; /* every option that exists on the wire; never NULL */
+	int images_dirfd;         /* open directory, O_RDONLY; resolved by the front end */
+	int work_dirfd;           /* open directory for side files (stats, pidfile) */
+	pid_t pid;                /* root of the tree; host pid as the caller sees it */
 
-	pid_t guard;                     /* the parent process; when it has ended a dump is called off between stages. 0: nobody is watched */
+	pid_t guard; /* the parent process; when it has ended a dump is called off between stages. 0: nobody is watched */
 
 	/*
 	 * Dump: inode number of the socket on which the request was made, if it may be open in the tree; 0: none. At restore
 	 * that socket holds the answer to the request, so that its owner learns that it was restored
 	 */
 	uint32_t service_ino;
-	bool     service_first;          /* that answer is in the words of the first generation of the protocol */
+	bool service_first; /* that answer is in the words of the first generation of the protocol */
 
 	/* command line only */
-	const char *pidfile;             /* restore: write the root's pid there, relative to the work directory; NULL = no */
-	bool  detached;                  /* restore: do not wait (RPC: always true) */
-	bool  parent_stays;              /* restore, detached: the caller lives on as the parent of the root */
-	bool  foreground_sibling;        /* restore: CLONE_PARENT (rst_sibling) */
-	bool  gives_terminal;            /* restore of a shell job: who is in the foreground of the terminal gives it to the job */
-	int   file_validation;           /* enum cr_file_validation */
-	int   inject_stage;              /* testing: fail at the n-th stage (1...), 0 = never */
+	const char *pidfile;     /* restore: write the root's pid there, relative to the work directory; NULL = no */
+	bool detached;           /* restore: do not wait (RPC: always true) */
+	bool parent_stays;       /* restore, detached: the caller lives on as the parent of the root */
+	bool foreground_sibling; /* restore: CLONE_PARENT (rst_sibling) */
+	bool gives_terminal; /* restore of a shell job: who is in the foreground of the terminal gives it to the job */
+	int file_validation; /* enum cr_file_validation */
+	int inject_stage;    /* testing: fail at the n-th stage (1...), 0 = never */
 
 	/* who asks; the service fills it from the socket, the command line from itself */
 	uid_t client_uid;
 	gid_t client_gid;
-	bool  client_is_peer;            /* true: apply the policy for unprivileged clients */
+	bool client_is_peer; /* true: apply the policy for unprivileged clients */
 };
 
 enum cr_file_validation { CR_VALIDATE_BUILDID = 0, CR_VALIDATE_SIZE = 1 };
@@ -59,24 +59,24 @@ struct cr_observer {
 	 * NULL: none wanted. While "query-ext-files" is answered, entries may be appended to external of the RPC options:
 	 * the one exception from their being constant.
 	 */
-	int  (*notify)(void *arg, const char *script, pid_t pid);
+	int (*notify)(void *arg, const char *script, pid_t pid);
 	/* long work: done of total bytes; total 0 = a new phase named @phase begins. NULL: not wanted */
 	void (*progress)(void *arg, const char *phase, uint64_t done, uint64_t total);
 	/*
 	 * Whose tree is it? Asked for every thread of the frozen tree (ids as procfs counts), before anything of it is
 	 * read into images. Return: 0 go on; negative errno with @err filled: the dump ends there. NULL: anything may be dumped
 	 */
-	int  (*may_dump)(void *arg, pid_t pid, pid_t tid, struct cr_error *err);
+	int (*may_dump)(void *arg, pid_t pid, pid_t tid, struct cr_error *err);
 	/*
 	 * Asked for the credentials of every thread of the images, before any process is made. Return: as may_dump().
 	 * NULL: anything may be restored
 	 */
-	int  (*may_restore)(void *arg, const struct _img_creds_entry *creds, struct cr_error *err);
+	int (*may_restore)(void *arg, const struct _img_creds_entry *creds, struct cr_error *err);
 	/*
 	 * Hand a descriptor to whoever asked, at the stage @script ("orphan-pts-master"). @fd stays the caller's. Return: 0 it
 	 * was taken; -ECANCELED it was refused, go on without. NULL: nobody wants any
 	 */
-	int  (*give_fd)(void *arg, const char *script, int fd);
+	int (*give_fd)(void *arg, const char *script, int fd);
 	void *arg;
 };
 
@@ -89,9 +89,9 @@ struct cr_dump_result {
 };
 
 struct cr_restore_result {
-	pid_t pid;               /* of the root task as seen by the caller; -1 when it was never created */
-	int   exit_status;       /* raw wait status, when the caller asked to wait */
-	pid_t foreground;        /* process group that was given the caller's terminal, which is to be taken back; 0: none */
+	pid_t pid;        /* of the root task as seen by the caller; -1 when it was never created */
+	int exit_status;  /* raw wait status, when the caller asked to wait */
+	pid_t foreground; /* process group that was given the caller's terminal, which is to be taken back; 0: none */
 };
 
 /**
@@ -130,11 +130,11 @@ int cr_cpuinfo_check(struct cr_context *ctx, struct cr_error *err);
 
 /* One row of `check`. */
 struct cr_check_row {
-	const char *name;     /* CRIU's feature name or our own */
-	const char *since;    /* kernel version, for people */
-	bool        needed;   /* indispensable, or only for some trees */
-	int         result;   /* 0 there, negative errno why not */
-	const char *loss;     /* what cannot be done without it */
+	const char *name;  /* CRIU's feature name or our own */
+	const char *since; /* kernel version, for people */
+	bool needed;       /* indispensable, or only for some trees */
+	int result;        /* 0 there, negative errno why not */
+	const char *loss;  /* what cannot be done without it */
 };
 
 /** cr_check() - probe every feature. @rows lives as long as the context. Return: 0 if all needed ones are there, -ENOSYS else. */

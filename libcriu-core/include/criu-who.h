@@ -9,13 +9,13 @@
 struct cr_error;
 
 struct cr_who {
-	uint32_t uid[4], gid[4];      /* real, effective, saved, file system */
+	uint32_t uid[4], gid[4]; /* real, effective, saved, file system */
 	uint64_t cap_prm;
-	bool     dumpable;            /* its procfs files belong to it, not to root */
-	bool     other_user_ns;       /* lives in another user namespace than this process */
-	bool     other_ns;            /* in some other namespace, of any kind but time */
-	bool     no_new_privs;
-	bool     seccomp;             /* strict mode or filters */
+	bool dumpable;      /* its procfs files belong to it, not to root */
+	bool other_user_ns; /* lives in another user namespace than this process */
+	bool other_ns;      /* in some other namespace, of any kind but time */
+	bool no_new_privs;
+	bool seccomp; /* strict mode or filters */
 	uint64_t cap_eff, cap_bnd;
 };
 

@@ -11,7 +11,10 @@ static struct cr_check_row row_of(struct cr_context *ctx, enum kernel_feature f)
 	const struct kernel_feature_info *info = kernel_feature_info(f);
 
 	return (struct cr_check_row){
-		.name = info->name, .since = info->since, .needed = info->needed, .loss = info->loss,
+		.name = info->name,
+		.since = info->since,
+		.needed = info->needed,
+		.loss = info->loss,
 		.result = kernel_why(&ctx->probes, f),
 	};
 }
@@ -46,7 +49,7 @@ int cr_check(struct cr_context *ctx, const struct cr_check_row **ret_rows, size_
 	*ret_rows = ctx->check_rows;
 	*ret_nr = ctx->nr_check_rows;
 	if (missing)
-		return cr_refuse(err, -ENOSYS, "the kernel lacks %s (Linux %s and later): %s", missing->name, missing->since,
-				 missing->loss);
+		return cr_refuse(err, -ENOSYS, "the kernel lacks %s (Linux %s and later): %s", missing->name,
+				 missing->since, missing->loss);
 	return 0;
 }

@@ -15,9 +15,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define PAGE 4096u
+#define PAGE          4096u
 #define PM_SOFT_DIRTY (UINT64_C(1) << 55)
-#define PM_PFN ((UINT64_C(1) << 55) - 1)
+#define PM_PFN        ((UINT64_C(1) << 55) - 1)
 
 /* A fresh page that has been written to; NULL with errno. Given back with munmap(). */
 static char *fresh_page(void)
@@ -35,8 +35,11 @@ static int scan(uint64_t categories)
 	autofd int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
 	char *page = fd < 0 ? NULL : fresh_page();
 	struct uapi_pm_scan_arg arg = {
-		.size = sizeof(arg), .start = (uint64_t)(uintptr_t)page, .end = (uint64_t)(uintptr_t)page + PAGE,
-		.category_mask = categories, .return_mask = categories,
+		.size = sizeof(arg),
+		.start = (uint64_t)(uintptr_t)page,
+		.end = (uint64_t)(uintptr_t)page + PAGE,
+		.category_mask = categories,
+		.return_mask = categories,
 	};
 	struct {
 		uint64_t start, end, categories;
@@ -169,7 +172,8 @@ int probe_uffd(void)
 
 int probe_uffd_noncoop(void)
 {
-	return uffd_has(UFFD_FEATURE_EVENT_FORK | UFFD_FEATURE_EVENT_REMAP | UFFD_FEATURE_EVENT_UNMAP | UFFD_FEATURE_EVENT_REMOVE);
+	return uffd_has(UFFD_FEATURE_EVENT_FORK | UFFD_FEATURE_EVENT_REMAP | UFFD_FEATURE_EVENT_UNMAP |
+			UFFD_FEATURE_EVENT_REMOVE);
 }
 
 int probe_uffd_wp_async(void)

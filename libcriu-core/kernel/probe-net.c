@@ -23,7 +23,7 @@
 #include <unistd.h>
 
 #ifndef SIOCUNIXFILE
-#define SIOCUNIXFILE 0x89e0        /* SIOCPROTOPRIVATE + 0 */
+#define SIOCUNIXFILE 0x89e0 /* SIOCPROTOPRIVATE + 0 */
 #endif
 #ifndef SIOCGSKNS
 #define SIOCGSKNS 0x894c
@@ -37,7 +37,7 @@
 #ifndef IPV6_FREEBIND
 #define IPV6_FREEBIND 78
 #endif
-#define IPT_SO_GET_INFO_ 64        /* linux/netfilter_ipv4/ip_tables.h, which does not go with netinet/in.h */
+#define IPT_SO_GET_INFO_ 64 /* linux/netfilter_ipv4/ip_tables.h, which does not go with netinet/in.h */
 
 static int open_tun(void)
 {
@@ -208,7 +208,8 @@ int probe_newifindex(void)
 int probe_nftables(void)
 {
 	struct nfgenmsg m = { .nfgen_family = AF_UNSPEC, .version = NFNETLINK_V0 };
-	struct request rq = { .head = { .nlmsg_type = NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETTABLE, .nlmsg_flags = NLM_F_DUMP } };
+	struct request rq = { .head = { .nlmsg_type = NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_GETTABLE,
+					.nlmsg_flags = NLM_F_DUMP } };
 
 	memcpy(rq.body, &m, sizeof(m));
 	return netlink_ask(NETLINK_NETFILTER, &rq, sizeof(m));

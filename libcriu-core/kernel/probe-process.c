@@ -32,8 +32,12 @@ int probe_clone3_set_tid(void)
 {
 	pid_t tid = getpid();
 	struct uapi_clone_args args = {
-		.flags = CLONE_VM, .exit_signal = SIGCHLD, .set_tid = (uint64_t)(uintptr_t)&tid, .set_tid_size = 1,
-		.stack = (uint64_t)(uintptr_t)&args, .stack_size = 8,
+		.flags = CLONE_VM,
+		.exit_signal = SIGCHLD,
+		.set_tid = (uint64_t)(uintptr_t)&tid,
+		.set_tid_size = 1,
+		.stack = (uint64_t)(uintptr_t)&args,
+		.stack_size = 8,
 	};
 
 	/* a kernel before 5.5 finds unknown fields that are not zero: E2BIG */
@@ -73,7 +77,10 @@ int probe_kcmp(void)
 /* The last argument is a pointer to the target's place: an unreadable one is told from an unknown type. */
 int probe_kcmp_epoll(void)
 {
-	return syscall(SYS_kcmp, getpid(), getpid(), KCMP_EPOLL_TFD, 0, (void *)1) < 0 && errno != EFAULT && errno != EBADF ? -errno : 0;
+	return syscall(SYS_kcmp, getpid(), getpid(), KCMP_EPOLL_TFD, 0, (void *)1) < 0 && errno != EFAULT &&
+			       errno != EBADF
+		       ? -errno
+		       : 0;
 }
 
 int probe_timer_cr_ids(void)
@@ -192,7 +199,8 @@ int probe_seccomp_suspend(void)
 /* The filter is read before anything is changed: a bad address is as far as it gets. */
 int probe_seccomp_filters(void)
 {
-	return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, NULL, 0, 0) < 0 && errno != EFAULT && errno != EACCES ? -errno : 0;
+	return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, NULL, 0, 0) < 0 && errno != EFAULT && errno != EACCES ? -errno
+														: 0;
 }
 
 /* We have a vDSO, so the kernel refuses to map a second one; map_vdso_once() in arch/x86/entry/vdso/vma.c */

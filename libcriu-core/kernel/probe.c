@@ -8,6 +8,7 @@ struct probe_row {
 	int (*probe)(void);
 };
 
+/* clang-format off */
 #define NEEDED(name, since, loss) { name, since, true, loss }
 #define USEFUL(name, since, loss) { name, since, false, loss }
 
@@ -75,6 +76,7 @@ static const struct probe_row rows[KERNEL_NR_FEATURES] = {
 	[KERNEL_BREAKPOINTS] = { USEFUL("breakpoints", "2.6.33", "hardware breakpoints cannot be set"), probe_breakpoints },
 	[KERNEL_PROCESS_VM] = { NEEDED("process_vm", "3.2", "memory of processes cannot be read"), probe_process_vm },
 };
+/* clang-format on */
 
 static int ask(struct kernel_probes *p, enum kernel_feature f)
 {

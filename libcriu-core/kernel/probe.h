@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* clang-format off */
 enum kernel_feature {
 	KERNEL_CLONE3_SET_TID,
 	KERNEL_PIDFD_OPEN,
@@ -42,6 +43,7 @@ enum kernel_feature {
 	KERNEL_PROCESS_VM,
 	KERNEL_NR_FEATURES
 };
+/* clang-format on */
 
 struct kernel_probes {
 	int16_t answer[KERNEL_NR_FEATURES]; /* 0 not asked yet, 1 there, negative errno why not */
@@ -53,10 +55,10 @@ bool kernel_has(struct kernel_probes *p, enum kernel_feature f);
 int kernel_why(struct kernel_probes *p, enum kernel_feature f);
 
 struct kernel_feature_info {
-	const char *name;    /* CRIU's name for `check --feature`, or our own */
+	const char *name; /* CRIU's name for `check --feature`, or our own */
 	const char *since;
-	bool        needed;
-	const char *loss;    /* what cannot be done without it */
+	bool needed;
+	const char *loss; /* what cannot be done without it */
 };
 const struct kernel_feature_info *kernel_feature_info(enum kernel_feature f);
 

@@ -15,9 +15,10 @@ struct cr_context;
 
 struct stage {
 	const char *name;
-	int  (*run)(void *op, struct cr_error *err);
-	void (*undo)(void *op);   /* NULL: nothing to undo. Also called for the stage that failed, half done; must stand that */
-	bool final;               /* once it has run there is no way back: a failure on purpose comes before it */
+	int (*run)(void *op, struct cr_error *err);
+	void (*undo)(
+		void *op); /* NULL: nothing to undo. Also called for the stage that failed, half done; must stand that */
+	bool final;        /* once it has run there is no way back: a failure on purpose comes before it */
 };
 
 /**

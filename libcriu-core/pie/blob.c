@@ -26,20 +26,20 @@
 #define BLOB_IOV_MAX   1024
 #define BLOB_PAGE      4096
 
-#define BLOB_CLONE_VM             0x00000100ULL
-#define BLOB_CLONE_FS             0x00000200ULL
-#define BLOB_CLONE_FILES          0x00000400ULL
-#define BLOB_CLONE_SIGHAND        0x00000800ULL
-#define BLOB_CLONE_VFORK          0x00004000ULL
-#define BLOB_CLONE_THREAD         0x00010000ULL
-#define BLOB_CLONE_SYSVSEM        0x00040000ULL
+#define BLOB_CLONE_VM      0x00000100ULL
+#define BLOB_CLONE_FS      0x00000200ULL
+#define BLOB_CLONE_FILES   0x00000400ULL
+#define BLOB_CLONE_SIGHAND 0x00000800ULL
+#define BLOB_CLONE_VFORK   0x00004000ULL
+#define BLOB_CLONE_THREAD  0x00010000ULL
+#define BLOB_CLONE_SYSVSEM 0x00040000ULL
 
-#define E_INTR   4
-#define E_IO     5
-#define E_NOEXEC 8
-#define E_EXIST  17
-#define E_INVAL  22
-#define E_RANGE  34
+#define E_INTR     4
+#define E_IO       5
+#define E_NOEXEC   8
+#define E_EXIST    17
+#define E_INVAL    22
+#define E_RANGE    34
 #define E_TIMEDOUT 110
 
 #define FUTEX_WAIT_SHARED 0
@@ -70,8 +70,8 @@ struct blob_frame {
 
 struct blob_run {
 	struct abi_control *c;
-	uint64_t frame;                        /* of the tracee's original context */
-	uint32_t depth;                        /* of routines called by routines */
+	uint64_t frame; /* of the tracee's original context */
+	uint32_t depth; /* of routines called by routines */
 	struct blob_frame call[BLOB_MAX_DEPTH];
 	uint64_t slot[ABI_NR_SLOTS];
 };
@@ -163,7 +163,8 @@ static void wait_past(struct blob_run *run, uint32_t stage, int for_ever)
 		if (!for_ever && now > stage)
 			return;
 		if (blob_sys(NR_FUTEX, addr(&c->stage), FUTEX_WAIT_SHARED, now, watch ? addr(a_while) : 0, 0, 0) ==
-			    -E_TIMEDOUT && watch && coordinator_ended(run, now))
+			    -E_TIMEDOUT &&
+		    watch && coordinator_ended(run, now))
 			leave();
 	}
 }
@@ -243,7 +244,10 @@ static long op_fork(struct blob_run *run, const uint64_t *a)
 {
 	int32_t want = (int32_t)a[1];
 	struct blob_clone_args args = {
-		.flags = a[2], .exit_signal = a[3], .set_tid = want ? addr(&want) : 0, .set_tid_size = want ? 1 : 0,
+		.flags = a[2],
+		.exit_signal = a[3],
+		.set_tid = want ? addr(&want) : 0,
+		.set_tid_size = want ? 1 : 0,
 	};
 
 	/* A child on this very stack would write over its parent's. */
@@ -272,8 +276,10 @@ static long op_thread(struct blob_run *run, const uint64_t *a)
 	struct blob_clone_args args = {
 		.flags = BLOB_CLONE_VM | BLOB_CLONE_FS | BLOB_CLONE_FILES | BLOB_CLONE_SIGHAND | BLOB_CLONE_THREAD |
 			 BLOB_CLONE_SYSVSEM,
-		.stack = a[2] - BLOB_STACK, .stack_size = BLOB_STACK - BLOB_SLOTS_BYTES,
-		.set_tid = want ? addr(&want) : 0, .set_tid_size = want ? 1 : 0,
+		.stack = a[2] - BLOB_STACK,
+		.stack_size = BLOB_STACK - BLOB_SLOTS_BYTES,
+		.set_tid = want ? addr(&want) : 0,
+		.set_tid_size = want ? 1 : 0,
 	};
 
 	if (a[2] & 15 || !routine_at(run, a[0]))
@@ -403,11 +409,20 @@ static long op_compare(const uint64_t *a)
 static long op_store(const uint64_t *a)
 {
 	switch (a[2]) {
-	case 1: *(volatile uint8_t *)ptr(a[0]) = (uint8_t)a[1]; return 0;
-	case 2: *(volatile uint16_t *)ptr(a[0]) = (uint16_t)a[1]; return 0;
-	case 4: *(volatile uint32_t *)ptr(a[0]) = (uint32_t)a[1]; return 0;
-	case 8: *(volatile uint64_t *)ptr(a[0]) = a[1]; return 0;
-	default: return -E_INVAL;
+	case 1:
+		*(volatile uint8_t *)ptr(a[0]) = (uint8_t)a[1];
+		return 0;
+	case 2:
+		*(volatile uint16_t *)ptr(a[0]) = (uint16_t)a[1];
+		return 0;
+	case 4:
+		*(volatile uint32_t *)ptr(a[0]) = (uint32_t)a[1];
+		return 0;
+	case 8:
+		*(volatile uint64_t *)ptr(a[0]) = a[1];
+		return 0;
+	default:
+		return -E_INVAL;
 	}
 }
 
@@ -449,14 +464,22 @@ static long carry_out(struct blob_run *run, struct abi_op *op, const uint64_t *a
 	switch (op->kind) {
 	case ABI_OP_SYSCALL:
 		return blob_sys(op->nr, a[0], a[1], a[2], a[3], a[4], op->flags & ABI_F_EQUAL ? 0 : a[5]);
-	case ABI_OP_FORK:    return op_fork(run, a);
-	case ABI_OP_THREAD:  return op_thread(run, a);
-	case ABI_OP_BARRIER: return op_stage(run, a[0], 1);
-	case ABI_OP_ARRIVE:  return op_stage(run, a[0], 0);
-	case ABI_OP_READ:    return op_read(a);
-	case ABI_OP_COMPARE: return op_compare(a);
-	case ABI_OP_STORE:   return op_store(a);
-	case ABI_OP_CALL:    return op_call(run, a[0]);
+	case ABI_OP_FORK:
+		return op_fork(run, a);
+	case ABI_OP_THREAD:
+		return op_thread(run, a);
+	case ABI_OP_BARRIER:
+		return op_stage(run, a[0], 1);
+	case ABI_OP_ARRIVE:
+		return op_stage(run, a[0], 0);
+	case ABI_OP_READ:
+		return op_read(a);
+	case ABI_OP_COMPARE:
+		return op_compare(a);
+	case ABI_OP_STORE:
+		return op_store(a);
+	case ABI_OP_CALL:
+		return op_call(run, a[0]);
 	case ABI_OP_TRAP:
 		if (!run->frame)
 			return -E_INVAL;

@@ -44,8 +44,8 @@ int proc_timerslack_read(const struct proc_dir *d, uint64_t *ret, struct cr_erro
 
 /* /proc/PID/syscall; proc_pid_syscall(5) */
 struct proc_syscall {
-	bool     running;    /* on a processor or about to be: the rest is 0 */
-	int64_t  nr;         /* -1: blocked, but not in a system call */
+	bool running; /* on a processor or about to be: the rest is 0 */
+	int64_t nr;   /* -1: blocked, but not in a system call */
 	uint64_t args[6];
 	uint64_t sp, pc;
 };
@@ -70,7 +70,7 @@ int proc_uptime_read(int procfd, uint64_t *ret, struct cr_error *err);
 
 /* /proc/PID/timens_offsets: time_namespaces(7). What tasks created by this one will see. */
 struct proc_timens {
-	int64_t  monotonic_sec, boottime_sec;
+	int64_t monotonic_sec, boottime_sec;
 	uint32_t monotonic_nsec, boottime_nsec;
 };
 
@@ -80,7 +80,7 @@ int proc_timens_read(const struct proc_dir *d, struct proc_timens *ret, struct c
 
 DEFINE_VEC(proc_auxv_vec, uint64_t)
 
-#define PROC_AUXV_MAX 512   /* words */
+#define PROC_AUXV_MAX 512 /* words */
 
 /**
  * proc_auxv_parse() - append the pairs of a 64-bit process, AT_NULL included. Return: 0; -EINVAL no AT_NULL; -E2BIG;

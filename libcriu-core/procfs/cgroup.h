@@ -11,9 +11,9 @@ struct cr_error;
 
 /* " (deleted)" follows the path of a removed cgroup. */
 struct proc_cgroup {
-	uint32_t    hierarchy;      /* 0: the unified hierarchy */
-	const char *controllers;    /* "cpu,cpuacct", "name=systemd", "" for the unified hierarchy */
-	const char *path;           /* from the root of the reader's cgroup namespace, "/../.." leads out of it */
+	uint32_t hierarchy;      /* 0: the unified hierarchy */
+	const char *controllers; /* "cpu,cpuacct", "name=systemd", "" for the unified hierarchy */
+	const char *path;        /* from the root of the reader's cgroup namespace, "/../.." leads out of it */
 };
 
 #define PROC_CGROUPS_MAX 1024
@@ -21,7 +21,7 @@ struct proc_cgroup {
 struct proc_cgroup_list {
 	struct proc_cgroup *items;
 	size_t nr, cap;
-	char  *strings;
+	char *strings;
 };
 
 /** proc_cgroup_parse() - pure but for memory. Return: 0; -EINVAL or -ERANGE; -E2BIG; -ENOMEM. */

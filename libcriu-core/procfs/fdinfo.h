@@ -16,17 +16,17 @@
 struct buf;
 struct cr_error;
 
-#define PROC_FDINFO_MAX ((size_t)64 << 20)   /* an epoll or inotify descriptor has one line per item */
+#define PROC_FDINFO_MAX ((size_t)64 << 20) /* an epoll or inotify descriptor has one line per item */
 
 /* All zero is a valid empty fdinfo. */
 struct proc_fdinfo {
-	int64_t  pos;
-	uint32_t flags;                  /* O_*, with O_CLOEXEC of the descriptor mixed in */
-	int      mnt_id;                 /* as in mountinfo; -1: no such line, before 3.15 */
-	uint64_t ino;                    /* 5.14; 0 before */
-	bool     has_ino;
-	struct proc_lock_vec locks;      /* owned; give back with proc_fdinfo_done() */
-	struct scan rest;                /* borrowed from the text: from the first line that is not common to the end */
+	int64_t pos;
+	uint32_t flags; /* O_*, with O_CLOEXEC of the descriptor mixed in */
+	int mnt_id;     /* as in mountinfo; -1: no such line, before 3.15 */
+	uint64_t ino;   /* 5.14; 0 before */
+	bool has_ino;
+	struct proc_lock_vec locks; /* owned; give back with proc_fdinfo_done() */
+	struct scan rest;           /* borrowed from the text: from the first line that is not common to the end */
 };
 
 /**

@@ -9,16 +9,16 @@
 
 struct cr_error;
 
-#define PROC_ID_EXTENTS_MAX 340   /* UID_GID_MAP_MAX_EXTENTS since 4.15; include/linux/user_namespace.h */
+#define PROC_ID_EXTENTS_MAX 340 /* UID_GID_MAP_MAX_EXTENTS since 4.15; include/linux/user_namespace.h */
 
 struct proc_id_extent {
-	uint32_t inside;    /* first id in the namespace of the task */
-	uint32_t outside;   /* what it is for the reader's namespace; UINT32_MAX: not mapped there */
+	uint32_t inside;  /* first id in the namespace of the task */
+	uint32_t outside; /* what it is for the reader's namespace; UINT32_MAX: not mapped there */
 	uint32_t count;
 };
 
 struct proc_id_map {
-	uint32_t nr;        /* 0: not written yet */
+	uint32_t nr; /* 0: not written yet */
 	struct proc_id_extent extents[PROC_ID_EXTENTS_MAX];
 };
 

@@ -8,22 +8,22 @@
 
 /* fs/proc/base.c, lnames[] */
 static const char *const limit_names[PROC_NR_LIMITS] = {
-	[RLIMIT_CPU]        = "Max cpu time",
-	[RLIMIT_FSIZE]      = "Max file size",
-	[RLIMIT_DATA]       = "Max data size",
-	[RLIMIT_STACK]      = "Max stack size",
-	[RLIMIT_CORE]       = "Max core file size",
-	[RLIMIT_RSS]        = "Max resident set",
-	[RLIMIT_NPROC]      = "Max processes",
-	[RLIMIT_NOFILE]     = "Max open files",
-	[RLIMIT_MEMLOCK]    = "Max locked memory",
-	[RLIMIT_AS]         = "Max address space",
-	[RLIMIT_LOCKS]      = "Max file locks",
+	[RLIMIT_CPU] = "Max cpu time",
+	[RLIMIT_FSIZE] = "Max file size",
+	[RLIMIT_DATA] = "Max data size",
+	[RLIMIT_STACK] = "Max stack size",
+	[RLIMIT_CORE] = "Max core file size",
+	[RLIMIT_RSS] = "Max resident set",
+	[RLIMIT_NPROC] = "Max processes",
+	[RLIMIT_NOFILE] = "Max open files",
+	[RLIMIT_MEMLOCK] = "Max locked memory",
+	[RLIMIT_AS] = "Max address space",
+	[RLIMIT_LOCKS] = "Max file locks",
 	[RLIMIT_SIGPENDING] = "Max pending signals",
-	[RLIMIT_MSGQUEUE]   = "Max msgqueue size",
-	[RLIMIT_NICE]       = "Max nice priority",
-	[RLIMIT_RTPRIO]     = "Max realtime priority",
-	[RLIMIT_RTTIME]     = "Max realtime timeout",
+	[RLIMIT_MSGQUEUE] = "Max msgqueue size",
+	[RLIMIT_NICE] = "Max nice priority",
+	[RLIMIT_RTPRIO] = "Max realtime priority",
+	[RLIMIT_RTTIME] = "Max realtime timeout",
 };
 
 static int limit_value_scan(struct scan *s, uint64_t *ret)

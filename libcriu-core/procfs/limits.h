@@ -9,11 +9,11 @@
 
 struct cr_error;
 
-#define PROC_NR_LIMITS 16
+#define PROC_NR_LIMITS      16
 #define PROC_LIMIT_INFINITY UINT64_MAX
 
 struct proc_limit {
-	uint64_t soft, hard;   /* PROC_LIMIT_INFINITY: unlimited */
+	uint64_t soft, hard; /* PROC_LIMIT_INFINITY: unlimited */
 };
 
 /* Indexed by RLIMIT_*; cpu time is in seconds as for setrlimit(2) */

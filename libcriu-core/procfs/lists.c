@@ -22,10 +22,10 @@
 /* getdents64(2) */
 struct dent {
 	uint64_t ino;
-	int64_t  off;
+	int64_t off;
 	uint16_t reclen;
-	uint8_t  type;
-	char     name[];
+	uint8_t type;
+	char name[];
 };
 
 static int vec_push(struct int_vec *v, int n)

@@ -10,7 +10,7 @@
 
 struct word_value {
 	const char *word;
-	int         value;
+	int value;
 };
 
 /* fs/locks.c, lock_get_status() */
@@ -21,8 +21,8 @@ static const struct word_value kinds[] = {
 
 /* "*NOINODE*" stands in the place of ADVISORY when the kernel finds no inode; before 4.x */
 static const struct word_value modes[] = {
-	{ "ADVISORY", PROC_LOCK_ADVISORY }, { "MANDATORY", PROC_LOCK_MANDATORY }, { "MSNFS", PROC_LOCK_MANDATORY },
-	{ "ACTIVE", PROC_LOCK_ACTIVE },     { "BREAKING", PROC_LOCK_BREAKING },   { "BREAKER", PROC_LOCK_BREAKER },
+	{ "ADVISORY", PROC_LOCK_ADVISORY },  { "MANDATORY", PROC_LOCK_MANDATORY }, { "MSNFS", PROC_LOCK_MANDATORY },
+	{ "ACTIVE", PROC_LOCK_ACTIVE },      { "BREAKING", PROC_LOCK_BREAKING },   { "BREAKER", PROC_LOCK_BREAKER },
 	{ "*NOINODE*", PROC_LOCK_ADVISORY },
 };
 

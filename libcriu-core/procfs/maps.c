@@ -43,10 +43,10 @@ static const uint64_t vm_codes[26 * 26] = {
 
 struct maps_parser {
 	struct proc_vma_list *list;
-	const char *file;        /* "maps" or "smaps", for messages */
-	bool        smaps;
-	bool        open;        /* smaps: the last mapping has not had its VmFlags yet */
-	size_t      line;        /* number of the line at hand, from 1 */
+	const char *file; /* "maps" or "smaps", for messages */
+	bool smaps;
+	bool open;   /* smaps: the last mapping has not had its VmFlags yet */
+	size_t line; /* number of the line at hand, from 1 */
 	struct cr_error *err;
 };
 

@@ -12,7 +12,7 @@
 
 struct mount_parser {
 	struct proc_mount_list *list;
-	char  *base;           /* the copy that is written to */
+	char *base; /* the copy that is written to */
 	size_t line;
 	struct cr_error *err;
 };

@@ -11,27 +11,27 @@
 struct cr_error;
 
 struct proc_mount {
-	int         id, parent_id;    /* the parent may be outside of what is listed; rootfs is its own */
-	uint32_t    dev_major, dev_minor;
+	int id, parent_id; /* the parent may be outside of what is listed; rootfs is its own */
+	uint32_t dev_major, dev_minor;
 	/* Strings live in the list. Escapes (\040 and the like) are decoded in all of them. */
-	const char *root;             /* within the file system; may end in "//deleted" */
-	const char *mountpoint;       /* below the root of the process; "(unreachable)" may come in front */
-	const char *options;          /* of the mount */
-	const char *fstype;           /* with ".subtype" for fuse */
-	const char *source;           /* "none" or "" when there is none */
-	const char *sb_options;       /* of the file system */
-	int         shared, master, propagate_from;   /* peer groups, 0: none */
-	bool        unbindable;
+	const char *root;                   /* within the file system; may end in "//deleted" */
+	const char *mountpoint;             /* below the root of the process; "(unreachable)" may come in front */
+	const char *options;                /* of the mount */
+	const char *fstype;                 /* with ".subtype" for fuse */
+	const char *source;                 /* "none" or "" when there is none */
+	const char *sb_options;             /* of the file system */
+	int shared, master, propagate_from; /* peer groups, 0: none */
+	bool unbindable;
 };
 
-#define PROC_MOUNTS_MAX ((size_t)1 << 20)
+#define PROC_MOUNTS_MAX    ((size_t)1 << 20)
 #define PROC_MOUNTINFO_MAX ((size_t)256 << 20)
 
 /* In the order of the kernel: parents need not come first. All zero is a valid empty list. */
 struct proc_mount_list {
 	struct proc_mount *items;
 	size_t nr, cap;
-	char  *strings;
+	char *strings;
 };
 
 /**

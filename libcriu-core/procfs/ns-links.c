@@ -10,19 +10,14 @@
 #include <unistd.h>
 
 static const struct {
-	const char *name;   /* of the link */
-	const char *type;   /* in its text */
+	const char *name; /* of the link */
+	const char *type; /* in its text */
 } ns_kinds[PROC_NR_NS] = {
-	[PROC_NS_CGROUP]            = { "cgroup", "cgroup:[" },
-	[PROC_NS_IPC]               = { "ipc", "ipc:[" },
-	[PROC_NS_MNT]               = { "mnt", "mnt:[" },
-	[PROC_NS_NET]               = { "net", "net:[" },
-	[PROC_NS_PID]               = { "pid", "pid:[" },
-	[PROC_NS_PID_FOR_CHILDREN]  = { "pid_for_children", "pid:[" },
-	[PROC_NS_TIME]              = { "time", "time:[" },
-	[PROC_NS_TIME_FOR_CHILDREN] = { "time_for_children", "time:[" },
-	[PROC_NS_USER]              = { "user", "user:[" },
-	[PROC_NS_UTS]               = { "uts", "uts:[" },
+	[PROC_NS_CGROUP] = { "cgroup", "cgroup:[" }, [PROC_NS_IPC] = { "ipc", "ipc:[" },
+	[PROC_NS_MNT] = { "mnt", "mnt:[" },          [PROC_NS_NET] = { "net", "net:[" },
+	[PROC_NS_PID] = { "pid", "pid:[" },          [PROC_NS_PID_FOR_CHILDREN] = { "pid_for_children", "pid:[" },
+	[PROC_NS_TIME] = { "time", "time:[" },       [PROC_NS_TIME_FOR_CHILDREN] = { "time_for_children", "time:[" },
+	[PROC_NS_USER] = { "user", "user:[" },       [PROC_NS_UTS] = { "uts", "uts:[" },
 };
 
 const char *proc_ns_name(enum proc_ns kind)

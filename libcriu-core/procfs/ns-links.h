@@ -25,7 +25,7 @@ enum proc_ns {
 
 /* Two tasks are in the same namespace if the inodes are the same. */
 struct proc_ns_links {
-	uint32_t ino[PROC_NR_NS];   /* 0: not in this kernel, given up by a zombie, or pid_for_children without init */
+	uint32_t ino[PROC_NR_NS]; /* 0: not in this kernel, given up by a zombie, or pid_for_children without init */
 };
 
 /** proc_ns_name() - "net": name of the link below ns/ */

@@ -8,13 +8,13 @@
 
 #include <linux/mempolicy.h>
 
-#define NUMA_TEXT_MAX ((size_t)512 << 20)
+#define NUMA_TEXT_MAX     ((size_t)512 << 20)
 #define NUMA_POLICIES_MAX ((size_t)1 << 22)
 
 /* mm/mempolicy.c, policy_modes[]; two of them hold a blank. A name that another begins with comes after it. */
 static const struct {
 	const char *name;
-	uint16_t    mode;
+	uint16_t mode;
 } policy_names[] = {
 	{ "prefer (many)", UAPI_MPOL_PREFERRED_MANY },
 	{ "prefer", MPOL_PREFERRED },

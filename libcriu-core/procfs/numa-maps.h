@@ -14,16 +14,16 @@
 
 struct cr_error;
 
-#define PROC_NUMA_NODES_MAX 1024   /* MAX_NUMNODES with NODES_SHIFT 10, the largest that can be configured */
+#define PROC_NUMA_NODES_MAX 1024 /* MAX_NUMNODES with NODES_SHIFT 10, the largest that can be configured */
 
 struct proc_numa_policy {
-	uint64_t addr;                              /* first byte of the mapping */
-	uint16_t mode;                              /* MPOL_*, PROC_MPOL_UNKNOWN */
-	uint16_t flags;                             /* MPOL_F_STATIC_NODES, _RELATIVE_NODES, _NUMA_BALANCING */
-	uint64_t nodes[PROC_NUMA_NODES_MAX / 64];   /* bit n: node n */
+	uint64_t addr;                            /* first byte of the mapping */
+	uint16_t mode;                            /* MPOL_*, PROC_MPOL_UNKNOWN */
+	uint16_t flags;                           /* MPOL_F_STATIC_NODES, _RELATIVE_NODES, _NUMA_BALANCING */
+	uint64_t nodes[PROC_NUMA_NODES_MAX / 64]; /* bit n: node n */
 };
 
-#define PROC_MPOL_UNKNOWN UINT16_MAX   /* a policy of a newer kernel: present, but not to be restored */
+#define PROC_MPOL_UNKNOWN UINT16_MAX /* a policy of a newer kernel: present, but not to be restored */
 
 DEFINE_VEC(proc_numa_vec, struct proc_numa_policy)
 

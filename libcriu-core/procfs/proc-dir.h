@@ -12,11 +12,14 @@ struct buf;
 struct cr_error;
 
 struct proc_dir {
-	int   fd;    /* O_PATH descriptor of /proc/PID or /proc/PID/task/TID; -1: nothing is open */
-	pid_t pid;   /* the PID or TID, for messages */
+	int fd;    /* O_PATH descriptor of /proc/PID or /proc/PID/task/TID; -1: nothing is open */
+	pid_t pid; /* the PID or TID, for messages */
 };
 
-#define PROC_DIR_NONE { .fd = -1 }
+#define PROC_DIR_NONE    \
+	{                \
+		.fd = -1 \
+	}
 
 /**
  * proc_dir_open() - a process

@@ -15,12 +15,15 @@
 #include <string.h>
 
 struct scan {
-	const char *p;     /* next byte */
-	const char *end;   /* first byte that is not ours */
+	const char *p;   /* next byte */
+	const char *end; /* first byte that is not ours */
 };
 
 /* an empty text may be a null pointer, to which C lets nobody add even 0 */
-#define SCAN_INIT(text, len) { (text), (len) ? (text) + (len) : (text) }
+#define SCAN_INIT(text, len)                            \
+	{                                               \
+		(text), (len) ? (text) + (len) : (text) \
+	}
 
 static inline size_t scan_left(const struct scan *s)
 {

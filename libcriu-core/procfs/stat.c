@@ -10,11 +10,12 @@
 enum stat_kind { STAT_SKIP, STAT_INT, STAT_U32, STAT_U64 };
 
 struct stat_field {
-	const char    *name;
+	const char *name;
 	enum stat_kind kind;
-	size_t         at;
+	size_t at;
 };
 
+/* clang-format off */
 #define FIELD(name, kind) { #name, kind, offsetof(struct proc_stat, name) }
 #define SKIP(name) { #name, STAT_SKIP, 0 }
 
@@ -31,6 +32,7 @@ static const struct stat_field stat_fields[] = {
 	FIELD(start_data, STAT_U64), FIELD(end_data, STAT_U64), FIELD(start_brk, STAT_U64), FIELD(arg_start, STAT_U64),
 	FIELD(arg_end, STAT_U64), FIELD(env_start, STAT_U64), FIELD(env_end, STAT_U64), FIELD(exit_code, STAT_INT),
 };
+/* clang-format on */
 
 static int stat_field_scan(struct scan *s, const struct stat_field *f, struct proc_stat *st)
 {

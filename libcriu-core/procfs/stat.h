@@ -10,25 +10,25 @@
 
 struct cr_error;
 
-#define PROC_COMM_MAX 64   /* kernel threads may have more than the 15 bytes of TASK_COMM_LEN, since 5.17 */
+#define PROC_COMM_MAX 64 /* kernel threads may have more than the 15 bytes of TASK_COMM_LEN, since 5.17 */
 
 /* Addresses and exit_code read as 0 for a reader who may not trace the task. */
 struct proc_stat {
-	pid_t    pid, ppid, pgrp, session;   /* as the reader's procfs counts; 0: outside of its pid namespace */
-	pid_t    tpgid;                      /* -1: no terminal */
-	char     state;                      /* one of RSDTtXZPI and what kernels will add */
-	char     comm[PROC_COMM_MAX + 1];    /* raw, NUL terminated; newlines and parentheses happen */
-	int      tty_nr;                     /* device number as the kernel packs it, 0: no terminal */
-	uint32_t flags;                      /* PF_* of the kernel */
-	int      exit_signal;                /* -1: thread that is not a leader */
-	int      nice;
-	int      num_threads;
-	uint64_t starttime;                  /* clock ticks since boot */
+	pid_t pid, ppid, pgrp, session; /* as the reader's procfs counts; 0: outside of its pid namespace */
+	pid_t tpgid;                    /* -1: no terminal */
+	char state;                     /* one of RSDTtXZPI and what kernels will add */
+	char comm[PROC_COMM_MAX + 1];   /* raw, NUL terminated; newlines and parentheses happen */
+	int tty_nr;                     /* device number as the kernel packs it, 0: no terminal */
+	uint32_t flags;                 /* PF_* of the kernel */
+	int exit_signal;                /* -1: thread that is not a leader */
+	int nice;
+	int num_threads;
+	uint64_t starttime; /* clock ticks since boot */
 	uint32_t rt_priority, policy;
 	uint64_t start_code, end_code, start_stack;
 	uint64_t start_data, end_data, start_brk;
 	uint64_t arg_start, arg_end, env_start, env_end;
-	int      exit_code;                  /* wait(2) word */
+	int exit_code; /* wait(2) word */
 };
 
 /** proc_stat_parse() - pure. Return: 0; -EINVAL or -ERANGE, @err names the field. */

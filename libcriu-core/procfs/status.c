@@ -15,21 +15,35 @@
 #define BITS_WORDS_MAX 2048
 
 enum status_kind {
-	LINE_DEC32, LINE_INT, LINE_OCT32, LINE_HEX64, LINE_KB, LINE_IDS4, LINE_NS_IDS, LINE_STATE, LINE_SIGQ,
-	LINE_GROUPS, LINE_BITS, LINE_SPEC, LINE_FEATURES, LINE_NAME,
+	LINE_DEC32,
+	LINE_INT,
+	LINE_OCT32,
+	LINE_HEX64,
+	LINE_KB,
+	LINE_IDS4,
+	LINE_NS_IDS,
+	LINE_STATE,
+	LINE_SIGQ,
+	LINE_GROUPS,
+	LINE_BITS,
+	LINE_SPEC,
+	LINE_FEATURES,
+	LINE_NAME,
 };
 
 struct status_row {
-	const char      *name;
-	uint8_t          len;      /* of the name */
+	const char *name;
+	uint8_t len; /* of the name */
 	enum status_kind kind;
-	uint32_t         bit;      /* PROC_STATUS_*, 0: the line must be there or its absence shows in the value */
-	uint8_t          must;     /* its absence is a failure */
-	size_t           at;
+	uint32_t bit; /* PROC_STATUS_*, 0: the line must be there or its absence shows in the value */
+	uint8_t must; /* its absence is a failure */
+	size_t at;
 };
 
-#define ROW(name, kind, bit, must, field)                                                                              \
-	{ name, sizeof(name) - 1, kind, bit, must, offsetof(struct proc_status, field) }
+#define ROW(name, kind, bit, must, field)                                                    \
+	{                                                                                    \
+		name, sizeof(name) - 1, kind, bit, must, offsetof(struct proc_status, field) \
+	}
 
 /* In the order of proc_pid_status() in fs/proc/array.c: the search below begins where the last one ended. */
 static const struct status_row status_rows[] = {
@@ -81,7 +95,7 @@ static_assert(ARRAY_LEN(status_rows) <= 64, "one bit each while parsing");
 /* Words of the two Speculation lines and what prctl(PR_GET_SPECULATION_CTRL) answers when they are shown */
 static const struct {
 	const char *word;
-	int         value;
+	int value;
 } speculation_words[] = {
 	{ "unknown", -1 },
 	{ "unsupported", -1 },

@@ -115,7 +115,9 @@ int proc_timers_parse(const char *text, size_t len, struct proc_timer_vec *ret, 
 		return cr_fail(err, r, "timers: cut off");
 	if (seen != SEEN_ALL)
 		return cr_fail(err, -EINVAL, "timers: timer %d: no line %s", ret->items[ret->nr - 1].id,
-			       !(seen & SEEN_SIGNAL) ? "signal" : !(seen & SEEN_NOTIFY) ? "notify" : "ClockID");
+			       !(seen & SEEN_SIGNAL)   ? "signal"
+			       : !(seen & SEEN_NOTIFY) ? "notify"
+						       : "ClockID");
 	return 0;
 }
 

@@ -16,13 +16,13 @@
 struct cr_error;
 
 struct proc_timer {
-	int      id;             /* of timer_create() */
-	int      signo;
+	int id; /* of timer_create() */
+	int signo;
 	uint64_t sigev_value;
-	int      notify;         /* SIGEV_SIGNAL, SIGEV_NONE or SIGEV_THREAD, without SIGEV_THREAD_ID */
-	bool     to_thread;      /* SIGEV_THREAD_ID */
-	pid_t    pid;            /* whom it notifies, as the reader's procfs counts; 0: gone */
-	int      clock_id;       /* -6 process and -2 thread cpu time; others below 0 are cpu clocks of other tasks */
+	int notify;     /* SIGEV_SIGNAL, SIGEV_NONE or SIGEV_THREAD, without SIGEV_THREAD_ID */
+	bool to_thread; /* SIGEV_THREAD_ID */
+	pid_t pid;      /* whom it notifies, as the reader's procfs counts; 0: gone */
+	int clock_id;   /* -6 process and -2 thread cpu time; others below 0 are cpu clocks of other tasks */
 };
 
 DEFINE_VEC(proc_timer_vec, struct proc_timer)

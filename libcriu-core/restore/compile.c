@@ -14,9 +14,9 @@
 #include <sys/wait.h>
 
 /* Arena bytes of what is written here: besides memory, files and state of a process, whose folders know theirs. */
-#define NODE_ROOM    (4u << 10)
-#define THREAD_ROOM  (1u << 10)
-#define ARENA_FLOOR  (64u << 10)
+#define NODE_ROOM   (4u << 10)
+#define THREAD_ROOM (1u << 10)
+#define ARENA_FLOOR (64u << 10)
 
 static size_t max_threads(const struct restore *rs)
 {
@@ -82,12 +82,12 @@ static int make_region(struct restore *rs, struct cr_error *err)
 /* What is compiled right now. */
 struct unit {
 	struct restore *rs;
-	size_t          n;            /* node */
+	size_t n; /* node */
 	struct pstree_node *node;
-	struct rnode   *rn;
-	struct rtask   *task;         /* NULL: helper */
-	bool            live;         /* a task, not a zombie */
-	bool            mm_planned;
+	struct rnode *rn;
+	struct rtask *task; /* NULL: helper */
+	bool live;          /* a task, not a zombie */
+	bool mm_planned;
 };
 
 static struct mm_plan memory_plan_of(struct unit *u, const struct file_opener *opener)
@@ -95,9 +95,16 @@ static struct mm_plan memory_plan_of(struct unit *u, const struct file_opener *o
 	struct restore *rs = u->rs;
 
 	return (struct mm_plan){
-		.ctx = rs->ctx, .program = &rs->program, .routine = &u->rn->routine, .space = u->task->space,
-		.parent = u->rn->base, .region = rs->region.all, .spare = rs->region.spare, .scratch = rs->region.scratch,
-		.opener = opener, .segments = rs->segments,
+		.ctx = rs->ctx,
+		.program = &rs->program,
+		.routine = &u->rn->routine,
+		.space = u->task->space,
+		.parent = u->rn->base,
+		.region = rs->region.all,
+		.spare = rs->region.spare,
+		.scratch = rs->region.scratch,
+		.opener = opener,
+		.segments = rs->segments,
 	};
 }
 
@@ -220,8 +227,8 @@ static int emit_step(struct unit *u, const struct pstree_step *step, struct cr_e
 	case PSTREE_REAP:
 		/* its pid is only known in advance if it plays a dead leader */
 		emit_call(p, r, "reap a helper process", SYS_wait4,
-			  u->rs->tree.nodes.items[step->arg].pid ? (int64_t)u->rs->tree.nodes.items[step->arg].pid : -1, 0,
-			  __WCLONE, 0);
+			  u->rs->tree.nodes.items[step->arg].pid ? (int64_t)u->rs->tree.nodes.items[step->arg].pid : -1,
+			  0, __WCLONE, 0);
 		return 0;
 	case PSTREE_AWAIT:
 		emit_await(u, step->arg);
@@ -292,7 +299,8 @@ static void emit_leader_end(struct unit *u)
 	struct routine *r = &u->rn->routine;
 
 	if (u->task->leader_exited) {
-		emit(p, r, ABI_OP_BARRIER, "wait until death signals are forgotten", 0, RESTORE_STAGE_FORGET, 0, 0, 0, 0, 0);
+		emit(p, r, ABI_OP_BARRIER, "wait until death signals are forgotten", 0, RESTORE_STAGE_FORGET, 0, 0, 0,
+		     0, 0);
 		emit_call(p, r, "end the main thread", SYS_exit, u->task->cores[0]->tc->exit_code >> 8 & 0xff);
 	} else {
 		emit(p, r, ABI_OP_PARK, "wait to be resumed", 0, 0, 0, 0, 0, 0, 0);
@@ -351,7 +359,10 @@ static int compile_node(struct restore *rs, size_t n, struct cr_error *err)
 {
 	struct pstree_node *node = &rs->tree.nodes.items[n];
 	struct unit u = {
-		.rs = rs, .n = n, .node = node, .rn = &rs->nodes[n],
+		.rs = rs,
+		.n = n,
+		.node = node,
+		.rn = &rs->nodes[n],
 		.task = node->input >= 0 ? &rs->tasks[node->input] : NULL,
 	};
 	struct routine *ro = &u.rn->routine;
@@ -366,7 +377,8 @@ static int compile_node(struct restore *rs, size_t n, struct cr_error *err)
 		r = task_plan(&u.task->plan, TASK_PHASE_EARLY, ro, err);
 	if (u.task && u.task->zombie)
 		emit_call(&rs->program, ro, "set its name", SYS_prctl, PR_SET_NAME,
-			  emit_data(&rs->program, ro, u.task->cores[0]->tc->comm, strlen(u.task->cores[0]->tc->comm) + 1, 1));
+			  emit_data(&rs->program, ro, u.task->cores[0]->tc->comm,
+				    strlen(u.task->cores[0]->tc->comm) + 1, 1));
 	if (u.live && r == 0) {
 		r = thread_plan(&u.task->plan, 0, TASK_PHASE_EARLY, ro, err);
 		files_plan_enter(rs->files, (pid_t)u.task->entry->pid, u.rn->service_from, &rs->program, ro);
@@ -398,7 +410,9 @@ static int compile_all(struct restore *rs, struct cr_error *err)
 
 		r = compile_node(rs, queue[head++], err);
 		for (size_t i = 0; r == 0 && i < node->steps.nr; i++)
-			if ((node->steps.items[i].kind == PSTREE_FORK || node->steps.items[i].kind == PSTREE_FORK_SIBLING) && tail < nr)
+			if ((node->steps.items[i].kind == PSTREE_FORK ||
+			     node->steps.items[i].kind == PSTREE_FORK_SIBLING) &&
+			    tail < nr)
 				queue[tail++] = node->steps.items[i].arg;
 	}
 	if (r == 0 && head != nr)
@@ -418,7 +432,10 @@ static int note_threads(struct restore *rs, struct cr_error *err)
 			if (!t)
 				return cr_fail(err, -ENOMEM, "list threads");
 			*t = (struct rthread){
-				.tid = (pid_t)task->tids[k], .task = task, .index = k, .exits = task->leader_exited && k == 0,
+				.tid = (pid_t)task->tids[k],
+				.task = task,
+				.index = k,
+				.exits = task->leader_exited && k == 0,
 				.first = k == task->leader_exited,
 			};
 		}
@@ -454,9 +471,16 @@ static const img_core_entry *inherits_from(const struct restore *rs, size_t n)
 static void task_restore_init(struct restore *rs, struct rtask *t)
 {
 	t->plan = (struct task_restore){
-		.ctx = rs->ctx, .program = &rs->program, .restorer = &rs->restorer, .pid = (pid_t)t->entry->pid,
-		.leader = t->cores[0], .threads = (const img_core_entry *const *)t->cores, .tids = t->tids,
-		.nr_threads = t->nr_threads, .mm = t->space ? mm_space_entry(t->space) : NULL, .notes = &rs->notes,
+		.ctx = rs->ctx,
+		.program = &rs->program,
+		.restorer = &rs->restorer,
+		.pid = (pid_t)t->entry->pid,
+		.leader = t->cores[0],
+		.threads = (const img_core_entry *const *)t->cores,
+		.tids = t->tids,
+		.nr_threads = t->nr_threads,
+		.mm = t->space ? mm_space_entry(t->space) : NULL,
+		.notes = &rs->notes,
 		.parent = inherits_from(rs, (size_t)(t - rs->tasks)),
 	};
 }

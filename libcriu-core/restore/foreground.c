@@ -45,7 +45,8 @@ void restore_give_terminal(struct restore *rs)
 	if (group <= 0 || group == getpgrp())
 		return;
 	if (tcsetpgrp(tty, group) < 0) {
-		log_warn(&rs->ctx->log, "process group %d cannot be brought to the foreground: %s, continuing in the background",
+		log_warn(&rs->ctx->log,
+			 "process group %d cannot be brought to the foreground: %s, continuing in the background",
 			 (int)group, strerror(errno));
 		return;
 	}

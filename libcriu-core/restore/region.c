@@ -11,9 +11,9 @@
 #define MAP_FIXED_NOREPLACE 0x100000
 #endif
 
-#define PAGE          4096ull
-#define LEADER_STACK  (32ull << 10)
-#define SCRATCH       (64ull << 10)
+#define PAGE         4096ull
+#define LEADER_STACK (32ull << 10)
+#define SCRATCH      (64ull << 10)
 
 static uint64_t page_up(uint64_t n)
 {
@@ -84,7 +84,8 @@ static int map_arena(uint64_t at, uint64_t size, struct cr_error *err)
 	return r;
 }
 
-int region_map(struct region *ret, struct mm_range at, uint64_t spare, size_t max_threads, size_t arena_size, struct cr_error *err)
+int region_map(struct region *ret, struct mm_range at, uint64_t spare, size_t max_threads, size_t arena_size,
+	       struct cr_error *err)
 {
 	uint64_t stacks = at.start + blob_size();
 	uint64_t room = stacks + stacks_size(max_threads);
@@ -97,7 +98,8 @@ int region_map(struct region *ret, struct mm_range at, uint64_t spare, size_t ma
 	ret->all = at;
 	r = map_blob(at.start, err);
 	if (r == 0)
-		r = map_at(stacks, room - stacks, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, err);
+		r = map_at(stacks, room - stacks, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+			   -1, err);
 	if (r == 0 && spare)
 		r = map_at(room, page_up(spare), PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, err);
 	if (r == 0)

@@ -18,66 +18,66 @@ struct xstate_layout;
 
 /* One process of the image set, checked. */
 struct rtask {
-	img_pstree_entry        *entry;
-	img_task_kobj_ids_entry *ids;        /* NULL: zombie */
-	img_core_entry         **cores;      /* nr_threads, the leader's first */
-	uint32_t                *tids;       /* same order */
-	size_t                   nr_threads;
-	bool                     zombie;
-	bool                     leader_exited; /* while other threads run */
-	struct mm_space         *space;      /* NULL: zombie */
-	struct task_restore      plan;       /* borrows all of the above */
+	img_pstree_entry *entry;
+	img_task_kobj_ids_entry *ids; /* NULL: zombie */
+	img_core_entry **cores;       /* nr_threads, the leader's first */
+	uint32_t *tids;               /* same order */
+	size_t nr_threads;
+	bool zombie;
+	bool leader_exited;       /* while other threads run */
+	struct mm_space *space;   /* NULL: zombie */
+	struct task_restore plan; /* borrows all of the above */
 };
 
 /* What the compiler of programs knows of a node of the tree plan. */
 struct rnode {
-	struct routine         routine;
-	uint32_t               index;        /* of its routine in the control block */
-	bool                   begun;
-	int                    service_from; /* number of the coordinator's pidfd when the node starts */
-	const struct mm_space *base;         /* memory that is in place when it starts, NULL: the coordinator's */
+	struct routine routine;
+	uint32_t index; /* of its routine in the control block */
+	bool begun;
+	int service_from;            /* number of the coordinator's pidfd when the node starts */
+	const struct mm_space *base; /* memory that is in place when it starts, NULL: the coordinator's */
 };
 
 /* A thread that the coordinator takes over in the end. */
 struct rthread {
-	pid_t           tid;
-	struct rtask   *task;
-	size_t          index;               /* in task->tids */
-	bool            exits;               /* a leader that had exited: it is gone when the programs have run */
-	bool            first;               /* of the others of its process: once per process is through it */
+	pid_t tid;
+	struct rtask *task;
+	size_t index; /* in task->tids */
+	bool exits;   /* a leader that had exited: it is gone when the programs have run */
+	bool first;   /* of the others of its process: once per process is through it */
 	struct takeover *hand;
 };
 DEFINE_VEC(rthread_vec, struct rthread)
 
 struct restore {
-	struct cr_context      *ctx;
+	struct cr_context *ctx;
 	struct cr_restore_result *result;
-	struct image_set       *set;
-	img_inventory_entry    *inventory;
+	struct image_set *set;
+	img_inventory_entry *inventory;
 
-	struct rtask           *tasks;       /* in the order of pstree.img; nodes 0 ... nr_tasks - 1 of the plan */
-	size_t                  nr_tasks;
-	struct pstree_plan      tree;
-	struct restorer         restorer;
+	struct rtask *tasks; /* in the order of pstree.img; nodes 0 ... nr_tasks - 1 of the plan */
+	size_t nr_tasks;
+	struct pstree_plan tree;
+	struct restorer restorer;
 
-	struct files           *files;
-	struct mm_segments     *segments;
-	int                     pidfd;       /* of this process, for the tasks */
+	struct files *files;
+	struct mm_segments *segments;
+	int pidfd; /* of this process, for the tasks */
 
-	struct region           region;
-	struct program          program;
-	bool                    program_made;
-	struct rnode           *nodes;
-	struct task_notes       notes;
-	struct rthread_vec      threads;
-	size_t                  nr_exited_leaders;
+	struct region region;
+	struct program program;
+	bool program_made;
+	struct rnode *nodes;
+	struct task_notes notes;
+	struct rthread_vec threads;
+	size_t nr_exited_leaders;
 
-	pid_t                   root_pid;    /* as this process sees it; 0: not forked */
-	bool                    resumed;
-	bool                    was_subreaper;
-	bool                    pidfile_written;
-	sigset_t                signals;     /* mask to go back to */
-	uint64_t                begin_us, fork_us, pages_restored;
+	pid_t root_pid; /* as this process sees it; 0: not forked */
+	bool resumed;
+	bool was_subreaper;
+	bool pidfile_written;
+	sigset_t signals; /* mask to go back to */
+	uint64_t begin_us, fork_us, pages_restored;
 };
 
 /*
@@ -89,17 +89,18 @@ struct restore {
 #define RESTORE_STAGE_FORGET 13
 #define RESTORE_STAGE_EXITED 14
 
-int  restore_read(struct restore *rs, struct cr_error *err);      /* read.c */
+int restore_read(struct restore *rs, struct cr_error *err); /* read.c */
 void restore_drop_images(struct restore *rs);
 /** restore_check_registers() - will takeover_load() be able to load them on this machine? Pure. Return: 0; negative errno. */
-int  restore_check_registers(const struct xstate_layout *layout, const img_core_entry *core, struct cr_error *err); /* registers.c */
-int  restore_compile(struct restore *rs, struct cr_error *err);   /* compile.c */
+int restore_check_registers(const struct xstate_layout *layout, const img_core_entry *core,
+			    struct cr_error *err);             /* registers.c */
+int restore_compile(struct restore *rs, struct cr_error *err); /* compile.c */
 void restore_drop_programs(struct restore *rs);
-int  restore_run(struct restore *rs, struct cr_error *err);       /* run.c */
+int restore_run(struct restore *rs, struct cr_error *err); /* run.c */
 void restore_kill(struct restore *rs);
 /* has a signal arrived that asks us to end? Return: 0, -EINTR. */
-int  restore_interrupted(const struct restore *rs, struct cr_error *err);
-int  restore_resume(struct restore *rs, struct cr_error *err);    /* resume.c */
-void restore_give_terminal(struct restore *rs);                   /* foreground.c */
+int restore_interrupted(const struct restore *rs, struct cr_error *err);
+int restore_resume(struct restore *rs, struct cr_error *err); /* resume.c */
+void restore_give_terminal(struct restore *rs);               /* foreground.c */
 
 #endif

@@ -28,7 +28,8 @@ static int check_free(pid_t pid, struct cr_error *err)
 	if (kill(pid, 0) < 0 && errno == ESRCH)
 		return 0;
 	cr_refuse(err, -EEXIST, "pid %d is taken by another process", pid);
-	cr_advise(err, "restore in a pid namespace of its own (unshare --pid --fork --mount-proc), or wait until that process has ended");
+	cr_advise(err, "restore in a pid namespace of its own (unshare --pid --fork --mount-proc), or wait until that "
+		       "process has ended");
 	return -EEXIST;
 }
 
@@ -36,8 +37,10 @@ static int stage_tree(void *op, struct cr_error *err)
 {
 	struct restore *rs = op;
 	struct pstree_options opts = {
-		.shell_job = rs->ctx->opts->rpc->shell_job, .own_pid = (uint32_t)getpid(),
-		.own_sid = (uint32_t)getsid(0), .own_pgid = (uint32_t)getpgrp(),
+		.shell_job = rs->ctx->opts->rpc->shell_job,
+		.own_pid = (uint32_t)getpid(),
+		.own_sid = (uint32_t)getsid(0),
+		.own_pgid = (uint32_t)getpgrp(),
 	};
 	struct pstree_input *in = calloc(rs->nr_tasks, sizeof(*in));
 	int r;
@@ -197,8 +200,10 @@ static void restore_done(struct restore *rs)
 static void write_stats(struct restore *rs)
 {
 	img_restore_stats_entry restore = {
-		.forking_time = (uint32_t)rs->fork_us, .restore_time = (uint32_t)(time_us() - rs->begin_us),
-		.has_pages_restored = true, .pages_restored = rs->pages_restored,
+		.forking_time = (uint32_t)rs->fork_us,
+		.restore_time = (uint32_t)(time_us() - rs->begin_us),
+		.has_pages_restored = true,
+		.pages_restored = rs->pages_restored,
 	};
 	img_stats_entry stats = { .restore = &restore };
 	struct cr_error err = { 0 };

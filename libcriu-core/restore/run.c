@@ -24,8 +24,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#define TAKEN_FOR_MS  100   /* for the number of a process that was there a moment ago */
-#define LOOK_EVERY_MS 100   /* between looks after tasks that died without a word */
+#define TAKEN_FOR_MS   100  /* for the number of a process that was there a moment ago */
+#define LOOK_EVERY_MS  100  /* between looks after tasks that died without a word */
 #define GONE_WITHIN_MS 5000 /* for killed tasks to be gone */
 
 /* In the child: nothing but the blob from here on. The stack is switched, so nothing of this frame is needed again. */
@@ -58,8 +58,10 @@ static int fork_root(struct restore *rs, struct cr_error *err)
 	pid_t want = (pid_t)rs->tree.nodes.items[0].pid;
 	bool sibling = rs->ctx->opts->foreground_sibling;
 	struct clone_args args = {
-		.flags = sibling ? CLONE_PARENT : 0, .exit_signal = sibling ? 0 : SIGCHLD,
-		.set_tid = (uint64_t)(uintptr_t)&want, .set_tid_size = 1,
+		.flags = sibling ? CLONE_PARENT : 0,
+		.exit_signal = sibling ? 0 : SIGCHLD,
+		.set_tid = (uint64_t)(uintptr_t)&want,
+		.set_tid_size = 1,
 	};
 	long pid = clone_root(&args);
 
@@ -70,7 +72,8 @@ static int fork_root(struct restore *rs, struct cr_error *err)
 
 		cr_fail(err, code, "create pid %d", want);
 		if (code == -EPERM)
-			cr_advise(err, "choosing pids needs CAP_CHECKPOINT_RESTORE or CAP_SYS_ADMIN in the pid namespace");
+			cr_advise(err,
+				  "choosing pids needs CAP_CHECKPOINT_RESTORE or CAP_SYS_ADMIN in the pid namespace");
 		return code;
 	}
 	rs->root_pid = (pid_t)pid;
@@ -101,7 +104,8 @@ static int look_for_dead(struct restore *rs, struct cr_error *err)
 		if (rs->tasks[i].zombie || __atomic_load_n(&r->state, __ATOMIC_SEQ_CST) == ABI_IDLE)
 			continue;
 		if (has_ended((pid_t)rs->tasks[i].entry->pid) && !__atomic_load_n(&c->failed, __ATOMIC_SEQ_CST))
-			return cr_refuse(err, -ECHILD, "pid %u was killed while it was being restored", rs->tasks[i].entry->pid);
+			return cr_refuse(err, -ECHILD, "pid %u was killed while it was being restored",
+					 rs->tasks[i].entry->pid);
 	}
 	return 0;
 }

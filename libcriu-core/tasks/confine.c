@@ -32,7 +32,8 @@ static bool is_hierarchy(const struct proc_mount *m, const struct proc_cgroup *g
 {
 	if (!g->controllers[0])
 		return strcmp(m->fstype, "cgroup2") == 0;
-	return strcmp(m->fstype, "cgroup") == 0 && list_holds(m->sb_options, g->controllers, strcspn(g->controllers, ","));
+	return strcmp(m->fstype, "cgroup") == 0 &&
+	       list_holds(m->sb_options, g->controllers, strcspn(g->controllers, ","));
 }
 
 /* The path of the group's file below this mount; -ENOENT if the mount does not show the group. */
@@ -62,7 +63,8 @@ static int join_one(const struct proc_mount_list *mounts, const struct proc_cgro
 			return cr_fail(err, -errno, "join cgroup %s", path);
 		return 0;
 	}
-	return cr_refuse(err, -ENOTSUP, "cgroup %s:%s is in no hierarchy that is mounted here", g->controllers, g->path);
+	return cr_refuse(err, -ENOTSUP, "cgroup %s:%s is in no hierarchy that is mounted here", g->controllers,
+			 g->path);
 }
 
 static const char *path_in(const struct proc_cgroup_list *list, const char *controllers)
@@ -109,7 +111,7 @@ int cr_limit_as(pid_t pid, struct cr_error *err)
 		r = proc_limits_read(&d, &theirs, err);
 	for (int i = 0; r == 0 && i < PROC_NR_LIMITS; i++) {
 		struct rlimit own;
-		rlim_t hard = theirs.of[i].hard;   /* infinity is the same number for both */
+		rlim_t hard = theirs.of[i].hard; /* infinity is the same number for both */
 
 		if (getrlimit(i, &own) < 0)
 			return cr_fail(err, -errno, "resource limit %d", i);

@@ -274,8 +274,8 @@ int ids_collect(struct cr_context *ctx, struct tree *tree, img_task_kobj_ids_ent
 		const struct shared_kind *k = &shared_kinds[i];
 
 		/* clone() allows shared handlers only with shared memory, and exec unshares both */
-		r = collect_kind(ctx, tree, k, live, nr, compare && (k->type != KCMP_SIGHAND || memory_shared), first_of,
-				 err);
+		r = collect_kind(ctx, tree, k, live, nr, compare && (k->type != KCMP_SIGHAND || memory_shared),
+				 first_of, err);
 		if (r < 0)
 			return r;
 		for (size_t t = 0; k->type == KCMP_VM && t < nr; t++)

@@ -16,7 +16,7 @@
 #include <sys/syscall.h>
 #include <time.h>
 
-#define TIMERS_MAX     65536 /* of one process in an image */
+#define TIMERS_MAX 65536 /* of one process in an image */
 
 #define THREAD_CPU_CLOCK    (-2) /* how the kernel keeps CLOCK_THREAD_CPUTIME_ID: CPU clock of "the thread that asked" */
 #define CPU_CLOCK_PERTHREAD 4

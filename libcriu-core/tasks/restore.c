@@ -70,7 +70,8 @@ int tasks_check(const img_core_entry *leader, const img_core_entry *const *threa
 		if (r >= 0 && !threads[i]->thread_core)
 			r = cr_refuse(err, -EBADMSG, "core entry without thread part");
 		if (r >= 0 && !threads[i]->thread_info)
-			r = i ? cr_refuse(err, -EBADMSG, "core entry without registers") : check_exited_leader(leader, nr, err);
+			r = i ? cr_refuse(err, -EBADMSG, "core entry without registers")
+			      : check_exited_leader(leader, nr, err);
 		if (r >= 0 && !tids[i])
 			r = cr_refuse(err, -EBADMSG, "thread number 0");
 		if (r < 0)

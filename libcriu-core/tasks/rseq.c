@@ -18,16 +18,17 @@
 #define NO_SIGNATURE    0x2a2a2a2a
 
 /* In glibc 2.35 to 2.39 a member of struct pthread (0x920, 0x9a0, ...), later and in other libraries a thread variable. */
-#define FIRST_MEMBER    0x800
-#define NR_MEMBERS      24
-#define NR_VARIABLES    32
+#define FIRST_MEMBER 0x800
+#define NR_MEMBERS   24
+#define NR_VARIABLES 32
 static_assert(NR_MEMBERS + NR_VARIABLES == RSEQ_PLACES, "room for their questions");
 
 static uint64_t place(const struct thread *th, unsigned int i)
 {
 	uint64_t tp = regs_thread_pointer(&th->tracee->regs) & ~(uint64_t)(AREA_SIZE - 1);
 
-	return i < NR_MEMBERS ? tp + FIRST_MEMBER + (uint64_t)i * AREA_SIZE : tp - (uint64_t)(i - NR_MEMBERS + 1) * AREA_SIZE;
+	return i < NR_MEMBERS ? tp + FIRST_MEMBER + (uint64_t)i * AREA_SIZE
+			      : tp - (uint64_t)(i - NR_MEMBERS + 1) * AREA_SIZE;
 }
 
 static int rseq_collect_process(struct task_dump *d, struct cr_error *err)
@@ -46,8 +47,8 @@ static void rseq_ask_thread(struct asker *a)
 	if (!a->ps->rseq_searched || !a->thread->tracee || !a->thread->tracee->settled)
 		return;
 	for (unsigned int i = 0; i < RSEQ_PLACES; i++)
-		op_result(emit_call(a->program, a->routine, "rseq registration", __NR_rseq, place(a->thread, i), AREA_SIZE,
-				    RSEQ_UNREGISTER, NO_SIGNATURE));
+		op_result(emit_call(a->program, a->routine, "rseq registration", __NR_rseq, place(a->thread, i),
+				    AREA_SIZE, RSEQ_UNREGISTER, NO_SIGNATURE));
 }
 
 static int rseq_dump_thread(struct task_dump *d, struct thread *th, struct thread_state *ts, struct cr_error *err)
@@ -59,7 +60,8 @@ static int rseq_dump_thread(struct task_dump *d, struct thread *th, struct threa
 		if (answer_at(d, ts, ts->rseq_op + i) != -EPERM)
 			continue;
 		/* the signature cannot be asked for, but has one value on each architecture */
-		ts->rseq = (img_rseq_entry){ .rseq_abi_pointer = place(th, i), .rseq_abi_size = AREA_SIZE,
+		ts->rseq = (img_rseq_entry){ .rseq_abi_pointer = place(th, i),
+					     .rseq_abi_size = AREA_SIZE,
 					     .signature = AREA_SIGNATURE };
 		ts->tc.rseq_entry = &ts->rseq;
 		break;

@@ -126,9 +126,9 @@ struct process_state {
 	img_task_ext ext;
 	img_mm_ext mm_ext;
 	bool has_mm_ext;
-	bool rseq_searched;     /* no way to ask for registrations: places are tried */
+	bool rseq_searched;           /* no way to ask for registrations: places are tried */
 	bool no_ports, no_core_sched; /* the kernel has said that it knows no such thing */
-	bool membarriers_tried; /* no list of registrations: what only works with one is called */
+	bool membarriers_tried;       /* no list of registrations: what only works with one is called */
 	img_task_timers_entry timers_entry;
 	img_itimer_entry itimer[3]; /* copies where the message wants pointers */
 	img_task_rlimits_entry rlimits_entry;

@@ -28,7 +28,8 @@ static void need(int ok, const char *what)
 static void memory(unsigned long mib)
 {
 	size_t len = mib << 20;
-	uint64_t *p = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0), x = 88172645463325252u;
+	uint64_t *p = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0),
+		 x = 88172645463325252u;
 
 	need(p != MAP_FAILED, "mmap");
 	for (size_t i = 0; i < len / 8; i++) {
@@ -114,9 +115,12 @@ static void mappings(unsigned long n)
 
 int main(int argc, char **argv)
 {
-	static const struct { const char *name; void (*make)(unsigned long n); } kinds[] = {
-		{ "memory", memory }, { "processes", processes }, { "threads", threads }, { "descriptors", descriptors },
-		{ "mappings", mappings },
+	static const struct {
+		const char *name;
+		void (*make)(unsigned long n);
+	} kinds[] = {
+		{ "memory", memory },           { "processes", processes }, { "threads", threads },
+		{ "descriptors", descriptors }, { "mappings", mappings },
 	};
 	unsigned long n = argc == 3 ? strtoul(argv[2], NULL, 10) : 0;
 	int known = argc == 3 && strcmp(argv[1], "small") == 0;

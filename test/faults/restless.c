@@ -32,7 +32,8 @@ static void fork_once(long round)
 		_exit((int)(round & 63));
 	expect(pid > 0, "fork");
 	expect(pid < 0 || waitpid(pid, &status, 0) == pid, "wait for child %d", (int)pid);
-	expect(pid < 0 || (WIFEXITED(status) && WEXITSTATUS(status) == (round & 63)), "round %ld: status %x", round, status);
+	expect(pid < 0 || (WIFEXITED(status) && WEXITSTATUS(status) == (round & 63)), "round %ld: status %x", round,
+	       status);
 }
 
 static void fork_loop(long arg)

@@ -58,12 +58,26 @@ static void expect_own(const char *file, const char *text)
 
 /* --- limits: soft below hard, hard lowered, and some of them zero */
 
-static const struct { int kind; unsigned long soft, hard; } limits[] = {
-	{ RLIMIT_CPU, 100000, 200000 }, { RLIMIT_FSIZE, 1 << 30, 1ul << 31 }, { RLIMIT_DATA, 1ul << 36, 1ul << 37 },
-	{ RLIMIT_STACK, 4 << 20, 16 << 20 }, { RLIMIT_CORE, 0, 12345 }, { RLIMIT_RSS, 1 << 30, 1 << 30 },
-	{ RLIMIT_NPROC, 10000, 12000 }, { RLIMIT_NOFILE, 77, 999 }, { RLIMIT_MEMLOCK, 12288, 65536 },
-	{ RLIMIT_AS, 1ul << 40, 1ul << 41 }, { RLIMIT_LOCKS, 5, 6 }, { RLIMIT_SIGPENDING, 100, 200 },
-	{ RLIMIT_MSGQUEUE, 0, 100 }, { RLIMIT_NICE, 3, 9 }, { RLIMIT_RTPRIO, 1, 5 }, { RLIMIT_RTTIME, 1000000, 2000000 },
+static const struct {
+	int kind;
+	unsigned long soft, hard;
+} limits[] = {
+	{ RLIMIT_CPU, 100000, 200000 },
+	{ RLIMIT_FSIZE, 1 << 30, 1ul << 31 },
+	{ RLIMIT_DATA, 1ul << 36, 1ul << 37 },
+	{ RLIMIT_STACK, 4 << 20, 16 << 20 },
+	{ RLIMIT_CORE, 0, 12345 },
+	{ RLIMIT_RSS, 1 << 30, 1 << 30 },
+	{ RLIMIT_NPROC, 10000, 12000 },
+	{ RLIMIT_NOFILE, 77, 999 },
+	{ RLIMIT_MEMLOCK, 12288, 65536 },
+	{ RLIMIT_AS, 1ul << 40, 1ul << 41 },
+	{ RLIMIT_LOCKS, 5, 6 },
+	{ RLIMIT_SIGPENDING, 100, 200 },
+	{ RLIMIT_MSGQUEUE, 0, 100 },
+	{ RLIMIT_NICE, 3, 9 },
+	{ RLIMIT_RTPRIO, 1, 5 },
+	{ RLIMIT_RTTIME, 1000000, 2000000 },
 };
 
 #define NR_LIMITS (sizeof(limits) / sizeof(limits[0]))
@@ -88,8 +102,9 @@ static void check_limits(void)
 {
 	for (size_t i = 0; i < NR_LIMITS; i++) {
 		struct rlimit now;
-		expect(getrlimit((__rlimit_resource_t)limits[i].kind, &now) == 0 && now.rlim_cur == limits_were[i].rlim_cur &&
-		       now.rlim_max == limits_were[i].rlim_max, "limit %d is %lu of %lu", limits[i].kind, now.rlim_cur, now.rlim_max);
+		expect(getrlimit((__rlimit_resource_t)limits[i].kind, &now) == 0 &&
+			       now.rlim_cur == limits_were[i].rlim_cur && now.rlim_max == limits_were[i].rlim_max,
+		       "limit %d is %lu of %lu", limits[i].kind, now.rlim_cur, now.rlim_max);
 	}
 }
 
@@ -105,23 +120,59 @@ static void limited_user(long uid)
 }
 
 static pid_t kid;
-static void set_up_limits_user(void) { kid = victim_fork(limited_user, 3333); }
-static void check_kid(void) { victim_reap(kid); }
+static void set_up_limits_user(void)
+{
+	kid = victim_fork(limited_user, 3333);
+}
+static void check_kid(void)
+{
+	victim_reap(kid);
+}
 
-static void set_up_oom(void) { write_own("oom_score_adj", "531\n"); }
-static void check_oom(void) { expect_own("oom_score_adj", "531\n"); }
-static void set_up_core_filter(void) { write_own("coredump_filter", "0x5a\n"); }
-static void check_core_filter(void) { expect_own("coredump_filter", "0000005a\n"); }
+static void set_up_oom(void)
+{
+	write_own("oom_score_adj", "531\n");
+}
+static void check_oom(void)
+{
+	expect_own("oom_score_adj", "531\n");
+}
+static void set_up_core_filter(void)
+{
+	write_own("coredump_filter", "0x5a\n");
+}
+static void check_core_filter(void)
+{
+	expect_own("coredump_filter", "0000005a\n");
+}
 
 /* --- scheduling */
 
-static void set_up_nice(void) { need(setpriority(PRIO_PROCESS, 0, 7) == 0); }
-static void check_nice(void) { expect(getpriority(PRIO_PROCESS, 0) == 7, "nice is %d", getpriority(PRIO_PROCESS, 0)); }
-static void set_up_nice_high(void) { need(setpriority(PRIO_PROCESS, 0, -11) == 0); }
-static void check_nice_high(void) { expect(getpriority(PRIO_PROCESS, 0) == -11, "nice is %d", getpriority(PRIO_PROCESS, 0)); }
+static void set_up_nice(void)
+{
+	need(setpriority(PRIO_PROCESS, 0, 7) == 0);
+}
+static void check_nice(void)
+{
+	expect(getpriority(PRIO_PROCESS, 0) == 7, "nice is %d", getpriority(PRIO_PROCESS, 0));
+}
+static void set_up_nice_high(void)
+{
+	need(setpriority(PRIO_PROCESS, 0, -11) == 0);
+}
+static void check_nice_high(void)
+{
+	expect(getpriority(PRIO_PROCESS, 0) == -11, "nice is %d", getpriority(PRIO_PROCESS, 0));
+}
 
-struct attr { uint32_t size, policy; uint64_t flags; int32_t nice; uint32_t priority; uint64_t runtime, deadline, period;
-	      uint32_t util_min, util_max; };
+struct attr {
+	uint32_t size, policy;
+	uint64_t flags;
+	int32_t nice;
+	uint32_t priority;
+	uint64_t runtime, deadline, period;
+	uint32_t util_min, util_max;
+};
 static struct attr attr_was;
 
 static void set_attr(struct attr a)
@@ -137,16 +188,32 @@ static void check_attr(void)
 	struct attr now = { 0 };
 
 	expect(syscall(SYS_sched_getattr, 0, &now, sizeof(now), 0) == 0, "sched_getattr");
-	expect(memcmp(&now, &attr_was, sizeof(now)) == 0, "policy %u flags %lx nice %d priority %u runtime %lu; was %u %lx %d %u %lu",
-	       now.policy, now.flags, now.nice, now.priority, now.runtime, attr_was.policy, attr_was.flags, attr_was.nice,
-	       attr_was.priority, attr_was.runtime);
+	expect(memcmp(&now, &attr_was, sizeof(now)) == 0,
+	       "policy %u flags %lx nice %d priority %u runtime %lu; was %u %lx %d %u %lu", now.policy, now.flags,
+	       now.nice, now.priority, now.runtime, attr_was.policy, attr_was.flags, attr_was.nice, attr_was.priority,
+	       attr_was.runtime);
 }
 
-static void set_up_batch(void) { set_attr((struct attr){ .policy = SCHED_BATCH, .nice = 5 }); }
-static void set_up_idle(void) { set_attr((struct attr){ .policy = SCHED_IDLE }); }
-static void set_up_fifo(void) { set_attr((struct attr){ .policy = SCHED_FIFO, .priority = 17, .flags = 1 }); }
-static void set_up_rr(void) { set_attr((struct attr){ .policy = SCHED_RR, .priority = 3 }); }
-static void set_up_reset_on_fork(void) { set_attr((struct attr){ .flags = 1, .nice = -3 }); }
+static void set_up_batch(void)
+{
+	set_attr((struct attr){ .policy = SCHED_BATCH, .nice = 5 });
+}
+static void set_up_idle(void)
+{
+	set_attr((struct attr){ .policy = SCHED_IDLE });
+}
+static void set_up_fifo(void)
+{
+	set_attr((struct attr){ .policy = SCHED_FIFO, .priority = 17, .flags = 1 });
+}
+static void set_up_rr(void)
+{
+	set_attr((struct attr){ .policy = SCHED_RR, .priority = 3 });
+}
+static void set_up_reset_on_fork(void)
+{
+	set_attr((struct attr){ .flags = 1, .nice = -3 });
+}
 
 static void set_up_deadline(void)
 {
@@ -201,14 +268,20 @@ static void check_mempolicy(void)
 	int mode = -1;
 	unsigned long nodes = 0;
 
-	expect(syscall(SYS_get_mempolicy, &mode, &nodes, 64, 0, 0) == 0 && mode == 3 && nodes == 1, "task: mode %d nodes %lx", mode, nodes);
-	expect(syscall(SYS_get_mempolicy, &mode, &nodes, 64, bound, 2) == 0 && mode == 2 && nodes == 1, "range: mode %d nodes %lx",
-	       mode, nodes);
+	expect(syscall(SYS_get_mempolicy, &mode, &nodes, 64, 0, 0) == 0 && mode == 3 && nodes == 1,
+	       "task: mode %d nodes %lx", mode, nodes);
+	expect(syscall(SYS_get_mempolicy, &mode, &nodes, 64, bound, 2) == 0 && mode == 2 && nodes == 1,
+	       "range: mode %d nodes %lx", mode, nodes);
 }
 
 /* --- prctl: one value each; what this kernel does not have is skipped */
 
-static const struct { const char *name; int set, get; long value; bool by_pointer; } values[] = {
+static const struct {
+	const char *name;
+	int set, get;
+	long value;
+	bool by_pointer;
+} values[] = {
 	{ "slack", PR_SET_TIMERSLACK, PR_GET_TIMERSLACK, 987654 },
 	{ "thp-disable", PR_SET_THP_DISABLE, PR_GET_THP_DISABLE, 1 },
 	{ "memory-merge", PR_SET_MEMORY_MERGE, PR_GET_MEMORY_MERGE, 1 },
@@ -232,8 +305,8 @@ static long get_value(int i)
 static void set_value(int i)
 {
 	chosen = i;
-	int r = values[i].set == PR_MCE_KILL ? prctl(PR_MCE_KILL, PR_MCE_KILL_SET, PR_MCE_KILL_EARLY, 0, 0) :
-					       prctl(values[i].set, values[i].value, 0, 0, 0);
+	int r = values[i].set == PR_MCE_KILL ? prctl(PR_MCE_KILL, PR_MCE_KILL_SET, PR_MCE_KILL_EARLY, 0, 0)
+					     : prctl(values[i].set, values[i].value, 0, 0, 0);
 	if (r < 0)
 		victim_skip("prctl %s: %s", values[i].name, strerror(errno));
 	was[0] = get_value(i);
@@ -245,13 +318,34 @@ static void check_value(void)
 	expect(get_value(chosen) == was[0], "%s was %ld, is %ld", values[chosen].name, was[0], get_value(chosen));
 }
 
-static void set_up_slack(void) { set_value(0); }
-static void set_up_thp(void) { set_value(1); }
-static void set_up_merge(void) { set_value(2); }
-static void set_up_mdwe(void) { set_value(3); }
-static void set_up_flusher(void) { set_value(4); }
-static void set_up_mce(void) { set_value(5); }
-static void set_up_tsc(void) { set_value(6); }
+static void set_up_slack(void)
+{
+	set_value(0);
+}
+static void set_up_thp(void)
+{
+	set_value(1);
+}
+static void set_up_merge(void)
+{
+	set_value(2);
+}
+static void set_up_mdwe(void)
+{
+	set_value(3);
+}
+static void set_up_flusher(void)
+{
+	set_value(4);
+}
+static void set_up_mce(void)
+{
+	set_value(5);
+}
+static void set_up_tsc(void)
+{
+	set_value(6);
+}
 
 static void set_up_speculation(void)
 {
@@ -266,7 +360,10 @@ static void check_speculation(void)
 	expect(now == was[0], "speculation control was %lx, is %lx", was[0], now);
 }
 
-static void set_up_personality(void) { need(personality(ADDR_NO_RANDOMIZE | UNAME26) >= 0); }
+static void set_up_personality(void)
+{
+	need(personality(ADDR_NO_RANDOMIZE | UNAME26) >= 0);
+}
 
 static void check_personality(void)
 {
@@ -290,7 +387,11 @@ static void check_membarrier(void)
 
 static char selector;
 static volatile int dispatched;
-static void on_dispatch(int sig) { selector = 0; dispatched++; }
+static void on_dispatch(int sig)
+{
+	selector = 0;
+	dispatched++;
+}
 
 static void set_up_dispatch(void)
 {
@@ -369,6 +470,7 @@ const struct victim_case victim_cases[] = {
 	{ "membarrier", set_up_membarrier, check_membarrier },
 	{ "user-dispatch", set_up_dispatch, check_dispatch, .refuse = "dispatch", .flags = CASE_KEEP_OR_REFUSE },
 	{ "landlock", set_up_landlock, check_landlock, .refuse = "Landlock", .flags = CASE_KEEP_OR_REFUSE },
-	{ "core-scheduling", set_up_core_sched, check_core_sched, .refuse = "core scheduling", .flags = CASE_KEEP_OR_REFUSE },
+	{ "core-scheduling", set_up_core_sched, check_core_sched, .refuse = "core scheduling",
+	  .flags = CASE_KEEP_OR_REFUSE },
 	{ 0 },
 };

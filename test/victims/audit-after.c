@@ -45,7 +45,10 @@ static __thread int own = 5;
 static unsigned long t[8];
 static pid_t pid_was, tid_was;
 
-static void destroy(void *p) { atomic_fetch_add(&destroyed, 1); }
+static void destroy(void *p)
+{
+	atomic_fetch_add(&destroyed, 1);
+}
 static void *wants_held(void *arg)
 {
 	pthread_setspecific(key, &own);
@@ -105,7 +108,11 @@ static void *sleeper(void *arg)
 		pause();
 	return NULL;
 }
-static void *quick(void *arg) { own += (int)(long)arg; return (void *)(long)own; }
+static void *quick(void *arg)
+{
+	own += (int)(long)arg;
+	return (void *)(long)own;
+}
 
 static void set_up_pthread(void)
 {
@@ -146,7 +153,8 @@ static void check_pthread(void)
 	expect(pthread_rwlock_unlock(&rw) == 0 && pthread_rwlock_wrlock(&rw) == 0, "rwlock");
 	victim_join(t[0]);
 	victim_join(t[3]);
-	expect(got_held == 1 && pi_got == 1 && destroyed == 1, "held %d pi %d destroyed %d", got_held, pi_got, destroyed);
+	expect(got_held == 1 && pi_got == 1 && destroyed == 1, "held %d pi %d destroyed %d", got_held, pi_got,
+	       destroyed);
 	victim_join(t[4]);
 	expect(pthread_mutex_lock(&robust) == EOWNERDEAD && pthread_mutex_consistent(&robust) == 0, "robust mutex");
 	pthread_mutex_unlock(&robust);
@@ -159,19 +167,24 @@ static void check_pthread(void)
 	pthread_cond_broadcast(&cond);
 	pthread_mutex_unlock(&cond_lock);
 	victim_join(t[2]);
-	expect(pthread_cancel(t[6]) == 0 && pthread_join(t[6], &value) == 0 && value == PTHREAD_CANCELED, "cancelled thread");
+	expect(pthread_cancel(t[6]) == 0 && pthread_join(t[6], &value) == 0 && value == PTHREAD_CANCELED,
+	       "cancelled thread");
 	for (long i = 0; i < 20; i++) {
 		errno = pthread_create(&more[i], NULL, quick, (void *)i);
 		expect(errno == 0, "pthread_create");
 	}
 	for (long i = 0; i < 20; i++)
-		expect(pthread_join(more[i], &value) == 0 && (long)value == 5 + i, "thread %ld gives %ld", i, (long)value);
+		expect(pthread_join(more[i], &value) == 0 && (long)value == 5 + i, "thread %ld gives %ld", i,
+		       (long)value);
 	expect(own == 5, "storage of the leader");
 }
 
 /* --- processes */
 
-static void set_up_nothing(void) { pid_was = getpid(); }
+static void set_up_nothing(void)
+{
+	pid_was = getpid();
+}
 
 static int run(char *const argv[])
 {
@@ -209,7 +222,8 @@ static void check_processes(void)
 		setrlimit(RLIMIT_CORE, &(struct rlimit){ 0, 0 });
 		abort();
 	}
-	expect(waitpid(pid, &status, 0) == pid && WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT, "abort gives %x", status);
+	expect(waitpid(pid, &status, 0) == pid && WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT, "abort gives %x",
+	       status);
 	for (int i = 0; i < 50; i++) {
 		pid = fork();
 		if (pid == 0)
@@ -233,7 +247,8 @@ static void setuid_kid(long arg)
 		_exit(9);
 	}
 	waitpid(pid, &status, 0);
-	expect(read(fds[0], uid, 15) > 0 && atoi(uid) == 0 && uid[0] == '0', "effective uid is %s, status %x", uid, status);
+	expect(read(fds[0], uid, 15) > 0 && atoi(uid) == 0 && uid[0] == '0', "effective uid is %s, status %x", uid,
+	       status);
 }
 static void *mem;
 static pid_t kid;
@@ -250,7 +265,10 @@ static void set_up_setuid(void)
 	need(chmod(victim_path("id"), 04755) == 0);
 	kid = victim_fork(setuid_kid, 0);
 }
-static void check_setuid(void) { victim_reap(kid); }
+static void check_setuid(void)
+{
+	victim_reap(kid);
+}
 
 /* --- memory */
 
@@ -294,7 +312,8 @@ static void check_growth(void)
 		deep(pages + 16);
 		_exit(0);
 	}
-	expect(waitpid(pid, &status, 0) == pid && WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV, "status %x", status);
+	expect(waitpid(pid, &status, 0) == pid && WIFSIGNALED(status) && WTERMSIG(status) == SIGSEGV, "status %x",
+	       status);
 	void *a = mmap(NULL, 1 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	void *b = mmap(NULL, 1 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	expect(a != MAP_FAILED && b != MAP_FAILED && (char *)b < (char *)a && (uintptr_t)a > 0x700000000000,
@@ -344,7 +363,8 @@ static void set_up_ticks(void)
 	static char stack[65536];
 	stack_t ss = { .ss_sp = stack, .ss_size = sizeof(stack) };
 	need(sigaltstack(&ss, NULL) == 0);
-	need(sigaction(SIGALRM, &sa, NULL) == 0 && sigaction(SIGRTMIN + 1, &sa, NULL) == 0 && sigaction(SIGPROF, &sa, NULL) == 0);
+	need(sigaction(SIGALRM, &sa, NULL) == 0 && sigaction(SIGRTMIN + 1, &sa, NULL) == 0 &&
+	     sigaction(SIGPROF, &sa, NULL) == 0);
 	t[0] = victim_thread(spinner, NULL);
 	need(setitimer(ITIMER_REAL, &it, NULL) == 0 && setitimer(ITIMER_PROF, &it, NULL) == 0);
 	struct sigevent ev = { .sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGRTMIN + 1 };
@@ -376,8 +396,8 @@ static void set_up_clocks(void)
 }
 static void check_clocks(void)
 {
-	static const int ids[] = { CLOCK_REALTIME, CLOCK_MONOTONIC, CLOCK_BOOTTIME, CLOCK_MONOTONIC_RAW, CLOCK_REALTIME_COARSE,
-				   CLOCK_MONOTONIC_COARSE, CLOCK_TAI };
+	static const int ids[] = { CLOCK_REALTIME,        CLOCK_MONOTONIC,        CLOCK_BOOTTIME, CLOCK_MONOTONIC_RAW,
+				   CLOCK_REALTIME_COARSE, CLOCK_MONOTONIC_COARSE, CLOCK_TAI };
 	for (size_t i = 0; i < 7; i++) {
 		struct timespec kernel;
 		uint64_t a = now_ns(ids[i]);
@@ -389,13 +409,18 @@ static void check_clocks(void)
 	unsigned cpu = 99;
 	expect(getcpu(&cpu, NULL) == 0 && cpu < 64, "getcpu says %u", cpu);
 	struct timeval tv;
-	expect(gettimeofday(&tv, NULL) == 0 && (uint64_t)tv.tv_sec * 1000000000u >= real_was - 1000000000u, "gettimeofday");
+	expect(gettimeofday(&tv, NULL) == 0 && (uint64_t)tv.tv_sec * 1000000000u >= real_was - 1000000000u,
+	       "gettimeofday");
 	expect(time(NULL) >= (time_t)(real_was / 1000000000u), "time");
 }
 
 /* --- signals right after: queued from a child as soon as it runs */
 static atomic_int usr;
-static void on_usr(int sig, siginfo_t *info, void *ctx) { if (info->si_code == SI_QUEUE) atomic_fetch_add(&usr, 1); }
+static void on_usr(int sig, siginfo_t *info, void *ctx)
+{
+	if (info->si_code == SI_QUEUE)
+		atomic_fetch_add(&usr, 1);
+}
 static void storm(long arg)
 {
 	union sigval v = { .sival_int = 9 };
@@ -411,7 +436,11 @@ static void set_up_storm(void)
 	need(sigaction(SIGUSR1, &sa, NULL) == 0);
 	kid = victim_fork(storm, 0);
 }
-static void check_storm(void) { victim_reap(kid); expect(usr > 0, "%d signals", usr); }
+static void check_storm(void)
+{
+	victim_reap(kid);
+	expect(usr > 0, "%d signals", usr);
+}
 
 /* --- a handler on the alternate stack is running, and leaves by siglongjmp or by returning through both frames */
 static sigjmp_buf jump;
@@ -440,20 +469,31 @@ static void nested_frames(bool jumping)
 
 	by_jump = jumping;
 	spill(victim_path("almost"), "", 0);
-	need(sigaltstack(&ss, NULL) == 0 && sigaction(SIGUSR1, &outer, NULL) == 0 && sigaction(SIGUSR2, &inner, NULL) == 0);
+	need(sigaltstack(&ss, NULL) == 0 && sigaction(SIGUSR1, &outer, NULL) == 0 &&
+	     sigaction(SIGUSR2, &inner, NULL) == 0);
 	if (sigsetjmp(jump, 1) == 0)
 		raise(SIGUSR1);
 	expect(inner_done == 1, "the handler did not end");
 	sigset_t set;
 	sigprocmask(SIG_BLOCK, NULL, &set);
 	expect(!sigismember(&set, SIGUSR1) && !sigismember(&set, SIGUSR2), "signals are still blocked");
-	expect(sigaltstack(NULL, &now) == 0 && now.ss_sp == stack && now.ss_flags == 0, "alternate stack flags %x", now.ss_flags);
+	expect(sigaltstack(NULL, &now) == 0 && now.ss_sp == stack && now.ss_flags == 0, "alternate stack flags %x",
+	       now.ss_flags);
 }
-static void set_up_frames(void) { nested_frames(false); }
-static void set_up_jump(void) { nested_frames(true); }
+static void set_up_frames(void)
+{
+	nested_frames(false);
+}
+static void set_up_jump(void)
+{
+	nested_frames(true);
+}
 
 /* --- the root has a parent-death signal: kept if who restores it stays its parent, otherwise it must not be sent at once */
-static void set_up_pdeath(void) { need(prctl(PR_SET_PDEATHSIG, SIGTERM) == 0); }
+static void set_up_pdeath(void)
+{
+	need(prctl(PR_SET_PDEATHSIG, SIGTERM) == 0);
+}
 static void check_pdeath(void)
 {
 	int now = -1;

@@ -51,14 +51,26 @@ static void enter(long (*fn)(void))
 static void returns(long value)
 {
 	victim_join(t);
-	expect(result == value, "the call returned %ld, errno %d; %ld expected", (long)result, (int)result_errno, value);
+	expect(result == value, "the call returned %ld, errno %d; %ld expected", (long)result, (int)result_errno,
+	       value);
 }
-static void still(void) { expect(result == -999, "the call returned %ld, errno %d", (long)result, (int)result_errno); }
+static void still(void)
+{
+	expect(result == -999, "the call returned %ld, errno %d", (long)result, (int)result_errno);
+}
 
 /* write to a full pipe: more than fits, so a part of it is done already */
 static char big[300000];
-static long call_write(void) { return write(p[1], big, sizeof(big)); }
-static void set_up_write(void) { need(pipe(p) == 0); pattern_fill(big, sizeof(big), 4); enter(call_write); }
+static long call_write(void)
+{
+	return write(p[1], big, sizeof(big));
+}
+static void set_up_write(void)
+{
+	need(pipe(p) == 0);
+	pattern_fill(big, sizeof(big), 4);
+	enter(call_write);
+}
 static void check_write(void)
 {
 	static char in[sizeof(big)];
@@ -75,13 +87,38 @@ static void check_write(void)
 	expect(result == (long)got, "write returned %ld, errno %d, %zu arrived", (long)result, (int)result_errno, got);
 }
 
-static long call_eventfd(void) { uint64_t v = 0; return read(file, &v, 8) == 8 ? (long)v : -1; }
-static void set_up_eventfd(void) { need((file = eventfd(0, 0)) >= 0); enter(call_eventfd); }
-static void check_eventfd(void) { still(); need(eventfd_write(file, 41) == 0); returns(41); }
+static long call_eventfd(void)
+{
+	uint64_t v = 0;
+	return read(file, &v, 8) == 8 ? (long)v : -1;
+}
+static void set_up_eventfd(void)
+{
+	need((file = eventfd(0, 0)) >= 0);
+	enter(call_eventfd);
+}
+static void check_eventfd(void)
+{
+	still();
+	need(eventfd_write(file, 41) == 0);
+	returns(41);
+}
 
-static long call_open_fifo(void) { return open(victim_path("fifo"), O_RDONLY) >= 0; }
-static void set_up_open_fifo(void) { need(mkfifo(victim_path("fifo"), 0600) == 0); enter(call_open_fifo); }
-static void check_open_fifo(void) { still(); need(open(victim_path("fifo"), O_WRONLY) >= 0); returns(1); }
+static long call_open_fifo(void)
+{
+	return open(victim_path("fifo"), O_RDONLY) >= 0;
+}
+static void set_up_open_fifo(void)
+{
+	need(mkfifo(victim_path("fifo"), 0600) == 0);
+	enter(call_open_fifo);
+}
+static void check_open_fifo(void)
+{
+	still();
+	need(open(victim_path("fifo"), O_WRONLY) >= 0);
+	returns(1);
+}
 
 static void lock_kid(long arg)
 {
@@ -92,28 +129,70 @@ static void lock_kid(long arg)
 	fl.l_type = F_UNLCK;
 	expect(fcntl(file, F_SETLK, &fl) == 0, "unlock");
 }
-static long call_setlkw(void) { struct flock fl = { .l_type = F_WRLCK, .l_whence = SEEK_SET }; return fcntl(file, F_SETLKW, &fl); }
+static long call_setlkw(void)
+{
+	struct flock fl = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
+	return fcntl(file, F_SETLKW, &fl);
+}
 static void set_up_setlkw(void)
 {
 	need((file = open(victim_path("locked"), O_RDWR | O_CREAT, 0600)) >= 0);
 	kid = victim_fork(lock_kid, 0);
 	enter(call_setlkw);
 }
-static void check_setlkw(void) { returns(0); victim_reap(kid); }
+static void check_setlkw(void)
+{
+	returns(0);
+	victim_reap(kid);
+}
 
-static void wait_kid(long arg) { victim_hold(); sleep_ms(50); }
-static long call_waitid(void) { siginfo_t i = { 0 }; return waitid(P_PID, (id_t)kid, &i, WEXITED) == 0 ? i.si_pid : -1; }
-static void set_up_waitid(void) { kid = victim_fork(wait_kid, 0); enter(call_waitid); }
-static void check_waitid(void) { returns(kid); }
+static void wait_kid(long arg)
+{
+	victim_hold();
+	sleep_ms(50);
+}
+static long call_waitid(void)
+{
+	siginfo_t i = { 0 };
+	return waitid(P_PID, (id_t)kid, &i, WEXITED) == 0 ? i.si_pid : -1;
+}
+static void set_up_waitid(void)
+{
+	kid = victim_fork(wait_kid, 0);
+	enter(call_waitid);
+}
+static void check_waitid(void)
+{
+	returns(kid);
+}
 
 static sem_t sem;
-static long call_sem_wait(void) { return sem_wait(&sem); }
-static void set_up_sem(void) { need(sem_init(&sem, 0, 0) == 0); enter(call_sem_wait); }
-static void check_sem(void) { still(); sem_post(&sem); returns(0); }
+static long call_sem_wait(void)
+{
+	return sem_wait(&sem);
+}
+static void set_up_sem(void)
+{
+	need(sem_init(&sem, 0, 0) == 0);
+	enter(call_sem_wait);
+}
+static void check_sem(void)
+{
+	still();
+	sem_post(&sem);
+	returns(0);
+}
 
 static uint32_t lock_word;
-static long call_lock_pi(void) { return syscall(SYS_futex, &lock_word, FUTEX_LOCK_PI | FUTEX_PRIVATE_FLAG, 0, NULL, NULL, 0); }
-static void set_up_lock_pi(void) { lock_word = (uint32_t)gettid(); enter(call_lock_pi); }
+static long call_lock_pi(void)
+{
+	return syscall(SYS_futex, &lock_word, FUTEX_LOCK_PI | FUTEX_PRIVATE_FLAG, 0, NULL, NULL, 0);
+}
+static void set_up_lock_pi(void)
+{
+	lock_word = (uint32_t)gettid();
+	enter(call_lock_pi);
+}
 static void check_lock_pi(void)
 {
 	still();
@@ -121,7 +200,10 @@ static void check_lock_pi(void)
 	returns(0);
 }
 
-struct waitv { uint64_t val, uaddr; uint32_t flags, reserved; };
+struct waitv {
+	uint64_t val, uaddr;
+	uint32_t flags, reserved;
+};
 static long call_waitv(void)
 {
 	struct waitv v[2] = { { 0, (uintptr_t)&word, 2 | 128, 0 }, { 0, (uintptr_t)&lock_word, 2 | 128, 0 } };
@@ -139,7 +221,8 @@ static void check_waitv(void)
 	word = 1;
 	syscall(SYS_futex, &word, FUTEX_WAKE | FUTEX_PRIVATE_FLAG, 1);
 	victim_join(t);
-	expect(result == 0 || (result == -1 && result_errno == EAGAIN), "futex_waitv returned %ld, errno %d", (long)result, (int)result_errno);
+	expect(result == 0 || (result == -1 && result_errno == EAGAIN), "futex_waitv returned %ld, errno %d",
+	       (long)result, (int)result_errno);
 }
 
 static struct pollfd pfd;
@@ -150,7 +233,11 @@ static long call_ppoll(void)
 	pfd = (struct pollfd){ p[0], POLLIN, 0 };
 	return ppoll(&pfd, 1, NULL, &set);
 }
-static void set_up_ppoll(void) { need(pipe(p) == 0); enter(call_ppoll); }
+static void set_up_ppoll(void)
+{
+	need(pipe(p) == 0);
+	enter(call_ppoll);
+}
 static void check_ppoll(void)
 {
 	still();
@@ -161,7 +248,11 @@ static void check_ppoll(void)
 	expect(!sigismember(&set, SIGUSR1), "the mask of ppoll stayed");
 }
 
-static long call_epoll(void) { struct epoll_event ev; return epoll_wait(id, &ev, 1, -1); }
+static long call_epoll(void)
+{
+	struct epoll_event ev;
+	return epoll_wait(id, &ev, 1, -1);
+}
 static void set_up_epoll(void)
 {
 	struct epoll_event ev = { .events = EPOLLIN };
@@ -174,17 +265,44 @@ static void check_epoll(void)
 	if (result == -999)
 		need(write(p[1], "x", 1) == 1);
 	victim_join(t);
-	expect(result == 1 || (result == -1 && result_errno == EINTR), "epoll_wait returned %ld, errno %d", (long)result, (int)result_errno);
+	expect(result == 1 || (result == -1 && result_errno == EINTR), "epoll_wait returned %ld, errno %d",
+	       (long)result, (int)result_errno);
 }
 
-static long call_splice(void) { return splice(p[0], NULL, q[1], NULL, 100, 0); }
-static void set_up_splice(void) { need(pipe(p) == 0 && pipe(q) == 0); enter(call_splice); }
-static void check_splice(void) { still(); need(write(p[1], "hello", 5) == 5); returns(5); }
+static long call_splice(void)
+{
+	return splice(p[0], NULL, q[1], NULL, 100, 0);
+}
+static void set_up_splice(void)
+{
+	need(pipe(p) == 0 && pipe(q) == 0);
+	enter(call_splice);
+}
+static void check_splice(void)
+{
+	still();
+	need(write(p[1], "hello", 5) == 5);
+	returns(5);
+}
 
 static char b1[4], b2[10];
-static long call_readv(void) { struct iovec v[2] = { { b1, 4 }, { b2, 10 } }; return readv(p[0], v, 2); }
-static void set_up_readv(void) { need(pipe(p) == 0); enter(call_readv); }
-static void check_readv(void) { still(); need(write(p[1], "hello", 5) == 5); returns(5); expect(b1[0] == 'h' && b2[0] == 'o', "content"); }
+static long call_readv(void)
+{
+	struct iovec v[2] = { { b1, 4 }, { b2, 10 } };
+	return readv(p[0], v, 2);
+}
+static void set_up_readv(void)
+{
+	need(pipe(p) == 0);
+	enter(call_readv);
+}
+static void check_readv(void)
+{
+	still();
+	need(write(p[1], "hello", 5) == 5);
+	returns(5);
+	expect(b1[0] == 'h' && b2[0] == 'o', "content");
+}
 
 /* a parent in vfork() cannot be stopped until the child lets go */
 static int vfork_ms;
@@ -210,16 +328,35 @@ static void set_up_vfork_ms(int ms)
 	}
 	sleep_ms(100);
 }
-static void set_up_vfork(void) { set_up_vfork_ms(2000); }
-static void set_up_vfork_long(void) { set_up_vfork_ms(16000); }
-static void check_vfork(void) { victim_reap(kid); }
+static void set_up_vfork(void)
+{
+	set_up_vfork_ms(2000);
+}
+static void set_up_vfork_long(void)
+{
+	set_up_vfork_ms(16000);
+}
+static void check_vfork(void)
+{
+	victim_reap(kid);
+}
 
 /* a handler without SA_RESTART, and one with it, of signals that arrive while the tree is frozen and right after */
 static atomic_int handled;
-static void on_signal(int sig) { handled++; }
+static void on_signal(int sig)
+{
+	handled++;
+}
 static int restarts;
-static long call_read(void) { char c; return read(p[0], &c, 1); }
-static pthread_t thread_of(void) { return (pthread_t)t; }
+static long call_read(void)
+{
+	char c;
+	return read(p[0], &c, 1);
+}
+static pthread_t thread_of(void)
+{
+	return (pthread_t)t;
+}
 static void set_up_read_signal(int flags)
 {
 	struct sigaction sa = { .sa_handler = on_signal, .sa_flags = flags };
@@ -227,8 +364,14 @@ static void set_up_read_signal(int flags)
 	need(pipe(p) == 0 && sigaction(SIGUSR1, &sa, NULL) == 0);
 	enter(call_read);
 }
-static void set_up_read_restart(void) { set_up_read_signal(SA_RESTART); }
-static void set_up_read_eintr(void) { set_up_read_signal(0); }
+static void set_up_read_restart(void)
+{
+	set_up_read_signal(SA_RESTART);
+}
+static void set_up_read_eintr(void)
+{
+	set_up_read_signal(0);
+}
 static void check_read_signal(void)
 {
 	still();
@@ -246,15 +389,30 @@ static void check_read_signal(void)
 }
 
 /* SysV: interrupted by any signal, also by a stop; never restarted. Kept or EINTR, which callers have to expect. */
-static long call_msgrcv(void) { struct { long type; char text[8]; } m; return msgrcv(id, &m, 8, 0, 0); }
-static void set_up_msgrcv(void) { need((id = msgget(IPC_PRIVATE, 0600)) >= 0); enter(call_msgrcv); }
+static long call_msgrcv(void)
+{
+	struct {
+		long type;
+		char text[8];
+	} m;
+	return msgrcv(id, &m, 8, 0, 0);
+}
+static void set_up_msgrcv(void)
+{
+	need((id = msgget(IPC_PRIVATE, 0600)) >= 0);
+	enter(call_msgrcv);
+}
 static void check_msgrcv(void)
 {
-	struct { long type; char text[8]; } m = { 1, "hello" };
+	struct {
+		long type;
+		char text[8];
+	} m = { 1, "hello" };
 	if (result == -999)
 		need(msgsnd(id, &m, 6, 0) == 0);
 	victim_join(t);
-	expect(result == 6 || (result == -1 && result_errno == EINTR), "msgrcv returned %ld, errno %d", (long)result, (int)result_errno);
+	expect(result == 6 || (result == -1 && result_errno == EINTR), "msgrcv returned %ld, errno %d", (long)result,
+	       (int)result_errno);
 	msgctl(id, IPC_RMID, NULL);
 }
 
@@ -271,7 +429,8 @@ const struct victim_case victim_cases[] = {
 	{ "epoll-wait", set_up_epoll, check_epoll, .flags = CASE_ALTERS },
 	{ "splice", set_up_splice, check_splice },
 	{ "readv", set_up_readv, check_readv },
-	{ "vfork-long", set_up_vfork_long, check_vfork, .dump = "--timeout 2", .refuse = "does not stop", .flags = CASE_KEEP_OR_REFUSE | CASE_ALTERS },
+	{ "vfork-long", set_up_vfork_long, check_vfork, .dump = "--timeout 2", .refuse = "does not stop",
+	  .flags = CASE_KEEP_OR_REFUSE | CASE_ALTERS },
 	{ "vfork", set_up_vfork, check_vfork, .refuse = "address space", .flags = CASE_KEEP_OR_REFUSE | CASE_ALTERS },
 	{ "read-restarts", set_up_read_restart, check_read_signal },
 	{ "read-interrupted", set_up_read_eintr, check_read_signal },

@@ -40,7 +40,8 @@ static void set_up_path(void)
 	struct sockaddr_un a = { .sun_family = AF_UNIX };
 
 	spill(victim_path("file"), "text", 4);
-	need(symlink("nowhere", victim_path("link")) == 0 && mkfifo(victim_path("fifo"), 0600) == 0 && mkdir(victim_path("dir"), 0700) == 0);
+	need(symlink("nowhere", victim_path("link")) == 0 && mkfifo(victim_path("fifo"), 0600) == 0 &&
+	     mkdir(victim_path("dir"), 0700) == 0);
 	need(mknod(victim_path("dev"), S_IFCHR | 0600, makedev(1, 5)) == 0);
 	int s = socket(AF_UNIX, SOCK_STREAM, 0);
 	need(s >= 0 && chdir(victim_path("")) == 0);
@@ -49,14 +50,16 @@ static void set_up_path(void)
 	close(s);
 	static const char *const names[] = { "file", "link", "fifo", "dir", "dev", "sock" };
 	for (int i = 0; i < 6; i++)
-		need((fd[i] = open(victim_path(names[i]), O_PATH | O_NOFOLLOW | (i % 2 ? O_CLOEXEC : 0))) >= 0 && fstat(fd[i], &st_was[i]) == 0);
+		need((fd[i] = open(victim_path(names[i]), O_PATH | O_NOFOLLOW | (i % 2 ? O_CLOEXEC : 0))) >= 0 &&
+		     fstat(fd[i], &st_was[i]) == 0);
 }
 static void check_path(void)
 {
 	char text[32] = "";
 	for (int i = 0; i < 6; i++) {
 		struct stat st;
-		expect(fstat(fd[i], &st) == 0 && st.st_ino == st_was[i].st_ino && st.st_mode == st_was[i].st_mode, "file %d", i);
+		expect(fstat(fd[i], &st) == 0 && st.st_ino == st_was[i].st_ino && st.st_mode == st_was[i].st_mode,
+		       "file %d", i);
 		expect(fcntl(fd[i], F_GETFL) & O_PATH, "flags of %d are %x", i, fcntl(fd[i], F_GETFL));
 	}
 	expect(readlinkat(fd[1], "", text, 31) == 7, "link is %s", text);
@@ -99,7 +102,11 @@ static void file_on(const char *type, const char *options)
 	st_was[0].st_size = (off_t)(uintptr_t)mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, f, 0);
 	close(f);
 }
-static void unmount(const char *name) { chdir("/"); umount2(victim_path(name), MNT_DETACH); }
+static void unmount(const char *name)
+{
+	chdir("/");
+	umount2(victim_path(name), MNT_DETACH);
+}
 static void check_on(void)
 {
 	char text[8] = "", *map = (char *)(uintptr_t)st_was[0].st_size;
@@ -113,8 +120,14 @@ static void check_on(void)
 	unmount("m");
 	unmount("o");
 }
-static void set_up_tmpfs(void) { file_on("tmpfs", "size=10m"); }
-static void set_up_ramfs(void) { file_on("ramfs", NULL); }
+static void set_up_tmpfs(void)
+{
+	file_on("tmpfs", "size=10m");
+}
+static void set_up_ramfs(void)
+{
+	file_on("ramfs", NULL);
+}
 static void set_up_overlay(void)
 {
 	char o[3 * PATH_MAX + 100], base[PATH_MAX], n[PATH_MAX + 20];
@@ -161,7 +174,8 @@ static void check_hidden(void)
 static void set_up_proc(void)
 {
 	need((fd[0] = open("/proc/self/status", O_RDONLY)) >= 0 && (fd[1] = open("/proc/meminfo", O_RDONLY)) >= 0);
-	need((fd[2] = open("/proc/self/fd", O_RDONLY | O_DIRECTORY)) >= 0 && (fd[3] = open("/sys/kernel", O_RDONLY | O_DIRECTORY)) >= 0);
+	need((fd[2] = open("/proc/self/fd", O_RDONLY | O_DIRECTORY)) >= 0 &&
+	     (fd[3] = open("/sys/kernel", O_RDONLY | O_DIRECTORY)) >= 0);
 	need((fd[4] = open("/proc/self/maps", O_RDONLY)) >= 0 && (fd[5] = open("/proc", O_RDONLY | O_DIRECTORY)) >= 0);
 }
 static void check_proc(void)
@@ -173,8 +187,14 @@ static void check_proc(void)
 	expect(openat(fd[5], "self", O_PATH) >= 0, "/proc");
 	expect(pread(fd[4], text, sizeof(text), 0) > 50, "maps");
 }
-static void set_up_ns_file(void) { need((fd[0] = open("/proc/self/ns/net", O_RDONLY)) >= 0); }
-static void check_ns_file(void) { expect(ioctl(fd[0], 0xb703) == CLONE_NEWNET, "not a namespace"); }
+static void set_up_ns_file(void)
+{
+	need((fd[0] = open("/proc/self/ns/net", O_RDONLY)) >= 0);
+}
+static void check_ns_file(void)
+{
+	expect(ioctl(fd[0], 0xb703) == CLONE_NEWNET, "not a namespace");
+}
 
 static void set_up_proc_dead(void)
 {
@@ -189,7 +209,11 @@ static void set_up_proc_dead(void)
 	kill(pid, SIGKILL);
 	waitpid(pid, NULL, 0);
 }
-static void check_proc_dead(void) { char c; expect(read(fd[0], &c, 1) < 0 && errno == ESRCH, "it can be read"); }
+static void check_proc_dead(void)
+{
+	char c;
+	expect(read(fd[0], &c, 1) < 0 && errno == ESRCH, "it can be read");
+}
 
 /* --- highest numbers, shared across forks: position and flags are one, close-on-exec is not */
 static int top;
@@ -244,7 +268,10 @@ static void fill(int nr)
 			need(dup2(0, i) == i);
 	need(setrlimit(RLIMIT_NOFILE, &rl) == 0);
 }
-static void set_up_dense(void) { fill(63); }
+static void set_up_dense(void)
+{
+	fill(63);
+}
 static void check_dense(void)
 {
 	expect(open("/dev/null", O_RDONLY) == 63, "63 is not the next");
@@ -260,8 +287,15 @@ static void full(long arg)
 	close(63);
 	expect(!room, "there is room");
 }
-static void set_up_full(void) { kid = victim_fork(full, 0); sleep_ms(100); }
-static void check_full(void) { victim_reap(kid); }
+static void set_up_full(void)
+{
+	kid = victim_fork(full, 0);
+	sleep_ms(100);
+}
+static void check_full(void)
+{
+	victim_reap(kid);
+}
 
 /* --- access that would not be given again */
 static void user(long arg)
@@ -275,11 +309,15 @@ static void user(long arg)
 static void set_up_lost_access(void)
 {
 	spill(victim_path("secret"), "secret", 6);
-	need((fd[0] = open(victim_path("secret"), O_RDONLY)) >= 0 && (fd[1] = open(victim_path("secret"), O_WRONLY | O_APPEND)) >= 0);
+	need((fd[0] = open(victim_path("secret"), O_RDONLY)) >= 0 &&
+	     (fd[1] = open(victim_path("secret"), O_WRONLY | O_APPEND)) >= 0);
 	need(chmod(victim_path("secret"), 0) == 0);
 	kid = victim_fork(user, 0);
 }
-static void check_lost_access(void) { victim_reap(kid); }
+static void check_lost_access(void)
+{
+	victim_reap(kid);
+}
 
 /* --- a name that came back: the descriptor is of the old file, which has another link too */
 static void set_up_two_ghosts(void)
@@ -296,7 +334,8 @@ static void set_up_two_ghosts(void)
 static void check_two_ghosts(void)
 {
 	char text[8] = "";
-	expect(pwrite(fd[0], "F", 1, 0) == 1 && pread(fd[1], text, 5, 0) == 5 && strcmp(text, "First") == 0, "first is %s", text);
+	expect(pwrite(fd[0], "F", 1, 0) == 1 && pread(fd[1], text, 5, 0) == 5 && strcmp(text, "First") == 0,
+	       "first is %s", text);
 	expect(pread(fd[2], text, 6, 0) == 6 && memcmp(text, "second", 6) == 0, "second is %s", text);
 	expect(pread(fd[3], text, 5, 0) == 5 && memcmp(text, "third", 5) == 0, "third is %s", text);
 	struct stat st;
@@ -311,28 +350,50 @@ static void set_up_ghost_attrs(void)
 	need(write(fd[0], "abc", 3) == 3 && fchown(fd[0], 12, 34) == 0 && fchmod(fd[0], 02461) == 0);
 	struct timespec ts[2] = { { 1000, 5 }, { 2000, 7123 } };
 	need(futimens(fd[0], ts) == 0);
-	need(symlink("nowhere", victim_path("gl")) == 0 && utimensat(AT_FDCWD, victim_path("gl"), ts, AT_SYMLINK_NOFOLLOW) == 0);
+	need(symlink("nowhere", victim_path("gl")) == 0 &&
+	     utimensat(AT_FDCWD, victim_path("gl"), ts, AT_SYMLINK_NOFOLLOW) == 0);
 	need((fd[2] = open(victim_path("gl"), O_PATH | O_NOFOLLOW)) >= 0 && unlink(victim_path("gl")) == 0);
 	unlink(victim_path("ga"));
 	need(fstat(fd[0], &st_was[0]) == 0);
-	need(mkdir(victim_path("gd"), 0711) == 0 && (fd[1] = open(victim_path("gd"), O_RDONLY | O_DIRECTORY)) >= 0 && rmdir(victim_path("gd")) == 0);
+	need(mkdir(victim_path("gd"), 0711) == 0 && (fd[1] = open(victim_path("gd"), O_RDONLY | O_DIRECTORY)) >= 0 &&
+	     rmdir(victim_path("gd")) == 0);
 }
 static void check_ghost_attrs(void)
 {
 	struct stat st;
-	expect(fstat(fd[0], &st) == 0 && st.st_uid == 12 && st.st_gid == 34 && st.st_mode == st_was[0].st_mode, "owner %d:%d mode %o",
-	       st.st_uid, st.st_gid, st.st_mode);
-	expect(st.st_mtim.tv_sec == 2000 && st.st_mtim.tv_nsec == 7123, "written at %ld.%09ld", st.st_mtim.tv_sec, st.st_mtim.tv_nsec);
-	expect(st.st_atim.tv_sec == 1000 && st.st_atim.tv_nsec == 5, "read at %ld.%09ld", st.st_atim.tv_sec, st.st_atim.tv_nsec);
+	expect(fstat(fd[0], &st) == 0 && st.st_uid == 12 && st.st_gid == 34 && st.st_mode == st_was[0].st_mode,
+	       "owner %d:%d mode %o", st.st_uid, st.st_gid, st.st_mode);
+	expect(st.st_mtim.tv_sec == 2000 && st.st_mtim.tv_nsec == 7123, "written at %ld.%09ld", st.st_mtim.tv_sec,
+	       st.st_mtim.tv_nsec);
+	expect(st.st_atim.tv_sec == 1000 && st.st_atim.tv_nsec == 5, "read at %ld.%09ld", st.st_atim.tv_sec,
+	       st.st_atim.tv_nsec);
 	expect(fstat(fd[2], &st) == 0 && S_ISLNK(st.st_mode) && st.st_nlink == 0, "link");
-	expect(st.st_mtim.tv_sec == 2000 && st.st_mtim.tv_nsec == 7123, "link of %ld.%09ld", st.st_mtim.tv_sec, st.st_mtim.tv_nsec);
+	expect(st.st_mtim.tv_sec == 2000 && st.st_mtim.tv_nsec == 7123, "link of %ld.%09ld", st.st_mtim.tv_sec,
+	       st.st_mtim.tv_nsec);
 	expect(fstat(fd[1], &st) == 0 && S_ISDIR(st.st_mode) && st.st_nlink == 0, "directory");
 }
 
 /* --- half-closed pipes across processes, with a reader in one and a writer in another, and a third that has both */
 static int a[2], b[2];
-static void only_reads(long arg) { close(a[1]); close(b[1]); close(b[0]); victim_hold(); char t[8] = ""; expect(read(a[0], t, 8) == 3 && strcmp(t, "abc") == 0, "data is %s", t); expect(read(a[0], t, 8) == 0, "no end of file"); }
-static void only_writes(long arg) { close(a[0]); close(a[1]); close(b[0]); victim_hold(); signal(SIGPIPE, SIG_IGN); expect(write(b[1], "x", 1) < 0 && errno == EPIPE, "no EPIPE"); }
+static void only_reads(long arg)
+{
+	close(a[1]);
+	close(b[1]);
+	close(b[0]);
+	victim_hold();
+	char t[8] = "";
+	expect(read(a[0], t, 8) == 3 && strcmp(t, "abc") == 0, "data is %s", t);
+	expect(read(a[0], t, 8) == 0, "no end of file");
+}
+static void only_writes(long arg)
+{
+	close(a[0]);
+	close(a[1]);
+	close(b[0]);
+	victim_hold();
+	signal(SIGPIPE, SIG_IGN);
+	expect(write(b[1], "x", 1) < 0 && errno == EPIPE, "no EPIPE");
+}
 static pid_t k2;
 static void set_up_half(void)
 {
@@ -344,7 +405,11 @@ static void set_up_half(void)
 	close(b[0]);
 	close(b[1]);
 }
-static void check_half(void) { victim_reap(kid); victim_reap(k2); }
+static void check_half(void)
+{
+	victim_reap(kid);
+	victim_reap(k2);
+}
 
 /* --- directory positions, offsets beyond, very large files with holes */
 static void set_up_offsets(void)
@@ -355,7 +420,8 @@ static void set_up_offsets(void)
 	char buf[1024];
 	need(syscall(SYS_getdents64, fd[1], buf, sizeof(buf)) > 0);
 	st_was[0].st_size = lseek(fd[1], 0, SEEK_CUR);
-	need((fd[2] = open(victim_path("ghost-huge"), O_RDWR | O_CREAT, 0600)) >= 0 && ftruncate(fd[2], 1ll << 38) == 0);
+	need((fd[2] = open(victim_path("ghost-huge"), O_RDWR | O_CREAT, 0600)) >= 0 &&
+	     ftruncate(fd[2], 1ll << 38) == 0);
 	need(pwrite(fd[2], "end", 3, (1ll << 38) - 3) == 3 && unlink(victim_path("ghost-huge")) == 0);
 }
 static void check_offsets(void)
@@ -383,7 +449,10 @@ static void set_up_truncated(void)
 	close(f);
 }
 static sig_atomic_t volatile bus;
-static void on_bus(int sig) { _exit(7); }
+static void on_bus(int sig)
+{
+	_exit(7);
+}
 static void check_truncated(void)
 {
 	int status;
@@ -410,9 +479,12 @@ static void set_up_owner(void)
 static void check_owner(void)
 {
 	struct f_owner_ex o = { 0 };
-	expect(fcntl(a[0], F_GETOWN) == getpid() && fcntl(a[0], F_GETSIG) == SIGUSR1, "owner %d signal %d", fcntl(a[0], F_GETOWN), fcntl(a[0], F_GETSIG));
-	expect((fcntl(a[0], F_GETFL) & (O_ASYNC | O_NONBLOCK)) == (O_ASYNC | O_NONBLOCK), "flags %o", fcntl(a[0], F_GETFL));
-	expect(fcntl(fd[0], F_GETOWN_EX, &o) == 0 && o.type == F_OWNER_TID && o.pid == gettid(), "owner type %d pid %d", o.type, o.pid);
+	expect(fcntl(a[0], F_GETOWN) == getpid() && fcntl(a[0], F_GETSIG) == SIGUSR1, "owner %d signal %d",
+	       fcntl(a[0], F_GETOWN), fcntl(a[0], F_GETSIG));
+	expect((fcntl(a[0], F_GETFL) & (O_ASYNC | O_NONBLOCK)) == (O_ASYNC | O_NONBLOCK), "flags %o",
+	       fcntl(a[0], F_GETFL));
+	expect(fcntl(fd[0], F_GETOWN_EX, &o) == 0 && o.type == F_OWNER_TID && o.pid == gettid(), "owner type %d pid %d",
+	       o.type, o.pid);
 }
 
 /* --- names longer than PATH_MAX */
@@ -431,7 +503,11 @@ static void set_up_long(void)
 	need((fd[0] = openat(d, "file", O_RDWR | O_CREAT, 0600)) >= 0 && write(fd[0], "deep", 4) == 4);
 	close(d);
 }
-static void check_long(void) { char t[8] = ""; expect(pread(fd[0], t, 4, 0) == 4 && strcmp(t, "deep") == 0, "content %s", t); }
+static void check_long(void)
+{
+	char t[8] = "";
+	expect(pread(fd[0], t, 4, 0) == 4 && strcmp(t, "deep") == 0, "content %s", t);
+}
 
 /* --- a pipe with pages from splice and vmsplice, tee'd */
 static void set_up_spliced(void)
@@ -447,7 +523,8 @@ static void set_up_spliced(void)
 static void check_spliced(void)
 {
 	static char buf[9000];
-	expect(read(a[0], buf, 9000) == 8196 && pattern_same(buf, 8192, 9) && memcmp(buf + 8192, "tail", 4) == 0, "first pipe");
+	expect(read(a[0], buf, 9000) == 8196 && pattern_same(buf, 8192, 9) && memcmp(buf + 8192, "tail", 4) == 0,
+	       "first pipe");
 	expect(read(b[0], buf, 9000) == 8192 && pattern_same(buf, 8192, 9), "second pipe");
 }
 
@@ -471,7 +548,8 @@ static void check_timerfd(void)
 		sleep_ms(100);
 		expect(read(fd[i], &n, 8) == 8 && n >= 2, "%lu more expirations of timer %d", n, i);
 	}
-	expect(timerfd_gettime(fd[1], &it) == 0 && it.it_value.tv_sec == 0 && it.it_value.tv_nsec == 0, "the stopped timer runs");
+	expect(timerfd_gettime(fd[1], &it) == 0 && it.it_value.tv_sec == 0 && it.it_value.tv_nsec == 0,
+	       "the stopped timer runs");
 	expect(read(fd[1], &n, 8) < 0 && errno == EAGAIN, "the stopped timer has expired");
 }
 

@@ -37,7 +37,12 @@ static char *area;
 
 static void set_up_ldt(void)
 {
-	struct user_desc d = { .entry_number = 3, .base_addr = 0x1000, .limit = 0xfffff, .seg_32bit = 1, .limit_in_pages = 1, .useable = 1 };
+	struct user_desc d = { .entry_number = 3,
+			       .base_addr = 0x1000,
+			       .limit = 0xfffff,
+			       .seg_32bit = 1,
+			       .limit_in_pages = 1,
+			       .useable = 1 };
 
 	if (syscall(SYS_modify_ldt, 1, &d, sizeof(d)) < 0)
 		victim_skip("modify_ldt: %s", strerror(errno));
@@ -59,7 +64,10 @@ static void set_up_ioperm(void)
 		victim_skip("ioperm: %s", strerror(errno));
 }
 
-static void fault(int sig) { _exit(50); }
+static void fault(int sig)
+{
+	_exit(50);
+}
 
 static bool may_use_port(void)
 {
@@ -74,7 +82,10 @@ static bool may_use_port(void)
 	return waitpid(pid, &status, 0) == pid && status == 0;
 }
 
-static void check_ioperm(void) { expect(may_use_port(), "the port may not be used any more"); }
+static void check_ioperm(void)
+{
+	expect(may_use_port(), "the port may not be used any more");
+}
 
 static void set_up_iopl(void)
 {
@@ -97,7 +108,10 @@ static void set_up_iopl_dropped(void)
 
 /* --- prctl and arch_prctl */
 
-static void set_up_tsc(void) { need(prctl(PR_SET_TSC, PR_TSC_SIGSEGV) == 0); }
+static void set_up_tsc(void)
+{
+	need(prctl(PR_SET_TSC, PR_TSC_SIGSEGV) == 0);
+}
 
 static void check_tsc(void)
 {
@@ -111,10 +125,19 @@ static void set_up_cpuid(void)
 		victim_skip("cpuid faulting: %s", strerror(errno));
 }
 
-static void check_cpuid(void) { expect(syscall(SYS_arch_prctl, ARCH_GET_CPUID) == 0, "cpuid is allowed"); }
+static void check_cpuid(void)
+{
+	expect(syscall(SYS_arch_prctl, ARCH_GET_CPUID) == 0, "cpuid is allowed");
+}
 
-static void set_up_keepcaps(void) { need(prctl(PR_SET_KEEPCAPS, 1) == 0); }
-static void check_keepcaps(void) { expect(prctl(PR_GET_KEEPCAPS) == 1, "keepcaps is %d", prctl(PR_GET_KEEPCAPS)); }
+static void set_up_keepcaps(void)
+{
+	need(prctl(PR_SET_KEEPCAPS, 1) == 0);
+}
+static void check_keepcaps(void)
+{
+	expect(prctl(PR_GET_KEEPCAPS) == 1, "keepcaps is %d", prctl(PR_GET_KEEPCAPS));
+}
 
 /* --- what a thread has for itself */
 
@@ -138,9 +161,16 @@ static void in_thread(void (*setup)(void), void (*check)(void))
 	pair[1] = check;
 	thread = victim_thread(other, pair);
 }
-static void check_thread(void) { victim_join(thread); }
+static void check_thread(void)
+{
+	victim_join(thread);
+}
 
-static void own_fs(void) { need(unshare(CLONE_FS) == 0 && chdir("/usr") == 0); umask(0123); }
+static void own_fs(void)
+{
+	need(unshare(CLONE_FS) == 0 && chdir("/usr") == 0);
+	umask(0123);
+}
 static void still_own_fs(void)
 {
 	char path[100] = "";
@@ -148,7 +178,10 @@ static void still_own_fs(void)
 	mode_t m = umask(0);
 	expect(m == 0123, "umask of the thread is %o", m);
 }
-static void set_up_thread_fs(void) { in_thread(own_fs, still_own_fs); }
+static void set_up_thread_fs(void)
+{
+	in_thread(own_fs, still_own_fs);
+}
 
 static ino_t ns_was;
 static ino_t ns_now(const char *name)
@@ -159,22 +192,38 @@ static ino_t ns_now(const char *name)
 	stat(path, &st);
 	return st.st_ino;
 }
-static void own_net(void) { if (unshare(CLONE_NEWNET) < 0) victim_skip("network namespace"); ns_was = ns_now("net"); }
+static void own_net(void)
+{
+	if (unshare(CLONE_NEWNET) < 0)
+		victim_skip("network namespace");
+	ns_was = ns_now("net");
+}
 static void still_own_net(void)
 {
 	struct stat st = { 0 };
 	stat("/proc/self/ns/net", &st);
 	expect(ns_now("net") != st.st_ino, "the thread is in the network namespace of its process");
 }
-static void set_up_thread_net(void) { in_thread(own_net, still_own_net); }
+static void set_up_thread_net(void)
+{
+	in_thread(own_net, still_own_net);
+}
 
-static void own_uts(void) { if (unshare(CLONE_NEWUTS) < 0) victim_skip("uts namespace"); need(sethostname("inner", 5) == 0); }
+static void own_uts(void)
+{
+	if (unshare(CLONE_NEWUTS) < 0)
+		victim_skip("uts namespace");
+	need(sethostname("inner", 5) == 0);
+}
 static void still_own_uts(void)
 {
 	char name[100] = "";
 	expect(gethostname(name, sizeof(name)) == 0 && strcmp(name, "inner") == 0, "host name is %s", name);
 }
-static void set_up_thread_uts(void) { in_thread(own_uts, still_own_uts); }
+static void set_up_thread_uts(void)
+{
+	in_thread(own_uts, still_own_uts);
+}
 
 static void own_settings(void)
 {
@@ -201,11 +250,15 @@ static void still_own_settings(void)
 	expect(sched_getaffinity(0, sizeof(set), &set) == 0 && CPU_COUNT(&set) == 1 && CPU_ISSET(0, &set), "affinity");
 	expect(prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1, "no_new_privs");
 	expect(prctl(PR_GET_SECUREBITS) == 0x2a, "securebits are %x", prctl(PR_GET_SECUREBITS));
-	expect(!has_policy || (syscall(SYS_get_mempolicy, &mode, NULL, 0, NULL, 0) == 0 && mode == 3), "memory policy is %d", mode);
+	expect(!has_policy || (syscall(SYS_get_mempolicy, &mode, NULL, 0, NULL, 0) == 0 && mode == 3),
+	       "memory policy is %d", mode);
 	expect(prctl(PR_MCE_KILL_GET, 0, 0, 0, 0) == PR_MCE_KILL_EARLY, "mce kill");
 	expect(syscall(SYS_ioprio_get, 1, 0) == (2 << 13 | 5), "ioprio");
 }
-static void set_up_thread_settings(void) { in_thread(own_settings, still_own_settings); }
+static void set_up_thread_settings(void)
+{
+	in_thread(own_settings, still_own_settings);
+}
 static void check_thread_settings(void)
 {
 	int now = 0;
@@ -228,7 +281,10 @@ static void set_up_aio(void)
 }
 static void check_aio(void)
 {
-	struct iocb cb = { .aio_lio_opcode = IOCB_CMD_PWRITE, .aio_fildes = (unsigned)aio_file, .aio_buf = (uintptr_t)"abc", .aio_nbytes = 3 },
+	struct iocb cb = { .aio_lio_opcode = IOCB_CMD_PWRITE,
+			   .aio_fildes = (unsigned)aio_file,
+			   .aio_buf = (uintptr_t) "abc",
+			   .aio_nbytes = 3 },
 		    *list[] = { &cb };
 	struct io_event ev;
 	struct timespec second = { 1, 0 };
@@ -293,10 +349,20 @@ static void set_up_lease(void)
 	if (fcntl(leased, F_SETLEASE, F_RDLCK) < 0)
 		victim_skip("F_SETLEASE: %s", strerror(errno));
 }
-static void check_lease(void) { expect(fcntl(leased, F_GETLEASE) == F_RDLCK, "lease is %d", fcntl(leased, F_GETLEASE)); }
+static void check_lease(void)
+{
+	expect(fcntl(leased, F_GETLEASE) == F_RDLCK, "lease is %d", fcntl(leased, F_GETLEASE));
+}
 
 /* --- scheduling hints */
-struct attr { uint32_t size, policy; uint64_t flags; int32_t nice; uint32_t priority; uint64_t runtime, deadline, period; uint32_t min, max; };
+struct attr {
+	uint32_t size, policy;
+	uint64_t flags;
+	int32_t nice;
+	uint32_t priority;
+	uint64_t runtime, deadline, period;
+	uint32_t min, max;
+};
 static void set_up_uclamp(void)
 {
 	struct attr a = { .size = sizeof(a), .flags = 0x78, .min = 100, .max = 900 };
@@ -306,11 +372,15 @@ static void set_up_uclamp(void)
 static void check_uclamp(void)
 {
 	struct attr a = { 0 };
-	expect(syscall(SYS_sched_getattr, 0, &a, sizeof(a), 0) == 0 && a.min == 100 && a.max == 900, "clamps are %u %u", a.min, a.max);
+	expect(syscall(SYS_sched_getattr, 0, &a, sizeof(a), 0) == 0 && a.min == 100 && a.max == 900, "clamps are %u %u",
+	       a.min, a.max);
 }
 
 static void set_up_page(void) __attribute__((constructor));
-static void set_up_page(void) { page = sysconf(_SC_PAGESIZE); }
+static void set_up_page(void)
+{
+	page = sysconf(_SC_PAGESIZE);
+}
 
 const struct victim_case victim_cases[] = {
 	{ "ldt", set_up_ldt, check_ldt, .refuse = "LDT", .flags = CASE_KEEP_OR_REFUSE },

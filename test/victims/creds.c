@@ -17,11 +17,11 @@
 struct creds {
 	uid_t uid[4];
 	gid_t gid[4];
-	int   nr_groups;
+	int nr_groups;
 	gid_t groups[64];
 	struct __user_cap_data_struct caps[2];
 	uint64_t bounding, ambient;
-	int   securebits, nnp, keepcaps, dumpable;
+	int securebits, nnp, keepcaps, dumpable;
 };
 
 static struct creds was;
@@ -59,8 +59,8 @@ static void expect_creds(const struct creds *old)
 		expect(now.uid[i] == old->uid[i], "%s uid was %u, is %u", names[i], old->uid[i], now.uid[i]);
 		expect(now.gid[i] == old->gid[i], "%s gid was %u, is %u", names[i], old->gid[i], now.gid[i]);
 	}
-	expect(now.nr_groups == old->nr_groups && !memcmp(now.groups, old->groups, sizeof(now.groups)), "%d groups, were %d",
-	       now.nr_groups, old->nr_groups);
+	expect(now.nr_groups == old->nr_groups && !memcmp(now.groups, old->groups, sizeof(now.groups)),
+	       "%d groups, were %d", now.nr_groups, old->nr_groups);
 	expect(!memcmp(now.caps, old->caps, sizeof(now.caps)), "capabilities: e %x p %x i %x, were e %x p %x i %x",
 	       now.caps[0].effective, now.caps[0].permitted, now.caps[0].inheritable, old->caps[0].effective,
 	       old->caps[0].permitted, old->caps[0].inheritable);
@@ -127,7 +127,8 @@ static void set_up_caps(void)
 
 static void set_up_securebits(void)
 {
-	need(prctl(PR_SET_SECUREBITS, SECBIT_NOROOT | SECBIT_NOROOT_LOCKED | SECBIT_NO_SETUID_FIXUP | SECBIT_KEEP_CAPS) == 0);
+	need(prctl(PR_SET_SECUREBITS,
+		   SECBIT_NOROOT | SECBIT_NOROOT_LOCKED | SECBIT_NO_SETUID_FIXUP | SECBIT_KEEP_CAPS) == 0);
 	need(setresuid(1000, 1000, 1000) == 0);
 	get_creds(&was);
 	need(was.caps[0].effective != 0);
@@ -179,7 +180,10 @@ static void set_up_user(void)
 }
 
 static mode_t mask_was = 0137;
-static void set_up_umask(void) { umask(mask_was); }
+static void set_up_umask(void)
+{
+	umask(mask_was);
+}
 
 static void check_umask(void)
 {

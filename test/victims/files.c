@@ -30,7 +30,10 @@ static int keep(int fd)
 	return fd;
 }
 
-static int keep_open(const char *name, int flags) { return keep(open(victim_path(name), flags, 0640)); }
+static int keep_open(const char *name, int flags)
+{
+	return keep(open(victim_path(name), flags, 0640));
+}
 
 static void expect_position(int fd, off_t want)
 {
@@ -42,23 +45,37 @@ static void expect_text(int fd, off_t at, const char *want)
 {
 	char now[256] = "";
 
-	expect(pread(fd, now, strlen(want), at) == (ssize_t)strlen(want) && strcmp(now, want) == 0, "fd %d reads %s, should be %s", fd,
-	       now, want);
+	expect(pread(fd, now, strlen(want), at) == (ssize_t)strlen(want) && strcmp(now, want) == 0,
+	       "fd %d reads %s, should be %s", fd, now, want);
 }
 
 static void expect_same_file(int fd, const struct stat *old)
 {
 	struct stat now;
 
-	expect(fstat(fd, &now) == 0 && now.st_ino == old->st_ino && now.st_dev == old->st_dev, "fd %d is of another file", fd);
+	expect(fstat(fd, &now) == 0 && now.st_ino == old->st_ino && now.st_dev == old->st_dev,
+	       "fd %d is of another file", fd);
 }
 
 /* --- every flag */
 
 static const int flag_sets[] = {
-	O_RDONLY, O_WRONLY, O_RDWR, O_WRONLY | O_APPEND, O_RDWR | O_APPEND, O_RDWR | O_NONBLOCK, O_RDWR | O_SYNC,
-	O_RDWR | O_DSYNC, O_RDONLY | O_NOATIME, O_RDONLY | O_DIRECT, O_PATH, O_RDWR | O_CLOEXEC, O_RDONLY | O_LARGEFILE,
-	O_RDONLY | O_CREAT | O_TRUNC, O_RDONLY | O_NOFOLLOW, O_RDWR | O_ASYNC,
+	O_RDONLY,
+	O_WRONLY,
+	O_RDWR,
+	O_WRONLY | O_APPEND,
+	O_RDWR | O_APPEND,
+	O_RDWR | O_NONBLOCK,
+	O_RDWR | O_SYNC,
+	O_RDWR | O_DSYNC,
+	O_RDONLY | O_NOATIME,
+	O_RDONLY | O_DIRECT,
+	O_PATH,
+	O_RDWR | O_CLOEXEC,
+	O_RDONLY | O_LARGEFILE,
+	O_RDONLY | O_CREAT | O_TRUNC,
+	O_RDONLY | O_NOFOLLOW,
+	O_RDWR | O_ASYNC,
 };
 
 #define NR_FLAG_SETS (int)(sizeof(flag_sets) / sizeof(flag_sets[0]))
@@ -83,7 +100,8 @@ static void set_up_flags(void)
 static void check_flags(void)
 {
 	for (int i = 0; i < NR_FLAG_SETS; i++) {
-		expect(fcntl(fds[i], F_GETFL) == flags_were[i], "flags of %d were %o, are %o", i, flags_were[i], fcntl(fds[i], F_GETFL));
+		expect(fcntl(fds[i], F_GETFL) == flags_were[i], "flags of %d were %o, are %o", i, flags_were[i],
+		       fcntl(fds[i], F_GETFL));
 		expect(fcntl(fds[i], F_GETFD) == (flag_sets[i] & O_CLOEXEC ? FD_CLOEXEC : 0), "close-on-exec of %d", i);
 		if (!(flag_sets[i] & O_PATH))
 			expect_position(fds[i], i);
@@ -216,7 +234,8 @@ static void check_unlinked(void)
 	expect_text(fds[1], 4, "ghost");
 	expect_position(fds[0], 4);
 	expect(fstat(fds[0], &st) == 0 && st.st_nlink == 0, "the file has %lu names", (unsigned long)st.st_nlink);
-	expect((st.st_mode & 0777) == 0604 && st.st_uid == 12 && st.st_gid == 34, "mode %o of %u:%u", st.st_mode, st.st_uid, st.st_gid);
+	expect((st.st_mode & 0777) == 0604 && st.st_uid == 12 && st.st_gid == 34, "mode %o of %u:%u", st.st_mode,
+	       st.st_uid, st.st_gid);
 	expect(pwrite(fds[0], "X", 1, 0) == 1, "write");
 	expect_text(fds[1], 0, "Xhe");
 	expect(access(victim_path("gone"), F_OK) < 0, "the name is back");
@@ -256,7 +275,8 @@ static void check_big_ghost(void)
 	static char block[1 << 20];
 
 	for (int i = 0; i < 5; i++)
-		expect(pread(fds[0], block, sizeof(block), i << 20) == sizeof(block) && pattern_same(block, sizeof(block), (uint64_t)i),
+		expect(pread(fds[0], block, sizeof(block), i << 20) == sizeof(block) &&
+			       pattern_same(block, sizeof(block), (uint64_t)i),
 		       "block %d", i);
 }
 
@@ -264,7 +284,8 @@ static void set_up_ghost_other_name(void)
 {
 	keep_open("first name", O_RDWR | O_CREAT);
 	need(write(fds[0], "linked", 6) == 6);
-	need(link(victim_path("first name"), victim_path("second name")) == 0 && unlink(victim_path("first name")) == 0);
+	need(link(victim_path("first name"), victim_path("second name")) == 0 &&
+	     unlink(victim_path("first name")) == 0);
 }
 
 static void check_ghost_other_name(void)
@@ -333,7 +354,8 @@ static void check_renamed(void)
 
 static void set_up_odd_names(void)
 {
-	static const char *const names[] = { "with space", "line\nbreak", "back\\slash", "x (deleted)", "\xff\x80", "quote\"'" };
+	static const char *const names[] = { "with space",  "line\nbreak", "back\\slash",
+					     "x (deleted)", "\xff\x80",    "quote\"'" };
 
 	for (int i = 0; i < 6; i++) {
 		keep_open(names[i], O_RDWR | O_CREAT);
@@ -393,7 +415,8 @@ static void check_devices(void)
 
 	for (int i = 0; i < 4; i++) {
 		struct stat st;
-		expect(fstat(fds[i], &st) == 0 && S_ISCHR(st.st_mode) && st.st_rdev == stats[i].st_rdev, "device %d", i);
+		expect(fstat(fds[i], &st) == 0 && S_ISCHR(st.st_mode) && st.st_rdev == stats[i].st_rdev, "device %d",
+		       i);
 	}
 	expect(write(fds[0], "x", 1) == 1 && read(fds[0], buf, 1) == 0, "null");
 	expect(read(fds[1], buf, 16) == 16 && buf[3] == 0, "zero");
@@ -402,7 +425,10 @@ static void check_devices(void)
 }
 
 /* files of procfs show whoever has the number now; those of the tree's own tasks have to show the same tasks again */
-static void idle(long arg) { victim_hold(); }
+static void idle(long arg)
+{
+	victim_hold();
+}
 
 static void set_up_procfs(void)
 {
@@ -488,17 +514,23 @@ static void set_up_locks(void)
 static void lock_prober(long arg)
 {
 	struct flock a = range(F_RDLCK, 0, 1), b = range(F_RDLCK, 25, 1), c = range(F_RDLCK, 102, 1);
-	int posix = open(victim_path("posix"), O_RDWR), fl = open(victim_path("flock"), O_RDWR), ofd = open(victim_path("ofd"), O_RDWR);
+	int posix = open(victim_path("posix"), O_RDWR), fl = open(victim_path("flock"), O_RDWR),
+	    ofd = open(victim_path("ofd"), O_RDWR);
 
-	expect(fcntl(posix, F_GETLK, &a) == 0 && a.l_type == F_WRLCK && a.l_pid == getppid() && a.l_len == 10, "POSIX write lock");
+	expect(fcntl(posix, F_GETLK, &a) == 0 && a.l_type == F_WRLCK && a.l_pid == getppid() && a.l_len == 10,
+	       "POSIX write lock");
 	b.l_type = F_WRLCK;
-	expect(fcntl(posix, F_GETLK, &b) == 0 && b.l_type == F_RDLCK && b.l_start == 20 && b.l_len == 0, "POSIX read lock");
+	expect(fcntl(posix, F_GETLK, &b) == 0 && b.l_type == F_RDLCK && b.l_start == 20 && b.l_len == 0,
+	       "POSIX read lock");
 	expect(flock(fl, LOCK_SH | LOCK_NB) < 0 && errno == EWOULDBLOCK, "flock");
 	expect(fcntl(ofd, F_OFD_GETLK, &c) == 0 && c.l_type == F_WRLCK && c.l_pid == -1 && c.l_len == 5, "OFD lock");
 	victim_held();
 }
 
-static void check_locks(void) { victim_reap(victim_fork(lock_prober, 0)); }
+static void check_locks(void)
+{
+	victim_reap(victim_fork(lock_prober, 0));
+}
 
 const struct victim_case victim_cases[] = {
 	{ "flags", set_up_flags, check_flags, .flags = CASE_MORE },
@@ -511,9 +543,10 @@ const struct victim_case victim_cases[] = {
 	{ "sparse-ghost", set_up_sparse_ghost, check_sparse_ghost },
 	{ "big-ghost", set_up_big_ghost, check_big_ghost },
 	{ "big-ghost-limited", set_up_big_ghost, check_big_ghost, .dump = "--ghost-limit 1M", .refuse = "ghost-limit" },
-	{ "link-remap", set_up_ghost_other_name, check_ghost_other_name, .dump = "--link-remap", .restore = "--link-remap",
-	  .flags = CASE_MUTATES | CASE_MORE },
-	{ "link-remap-refused", set_up_ghost_other_name, check_ghost_other_name, .refuse = "link-remap", .flags = CASE_MUTATES },
+	{ "link-remap", set_up_ghost_other_name, check_ghost_other_name, .dump = "--link-remap",
+	  .restore = "--link-remap", .flags = CASE_MUTATES | CASE_MORE },
+	{ "link-remap-refused", set_up_ghost_other_name, check_ghost_other_name, .refuse = "link-remap",
+	  .flags = CASE_MUTATES },
 	{ "replaced", set_up_replaced, check_replaced },
 	{ "tmpfile", set_up_tmpfile, check_tmpfile },
 	{ "renamed", set_up_renamed, check_renamed },

@@ -29,7 +29,8 @@ static void expect_file(const char *path)
 {
 	ssize_t len = slurp(path, text_is, sizeof(text_is));
 
-	expect(len == len_was && memcmp(text_is, text_was, (size_t)len) == 0, "%s differs (%zd bytes, were %zd)", path, len, len_was);
+	expect(len == len_was && memcmp(text_is, text_was, (size_t)len) == 0, "%s differs (%zd bytes, were %zd)", path,
+	       len, len_was);
 }
 
 static void expect_link(const char *link, const char *want)
@@ -40,8 +41,15 @@ static void expect_link(const char *link, const char *want)
 	expect(strcmp(now, want) == 0, "%s is %s, should be %s", link, now, want);
 }
 
-static void set_up_comm(void) { need(prctl(PR_SET_NAME, "a (b) c") == 0); remember("/proc/self/comm"); }
-static void check_comm(void) { expect_file("/proc/self/comm"); }
+static void set_up_comm(void)
+{
+	need(prctl(PR_SET_NAME, "a (b) c") == 0);
+	remember("/proc/self/comm");
+}
+static void check_comm(void)
+{
+	expect_file("/proc/self/comm");
+}
 
 /* a program that writes its status into its arguments, the way daemons do */
 static void set_up_cmdline(void)
@@ -61,8 +69,14 @@ static void set_up_cmdline(void)
 	remember("/proc/self/cmdline");
 }
 
-static void check_cmdline(void) { expect_file("/proc/self/cmdline"); }
-static void set_up_environ(void) { remember("/proc/self/environ"); }
+static void check_cmdline(void)
+{
+	expect_file("/proc/self/cmdline");
+}
+static void set_up_environ(void)
+{
+	remember("/proc/self/environ");
+}
 
 static void check_environ(void)
 {
@@ -82,7 +96,8 @@ static void check_auxv(void)
 {
 	expect_file("/proc/self/auxv");
 	expect(memcmp(random_was, (void *)getauxval(AT_RANDOM), 16) == 0, "AT_RANDOM");
-	expect(memcmp((void *)getauxval(AT_SYSINFO_EHDR), ELFMAG, SELFMAG) == 0, "no vDSO where the auxiliary vector says");
+	expect(memcmp((void *)getauxval(AT_SYSINFO_EHDR), ELFMAG, SELFMAG) == 0,
+	       "no vDSO where the auxiliary vector says");
 }
 
 /* --- program files that are gone or others by now: the case runs in a copy of the victim */
@@ -114,7 +129,10 @@ static void set_up_exe(void)
 	snprintf(copy_path, sizeof(copy_path), "%s", victim_path("copy of it"));
 }
 
-static void check_exe(void) { expect_link("/proc/self/exe", copy_path); }
+static void check_exe(void)
+{
+	expect_link("/proc/self/exe", copy_path);
+}
 
 static void set_up_exe_deleted(void)
 {
@@ -151,7 +169,8 @@ static void check_cwd(void)
 
 static void set_up_cwd_deleted(void)
 {
-	need(mkdir(victim_path("lost"), 0755) == 0 && chdir(victim_path("lost")) == 0 && rmdir(victim_path("lost")) == 0);
+	need(mkdir(victim_path("lost"), 0755) == 0 && chdir(victim_path("lost")) == 0 &&
+	     rmdir(victim_path("lost")) == 0);
 }
 
 static void check_cwd_deleted(void)

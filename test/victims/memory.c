@@ -20,7 +20,7 @@
 #ifndef MADV_GUARD_INSTALL
 #define MADV_GUARD_INSTALL 102
 #endif
-#define PAGE 4096ul
+#define PAGE       4096ul
 #define PM_PRESENT (1ull << 63)
 #define PM_SWAP    (1ull << 62)
 
@@ -35,7 +35,10 @@ static void *map(size_t len, int prot, int flags)
 	return p;
 }
 
-static void *map_private(size_t len) { return map(len, PROT_READ | PROT_WRITE, MAP_PRIVATE); }
+static void *map_private(size_t len)
+{
+	return map(len, PROT_READ | PROT_WRITE, MAP_PRIVATE);
+}
 
 /* how many pages of the range have memory of their own; the shared zero page has a page frame but is not counted */
 static long populated(const void *p, size_t len)
@@ -65,7 +68,8 @@ static long smaps_value(const void *p, const char *name, char *ret_flags, size_t
 		unsigned long start, end;
 		if (sscanf(line, "%lx-%lx ", &start, &end) == 2 && strchr("0123456789abcdef", line[0]))
 			here = start <= (uintptr_t)p && (uintptr_t)p < end;
-		else if (here && strncmp(line, name, strlen(name)) == 0 && sscanf(line + strlen(name), ": %ld", &value) >= 0 && ret_flags)
+		else if (here && strncmp(line, name, strlen(name)) == 0 &&
+			 sscanf(line + strlen(name), ": %ld", &value) >= 0 && ret_flags)
 			snprintf(ret_flags, size, "%.*s", (int)size - 1, line);
 	}
 	fclose(f);
@@ -77,12 +81,16 @@ static void expect_flag(const void *p, const char *flag, bool want)
 	char flags[256] = "";
 
 	smaps_value(p, "VmFlags", flags, sizeof(flags));
-	expect((strstr(flags, flag) != NULL) == want, "VmFlags at %p: %s; '%s' should %sbe there", p, flags, flag, want ? "" : "not ");
+	expect((strstr(flags, flag) != NULL) == want, "VmFlags at %p: %s; '%s' should %sbe there", p, flags, flag,
+	       want ? "" : "not ");
 }
 
 /* does touching the byte end in a signal? */
 static sigjmp_buf fault_jump;
-static void on_fault(int sig) { siglongjmp(fault_jump, sig); }
+static void on_fault(int sig)
+{
+	siglongjmp(fault_jump, sig);
+}
 
 static int fault_of(volatile char *p, bool write)
 {
@@ -124,13 +132,19 @@ static void check_sparse(void)
 	for (size_t i = 0; i < 4096; i += 16) {
 		expect(pattern_same(area + i * PAGE, PAGE, i), "page %zu differs", i);
 		for (size_t k = 1; k < 16; k += 7)
-			expect(area[(i + k) * PAGE] == 0 && area[(i + k) * PAGE + 77] == 0, "page %zu is not zero", i + k);
+			expect(area[(i + k) * PAGE] == 0 && area[(i + k) * PAGE + 77] == 0, "page %zu is not zero",
+			       i + k);
 	}
 }
 
 static void set_up_protections(void)
 {
-	static const int prots[] = { PROT_NONE, PROT_READ, PROT_WRITE, PROT_READ | PROT_WRITE, PROT_EXEC, PROT_READ | PROT_EXEC,
+	static const int prots[] = { PROT_NONE,
+				     PROT_READ,
+				     PROT_WRITE,
+				     PROT_READ | PROT_WRITE,
+				     PROT_EXEC,
+				     PROT_READ | PROT_EXEC,
 				     PROT_READ | PROT_WRITE | PROT_EXEC };
 
 	area = map_private(16 * PAGE);
@@ -150,19 +164,25 @@ static void check_protections(void)
 
 static void set_up_code(void)
 {
-	static const unsigned char code[] = { 0x8d, 0x47, 0x2a, 0xc3 };   /* lea 42(%rdi), %eax; ret */
+	static const unsigned char code[] = { 0x8d, 0x47, 0x2a, 0xc3 }; /* lea 42(%rdi), %eax; ret */
 
 	area = map_private(PAGE);
 	memcpy(area, code, sizeof(code));
 	need(mprotect(area, PAGE, PROT_READ | PROT_EXEC) == 0);
 }
 
-static void check_code(void) { expect(((int (*)(int))(uintptr_t)area)(58) == 100, "generated code"); }
+static void check_code(void)
+{
+	expect(((int (*)(int))(uintptr_t)area)(58) == 100, "generated code");
+}
 
 /* --- advice, locks */
 
-static const struct { int advice; const char *flag; } advices[] = {
-	{ MADV_SEQUENTIAL, "sr" }, { MADV_RANDOM, "rr" }, { MADV_DONTFORK, "dc" }, { MADV_DONTDUMP, "dd" },
+static const struct {
+	int advice;
+	const char *flag;
+} advices[] = {
+	{ MADV_SEQUENTIAL, "sr" }, { MADV_RANDOM, "rr" },   { MADV_DONTFORK, "dc" },   { MADV_DONTDUMP, "dd" },
 	{ MADV_WIPEONFORK, "wf" }, { MADV_HUGEPAGE, "hg" }, { MADV_NOHUGEPAGE, "nh" }, { MADV_MERGEABLE, "mg" },
 };
 
@@ -184,7 +204,8 @@ static void check_advice(void)
 	for (int i = 0; i < NR_ADVICES; i++) {
 		if (advised[i])
 			expect_flag(area + (size_t)i * 4 * PAGE, advices[i].flag, true);
-		expect(pattern_same(area + (size_t)i * 4 * PAGE, PAGE, (uint64_t)i), "contents of advice %d", advices[i].advice);
+		expect(pattern_same(area + (size_t)i * 4 * PAGE, PAGE, (uint64_t)i), "contents of advice %d",
+		       advices[i].advice);
 	}
 }
 
@@ -245,15 +266,22 @@ static __attribute__((noinline)) int deeper(int levels)
 	return frame[0] + frame[sizeof(frame) - 1];
 }
 
-static void set_up_stack(void) { deeper(8); }
-static void check_stack(void) { deeper(300); }   /* some 5 MiB, more than is ever mapped at first */
+static void set_up_stack(void)
+{
+	deeper(8);
+}
+static void check_stack(void)
+{
+	deeper(300);
+} /* some 5 MiB, more than is ever mapped at first */
 
 static void set_up_growsdown(void)
 {
 	char *p = map(256 * PAGE, PROT_NONE, MAP_PRIVATE);
 
 	munmap(p, 256 * PAGE);
-	area = mmap(p + 248 * PAGE, 8 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_GROWSDOWN | MAP_FIXED, -1, 0);
+	area = mmap(p + 248 * PAGE, 8 * PAGE, PROT_READ | PROT_WRITE,
+		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_GROWSDOWN | MAP_FIXED, -1, 0);
 	need(area != MAP_FAILED);
 	pattern_fill(area, 8 * PAGE, 9);
 	*(volatile char *)(area - PAGE) = 1;
@@ -337,7 +365,8 @@ static void check_guards(void)
 	for (size_t i = 0; i < 64; i++) {
 		bool guard = i >= 10 && i < 13;
 		if (i > 7 && i < 16)
-			expect(fault_of(area + i * PAGE, false) == (guard ? SIGSEGV : 0), "page %zu %s", i, guard ? "can be read" : "faults");
+			expect(fault_of(area + i * PAGE, false) == (guard ? SIGSEGV : 0), "page %zu %s", i,
+			       guard ? "can be read" : "faults");
 	}
 	expect(pattern_same(area, 10 * PAGE, 31), "contents before");
 }
@@ -442,7 +471,8 @@ static void set_up_time(void)
 
 static void check_time(void)
 {
-	static const int clocks[] = { CLOCK_REALTIME, CLOCK_MONOTONIC, CLOCK_BOOTTIME, CLOCK_REALTIME_COARSE, CLOCK_TAI };
+	static const int clocks[] = { CLOCK_REALTIME, CLOCK_MONOTONIC, CLOCK_BOOTTIME, CLOCK_REALTIME_COARSE,
+				      CLOCK_TAI };
 
 	for (int i = 0; i < 5; i++) {
 		struct timespec ts;

@@ -56,11 +56,18 @@ static void check_tcp(void)
 	char text[8] = "";
 
 	expect(read(tcp[2], text, 4) == 4 && strcmp(text, "over") == 0, "data is %s", text);
-	expect(write(tcp[2], "back", 4) == 4 && read(tcp[1], text, 4) == 4 && strcmp(text, "back") == 0, "answer is %s", text);
+	expect(write(tcp[2], "back", 4) == 4 && read(tcp[1], text, 4) == 4 && strcmp(text, "back") == 0, "answer is %s",
+	       text);
 }
 
-static void set_up_udp(void) { need((a = socket(AF_INET, SOCK_DGRAM, 0)) >= 0); }
-static void set_up_netlink(void) { need((a = socket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE)) >= 0); }
+static void set_up_udp(void)
+{
+	need((a = socket(AF_INET, SOCK_DGRAM, 0)) >= 0);
+}
+static void set_up_netlink(void)
+{
+	need((a = socket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE)) >= 0);
+}
 
 static void set_up_packet(void)
 {
@@ -158,7 +165,10 @@ static void set_up_io_uring(void)
 		victim_skip("io_uring: %s", strerror(errno));
 }
 
-static void set_up_pidfd(void) { need((a = (int)syscall(SYS_pidfd_open, getpid(), 0)) >= 0); }
+static void set_up_pidfd(void)
+{
+	need((a = (int)syscall(SYS_pidfd_open, getpid(), 0)) >= 0);
+}
 
 static void check_pidfd(void)
 {
@@ -198,16 +208,47 @@ static void clone_with(int flags)
 	sleep_ms(20);
 }
 
-static void set_up_shared_vm(void) { clone_with(CLONE_VM); }
-static void set_up_shared_fs(void) { clone_with(CLONE_FS); }
-static void set_up_shared_sighand(void) { clone_with(CLONE_VM | CLONE_SIGHAND); }
-static void set_up_own_uts(void) { clone_with(CLONE_NEWUTS); }
-static void set_up_own_mnt(void) { clone_with(CLONE_NEWNS); }
-static void set_up_own_net(void) { clone_with(CLONE_NEWNET); }
-static void set_up_own_ipc(void) { clone_with(CLONE_NEWIPC); }
-static void set_up_own_pid(void) { clone_with(CLONE_NEWPID); }
-static void set_up_own_user(void) { clone_with(CLONE_NEWUSER); }
-static void check_kid(void) { if (kid) victim_reap(kid); }
+static void set_up_shared_vm(void)
+{
+	clone_with(CLONE_VM);
+}
+static void set_up_shared_fs(void)
+{
+	clone_with(CLONE_FS);
+}
+static void set_up_shared_sighand(void)
+{
+	clone_with(CLONE_VM | CLONE_SIGHAND);
+}
+static void set_up_own_uts(void)
+{
+	clone_with(CLONE_NEWUTS);
+}
+static void set_up_own_mnt(void)
+{
+	clone_with(CLONE_NEWNS);
+}
+static void set_up_own_net(void)
+{
+	clone_with(CLONE_NEWNET);
+}
+static void set_up_own_ipc(void)
+{
+	clone_with(CLONE_NEWIPC);
+}
+static void set_up_own_pid(void)
+{
+	clone_with(CLONE_NEWPID);
+}
+static void set_up_own_user(void)
+{
+	clone_with(CLONE_NEWUSER);
+}
+static void check_kid(void)
+{
+	if (kid)
+		victim_reap(kid);
+}
 
 static unsigned long thread;
 
@@ -219,8 +260,14 @@ static void *own_files(void *arg)
 	return NULL;
 }
 
-static void set_up_thread_files(void) { thread = victim_thread(own_files, NULL); }
-static void check_thread(void) { victim_join(thread); }
+static void set_up_thread_files(void)
+{
+	thread = victim_thread(own_files, NULL);
+}
+static void check_thread(void)
+{
+	victim_join(thread);
+}
 
 static void traced(long arg)
 {
@@ -228,7 +275,10 @@ static void traced(long arg)
 	victim_hold();
 }
 
-static void set_up_traced(void) { kid = victim_fork(traced, 0); }
+static void set_up_traced(void)
+{
+	kid = victim_fork(traced, 0);
+}
 
 static void set_up_seccomp(void)
 {

@@ -23,7 +23,7 @@ static volatile uint64_t released;
 static unsigned long spinner;
 static unsigned char in[64 * 64] __attribute__((aligned(64))), out[64 * 64] __attribute__((aligned(64)));
 
-#define SPIN "1:\n\tpause\n\tmovq released(%%rip), %%rcx\n\tjrcxz 1b\n\t"
+#define SPIN  "1:\n\tpause\n\tmovq released(%%rip), %%rcx\n\tjrcxz 1b\n\t"
 #define ALL16 "0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15"
 #define ALL32 ALL16 ",16,17,18,19,20,21,22,23,24,25,26,27,28,29,30,31"
 
@@ -42,20 +42,22 @@ static void expect_vector(const char *what, int nr, int size)
 static void *spin_sse(void *arg)
 {
 	victim_thread_ready();
-	asm volatile(".irp i," ALL16 "\n\tmovups \\i*16(%0), %%xmm\\i\n\t.endr\n\t" SPIN
-		     ".irp i," ALL16 "\n\tmovups %%xmm\\i, \\i*16(%1)\n\t.endr"
-		     :: "r"(in), "r"(out) : "memory", "rcx", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7",
-		     "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15");
+	asm volatile(".irp i," ALL16 "\n\tmovups \\i*16(%0), %%xmm\\i\n\t.endr\n\t" SPIN ".irp i," ALL16
+		     "\n\tmovups %%xmm\\i, \\i*16(%1)\n\t.endr" ::"r"(in),
+		     "r"(out)
+		     : "memory", "rcx", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9",
+		       "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15");
 	return NULL;
 }
 
 __attribute__((target("avx"))) static void *spin_avx(void *arg)
 {
 	victim_thread_ready();
-	asm volatile(".irp i," ALL16 "\n\tvmovups \\i*32(%0), %%ymm\\i\n\t.endr\n\t" SPIN
-		     ".irp i," ALL16 "\n\tvmovups %%ymm\\i, \\i*32(%1)\n\t.endr\n\tvzeroupper"
-		     :: "r"(in), "r"(out) : "memory", "rcx", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7",
-		     "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15");
+	asm volatile(".irp i," ALL16 "\n\tvmovups \\i*32(%0), %%ymm\\i\n\t.endr\n\t" SPIN ".irp i," ALL16
+		     "\n\tvmovups %%ymm\\i, \\i*32(%1)\n\t.endr\n\tvzeroupper" ::"r"(in),
+		     "r"(out)
+		     : "memory", "rcx", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9",
+		       "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15");
 	return NULL;
 }
 
@@ -64,13 +66,14 @@ __attribute__((target("avx512f,avx512bw"))) static void *spin_avx512(void *arg)
 {
 	victim_thread_ready();
 	asm volatile(".irp i," ALL32 "\n\tvmovups \\i*64(%0), %%zmm\\i\n\t.endr\n\t"
-		     ".irp i,0,1,2,3,4,5,6,7\n\tkmovq 2048+\\i*8(%0), %%k\\i\n\t.endr\n\t" SPIN
-		     ".irp i," ALL32 "\n\tvmovups %%zmm\\i, \\i*64(%1)\n\t.endr\n\t"
-		     ".irp i,0,1,2,3,4,5,6,7\n\tkmovq %%k\\i, 2048+\\i*8(%1)\n\t.endr\n\tvzeroupper"
-		     :: "r"(in), "r"(out) : "memory", "rcx", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7",
-		     "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15", "xmm16", "xmm17", "xmm18", "xmm19",
-		     "xmm20", "xmm21", "xmm22", "xmm23", "xmm24", "xmm25", "xmm26", "xmm27", "xmm28", "xmm29", "xmm30", "xmm31",
-		     "k1", "k2", "k3", "k4", "k5", "k6", "k7");
+		     ".irp i,0,1,2,3,4,5,6,7\n\tkmovq 2048+\\i*8(%0), %%k\\i\n\t.endr\n\t" SPIN ".irp i," ALL32
+		     "\n\tvmovups %%zmm\\i, \\i*64(%1)\n\t.endr\n\t"
+		     ".irp i,0,1,2,3,4,5,6,7\n\tkmovq %%k\\i, 2048+\\i*8(%1)\n\t.endr\n\tvzeroupper" ::"r"(in),
+		     "r"(out)
+		     : "memory", "rcx", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9",
+		       "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15", "xmm16", "xmm17", "xmm18", "xmm19",
+		       "xmm20", "xmm21", "xmm22", "xmm23", "xmm24", "xmm25", "xmm26", "xmm27", "xmm28", "xmm29",
+		       "xmm30", "xmm31", "k1", "k2", "k3", "k4", "k5", "k6", "k7");
 	return NULL;
 }
 
@@ -80,7 +83,11 @@ static void set_up_sse(void)
 	spinner = victim_thread(spin_sse, NULL);
 }
 
-static void check_sse(void) { let_go(); expect_vector("xmm", 16, 16); }
+static void check_sse(void)
+{
+	let_go();
+	expect_vector("xmm", 16, 16);
+}
 
 static void set_up_avx(void)
 {
@@ -90,7 +97,11 @@ static void set_up_avx(void)
 	spinner = victim_thread(spin_avx, NULL);
 }
 
-static void check_avx(void) { let_go(); expect_vector("ymm", 16, 32); }
+static void check_avx(void)
+{
+	let_go();
+	expect_vector("ymm", 16, 32);
+}
 
 static void set_up_avx512(void)
 {
@@ -113,9 +124,10 @@ static void check_avx512(void)
 static void *spin_fx(void *arg)
 {
 	victim_thread_ready();
-	asm volatile("fxrstor64 (%0)\n\t" SPIN "fxsave64 (%1)\n\tfninit\n\tldmxcsr %2"
-		     :: "r"(in), "r"(out), "m"(*(const unsigned *)(in + 1024)) : "memory", "rcx", "xmm0", "xmm1", "xmm2",
-		     "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15");
+	asm volatile("fxrstor64 (%0)\n\t" SPIN "fxsave64 (%1)\n\tfninit\n\tldmxcsr %2" ::"r"(in), "r"(out),
+		     "m"(*(const unsigned *)(in + 1024))
+		     : "memory", "rcx", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9",
+		       "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15");
 	return NULL;
 }
 
@@ -123,13 +135,13 @@ static void set_up_fx(void)
 {
 	static const long double values[] = { 3.14159265358979323846L, -0.0L, 1e4000L, 1e-4940L, 42.0L, -1e100L };
 
-	asm volatile("fninit\n\tfxsave64 (%0)" :: "r"(in) : "memory");
+	asm volatile("fninit\n\tfxsave64 (%0)" ::"r"(in) : "memory");
 	for (int i = 0; i < 6; i++)
 		memcpy(in + 32 + i * 16, &values[i], 10);
-	*(uint16_t *)in = 0x0e7f;                    /* control: round to zero, 53 bits */
-	*(uint16_t *)(in + 2) = 0x1020 | 2 << 11;    /* status: top of stack 2, precision raised */
-	in[4] = 0x3c | 0xc0;                         /* which of them are in use */
-	*(uint32_t *)(in + 24) = 0x7f80 | 0x21;      /* mxcsr: round to zero, all masked, two raised */
+	*(uint16_t *)in = 0x0e7f;                 /* control: round to zero, 53 bits */
+	*(uint16_t *)(in + 2) = 0x1020 | 2 << 11; /* status: top of stack 2, precision raised */
+	in[4] = 0x3c | 0xc0;                      /* which of them are in use */
+	*(uint32_t *)(in + 24) = 0x7f80 | 0x21;   /* mxcsr: round to zero, all masked, two raised */
 	pattern_fill(in + 160, 256, 14);
 	*(uint32_t *)(in + 1024) = 0x1f80;
 	spinner = victim_thread(spin_fx, NULL);
@@ -152,20 +164,26 @@ static void check_fx(void)
 static void *spin_general(void *arg)
 {
 	victim_thread_ready();
-	asm volatile("subq $512, %%rsp\n\tpushq %%rbp\n\tmovq %0, %%rax\n\t"
-		     "movq 8(%%rax), %%rbx\n\tmovq 16(%%rax), %%rdx\n\tmovq 24(%%rax), %%rsi\n\tmovq 32(%%rax), %%rdi\n\t"
-		     "movq 40(%%rax), %%rbp\n\tmovq 48(%%rax), %%r8\n\tmovq 56(%%rax), %%r9\n\tmovq 64(%%rax), %%r10\n\t"
-		     "movq 72(%%rax), %%r11\n\tmovq 80(%%rax), %%r12\n\tmovq 88(%%rax), %%r13\n\tmovq 96(%%rax), %%r14\n\t"
-		     "movq 104(%%rax), %%r15\n\tmovq 112(%%rax), %%rcx\n\tmovq %%rcx, -128(%%rsp)\n\tmovq %%rcx, -8(%%rsp)\n\t"
-		     "pushq $0x8d5\n\tpopfq\n\tmovq %%rcx, -8(%%rsp)\n\tmovq 0(%%rax), %%rax\n\t" SPIN
-		     "movq -128(%%rsp), %%rcx\n\tmovq %%rcx, out+112(%%rip)\n\tmovq -8(%%rsp), %%rcx\n\tmovq %%rcx, out+120(%%rip)\n\t"
-		     "pushfq\n\tpopq %%rcx\n\tmovq %%rcx, out+128(%%rip)\n\tcld\n\t"
-		     "movq %%rax, out(%%rip)\n\tmovq %%rbx, out+8(%%rip)\n\tmovq %%rdx, out+16(%%rip)\n\tmovq %%rsi, out+24(%%rip)\n\t"
-		     "movq %%rdi, out+32(%%rip)\n\tmovq %%rbp, out+40(%%rip)\n\tmovq %%r8, out+48(%%rip)\n\tmovq %%r9, out+56(%%rip)\n\t"
-		     "movq %%r10, out+64(%%rip)\n\tmovq %%r11, out+72(%%rip)\n\tmovq %%r12, out+80(%%rip)\n\tmovq %%r13, out+88(%%rip)\n\t"
-		     "movq %%r14, out+96(%%rip)\n\tmovq %%r15, out+104(%%rip)\n\tpopq %%rbp\n\taddq $512, %%rsp"
-		     :: "r"(in) : "memory", "rax", "rbx", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13", "r14",
-		     "r15", "cc");
+	asm volatile(
+		"subq $512, %%rsp\n\tpushq %%rbp\n\tmovq %0, %%rax\n\t"
+		"movq 8(%%rax), %%rbx\n\tmovq 16(%%rax), %%rdx\n\tmovq 24(%%rax), %%rsi\n\tmovq 32(%%rax), %%rdi\n\t"
+		"movq 40(%%rax), %%rbp\n\tmovq 48(%%rax), %%r8\n\tmovq 56(%%rax), %%r9\n\tmovq 64(%%rax), %%r10\n\t"
+		"movq 72(%%rax), %%r11\n\tmovq 80(%%rax), %%r12\n\tmovq 88(%%rax), %%r13\n\tmovq 96(%%rax), %%r14\n\t"
+		"movq 104(%%rax), %%r15\n\tmovq 112(%%rax), %%rcx\n\tmovq %%rcx, -128(%%rsp)\n\tmovq %%rcx, "
+		"-8(%%rsp)\n\t"
+		"pushq $0x8d5\n\tpopfq\n\tmovq %%rcx, -8(%%rsp)\n\tmovq 0(%%rax), %%rax\n\t" SPIN
+		"movq -128(%%rsp), %%rcx\n\tmovq %%rcx, out+112(%%rip)\n\tmovq -8(%%rsp), %%rcx\n\tmovq %%rcx, "
+		"out+120(%%rip)\n\t"
+		"pushfq\n\tpopq %%rcx\n\tmovq %%rcx, out+128(%%rip)\n\tcld\n\t"
+		"movq %%rax, out(%%rip)\n\tmovq %%rbx, out+8(%%rip)\n\tmovq %%rdx, out+16(%%rip)\n\tmovq %%rsi, "
+		"out+24(%%rip)\n\t"
+		"movq %%rdi, out+32(%%rip)\n\tmovq %%rbp, out+40(%%rip)\n\tmovq %%r8, out+48(%%rip)\n\tmovq %%r9, "
+		"out+56(%%rip)\n\t"
+		"movq %%r10, out+64(%%rip)\n\tmovq %%r11, out+72(%%rip)\n\tmovq %%r12, out+80(%%rip)\n\tmovq %%r13, "
+		"out+88(%%rip)\n\t"
+		"movq %%r14, out+96(%%rip)\n\tmovq %%r15, out+104(%%rip)\n\tpopq %%rbp\n\taddq $512, %%rsp" ::"r"(in)
+		: "memory", "rax", "rbx", "rcx", "rdx", "rsi", "rdi", "r8", "r9", "r10", "r11", "r12", "r13", "r14",
+		  "r15", "cc");
 	return NULL;
 }
 
@@ -177,8 +195,8 @@ static void set_up_general(void)
 
 static void check_general(void)
 {
-	static const char *const names[] = { "rax", "rbx", "rdx", "rsi", "rdi", "rbp", "r8", "r9", "r10", "r11", "r12", "r13",
-					     "r14", "r15", "the red zone" };
+	static const char *const names[] = { "rax", "rbx", "rdx", "rsi", "rdi", "rbp", "r8",          "r9",
+					     "r10", "r11", "r12", "r13", "r14", "r15", "the red zone" };
 	const uint64_t *was = (const uint64_t *)in, *is = (const uint64_t *)out;
 
 	let_go();
@@ -204,7 +222,7 @@ static uint32_t read_pkru(void)
 
 static void *spin_pkru(void *arg)
 {
-	asm volatile(".byte 0x0f,0x01,0xef" :: "a"(0x5555555c), "c"(0), "d"(0) : "memory");
+	asm volatile(".byte 0x0f,0x01,0xef" ::"a"(0x5555555c), "c"(0), "d"(0) : "memory");
 	victim_thread_ready();
 	while (!released)
 		;
@@ -250,7 +268,10 @@ static void *spin_gs(void *arg)
 	return NULL;
 }
 
-static void set_up_gs(void) { spinner = victim_thread(spin_gs, NULL); }
+static void set_up_gs(void)
+{
+	spinner = victim_thread(spin_gs, NULL);
+}
 
 static void check_gs(void)
 {
@@ -276,7 +297,10 @@ static void *spin_vdso(void *arg)
 	return NULL;
 }
 
-static void set_up_vdso(void) { spinner = victim_thread(spin_vdso, NULL); }
+static void set_up_vdso(void)
+{
+	spinner = victim_thread(spin_vdso, NULL);
+}
 
 static void check_vdso(void)
 {
@@ -306,13 +330,16 @@ static void *spin_rseq(void *arg)
 	victim_thread_ready();
 	while (!released) {
 		asm volatile goto(
-			".pushsection __rseq_cs, \"aw\"\n\t.balign 32\n\t3:\n\t.long 0, 0\n\t.quad 1f, 2f - 1f, 4f\n\t.popsection\n\t"
+			".pushsection __rseq_cs, \"aw\"\n\t.balign 32\n\t3:\n\t.long 0, 0\n\t.quad 1f, 2f - 1f, "
+			"4f\n\t.popsection\n\t"
 			"leaq 3b(%%rip), %%rax\n\tmovq %%rax, %0\n\t"
 			"1:\n\tincq %1\n\tpause\n\tmovq released(%%rip), %%rcx\n\tjrcxz 1b\n\t2:\n\tjmp 5f\n\t"
-			".long 0x53053053\n\t4:\n\tjmp %l[aborted]\n\t5:\n\t"
-			:: "m"(rs->rseq_cs), "m"(rseq_inside) : "memory", "rax", "rcx", "cc" : aborted);
+			".long 0x53053053\n\t4:\n\tjmp %l[aborted]\n\t5:\n\t" ::"m"(rs->rseq_cs),
+			"m"(rseq_inside)
+			: "memory", "rax", "rcx", "cc"
+			: aborted);
 		break;
-aborted:
+	aborted:
 		rseq_aborts++;
 	}
 	return NULL;

@@ -17,13 +17,13 @@
 #include <unistd.h>
 
 #define PAGE 4096ul
-#define NR   64ul          /* pages of an area */
+#define NR   64ul /* pages of an area */
 
 static char *area, *area2;
 static pid_t kids[16];
 static int nr_kids;
 static int memfd = -1;
-static volatile uint64_t *steps;   /* a shared page for processes that act one after the other */
+static volatile uint64_t *steps; /* a shared page for processes that act one after the other */
 
 static void reap_kids(void)
 {
@@ -64,7 +64,8 @@ static void cow_child(long generation)
 	victim_hold();
 	for (size_t i = 0; i < NR; i++) {
 		bool own = i % 4 == 0 && i / 4 <= (size_t)generation && i;
-		expect(pattern_same(area + i * PAGE, PAGE, own ? 100 + i / 4 : i), "page %zu of generation %ld", i, generation);
+		expect(pattern_same(area + i * PAGE, PAGE, own ? 100 + i / 4 : i), "page %zu of generation %ld", i,
+		       generation);
 		steps[8 + (size_t)generation * NR + i] = frame_of(area + i * PAGE);
 	}
 	if (kid)
@@ -102,7 +103,8 @@ static void sharer(long me)
 	victim_hold();
 	await((uint64_t)me);
 	for (long k = 0; k < 4; k++)
-		expect(pattern_same(area + (size_t)k * PAGE, PAGE, (uint64_t)k + 70), "page %ld seen by process %ld", k, me);
+		expect(pattern_same(area + (size_t)k * PAGE, PAGE, (uint64_t)k + 70), "page %ld seen by process %ld", k,
+		       me);
 	for (long k = 4; k < 4 + me; k++)
 		expect(area[(size_t)k * PAGE] == (char)k, "what process %ld wrote is not seen by %ld", k - 4, me);
 	area[(size_t)(4 + me) * PAGE] = (char)(4 + me);
@@ -132,7 +134,11 @@ static void map_shared(int fd)
 	need(area != MAP_FAILED);
 }
 
-static void set_up_anon(void) { map_shared(-1); start_sharers(); }
+static void set_up_anon(void)
+{
+	map_shared(-1);
+	start_sharers();
+}
 
 static void set_up_file(void)
 {
@@ -268,7 +274,8 @@ static void check_pieces(void)
 	reap_kids();
 	expect(area[4 * PAGE] == 4, "what the child wrote is not seen");
 	expect(pattern_same(area + 8 * PAGE, PAGE, 9) && pattern_same(area + 40 * PAGE, PAGE, 41) &&
-	       pattern_same(area2, PAGE, 49) && pattern_same(area2 + 8 * PAGE, PAGE, 57), "contents");
+		       pattern_same(area2, PAGE, 49) && pattern_same(area2 + 8 * PAGE, PAGE, 57),
+	       "contents");
 	expect(area[33 * PAGE] == 0, "a hole is not zero");
 }
 

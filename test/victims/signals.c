@@ -14,9 +14,9 @@
 
 /* the kernel's own struct, with the restorer that the C library hides */
 struct kernel_action {
-	void    *handler;
+	void *handler;
 	unsigned long flags;
-	void    *restorer;
+	void *restorer;
 	uint64_t mask;
 };
 
@@ -37,11 +37,13 @@ static void get_action(int sig, struct kernel_action *ret)
 	need(syscall(SYS_rt_sigaction, sig, NULL, ret, 8) == 0);
 }
 
-static void other_handler(int sig) { }
+static void other_handler(int sig) {}
 
 static void set_up_actions(void)
 {
-	static const unsigned long flags[] = { SA_SIGINFO, SA_RESTART, SA_NODEFER, SA_RESETHAND, SA_ONSTACK, SA_NOCLDSTOP,
+	static const unsigned long flags[] = { SA_SIGINFO,   SA_RESTART,
+					       SA_NODEFER,   SA_RESETHAND,
+					       SA_ONSTACK,   SA_NOCLDSTOP,
 					       SA_NOCLDWAIT, SA_SIGINFO | SA_RESTART | SA_ONSTACK };
 
 	for (int sig = 1; sig <= 64; sig++) {
@@ -49,7 +51,10 @@ static void set_up_actions(void)
 		if (sig == SIGKILL || sig == SIGSTOP)
 			continue;
 		get_action(sig, &sa);
-		sa.handler = sig % 5 == 0 ? SIG_IGN : sig % 5 == 1 ? SIG_DFL : sig % 5 == 2 ? (void *)collect : (void *)other_handler;
+		sa.handler = sig % 5 == 0   ? SIG_IGN
+			     : sig % 5 == 1 ? SIG_DFL
+			     : sig % 5 == 2 ? (void *)collect
+					    : (void *)other_handler;
 		sa.flags = flags[sig % 8] | 0x04000000;
 		sa.restorer = (void *)(0x123450000ul + (unsigned long)sig);
 		sa.mask = 0x0101010101010101ull << sig % 8;
@@ -65,9 +70,12 @@ static void check_actions(void)
 		if (sig == SIGKILL || sig == SIGSTOP)
 			continue;
 		get_action(sig, &sa);
-		expect(sa.handler == actions[sig].handler && sa.restorer == actions[sig].restorer, "handler of signal %d", sig);
-		expect(sa.flags == actions[sig].flags, "flags of signal %d were %lx, are %lx", sig, actions[sig].flags, sa.flags);
-		expect(sa.mask == actions[sig].mask, "mask of signal %d was %lx, is %lx", sig, actions[sig].mask, sa.mask);
+		expect(sa.handler == actions[sig].handler && sa.restorer == actions[sig].restorer,
+		       "handler of signal %d", sig);
+		expect(sa.flags == actions[sig].flags, "flags of signal %d were %lx, are %lx", sig, actions[sig].flags,
+		       sa.flags);
+		expect(sa.mask == actions[sig].mask, "mask of signal %d was %lx, is %lx", sig, actions[sig].mask,
+		       sa.mask);
 	}
 }
 
@@ -109,10 +117,10 @@ static void expect_got(int nr, const int *order)
 	for (int i = 0; i < nr && i < nr_got; i++) {
 		const siginfo_t *s = &sent[order[i]], *g = &got[i];
 		expect(s->si_signo == g->si_signo && s->si_code == g->si_code && s->si_pid == g->si_pid &&
-		       s->si_uid == g->si_uid && s->si_value.sival_ptr == g->si_value.sival_ptr,
+			       s->si_uid == g->si_uid && s->si_value.sival_ptr == g->si_value.sival_ptr,
 		       "delivery %d: signal %d code %d pid %d uid %d value %p; should be signal %d code %d value %p", i,
-		       g->si_signo, g->si_code, g->si_pid, (int)g->si_uid, g->si_value.sival_ptr, s->si_signo, s->si_code,
-		       s->si_value.sival_ptr);
+		       g->si_signo, g->si_code, g->si_pid, (int)g->si_uid, g->si_value.sival_ptr, s->si_signo,
+		       s->si_code, s->si_value.sival_ptr);
 	}
 }
 
@@ -125,7 +133,10 @@ static void set_up_shared(void)
 	send(getpid(), 0, 3, SIGCHLD, CLD_EXITED);
 }
 
-static void check_shared(void) { expect_got(4, (const int[]){ 2, 0, 1, 3 }); }
+static void check_shared(void)
+{
+	expect_got(4, (const int[]){ 2, 0, 1, 3 });
+}
 
 static void set_up_private(void)
 {
@@ -151,7 +162,10 @@ static void set_up_queue(void)
 		send(getpid(), 0, i, 34 + off[i], SI_QUEUE);
 }
 
-static void check_queue(void) { expect_got(8, (const int[]){ 1, 4, 6, 3, 0, 2, 5, 7 }); }
+static void check_queue(void)
+{
+	expect_got(8, (const int[]){ 1, 4, 6, 3, 0, 2, 5, 7 });
+}
 
 /* --- private ones of threads that are not the leader */
 
@@ -170,7 +184,8 @@ static void *blocked_thread(void *arg)
 	struct timespec none = { 0, 0 };
 	while (sigtimedwait(&set, &info, &none) > 0) {
 		thread_got[i]++;
-		expect(info.si_signo == SIGUSR1 + (i & 1) * 2 || info.si_signo == 40 + i, "thread %ld got %d", i, info.si_signo);
+		expect(info.si_signo == SIGUSR1 + (i & 1) * 2 || info.si_signo == 40 + i, "thread %ld got %d", i,
+		       info.si_signo);
 		expect(info.si_value.sival_int == (int)i, "value %d", info.si_value.sival_int);
 	}
 	return NULL;
@@ -242,7 +257,10 @@ static void set_up_in_handler(void)
 	inside = victim_thread(handler_thread, NULL);
 }
 
-static void check_in_handler(void) { victim_join(inside); }
+static void check_in_handler(void)
+{
+	victim_join(inside);
+}
 
 /* --- a real SIGCHLD, and a stop signal that is pending because it is blocked */
 
@@ -271,8 +289,8 @@ static void check_real(void)
 		stop += got[i].si_signo == SIGTSTP && got[i].si_pid == getpid();
 		hup += got[i].si_signo == SIGHUP && got[i].si_code == SI_USER;
 	}
-	expect(nr_got == 3 && chld == 1 && stop == 1 && hup == 1, "%d delivered: SIGCHLD %d SIGTSTP %d SIGHUP %d", (int)nr_got,
-	       chld, stop, hup);
+	expect(nr_got == 3 && chld == 1 && stop == 1 && hup == 1, "%d delivered: SIGCHLD %d SIGTSTP %d SIGHUP %d",
+	       (int)nr_got, chld, stop, hup);
 	int status;
 	expect(waitpid(zombie, &status, 0) == zombie && WEXITSTATUS(status) == 7, "zombie");
 }

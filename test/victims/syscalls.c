@@ -33,22 +33,22 @@ static uint32_t word = 1;
 static pid_t kid;
 
 /* runs one call and remembers what it returned and how long it took */
-#define CALL(name, expr)                              \
-	static void *call_##name(void *arg)           \
-	{                                             \
-		started = now_ns(CLOCK_MONOTONIC);    \
-		victim_thread_ready();                \
-		long r = (expr);                      \
-		result_errno = r < 0 ? errno : 0;     \
-		ended = now_ns(CLOCK_MONOTONIC);      \
-		result = r;                           \
-		return NULL;                          \
-	}                                             \
-	static void set_up_##name(void)               \
-	{                                             \
-		need(pipe(fds) == 0);                 \
+#define CALL(name, expr)                                   \
+	static void *call_##name(void *arg)                \
+	{                                                  \
+		started = now_ns(CLOCK_MONOTONIC);         \
+		victim_thread_ready();                     \
+		long r = (expr);                           \
+		result_errno = r < 0 ? errno : 0;          \
+		ended = now_ns(CLOCK_MONOTONIC);           \
+		result = r;                                \
+		return NULL;                               \
+	}                                                  \
+	static void set_up_##name(void)                    \
+	{                                                  \
+		need(pipe(fds) == 0);                      \
 		caller = victim_thread(call_##name, NULL); \
-		sleep_ms(30);                         \
+		sleep_ms(30);                              \
 	}
 
 static struct timespec wait_ts = { WAIT_MS / 1000, WAIT_MS % 1000 * 1000000 };
@@ -95,8 +95,15 @@ static long sigtimedwait_call(void)
 
 static struct pollfd pollfds[1];
 static char byte;
-static long first_byte(long n) { return n == 1 ? byte : n < 0 ? n : -2000; }
-static struct pollfd *poll_set(void) { pollfds[0] = (struct pollfd){ fds[0], POLLIN, 0 }; return pollfds; }
+static long first_byte(long n)
+{
+	return n == 1 ? byte : n < 0 ? n : -2000;
+}
+static struct pollfd *poll_set(void)
+{
+	pollfds[0] = (struct pollfd){ fds[0], POLLIN, 0 };
+	return pollfds;
+}
 
 CALL(nanosleep, nanosleep(&wait_ts, NULL))
 CALL(clock_rel, -clock_nanosleep(CLOCK_BOOTTIME, 0, &wait_ts, NULL))
@@ -125,14 +132,21 @@ static void finish(long want, bool timed)
 		expect(took >= WAIT_MS - 1 && took < WAIT_MS + 15000, "took %lu ms, should be %d", took, WAIT_MS);
 }
 
-static void check_timed_0(void) { finish(0, true); }
-static void check_timedout(void) { finish(-ETIMEDOUT, true); }
+static void check_timed_0(void)
+{
+	finish(0, true);
+}
+static void check_timedout(void)
+{
+	finish(-ETIMEDOUT, true);
+}
 
 /* -EAGAIN is the timeout; EINTR after a stop is what signal(7) says of this call */
 static void check_sigtimedwait(void)
 {
 	victim_join(caller);
-	expect(result < 0 && (result_errno == EAGAIN || result_errno == EINTR), "returned %ld errno %d", result, result_errno);
+	expect(result < 0 && (result_errno == EAGAIN || result_errno == EINTR), "returned %ld errno %d", result,
+	       result_errno);
 }
 
 static void check_ready_1(void)
@@ -196,7 +210,10 @@ static void check_wait4(void)
 /* --- pause, sigsuspend: end only by a signal with a handler, with EINTR, and restore the mask */
 
 static volatile sig_atomic_t handled;
-static void handle(int sig) { handled++; }
+static void handle(int sig)
+{
+	handled++;
+}
 
 static void *call_pause(void *arg)
 {
@@ -231,8 +248,14 @@ static void interruptible(void *(*fn)(void *))
 	sleep_ms(30);
 }
 
-static void set_up_pause(void) { interruptible(call_pause); }
-static void set_up_sigsuspend(void) { interruptible(call_sigsuspend); }
+static void set_up_pause(void)
+{
+	interruptible(call_pause);
+}
+static void set_up_sigsuspend(void)
+{
+	interruptible(call_sigsuspend);
+}
 
 static void check_interrupted(void)
 {
@@ -240,7 +263,8 @@ static void check_interrupted(void)
 	pthread_kill(caller, SIGUSR1);
 	victim_join(caller);
 	expect(handled == 1, "the handler ran %d times", (int)handled);
-	expect(result == -1 && result_errno == EINTR, "returned %ld errno %d (-1: mask not restored)", result, result_errno);
+	expect(result == -1 && result_errno == EINTR, "returned %ld errno %d (-1: mask not restored)", result,
+	       result_errno);
 }
 
 /* --- a system call that restarts because of SA_RESTART, with a signal after the restore */

@@ -53,7 +53,10 @@ static void *sleeper(void *arg)
 	return NULL;
 }
 
-static void set_up_many(void) { start(sleeper, NR_MANY); }
+static void set_up_many(void)
+{
+	start(sleeper, NR_MANY);
+}
 
 static void check_many(void)
 {
@@ -89,7 +92,10 @@ static void set_up_exited_leader(void)
 static volatile sig_atomic_t told;
 static pid_t child;
 
-static void on_told(int sig) { told = sig; }
+static void on_told(int sig)
+{
+	told = sig;
+}
 
 static void asks_to_be_told(long arg)
 {
@@ -137,7 +143,8 @@ static void check_exited_leader_child(void)
 
 /* --- names, also hostile ones */
 
-static const char *const names[] = { "plain", "", "with space", ") R 1 1 (", "line\nbreak", "fifteen letters", "\xff\xfe" };
+static const char *const names[] = { "plain",           "",        "with space", ") R 1 1 (", "line\nbreak",
+				     "fifteen letters", "\xff\xfe" };
 
 static void *named(void *arg)
 {
@@ -175,7 +182,10 @@ static uint64_t mask_now(void)
 	return mask;
 }
 
-static uint64_t mask_of(long i) { return (1ull << (9 + i)) | (1ull << (40 + i)) | (i == 3 ? ~0ull : 0); }
+static uint64_t mask_of(long i)
+{
+	return (1ull << (9 + i)) | (1ull << (40 + i)) | (i == 3 ? ~0ull : 0);
+}
 
 static void *masked(void *arg)
 {
@@ -188,7 +198,10 @@ static void *masked(void *arg)
 	return NULL;
 }
 
-static void set_up_masks(void) { start(masked, 8); }
+static void set_up_masks(void)
+{
+	start(masked, 8);
+}
 
 /* --- alternate stacks, one of them in use while the checkpoint is taken */
 
@@ -207,7 +220,8 @@ static void on_alternate(int sig)
 		victim_wait();
 		expect(&here >= alt && &here < alt + ALT_SIZE, "handler left its stack");
 		stack_t now;
-		expect(sigaltstack(NULL, &now) == 0 && now.ss_flags & SS_ONSTACK, "not on the stack: %#x", now.ss_flags);
+		expect(sigaltstack(NULL, &now) == 0 && now.ss_flags & SS_ONSTACK, "not on the stack: %#x",
+		       now.ss_flags);
 	}
 	leave_handler++;
 }
@@ -217,8 +231,8 @@ static void expect_alt(int flags)
 	stack_t now = { 0 };
 
 	expect(sigaltstack(NULL, &now) == 0, "sigaltstack");
-	expect(now.ss_sp == alt && now.ss_size == ALT_SIZE && now.ss_flags == flags, "stack is %p+%zu flags %#x", now.ss_sp,
-	       now.ss_size, (unsigned)now.ss_flags);
+	expect(now.ss_sp == alt && now.ss_size == ALT_SIZE && now.ss_flags == flags, "stack is %p+%zu flags %#x",
+	       now.ss_sp, now.ss_size, (unsigned)now.ss_flags);
 	on_alt = 0;
 	raise(SIGUSR1);
 	expect(on_alt, "a handler does not run on the alternate stack");
@@ -232,7 +246,7 @@ static void *with_altstack(void *arg)
 
 	need(alt && sigaltstack(&st, NULL) == 0);
 	if ((long)arg == 1) {
-		raise(SIGUSR2);   /* holds in the handler */
+		raise(SIGUSR2); /* holds in the handler */
 	} else {
 		victim_thread_ready();
 		victim_wait();
@@ -258,7 +272,7 @@ static void *robust_holder(void *arg)
 	need(pthread_mutex_lock(&robust) == 0);
 	victim_thread_ready();
 	victim_wait();
-	return NULL;   /* without unlocking */
+	return NULL; /* without unlocking */
 }
 
 static void set_up_robust(void)
@@ -331,7 +345,10 @@ static void *tid_thread(void *arg)
 	return NULL;
 }
 
-static void set_up_tid_address(void) { start(tid_thread, 2); }
+static void set_up_tid_address(void)
+{
+	start(tid_thread, 2);
+}
 
 static void check_tid_address(void)
 {
@@ -356,12 +373,17 @@ static void *creds_thread(void *arg)
 	expect(syscall(SYS_getresuid, &got[0], &got[1], &got[2]) == 0 && got[0] == id && got[2] == id + 2,
 	       "uids of thread %ld are %u %u %u", (long)arg, got[0], got[1], got[2]);
 	expect(syscall(SYS_getresgid, &got[0], &got[1], &got[2]) == 0 && got[0] == id && got[1] == id + 1 &&
-	       got[2] == id + 2, "gids of thread %ld are %u %u %u", (long)arg, got[0], got[1], got[2]);
-	expect(syscall(SYS_getgroups, 3, got) == 2 && got[0] == id && got[1] == id + 1, "groups of thread %ld", (long)arg);
+		       got[2] == id + 2,
+	       "gids of thread %ld are %u %u %u", (long)arg, got[0], got[1], got[2]);
+	expect(syscall(SYS_getgroups, 3, got) == 2 && got[0] == id && got[1] == id + 1, "groups of thread %ld",
+	       (long)arg);
 	return NULL;
 }
 
-static void set_up_creds(void) { start(creds_thread, 4); }
+static void set_up_creds(void)
+{
+	start(creds_thread, 4);
+}
 
 static void *sched_thread(void *arg)
 {
@@ -379,15 +401,19 @@ static void *sched_thread(void *arg)
 	victim_thread_ready();
 	victim_wait();
 	if (set)
-		expect(sched_getscheduler(0) == (policies[i] | (i % 2 ? SCHED_RESET_ON_FORK : 0)), "policy of thread %ld is %d",
-		       i, sched_getscheduler(0));
+		expect(sched_getscheduler(0) == (policies[i] | (i % 2 ? SCHED_RESET_ON_FORK : 0)),
+		       "policy of thread %ld is %d", i, sched_getscheduler(0));
 	expect(getpriority(PRIO_PROCESS, (id_t)gettid()) == i * 2, "nice of thread %ld", i);
 	/* real-time threads have none, whatever was set: Linux 6.15, and earlier in effect */
-	expect(i > 2 || prctl(PR_GET_TIMERSLACK) == 12345 + i, "slack of thread %ld is %d", i, prctl(PR_GET_TIMERSLACK));
+	expect(i > 2 || prctl(PR_GET_TIMERSLACK) == 12345 + i, "slack of thread %ld is %d", i,
+	       prctl(PR_GET_TIMERSLACK));
 	return NULL;
 }
 
-static void set_up_sched(void) { start(sched_thread, 5); }
+static void set_up_sched(void)
+{
+	start(sched_thread, 5);
+}
 
 const struct victim_case victim_cases[] = {
 	{ "many", set_up_many, check_many, .flags = CASE_MORE },

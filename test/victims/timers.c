@@ -33,7 +33,10 @@ static void handle(int sig)
 	need(sigaction(sig, &sa, NULL) == 0);
 }
 
-static int64_t usec(struct timeval tv) { return tv.tv_sec * 1000000ll + tv.tv_usec; }
+static int64_t usec(struct timeval tv)
+{
+	return tv.tv_sec * 1000000ll + tv.tv_usec;
+}
 
 /* --- setitimer */
 
@@ -55,7 +58,8 @@ static void check_itimers(void)
 		expect(usec(it.it_interval) == (7 + i) * 1000000ll + 250000, "interval of timer %d", i);
 		int64_t left = usec(it.it_value), was = (500 + i) * 1000000ll + 750000;
 		/* the kernel rounds timers of processor time up to a tick, each time they are set */
-		expect(left <= was + (i ? 100000 : 10000) && left > was - 60000000, "timer %d has %ld us left", i, (long)left);
+		expect(left <= was + (i ? 100000 : 10000) && left > was - 60000000, "timer %d has %ld us left", i,
+		       (long)left);
 	}
 }
 
@@ -92,7 +96,9 @@ static void check_alarm(void)
 
 /* --- POSIX timers; ids have gaps, as after timers that were deleted */
 
-struct wanted { int clock, sig, value_ms, interval_ms, notify, id; };
+struct wanted {
+	int clock, sig, value_ms, interval_ms, notify, id;
+};
 
 static struct wanted wanted[] = {
 	{ CLOCK_REALTIME, SIGUSR1, 500000, 0, SIGEV_SIGNAL, 0 },
@@ -101,7 +107,7 @@ static struct wanted wanted[] = {
 	{ CLOCK_PROCESS_CPUTIME_ID, 42, 800000, 9000, SIGEV_SIGNAL, 0 },
 	{ CLOCK_THREAD_CPUTIME_ID, 43, 900000, 0, SIGEV_THREAD_ID, 0 },
 	{ CLOCK_MONOTONIC, 0, 1000000, 11, SIGEV_NONE, 0 },
-	{ CLOCK_MONOTONIC, 44, 0, 0, SIGEV_SIGNAL, 0 },          /* not armed */
+	{ CLOCK_MONOTONIC, 44, 0, 0, SIGEV_SIGNAL, 0 }, /* not armed */
 };
 
 #define NR_WANTED (int)(sizeof(wanted) / sizeof(wanted[0]))
@@ -120,7 +126,8 @@ static int make(const struct wanted *w)
 
 static void arm(int id, int value_ms, int interval_ms)
 {
-	struct itimerspec it = { { interval_ms / 1000, interval_ms % 1000 * 1000000 }, { value_ms / 1000, value_ms % 1000 * 1000000 } };
+	struct itimerspec it = { { interval_ms / 1000, interval_ms % 1000 * 1000000 },
+				 { value_ms / 1000, value_ms % 1000 * 1000000 } };
 
 	need(syscall(SYS_timer_settime, id, 0, &it, NULL) == 0);
 }
@@ -143,14 +150,16 @@ static void check_posix(void)
 		int64_t left = it.it_value.tv_sec * 1000ll + it.it_value.tv_nsec / 1000000;
 		int64_t interval = it.it_interval.tv_sec * 1000ll + it.it_interval.tv_nsec / 1000000;
 		expect(interval == wanted[i].interval_ms, "interval of timer %d is %ld ms", i, (long)interval);
-		expect(left <= wanted[i].value_ms + 10 && (wanted[i].value_ms ? left > wanted[i].value_ms - 60000 : left == 0),
+		expect(left <= wanted[i].value_ms + 10 &&
+			       (wanted[i].value_ms ? left > wanted[i].value_ms - 60000 : left == 0),
 		       "timer %d has %ld ms left", i, (long)left);
 	}
 	handle(40);
 	arm(wanted[1].id, 1, 0);
 	for (int i = 0; i < 100 && !fired[40]; i++)
 		sleep_ms(10);
-	expect(fired[40] == 1 && last_timerid == wanted[1].id, "timer id %d was told as %d", wanted[1].id, last_timerid);
+	expect(fired[40] == 1 && last_timerid == wanted[1].id, "timer id %d was told as %d", wanted[1].id,
+	       last_timerid);
 	expect(last_value == 600000, "value is %d", last_value);
 	int next = make(&wanted[0]);
 	expect(next > wanted[NR_WANTED - 1].id, "a new timer got the id %d", next);
@@ -196,7 +205,10 @@ static volatile int thread_fired;
 static int thread_timer;
 static pid_t owner_tid;
 
-static void in_thread(int sig) { thread_fired = gettid() == owner_tid ? 1 : -1; }
+static void in_thread(int sig)
+{
+	thread_fired = gettid() == owner_tid ? 1 : -1;
+}
 
 static void *timer_owner(void *arg)
 {

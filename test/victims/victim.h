@@ -18,22 +18,22 @@
 
 struct victim_case {
 	const char *name;
-	void (*setup)(void);     /* before the checkpoint; the victim is ready when it returns */
-	void (*check)(void);     /* after the restore; may be NULL where comparing procfs says it all */
-	const char *dump;        /* more options of the dump, as on the command line */
-	const char *restore;     /* and of the restore */
-	const char *refuse;      /* the dump must fail with these words (separated by '|', all of them) in its error */
+	void (*setup)(void); /* before the checkpoint; the victim is ready when it returns */
+	void (*check)(void); /* after the restore; may be NULL where comparing procfs says it all */
+	const char *dump;    /* more options of the dump, as on the command line */
+	const char *restore; /* and of the restore */
+	const char *refuse;  /* the dump must fail with these words (separated by '|', all of them) in its error */
 	unsigned flags;
 };
 
 /* flags of a case */
-#define CASE_MUTATES   1    /* checking alters files, so the same images cannot be restored after it */
-#define CASE_NO_SETSID 2    /* starts in the runner's session */
-#define CASE_MORE      4    /* also through swrk, service, leave-running and three rounds */
-#define CASE_ALTERS    8    /* visible state differs by nature (a spinning thread's counters, ...): not compared */
+#define CASE_MUTATES        1  /* checking alters files, so the same images cannot be restored after it */
+#define CASE_NO_SETSID      2  /* starts in the runner's session */
+#define CASE_MORE           4  /* also through swrk, service, leave-running and three rounds */
+#define CASE_ALTERS         8  /* visible state differs by nature (a spinning thread's counters, ...): not compared */
 #define CASE_KEEP_OR_REFUSE 16 /* either kept or refused with the words of .refuse, but never lost in silence */
 
-extern const struct victim_case victim_cases[];   /* ends with a row without a name */
+extern const struct victim_case victim_cases[]; /* ends with a row without a name */
 
 /* expect() - report a difference and go on; errno is added when @cond is about a call that failed */
 #define expect(cond, ...) ((cond) ? (void)0 : victim_differs(__FILE__, __LINE__, __VA_ARGS__))

@@ -15,7 +15,8 @@ static inline _Noreturn void blob_jump(uint64_t entry, uint64_t control, uint32_
 {
 	__asm__ volatile("movq %[top], %%rsp\n\tjmpq *%[entry]"
 			 :
-			 : [top] "r"(top), [entry] "r"(entry), "D"(control), "S"((uint64_t)routine), "d"(slots), "c"(0ull)
+			 : [top] "r"(top), [entry] "r"(entry), "D"(control), "S"((uint64_t)routine), "d"(slots),
+			   "c"(0ull)
 			 : "memory");
 	__builtin_unreachable();
 }

@@ -10,9 +10,9 @@
 #define CR_ARCH_BLOB_LAYOUT_H
 
 #define BLOB_OFF_ENTRY   0
-#define BLOB_OFF_SYSCALL 16    /* a lone `syscall` instruction, for remote system calls */
+#define BLOB_OFF_SYSCALL 16 /* a lone `syscall` instruction, for remote system calls */
 #define BLOB_STACK       2048
-#define BLOB_SLOTS_BYTES 128   /* ABI_NR_SLOTS * 8; a new thread finds them at the top of its stack */
+#define BLOB_SLOTS_BYTES 128 /* ABI_NR_SLOTS * 8; a new thread finds them at the top of its stack */
 #define BLOB_MAX_SIZE    16384
 
 #endif

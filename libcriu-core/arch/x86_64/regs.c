@@ -21,8 +21,8 @@
 /* What user code may have in its flags: FLAG_MASK of arch/x86/kernel/ptrace.c, and IF, which is always set there */
 #define FLAGS_USER 0x50dd5u
 
-#define USER_CS 0x33u
-#define USER_DS 0x2bu
+#define USER_CS        0x33u
+#define USER_DS        0x2bu
 #define TASK_SIZE_LA57 (UINT64_C(1) << 56)
 
 const unsigned char syscall_insn[SYSCALL_INSN_SIZE] = { 0x0f, 0x05 };
@@ -142,11 +142,12 @@ void regs_settle(struct regs *r)
 	}
 }
 
-#define REGS_MAP(X)                                                                                                    \
-	X(r15, r15) X(r14, r14) X(r13, r13) X(r12, r12) X(bp, rbp) X(bx, rbx) X(r11, r11) X(r10, r10) X(r9, r9)        \
-	X(r8, r8) X(ax, rax) X(cx, rcx) X(dx, rdx) X(si, rsi) X(di, rdi) X(orig_ax, orig_rax) X(ip, rip) X(cs, cs)     \
-	X(flags, eflags) X(sp, rsp) X(ss, ss) X(fs_base, fs_base) X(gs_base, gs_base) X(ds, ds) X(es, es) X(fs, fs)    \
-	X(gs, gs)
+#define REGS_MAP(X)                                                                                              \
+	X(r15, r15)                                                                                              \
+	X(r14, r14) X(r13, r13) X(r12, r12) X(bp, rbp) X(bx, rbx) X(r11, r11) X(r10, r10) X(r9, r9) X(r8, r8)    \
+		X(ax, rax) X(cx, rcx) X(dx, rdx) X(si, rsi) X(di, rdi) X(orig_ax, orig_rax) X(ip, rip) X(cs, cs) \
+			X(flags, eflags) X(sp, rsp) X(ss, ss) X(fs_base, fs_base) X(gs_base, gs_base) X(ds, ds)  \
+				X(es, es) X(fs, fs) X(gs, gs)
 
 void regs_to_image(const struct regs *r, img_user_x86_regs_entry *ret)
 {
@@ -212,10 +213,15 @@ int regs_tls_set(int tid, const struct regs_tls *d)
 void regs_tls_to_image(const struct regs_tls *d, img_user_desc_t *ret)
 {
 	*ret = (img_user_desc_t){
-		.entry_number = d->entry_number, .base_addr = d->base_addr, .limit = d->limit,
-		.seg_32bit = d->bits & TLS_SEG_32BIT, .contents_l = d->bits & TLS_CONTENTS_L,
-		.contents_h = d->bits & TLS_CONTENTS_H, .read_exec_only = d->bits & TLS_READ_ONLY,
-		.limit_in_pages = d->bits & TLS_LIMIT_PAGES, .seg_not_present = d->bits & TLS_NOT_PRESENT,
+		.entry_number = d->entry_number,
+		.base_addr = d->base_addr,
+		.limit = d->limit,
+		.seg_32bit = d->bits & TLS_SEG_32BIT,
+		.contents_l = d->bits & TLS_CONTENTS_L,
+		.contents_h = d->bits & TLS_CONTENTS_H,
+		.read_exec_only = d->bits & TLS_READ_ONLY,
+		.limit_in_pages = d->bits & TLS_LIMIT_PAGES,
+		.seg_not_present = d->bits & TLS_NOT_PRESENT,
 		.usable = d->bits & TLS_USABLE,
 	};
 }
@@ -227,7 +233,9 @@ int regs_tls_from_image(const img_user_desc_t *e, struct regs_tls *ret, struct c
 	if (e->seg_not_present && !e->base_addr && !e->limit)
 		return REGS_TLS_EMPTY;
 	*ret = (struct regs_tls){
-		.entry_number = e->entry_number, .base_addr = e->base_addr, .limit = e->limit,
+		.entry_number = e->entry_number,
+		.base_addr = e->base_addr,
+		.limit = e->limit,
 		.bits = (e->seg_32bit ? TLS_SEG_32BIT : 0) | (e->contents_l ? TLS_CONTENTS_L : 0) |
 			(e->contents_h ? TLS_CONTENTS_H : 0) | (e->read_exec_only ? TLS_READ_ONLY : 0) |
 			(e->limit_in_pages ? TLS_LIMIT_PAGES : 0) | (e->seg_not_present ? TLS_NOT_PRESENT : 0) |

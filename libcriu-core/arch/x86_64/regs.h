@@ -21,13 +21,28 @@ struct regs {
 #define SYSCALL_INSN_SIZE 2
 extern const unsigned char syscall_insn[SYSCALL_INSN_SIZE];
 
-static inline uint64_t regs_ip(const struct regs *r) { return r->u.rip; }
-static inline uint64_t regs_thread_pointer(const struct regs *r) { return r->u.fs_base; }
-static inline uint64_t regs_sp(const struct regs *r) { return r->u.rsp; }
+static inline uint64_t regs_ip(const struct regs *r)
+{
+	return r->u.rip;
+}
+static inline uint64_t regs_thread_pointer(const struct regs *r)
+{
+	return r->u.fs_base;
+}
+static inline uint64_t regs_sp(const struct regs *r)
+{
+	return r->u.rsp;
+}
 /* 32-bit code: the i386 code segment (__USER32_CS); also a 64-bit process that jumped there */
-static inline bool regs_compat(const struct regs *r) { return r->u.cs == 0x23; }
+static inline bool regs_compat(const struct regs *r)
+{
+	return r->u.cs == 0x23;
+}
 /* Inside a system call, or just out of one that has not been restarted yet */
-static inline bool regs_in_syscall(const struct regs *r) { return (int64_t)r->u.orig_rax >= 0; }
+static inline bool regs_in_syscall(const struct regs *r)
+{
+	return (int64_t)r->u.orig_rax >= 0;
+}
 
 /** regs_get(), regs_set() - of the stopped tracee @tid. Return: 0 or negative errno. */
 int regs_get(int tid, struct regs *ret);
@@ -41,7 +56,10 @@ void regs_enter_blob(struct regs *r, uint64_t entry, uint64_t stack, uint64_t co
 void regs_enter_syscall(struct regs *r, uint64_t insn, long nr, const uint64_t arg[6]);
 
 /** regs_result() - what a system call returned, negative errno included */
-static inline int64_t regs_result(const struct regs *r) { return (int64_t)r->u.rax; }
+static inline int64_t regs_result(const struct regs *r)
+{
+	return (int64_t)r->u.rax;
+}
 
 /**
  * regs_settle() - registers with which the thread goes on by itself, with no help of the kernel's
@@ -73,11 +91,11 @@ int regs_from_image(const img_user_x86_regs_entry *e, struct regs *ret, struct c
 /* A thread's descriptor in the global descriptor table, struct user_desc of asm/ldt.h */
 struct regs_tls {
 	uint32_t entry_number, base_addr, limit;
-	uint32_t bits;               /* seg_32bit 0, contents 1-2, read_exec_only 3, limit_in_pages 4, seg_not_present 5, useable 6 */
+	uint32_t bits; /* seg_32bit 0, contents 1-2, read_exec_only 3, limit_in_pages 4, seg_not_present 5, useable 6 */
 };
 
-#define REGS_TLS_FIRST 12u   /* GDT_ENTRY_TLS_MIN of 64-bit kernels */
-#define REGS_TLS_NR 3u
+#define REGS_TLS_FIRST 12u /* GDT_ENTRY_TLS_MIN of 64-bit kernels */
+#define REGS_TLS_NR    3u
 enum { REGS_TLS_EMPTY = 1 };
 
 /** regs_tls_get(), regs_tls_set() - of the stopped tracee @tid. Return: 0 or negative errno. */

@@ -24,8 +24,8 @@ struct frame_sw_bytes {
 };
 _Static_assert(sizeof(struct frame_sw_bytes) == 48, "kernel ABI");
 
-#define MAGIC1 0x46505853u
-#define MAGIC2 0x46505845u
+#define MAGIC1       0x46505853u
+#define MAGIC2       0x46505845u
 #define UC_XSTATE    1u
 #define UC_SS        2u
 #define UC_STRICT_SS 4u
@@ -42,11 +42,29 @@ size_t sigframe_size(size_t xstate_size)
 static void put_context(struct frame_context *c, const struct regs *r, uint64_t mask)
 {
 	*c = (struct frame_context){
-		.flags = UC_XSTATE | UC_SS | UC_STRICT_SS, .stack_flags = STACK_FLAGS_INVALID, .mask = mask,
-		.r8 = r->u.r8, .r9 = r->u.r9, .r10 = r->u.r10, .r11 = r->u.r11, .r12 = r->u.r12, .r13 = r->u.r13,
-		.r14 = r->u.r14, .r15 = r->u.r15, .di = r->u.rdi, .si = r->u.rsi, .bp = r->u.rbp, .bx = r->u.rbx,
-		.dx = r->u.rdx, .ax = r->u.rax, .cx = r->u.rcx, .sp = r->u.rsp, .ip = r->u.rip, .eflags = r->u.eflags,
-		.cs = (uint16_t)r->u.cs, .ss = (uint16_t)r->u.ss,
+		.flags = UC_XSTATE | UC_SS | UC_STRICT_SS,
+		.stack_flags = STACK_FLAGS_INVALID,
+		.mask = mask,
+		.r8 = r->u.r8,
+		.r9 = r->u.r9,
+		.r10 = r->u.r10,
+		.r11 = r->u.r11,
+		.r12 = r->u.r12,
+		.r13 = r->u.r13,
+		.r14 = r->u.r14,
+		.r15 = r->u.r15,
+		.di = r->u.rdi,
+		.si = r->u.rsi,
+		.bp = r->u.rbp,
+		.bx = r->u.rbx,
+		.dx = r->u.rdx,
+		.ax = r->u.rax,
+		.cx = r->u.rcx,
+		.sp = r->u.rsp,
+		.ip = r->u.rip,
+		.eflags = r->u.eflags,
+		.cs = (uint16_t)r->u.cs,
+		.ss = (uint16_t)r->u.ss,
 	};
 }
 
@@ -59,7 +77,9 @@ static void put_xstate(char *at, const struct xstate_layout *l, const void *xsta
 {
 	uint32_t used = xstate_used_size(l, xstate, size), magic2 = MAGIC2;
 	struct frame_sw_bytes sw = {
-		.magic1 = MAGIC1, .extended_size = used + (uint32_t)sizeof(magic2), .xstate_size = used,
+		.magic1 = MAGIC1,
+		.extended_size = used + (uint32_t)sizeof(magic2),
+		.xstate_size = used,
 		.xfeatures = l->features,
 	};
 

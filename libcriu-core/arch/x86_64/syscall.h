@@ -7,16 +7,16 @@
 
 #include <stdint.h>
 
-#define NR_WRITE         1
-#define NR_PREAD64       17
-#define NR_GETPID        39
-#define NR_GETTID        186
-#define NR_FUTEX         202
-#define NR_EXIT_GROUP    231
-#define NR_TGKILL        234
-#define NR_PPOLL         271
-#define NR_PREADV        295
-#define NR_CLONE3        435
+#define NR_WRITE      1
+#define NR_PREAD64    17
+#define NR_GETPID     39
+#define NR_GETTID     186
+#define NR_FUTEX      202
+#define NR_EXIT_GROUP 231
+#define NR_TGKILL     234
+#define NR_PPOLL      271
+#define NR_PREADV     295
+#define NR_CLONE3     435
 
 #ifdef BLOB_FAKE_SYS
 long blob_sys(long nr, uint64_t a0, uint64_t a1, uint64_t a2, uint64_t a3, uint64_t a4, uint64_t a5);

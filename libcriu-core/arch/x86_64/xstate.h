@@ -12,19 +12,29 @@
 
 struct cr_error;
 
-#define XSTATE_LEGACY 512u     /* FXSAVE area */
-#define XSTATE_HEADER 64u
-#define XSTATE_SW_BYTES 464u   /* software bytes of the FXSAVE area; the kernel writes the feature mask there */
-#define XSTATE_BITS 63
+#define XSTATE_LEGACY   512u /* FXSAVE area */
+#define XSTATE_HEADER   64u
+#define XSTATE_SW_BYTES 464u /* software bytes of the FXSAVE area; the kernel writes the feature mask there */
+#define XSTATE_BITS     63
 
 enum xstate_component {
-	XC_X87 = 0, XC_SSE = 1, XC_YMM = 2, XC_BNDREGS = 3, XC_BNDCSR = 4, XC_OPMASK = 5, XC_ZMM_UPPER = 6, XC_HI16_ZMM = 7,
-	XC_PKRU = 9, XC_CET_U = 11, XC_TILECFG = 17, XC_TILEDATA = 18,
+	XC_X87 = 0,
+	XC_SSE = 1,
+	XC_YMM = 2,
+	XC_BNDREGS = 3,
+	XC_BNDCSR = 4,
+	XC_OPMASK = 5,
+	XC_ZMM_UPPER = 6,
+	XC_HI16_ZMM = 7,
+	XC_PKRU = 9,
+	XC_CET_U = 11,
+	XC_TILECFG = 17,
+	XC_TILEDATA = 18,
 };
 
 struct xstate_layout {
-	uint64_t features;         /* XCR0; 0: this processor has no XSAVE */
-	uint32_t size;             /* of an area with all of them */
+	uint64_t features; /* XCR0; 0: this processor has no XSAVE */
+	uint32_t size;     /* of an area with all of them */
 	struct {
 		uint32_t offset, size;
 	} at[XSTATE_BITS];
@@ -45,8 +55,8 @@ uint32_t xstate_used_size(const struct xstate_layout *l, const void *area, size_
 /* Memory that an fpregs entry points at */
 struct xstate_store {
 	img_user_x86_fpregs_entry fpregs;
-	img_user_x86_xsave_entry  xsave;
-	img_user_x86_cet_entry    cet;
+	img_user_x86_xsave_entry xsave;
+	img_user_x86_cet_entry cet;
 	uint32_t st[32], xmm[64], ymmh[64], pkru[2];
 	uint64_t bndreg[8], bndcsr[8], opmask[8], zmm_upper[64], hi16_zmm[128];
 };
@@ -56,8 +66,8 @@ struct xstate_store {
  * @ret:     filled; ret->fpregs is the entry, the rest is what it points at
  * @ret_raw: components in use that the entry has no field for (0: none): then the area itself belongs into the image
  */
-int xstate_to_image(const struct xstate_layout *l, const void *area, size_t size, struct xstate_store *ret, uint64_t *ret_raw,
-		    struct cr_error *err);
+int xstate_to_image(const struct xstate_layout *l, const void *area, size_t size, struct xstate_store *ret,
+		    uint64_t *ret_raw, struct cr_error *err);
 
 /**
  * xstate_from_image() - entry to an area for this processor
@@ -66,8 +76,8 @@ int xstate_to_image(const struct xstate_layout *l, const void *area, size_t size
  * Return: 0; -EBADMSG an array has a wrong length; -EOPNOTSUPP a component in use that this processor lacks or that the
  * entry does not hold, named.
  */
-int xstate_from_image(const struct xstate_layout *l, const img_user_x86_fpregs_entry *e, const void *raw, size_t raw_size,
-		      uint64_t raw_features, void *ret, size_t size, struct cr_error *err);
+int xstate_from_image(const struct xstate_layout *l, const img_user_x86_fpregs_entry *e, const void *raw,
+		      size_t raw_size, uint64_t raw_features, void *ret, size_t size, struct cr_error *err);
 
 /** xstate_check() - will a thread of this machine take what xstate_from_image() makes of the entry? Return: as that. */
 int xstate_check(const struct xstate_layout *l, const img_user_x86_fpregs_entry *e, const void *raw, size_t raw_size,

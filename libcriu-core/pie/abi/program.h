@@ -34,16 +34,16 @@ enum abi_op_kind {
 #define ABI_F_KEEP     0x04 /* the result goes to slot[op.slot] */
 #define ABI_F_EQUAL    0x08 /* the result must equal arg[5] (of a call with at most five arguments) */
 
-#define ABI_NR_SLOTS 16
+#define ABI_NR_SLOTS         16
 #define ABI_SLOT_COORDINATOR 0 /* restore: pidfd of the coordinator */
 
 struct abi_op {
-	uint8_t  kind;
-	uint8_t  flags;
-	uint8_t  slot;       /* with ABI_F_KEEP */
-	uint8_t  slot_args;  /* bit i: arg[i] is the number of a slot whose value is passed */
-	uint32_t nr;         /* system call number */
-	uint32_t tag;        /* what the library calls this operation in errors */
+	uint8_t kind;
+	uint8_t flags;
+	uint8_t slot;      /* with ABI_F_KEEP */
+	uint8_t slot_args; /* bit i: arg[i] is the number of a slot whose value is passed */
+	uint32_t nr;       /* system call number */
+	uint32_t tag;      /* what the library calls this operation in errors */
 	uint32_t pad;
 	uint64_t arg[6];
 };
@@ -55,11 +55,11 @@ struct abi_iov {
 _Static_assert(sizeof(struct abi_iov) == 16, "both sides must agree");
 
 struct abi_routine {
-	uint64_t ops;        /* address of its abi_op array */
+	uint64_t ops; /* address of its abi_op array */
 	uint32_t nr_ops;
-	uint32_t failed_op;  /* out: index of the operation that failed */
-	int32_t  error;      /* out: its negative errno, 0 = none */
-	uint32_t state;      /* out: enum abi_state */
+	uint32_t failed_op; /* out: index of the operation that failed */
+	int32_t error;      /* out: its negative errno, 0 = none */
+	uint32_t state;     /* out: enum abi_state */
 };
 _Static_assert(sizeof(struct abi_routine) == 24, "both sides must agree");
 
@@ -69,18 +69,18 @@ enum abi_state { ABI_IDLE = 0, ABI_RUNNING = 1, ABI_DONE = 2, ABI_PARKED = 3, AB
 
 /* Shared by the coordinator and all tasks of a restore; in a tracee private to it. All counters are futex words. */
 struct abi_control {
-	uint32_t version;                  /* ABI_PROGRAM_VERSION */
+	uint32_t version; /* ABI_PROGRAM_VERSION */
 	uint32_t nr_routines;
-	uint64_t routines;                 /* address of the abi_routine array */
-	uint32_t stage;                    /* tasks may pass the stages below this; written by the coordinator only */
-	uint32_t abort;                    /* set: everybody ends at once; the coordinator changes stage after it (control_abort()) */
-	uint32_t events;                   /* grows with each arrival that completes a stage, and with each failure */
-	uint32_t failed;                   /* number of routines that failed */
-	uint32_t first_failed;             /* 1 + index of the first routine that failed, 0 = none */
-	uint32_t trap_signal;              /* tracee: the signal that ABI_OP_TRAP raises */
-	uint32_t watch_below;              /* restore: who waits while stage is below this ends when the coordinator has ended */
+	uint64_t routines; /* address of the abi_routine array */
+	uint32_t stage;    /* tasks may pass the stages below this; written by the coordinator only */
+	uint32_t abort;    /* set: everybody ends at once; the coordinator changes stage after it (control_abort()) */
+	uint32_t events;   /* grows with each arrival that completes a stage, and with each failure */
+	uint32_t failed;   /* number of routines that failed */
+	uint32_t first_failed; /* 1 + index of the first routine that failed, 0 = none */
+	uint32_t trap_signal;  /* tracee: the signal that ABI_OP_TRAP raises */
+	uint32_t watch_below;  /* restore: who waits while stage is below this ends when the coordinator has ended */
 	uint32_t pad;
-	uint32_t expected[ABI_NR_STAGES];  /* arrivals that complete a stage */
+	uint32_t expected[ABI_NR_STAGES]; /* arrivals that complete a stage */
 	uint32_t arrived[ABI_NR_STAGES];
 };
 _Static_assert(sizeof(struct abi_control) == 176, "both sides must agree");

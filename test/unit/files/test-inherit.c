@@ -13,7 +13,11 @@
 
 static void test_pairs(void **state)
 {
-	static const struct { const char *text, *type; int r; uint64_t a, b; } cases[] = {
+	static const struct {
+		const char *text, *type;
+		int r;
+		uint64_t a, b;
+	} cases[] = {
 		{ "file[1f:1234ab]", "file", 0, 0x1f, 0x1234ab },
 		{ "file[0x1f:0x1234ab]", "file", 0, 0x1f, 0x1234ab },
 		{ "tty[8803:18]", "tty", 0, 0x8803, 0x18 },
@@ -33,14 +37,18 @@ static void test_pairs(void **state)
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		uint64_t a = 0, b = 0;
 
-		if (external_pair_parse(cases[i].text, cases[i].type, &a, &b) != cases[i].r || a != cases[i].a || b != cases[i].b)
+		if (external_pair_parse(cases[i].text, cases[i].type, &a, &b) != cases[i].r || a != cases[i].a ||
+		    b != cases[i].b)
 			fail_msg("%s as %s", cases[i].text, cases[i].type);
 	}
 }
 
 static void test_keys(void **state)
 {
-	static const struct { const char *given, *key; bool same; } cases[] = {
+	static const struct {
+		const char *given, *key;
+		bool same;
+	} cases[] = {
 		{ "pipe:[4711]", "pipe:[4711]", true },
 		{ "pipe:[4711]", "pipe:[47]", false },
 		{ "tty[0x8803:0x18]", "tty[8803:18]", true },

@@ -22,11 +22,11 @@
 
 struct sample {
 	const char *kind;
-	uint32_t    fs_type;
-	mode_t      mode;
-	nlink_t     nlink;
+	uint32_t fs_type;
+	mode_t mode;
+	nlink_t nlink;
 	unsigned int major_nr, minor_nr;
-	uint32_t    flags;
+	uint32_t flags;
 	const char *link;
 };
 
@@ -101,15 +101,30 @@ static void test_one_claim_each(void **state)
 
 static void test_every_type(void **state)
 {
-	static const struct { img_fd_types type; const char *why_not; } types[] = {
-		{ img_fd_types_REG, NULL },      { img_fd_types_PIPE, NULL },     { img_fd_types_FIFO, NULL },
-		{ img_fd_types_EVENTFD, NULL },  { img_fd_types_EVENTPOLL, NULL }, { img_fd_types_SIGNALFD, NULL },
-		{ img_fd_types_TTY, NULL },      { img_fd_types_TIMERFD, NULL },  { img_fd_types_MEMFD, NULL },
+	static const struct {
+		img_fd_types type;
+		const char *why_not;
+	} types[] = {
+		{ img_fd_types_REG, NULL },
+		{ img_fd_types_PIPE, NULL },
+		{ img_fd_types_FIFO, NULL },
+		{ img_fd_types_EVENTFD, NULL },
+		{ img_fd_types_EVENTPOLL, NULL },
+		{ img_fd_types_SIGNALFD, NULL },
+		{ img_fd_types_TTY, NULL },
+		{ img_fd_types_TIMERFD, NULL },
+		{ img_fd_types_MEMFD, NULL },
 		{ img_fd_types_UND, "never written" },
-		{ img_fd_types_INETSK, "a socket" }, { img_fd_types_UNIXSK, NULL }, { img_fd_types_PACKETSK, "a socket" },
+		{ img_fd_types_INETSK, "a socket" },
+		{ img_fd_types_UNIXSK, NULL },
+		{ img_fd_types_PACKETSK, "a socket" },
 		{ img_fd_types_NETLINKSK, "a socket" },
-		{ img_fd_types_INOTIFY, NULL }, { img_fd_types_FANOTIFY, "an obstacle" }, { img_fd_types_NS, "an obstacle" },
-		{ img_fd_types_TUNF, "an obstacle" }, { img_fd_types_BPFMAP, "an obstacle" }, { img_fd_types_PIDFD, NULL },
+		{ img_fd_types_INOTIFY, NULL },
+		{ img_fd_types_FANOTIFY, "an obstacle" },
+		{ img_fd_types_NS, "an obstacle" },
+		{ img_fd_types_TUNF, "an obstacle" },
+		{ img_fd_types_BPFMAP, "an obstacle" },
+		{ img_fd_types_PIDFD, NULL },
 		{ img_fd_types_EXT, "there are no plugins" },
 		{ img_fd_types_CTL_TTY, "in memory of another program only" },
 		{ img_fd_types_AUTOFS_PIPE, "in memory of another program only" },

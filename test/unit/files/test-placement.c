@@ -16,12 +16,12 @@
 #define SERVICE   (UINT32_MAX - 1)
 
 struct model {
-	uint32_t                 at[MODEL_MAX];   /* file at each number */
+	uint32_t at[MODEL_MAX]; /* file at each number */
 	const struct place_want *want;
-	int                      service;
-	size_t                   nr_steps;
-	int                      top;             /* highest number ever used */
-	const char              *wrong;
+	int service;
+	size_t nr_steps;
+	int top; /* highest number ever used */
+	const char *wrong;
 };
 
 static int lowest_free(const struct model *m)
@@ -106,11 +106,11 @@ static size_t check(const char *name, const struct place_want *want, size_t nr, 
 static void test_cases(void **state)
 {
 	static const struct {
-		const char       *name;
+		const char *name;
 		struct place_want want[8];
-		size_t            nr;
-		int               service;
-		size_t            max_steps;
+		size_t nr;
+		int service;
+		size_t max_steps;
 	} cases[] = {
 		{ "nothing", { { 0 } }, 0, 0, 0 },
 		{ "three in a row", { { 0, 1 }, { 1, 2 }, { 2, 3 } }, 3, 3, 3 },
@@ -153,7 +153,8 @@ static void test_random(void **state)
 
 	(void)state;
 	for (int round = 0; round < 400; round++) {
-		unsigned int density = 1 + (unsigned int)rand_r(&seed) % 100, files = 1 + (unsigned int)rand_r(&seed) % 50;
+		unsigned int density = 1 + (unsigned int)rand_r(&seed) % 100,
+			     files = 1 + (unsigned int)rand_r(&seed) % 50;
 		size_t nr = 0, steps;
 		int top;
 
@@ -174,7 +175,8 @@ static void ignore_step(void *arg, const struct place_step *s)
 
 static void test_not_ascending(void **state)
 {
-	static const struct place_want twice[] = { { 3, 1 }, { 3, 2 } }, down[] = { { 3, 1 }, { 2, 2 } }, service[] = { { 3, 1 } };
+	static const struct place_want twice[] = { { 3, 1 }, { 3, 2 } }, down[] = { { 3, 1 }, { 2, 2 } },
+				       service[] = { { 3, 1 } };
 
 	(void)state;
 	assert_int_equal(place_plan(twice, 2, 0, ignore_step, NULL), -EINVAL);

@@ -21,11 +21,11 @@
 #define SAMPLES "test/data/images"
 
 struct set {
-	const char        *name;
+	const char *name;
 	struct files_owner owners[5];
-	size_t             nr;
-	int                r;
-	int                service;   /* of the first */
+	size_t nr;
+	int r;
+	int service; /* of the first */
 };
 
 static const struct set sets[] = {
@@ -37,7 +37,7 @@ static const struct set sets[] = {
 	{ "anon-fds", { { 181, 2 } }, 1, 0, -1 },
 	{ "unix", { { 208, 2 } }, 1, -ENOTSUP, -1 },
 	{ "inet", { { 235, 2 } }, 1, -ENOTSUP, -1 },
-	{ "simple", { { 9, 2 } }, 1, -ENOENT, -1 },         /* no such task */
+	{ "simple", { { 9, 2 } }, 1, -ENOENT, -1 }, /* no such task */
 };
 
 static const rpc_criu_opts locks = { .has_file_locks = true, .file_locks = true };
@@ -181,8 +181,8 @@ static void change_set(const struct set *from, const char *const *names)
 static void test_changed(void **state)
 {
 	(void)state;
-	change_set(&sets[1], (const char *const[]){ "files.img", "fdinfo-2.img", "remap-fpath.img", "ghost-file-1.img", "filelocks.img",
-						    "fs-126.img", NULL });
+	change_set(&sets[1], (const char *const[]){ "files.img", "fdinfo-2.img", "remap-fpath.img", "ghost-file-1.img",
+						    "filelocks.img", "fs-126.img", NULL });
 	change_set(&sets[2], (const char *const[]){ "pipes-data.img", "fifo-data.img", "files.img", NULL });
 	change_set(&sets[4], (const char *const[]){ "memfd.img", "files.img", NULL });
 	change_set(&sets[5], (const char *const[]){ "files.img", NULL });
@@ -191,7 +191,9 @@ static void test_changed(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_samples), cmocka_unit_test(test_locks_need_the_option), cmocka_unit_test(test_changed),
+		cmocka_unit_test(test_samples),
+		cmocka_unit_test(test_locks_need_the_option),
+		cmocka_unit_test(test_changed),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -80,21 +80,27 @@ static void hold_vectors(const char *in, char *out, uint64_t spin)
 				 "1: dec %2\n jnz 1b\n"
 				 "vmovdqu64 %%zmm0, (%1)\n vmovdqu64 %%zmm1, 64(%1)\n vmovdqu64 %%zmm17, 128(%1)\n"
 				 "vmovdqu64 %%zmm31, 192(%1)\n"
-				 : "+r"(in), "+r"(out), "+r"(spin) : : "memory", "xmm0", "xmm1");
+				 : "+r"(in), "+r"(out), "+r"(spin)
+				 :
+				 : "memory", "xmm0", "xmm1");
 	else if (__builtin_cpu_supports("avx"))
 		__asm__ volatile("vmovdqu (%0), %%ymm0\n vmovdqu 64(%0), %%ymm1\n vmovdqu 128(%0), %%ymm7\n"
 				 "vmovdqu 192(%0), %%ymm15\n"
 				 "1: dec %2\n jnz 1b\n"
 				 "vmovdqu %%ymm0, (%1)\n vmovdqu %%ymm1, 64(%1)\n vmovdqu %%ymm7, 128(%1)\n"
 				 "vmovdqu %%ymm15, 192(%1)\n"
-				 : "+r"(in), "+r"(out), "+r"(spin) : : "memory", "xmm0", "xmm1", "xmm7", "xmm15");
+				 : "+r"(in), "+r"(out), "+r"(spin)
+				 :
+				 : "memory", "xmm0", "xmm1", "xmm7", "xmm15");
 	else
 		__asm__ volatile("movdqu (%0), %%xmm0\n movdqu 64(%0), %%xmm1\n movdqu 128(%0), %%xmm7\n"
 				 "movdqu 192(%0), %%xmm15\n"
 				 "1: dec %2\n jnz 1b\n"
 				 "movdqu %%xmm0, (%1)\n movdqu %%xmm1, 64(%1)\n movdqu %%xmm7, 128(%1)\n"
 				 "movdqu %%xmm15, 192(%1)\n"
-				 : "+r"(in), "+r"(out), "+r"(spin) : : "memory", "xmm0", "xmm1", "xmm7", "xmm15");
+				 : "+r"(in), "+r"(out), "+r"(spin)
+				 :
+				 : "memory", "xmm0", "xmm1", "xmm7", "xmm15");
 }
 
 /* Values in the x87 stack and in general registers across the same time */

@@ -12,12 +12,12 @@
 
 /* Shared by test and child. */
 struct live {
-	volatile uint64_t rounds;     /* grows while the child works */
-	volatile uint32_t wrong;      /* set when it finds something changed */
+	volatile uint64_t rounds; /* grows while the child works */
+	volatile uint32_t wrong;  /* set when it finds something changed */
 	volatile uint32_t ready;
-	volatile uint32_t handled;    /* signals seen by a handler */
-	volatile int32_t  result;     /* of a call, test by test */
-	volatile int32_t  pid;
+	volatile uint32_t handled; /* signals seen by a handler */
+	volatile int32_t result;   /* of a call, test by test */
+	volatile int32_t pid;
 	volatile uint32_t flags[8];
 };
 
@@ -40,7 +40,7 @@ int compute_once(uint64_t seed);
 
 /* A context with default options */
 struct live_ctx {
-	rpc_criu_opts     rpc;
+	rpc_criu_opts rpc;
 	struct cr_options opts;
 	struct cr_context ctx;
 };

@@ -257,7 +257,8 @@ static void sleep_in_calls(struct live *l)
 				l->wrong = 14;
 			break;
 		}
-		if (round % 5 != 3 && ((int64_t)monotonic_ns() - t0 < 149000000 || (int64_t)monotonic_ns() - t0 > 400000000))
+		if (round % 5 != 3 &&
+		    ((int64_t)monotonic_ns() - t0 < 149000000 || (int64_t)monotonic_ns() - t0 > 400000000))
 			l->wrong = 20 + (uint32_t)(round % 5);
 		l->rounds++;
 	}

@@ -206,14 +206,10 @@ static void test_many_operations(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_arena),
-		cmocka_unit_test(test_too_small_for_its_own_tables),
-		cmocka_unit_test(test_tags_are_shared),
-		cmocka_unit_test(test_many_tags),
-		cmocka_unit_test(test_emission),
-		cmocka_unit_test(test_full_arena_is_reported_once),
-		cmocka_unit_test(test_explanations),
-		cmocka_unit_test(test_many_operations),
+		cmocka_unit_test(test_arena),           cmocka_unit_test(test_too_small_for_its_own_tables),
+		cmocka_unit_test(test_tags_are_shared), cmocka_unit_test(test_many_tags),
+		cmocka_unit_test(test_emission),        cmocka_unit_test(test_full_arena_is_reported_once),
+		cmocka_unit_test(test_explanations),    cmocka_unit_test(test_many_operations),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

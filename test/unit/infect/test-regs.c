@@ -51,7 +51,8 @@ static void test_settle(void **state)
 
 static void test_lost_number(void **state)
 {
-	static const unsigned char with[REGS_CODE_BYTES] = { 0x90, 0x90, 0x90, 0x90, 0x90, 0x90, 0x90, 0xb8, 0xca, 0, 0, 0, 0x40, 0x80, 0xf6, 0x80 };
+	static const unsigned char with[REGS_CODE_BYTES] = { 0x90, 0x90, 0x90, 0x90, 0x90, 0x90, 0x90, 0xb8,
+							     0xca, 0,    0,    0,    0x40, 0x80, 0xf6, 0x80 };
 	static const unsigned char without[REGS_CODE_BYTES] = { 0xb8, 1, 0, 0, 0, 0xb8, 0xca, 1 };
 	struct regs r = { 0 };
 
@@ -348,7 +349,7 @@ static void spin_in_rseq(struct live *l)
 				      : "rax", "rcx", "memory"
 				      : aborted);
 		l->wrong = 1;
-aborted:
+	aborted:
 		aborts++;
 		l->rounds = aborts;
 	}
@@ -402,7 +403,8 @@ int main(void)
 		cmocka_unit_test(test_regs_from_image),
 		cmocka_unit_test(test_tls),
 		cmocka_unit_test(test_xstate_round_trip),
-		cmocka_unit_test(test_xstate_refusals), cmocka_unit_test(test_xstate_check),
+		cmocka_unit_test(test_xstate_refusals),
+		cmocka_unit_test(test_xstate_check),
 		cmocka_unit_test(test_live_thread),
 		cmocka_unit_test(test_rseq_is_aborted),
 	};

@@ -28,19 +28,19 @@
 
 #include <cmocka.h>
 
-#define REGION_ARENA ((size_t)4 << 20)
-#define STACK 4096u
+#define REGION_ARENA  ((size_t)4 << 20)
+#define STACK         4096u
 #define LANDING_STACK 16384u
-#define MAX_THREADS 1024
+#define MAX_THREADS   1024
 
 /* One address in test and child, the arena shared: as in a restore */
 struct area {
-	char    *base;
-	size_t   size, code;
+	char *base;
+	size_t size, code;
 	struct program program;
 	uint64_t stacks;
 	struct live *live;
-	char    *landing_stacks;
+	char *landing_stacks;
 };
 
 static void area_make(struct area *a, size_t threads)
@@ -61,10 +61,12 @@ static void area_make(struct area *a, size_t threads)
 	a->stacks = (uint64_t)(uintptr_t)a->base + a->code;
 	arena.local = a->base + a->size - REGION_ARENA;
 	arena.remote = (uint64_t)(uintptr_t)arena.local;
-	assert_true(mmap(arena.local, REGION_ARENA, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED, -1, 0) != MAP_FAILED);
+	assert_true(mmap(arena.local, REGION_ARENA, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED, -1,
+			 0) != MAP_FAILED);
 	assert_int_equal(program_init(&a->program, &arena, (uint32_t)threads + 2, &err), 0);
 	a->live = live_new();
-	a->landing_stacks = mmap(NULL, (threads + 1) * LANDING_STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	a->landing_stacks =
+		mmap(NULL, (threads + 1) * LANDING_STACK, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	assert_true(a->landing_stacks != MAP_FAILED);
 }
 

@@ -77,7 +77,7 @@ static void test_odd_heap(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test(test_find), cmocka_unit_test(test_own),
-		cmocka_unit_test(test_odd_heap) };
+					    cmocka_unit_test(test_odd_heap) };
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

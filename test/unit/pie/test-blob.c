@@ -11,15 +11,16 @@
 
 #include <cmocka.h>
 
-#define NR_TEST 1000     /* a call of our own: returns its first argument + 1 */
-#define NR_FAIL 1001     /* returns its first argument as it is: give it a negative errno */
+#define NR_TEST   1000 /* a call of our own: returns its first argument + 1 */
+#define NR_FAIL   1001 /* returns its first argument as it is: give it a negative errno */
 #define FILE_SIZE 65536
 
 enum ending { END_SIGRETURN = 1, END_EXIT, END_WAIT };
 
 static struct {
 	jmp_buf out;
-	int nr_calls, nr_wakes, nr_taken, nr_short_waits, ends_after, passes_meanwhile, fork_result, thread_routine, preadv_limit;
+	int nr_calls, nr_wakes, nr_taken, nr_short_waits, ends_after, passes_meanwhile, fork_result, thread_routine,
+		preadv_limit;
 	long last_nr;
 	uint64_t last[6], frame, clone_flags, clone_exit_signal, thread_stack;
 	int32_t clone_tid;
@@ -155,7 +156,8 @@ static int setup(void **state)
 	return 0;
 }
 
-static struct abi_op *add(int routine, enum abi_op_kind kind, uint32_t nr, uint64_t a0, uint64_t a1, uint64_t a2, uint64_t a3)
+static struct abi_op *add(int routine, enum abi_op_kind kind, uint32_t nr, uint64_t a0, uint64_t a1, uint64_t a2,
+			  uint64_t a3)
 {
 	struct abi_op *op = &k.ops[routine][k.routines[routine].nr_ops++];
 

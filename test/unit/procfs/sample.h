@@ -35,7 +35,7 @@ void text_hurt(const char *text, size_t len, sample_parse_fn *parse);
 struct bad_text {
 	const char *name;
 	const char *text;
-	int         code;
+	int code;
 	const char *message;
 };
 

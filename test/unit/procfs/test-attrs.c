@@ -8,11 +8,11 @@
 #include <sys/auxv.h>
 #include <unistd.h>
 
-#define PARSE(name, type)                                                                                              \
-	static int parse_##name(const char *text, size_t len, struct cr_error *err)                                    \
-	{                                                                                                              \
-		type v;                                                                                                \
-		return proc_##name##_parse(text, len, &v, err);                                                        \
+#define PARSE(name, type)                                                           \
+	static int parse_##name(const char *text, size_t len, struct cr_error *err) \
+	{                                                                           \
+		type v;                                                             \
+		return proc_##name##_parse(text, len, &v, err);                     \
 	}
 
 PARSE(personality, uint32_t)
@@ -185,8 +185,9 @@ static void refused(void **state)
 					      { "three", "1.123 2\n", -EINVAL, "uptime" },
 					      { "wide", "18446744073709551615.00 1\n", -ERANGE, "uptime" } };
 	static const struct bad_text tns[] = { { "one", "monotonic 0 0\n", -EINVAL, "timens_offsets" },
-		{ "nanoseconds", "monotonic 0 1000000000\n", -ERANGE, "line monotonic" },
-		{ "seconds", "boottime 9223372036854775808 0\n", -ERANGE, "line boottime" } };
+					       { "nanoseconds", "monotonic 0 1000000000\n", -ERANGE, "line monotonic" },
+					       { "seconds", "boottime 9223372036854775808 0\n", -ERANGE,
+						 "line boottime" } };
 
 	(void)state;
 	bad_texts_check(hex, sizeof(hex) / sizeof(hex[0]), parse_personality);
@@ -246,14 +247,10 @@ static void own_files(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(numbers),
-		cmocka_unit_test(names),
-		cmocka_unit_test(syscalls),
-		cmocka_unit_test(time_namespaces),
-		cmocka_unit_test(auxiliary_vector),
-		cmocka_unit_test(refused),
-		cmocka_unit_test(damage),
-		cmocka_unit_test(own_files),
+		cmocka_unit_test(numbers),          cmocka_unit_test(names),
+		cmocka_unit_test(syscalls),         cmocka_unit_test(time_namespaces),
+		cmocka_unit_test(auxiliary_vector), cmocka_unit_test(refused),
+		cmocka_unit_test(damage),           cmocka_unit_test(own_files),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -20,13 +20,13 @@ static int parse(const char *text, size_t len, struct cr_error *err)
 
 struct row {
 	const char *name;
-	uint32_t    flags;
-	int64_t     pos;
-	int         mnt_id;
-	uint64_t    ino;
-	size_t      locks;
+	uint32_t flags;
+	int64_t pos;
+	int mnt_id;
+	uint64_t ino;
+	size_t locks;
 	enum proc_lock_kind kind;
-	const char *rest;   /* first line of the kind */
+	const char *rest; /* first line of the kind */
 };
 
 static const struct row rows[] = {

@@ -164,11 +164,8 @@ static void gone(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(children_text),
-		cmocka_unit_test(descriptors),
-		cmocka_unit_test(threads),
-		cmocka_unit_test(children),
-		cmocka_unit_test(gone),
+		cmocka_unit_test(children_text), cmocka_unit_test(descriptors), cmocka_unit_test(threads),
+		cmocka_unit_test(children),      cmocka_unit_test(gone),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -38,13 +38,13 @@ void *__wrap_realloc(void *p, size_t size)
 	return is_due() ? NULL : __real_realloc(p, size);
 }
 
-#define PARSER(fn, type, done)                                                                                         \
-	static int run_##fn(const char *text, size_t len, struct cr_error *err)                                        \
-	{                                                                                                              \
-		type v = { 0 };                                                                                        \
-		int r = fn(text, len, &v, err);                                                                        \
-		done(&v);                                                                                              \
-		return r;                                                                                              \
+#define PARSER(fn, type, done)                                                  \
+	static int run_##fn(const char *text, size_t len, struct cr_error *err) \
+	{                                                                       \
+		type v = { 0 };                                                 \
+		int r = fn(text, len, &v, err);                                 \
+		done(&v);                                                       \
+		return r;                                                       \
 	}
 
 PARSER(proc_status_parse, struct proc_status, proc_status_done)
@@ -60,7 +60,7 @@ PARSER(proc_numa_maps_parse, struct proc_numa_vec, proc_numa_vec_done)
 PARSER(proc_auxv_parse, struct proc_auxv_vec, proc_auxv_vec_done)
 
 static const struct {
-	const char      *sample;
+	const char *sample;
 	sample_parse_fn *parse;
 } rows[] = {
 	{ "linux-6.18-plain/status", run_proc_status_parse },

@@ -123,11 +123,8 @@ static void damage(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(recorded),
-		cmocka_unit_test(other_kernels),
-		cmocka_unit_test(other_nodes),
-		cmocka_unit_test(refused),
-		cmocka_unit_test(damage),
+		cmocka_unit_test(recorded), cmocka_unit_test(other_kernels), cmocka_unit_test(other_nodes),
+		cmocka_unit_test(refused),  cmocka_unit_test(damage),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -6,10 +6,10 @@ enum base { DEC, DEC32, HEX, HEX32, OCT, S64, S32 };
 
 struct number_row {
 	const char *text;
-	enum base   base;
-	int         code;
-	uint64_t    value;
-	size_t      taken;
+	enum base base;
+	int code;
+	uint64_t value;
+	size_t taken;
 };
 
 static const struct number_row rows[] = {

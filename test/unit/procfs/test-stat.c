@@ -131,11 +131,8 @@ static void damage(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(hostile_comm),
-		cmocka_unit_test(kinds_of_task),
-		cmocka_unit_test(newer_fields),
-		cmocka_unit_test(refused),
-		cmocka_unit_test(damage),
+		cmocka_unit_test(hostile_comm), cmocka_unit_test(kinds_of_task), cmocka_unit_test(newer_fields),
+		cmocka_unit_test(refused),      cmocka_unit_test(damage),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

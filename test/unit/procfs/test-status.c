@@ -155,8 +155,13 @@ static void names(void **state)
 	static const struct {
 		const char *line, *comm;
 	} rows[] = {
-		{ "", "" }, { "Name:\tplain\n", "plain" }, { "Name:\t  two blanks \n", "  two blanks " }, { "Name:\t\n", "" },
-		{ "Name:\ta\\nb\\\\n\n", "a\nb\\n" }, { "Name:\t:x\ty\n", ":x\ty" }, { "Name:\tcut\\\n", "cut\\" },
+		{ "", "" },
+		{ "Name:\tplain\n", "plain" },
+		{ "Name:\t  two blanks \n", "  two blanks " },
+		{ "Name:\t\n", "" },
+		{ "Name:\ta\\nb\\\\n\n", "a\nb\\n" },
+		{ "Name:\t:x\ty\n", ":x\ty" },
+		{ "Name:\tcut\\\n", "cut\\" },
 	};
 	char text[1024];
 
@@ -231,14 +236,9 @@ static void damage(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(plain),
-		cmocka_unit_test(other_tasks),
-		cmocka_unit_test(older_kernels),
-		cmocka_unit_test(lists),
-		cmocka_unit_test(names),
-		cmocka_unit_test(most_groups),
-		cmocka_unit_test(refused),
-		cmocka_unit_test(damage),
+		cmocka_unit_test(plain),   cmocka_unit_test(other_tasks), cmocka_unit_test(older_kernels),
+		cmocka_unit_test(lists),   cmocka_unit_test(names),       cmocka_unit_test(most_groups),
+		cmocka_unit_test(refused), cmocka_unit_test(damage),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -24,8 +24,8 @@ static size_t from_hex(const char *hex, uint8_t bytes[HEX_MAX])
 	return nr;
 }
 
-static int decode_hex(enum img_msg msg, const char *hex, const struct proto_limits *limits,
-		      void **ret_entry, struct proto_error *err)
+static int decode_hex(enum img_msg msg, const char *hex, const struct proto_limits *limits, void **ret_entry,
+		      struct proto_error *err)
 {
 	uint8_t bytes[HEX_MAX];
 	size_t len = from_hex(hex, bytes);
@@ -46,25 +46,24 @@ struct bad_case {
 
 static const struct bad_case bad_cases[] = {
 	{ "empty", IMG_MSG_fs_entry, "", -EBADMSG, "fs_entry.cwd_id: required field is missing" },
-	{ "second field missing", IMG_MSG_fs_entry, "08 01", -EBADMSG,
-	  "fs_entry.root_id: required field is missing" },
+	{ "second field missing", IMG_MSG_fs_entry, "08 01", -EBADMSG, "fs_entry.root_id: required field is missing" },
 	{ "tag cut", IMG_MSG_fs_entry, "08 01 90", -EBADMSG, "fs_entry: tag is cut short" },
 	{ "number cut", IMG_MSG_fs_entry, "08 81", -EBADMSG, "fs_entry.cwd_id: cut short" },
 	{ "number of 65 bits", IMG_MSG_fs_entry, "08 ff ff ff ff ff ff ff ff ff 02", -EBADMSG,
 	  "fs_entry.cwd_id: cut short" },
-	{ "number of eleven bytes", IMG_MSG_fs_entry, "08 80 80 80 80 80 80 80 80 80 80 01",
-	  -EBADMSG, "fs_entry.cwd_id: cut short" },
+	{ "number of eleven bytes", IMG_MSG_fs_entry, "08 80 80 80 80 80 80 80 80 80 80 01", -EBADMSG,
+	  "fs_entry.cwd_id: cut short" },
 	{ "field number 0", IMG_MSG_fs_entry, "00 01", -EBADMSG, "fs_entry: impossible field number" },
 	{ "field number of 30 bits", IMG_MSG_fs_entry, "80 80 80 80 10 01", -EBADMSG,
 	  "fs_entry: impossible field number" },
 	{ "bytes where a number should be", IMG_MSG_fs_entry, "0a 01 31", -EBADMSG,
 	  "fs_entry.cwd_id: wrong wire type" },
-	{ "number where a message should be", IMG_MSG_pipe_entry, "08 01 10 01 18 00 20 01",
-	  -EBADMSG, "pipe_entry.fown: wrong wire type" },
-	{ "message longer than the rest", IMG_MSG_pipe_entry, "08 01 10 01 18 00 22 05 08 00",
-	  -EBADMSG, "pipe_entry.fown: cut short" },
-	{ "length near 2^64", IMG_MSG_pipe_entry, "22 ff ff ff ff ff ff ff ff ff 01",
-	  -EBADMSG, "pipe_entry.fown: cut short" },
+	{ "number where a message should be", IMG_MSG_pipe_entry, "08 01 10 01 18 00 20 01", -EBADMSG,
+	  "pipe_entry.fown: wrong wire type" },
+	{ "message longer than the rest", IMG_MSG_pipe_entry, "08 01 10 01 18 00 22 05 08 00", -EBADMSG,
+	  "pipe_entry.fown: cut short" },
+	{ "length near 2^64", IMG_MSG_pipe_entry, "22 ff ff ff ff ff ff ff ff ff 01", -EBADMSG,
+	  "pipe_entry.fown: cut short" },
 	{ "member incomplete", IMG_MSG_pipe_entry, "08 01 10 01 18 00 22 02 08 00", -EBADMSG,
 	  "pipe_entry.fown.euid: required field is missing" },
 	{ "unknown field cut", IMG_MSG_fs_entry, "08 01 10 01 fa 7f 05 31", -EBADMSG,
@@ -77,10 +76,9 @@ static const struct bad_case bad_cases[] = {
 	  "plugins_entry.plugins[1]: cut short" },
 	{ "packed numbers cut", IMG_MSG_scm_entry, "08 01 12 03 01 02 80", -EBADMSG,
 	  "scm_entry.rights[2]: packed numbers are cut short" },
-	{ "fixed64 cut", IMG_MSG_sk_opts_entry, "81 01 01 02 03", -EBADMSG,
-	  "sk_opts_entry.so_filter[0]: cut short" },
-	{ "deep path", IMG_MSG_cgroup_entry, "12 0d 12 0b 0a 01 61 12 02 0a 00 12 02 12 00",
-	  -EBADMSG, "cgroup_entry.controllers[0].dirs[0].children[1].children[0].dir_name: "
+	{ "fixed64 cut", IMG_MSG_sk_opts_entry, "81 01 01 02 03", -EBADMSG, "sk_opts_entry.so_filter[0]: cut short" },
+	{ "deep path", IMG_MSG_cgroup_entry, "12 0d 12 0b 0a 01 61 12 02 0a 00 12 02 12 00", -EBADMSG,
+	  "cgroup_entry.controllers[0].dirs[0].children[1].children[0].dir_name: "
 	  "required field is missing" },
 };
 
@@ -108,19 +106,40 @@ static void limits_are_kept(void **state)
 		struct proto_limits limits;
 		const char *text;
 	} cases[] = {
-		{ "message", IMG_MSG_fs_entry, "08 01 10 01", { 3, 9, 9, 9999 },
+		{ "message",
+		  IMG_MSG_fs_entry,
+		  "08 01 10 01",
+		  { 3, 9, 9, 9999 },
 		  "fs_entry: message longer than 3 bytes" },
-		{ "string", IMG_MSG_plugins_entry, "62 02 61 61 62 03 61 61 61", { 99, 2, 9, 9999 },
+		{ "string",
+		  IMG_MSG_plugins_entry,
+		  "62 02 61 61 62 03 61 61 61",
+		  { 99, 2, 9, 9999 },
 		  "plugins_entry.plugins[1]: string longer than 2 bytes" },
-		{ "count", IMG_MSG_plugins_entry, "62 00 62 00 62 00", { 99, 9, 2, 9999 },
+		{ "count",
+		  IMG_MSG_plugins_entry,
+		  "62 00 62 00 62 00",
+		  { 99, 9, 2, 9999 },
 		  "plugins_entry.plugins[2]: more than 2 elements" },
-		{ "count of packed", IMG_MSG_scm_entry, "08 01 12 03 01 02 03", { 99, 9, 2, 9999 },
+		{ "count of packed",
+		  IMG_MSG_scm_entry,
+		  "08 01 12 03 01 02 03",
+		  { 99, 9, 2, 9999 },
 		  "scm_entry.rights[2]: more than 2 elements" },
-		{ "count of numbers", IMG_MSG_scm_entry, "08 01 10 01 10 02 10 03", { 99, 9, 2, 9999 },
+		{ "count of numbers",
+		  IMG_MSG_scm_entry,
+		  "08 01 10 01 10 02 10 03",
+		  { 99, 9, 2, 9999 },
 		  "scm_entry.rights[2]: more than 2 elements" },
-		{ "memory", IMG_MSG_plugins_entry, "62 04 61 61 61 61", { 99, 9, 9, 64 },
+		{ "memory",
+		  IMG_MSG_plugins_entry,
+		  "62 04 61 61 61 61",
+		  { 99, 9, 9, 64 },
 		  "plugins_entry.plugins[0]: message needs more than 64 bytes of memory" },
-		{ "no memory at all", IMG_MSG_fs_entry, "08 01 10 01", { 99, 9, 9, 3 },
+		{ "no memory at all",
+		  IMG_MSG_fs_entry,
+		  "08 01 10 01",
+		  { 99, 9, 9, 3 },
 		  "fs_entry: memory limit is too low" },
 	};
 
@@ -142,7 +161,9 @@ static void unknown_fields_are_skipped(void **state)
 	(void)state;
 	assert_int_equal(decode_hex(IMG_MSG_fs_entry,
 				    "f8 7f 05 08 01 f9 7f 01 02 03 04 05 06 07 08 "
-				    "fa 7f 02 61 62 fd 7f 01 02 03 04 10 02", NULL, &entry, NULL), 0);
+				    "fa 7f 02 61 62 fd 7f 01 02 03 04 10 02",
+				    NULL, &entry, NULL),
+			 0);
 	const img_fs_entry *fs = entry;
 
 	assert_int_equal(fs->cwd_id, 1);
@@ -156,8 +177,8 @@ static void packed_and_single_numbers_join(void **state)
 	void *entry;
 
 	(void)state;
-	assert_int_equal(decode_hex(IMG_MSG_scm_entry,
-				    "10 07 08 01 12 03 01 80 01 10 05 12 00 10 06", NULL, &entry, NULL), 0);
+	assert_int_equal(
+		decode_hex(IMG_MSG_scm_entry, "10 07 08 01 12 03 01 80 01 10 05 12 00 10 06", NULL, &entry, NULL), 0);
 	const img_scm_entry *scm = entry;
 	static const uint32_t wanted[] = { 7, 1, 128, 5, 6 };
 
@@ -174,7 +195,9 @@ static void a_field_that_stands_twice(void **state)
 	/* The last number and string count; messages are merged. */
 	assert_int_equal(decode_hex(IMG_MSG_net_device_entry,
 				    "08 01 08 02 10 01 18 01 20 01 2a 01 61 2a 01 62 "
-				    "5a 04 08 01 10 07 5a 02 08 02", NULL, &entry, NULL), 0);
+				    "5a 04 08 01 10 07 5a 02 08 02",
+				    NULL, &entry, NULL),
+			 0);
 	const img_net_device_entry *dev = entry;
 
 	assert_int_equal(dev->type, img_nd_type_VETH);
@@ -191,8 +214,7 @@ static void numbers_of_every_type(void **state)
 
 	(void)state;
 	/* int32 -1 takes ten bytes; five bytes mean the same to a field of 32 bits. */
-	assert_int_equal(decode_hex(IMG_MSG_netns_id, "08 01 10 ff ff ff ff ff ff ff ff ff 01", NULL,
-				    &entry, NULL), 0);
+	assert_int_equal(decode_hex(IMG_MSG_netns_id, "08 01 10 ff ff ff ff ff ff ff ff ff 01", NULL, &entry, NULL), 0);
 	assert_int_equal(((img_netns_id *)entry)->netnsid_value, -1);
 	img_entry_free(entry);
 	assert_int_equal(decode_hex(IMG_MSG_netns_id, "08 01 10 ff ff ff ff 0f", NULL, &entry, NULL), 0);
@@ -214,8 +236,9 @@ static void defaults_stand_where_a_field_is_absent(void **state)
 
 	(void)state;
 	assert_int_equal(decode_hex(IMG_MSG_reg_file_entry,
-				    "08 01 10 00 18 00 2a 0a 08 00 10 00 18 00 20 00 28 00 32 01 2f",
-				    NULL, &entry, NULL), 0);
+				    "08 01 10 00 18 00 2a 0a 08 00 10 00 18 00 20 00 28 00 32 01 2f", NULL, &entry,
+				    NULL),
+			 0);
 	const img_reg_file_entry *reg = entry;
 
 	assert_false(reg->has_mnt_id);
@@ -227,7 +250,9 @@ static void defaults_stand_where_a_field_is_absent(void **state)
 	/* Also in a member and in the elements of an array. */
 	assert_int_equal(decode_hex(IMG_MSG_file_entry,
 				    "08 01 10 01 1a 15 08 01 10 00 18 00 2a 0a 08 00 10 00 18 00 20 00 "
-				    "28 00 32 01 2f", NULL, &entry, NULL), 0);
+				    "28 00 32 01 2f",
+				    NULL, &entry, NULL),
+			 0);
 	assert_int_equal(((img_file_entry *)entry)->reg->mnt_id, -1);
 	img_entry_free(entry);
 }
@@ -260,14 +285,13 @@ static void nesting_is_bounded(void **state)
 
 	(void)state;
 	nested(PROTO_DEPTH_MAX + 1, &bytes);
-	assert_int_equal(img_entry_decode(IMG_MSG_cgroup_dir_entry, bytes.data, bytes.len, NULL,
-					  &entry, NULL), 0);
+	assert_int_equal(img_entry_decode(IMG_MSG_cgroup_dir_entry, bytes.data, bytes.len, NULL, &entry, NULL), 0);
 	img_entry_free(entry);
 	proto_buf_done(&bytes);
 
 	nested(PROTO_DEPTH_MAX + 2, &bytes);
-	assert_int_equal(img_entry_decode(IMG_MSG_cgroup_dir_entry, bytes.data, bytes.len, NULL,
-					  &entry, &err), -EBADMSG);
+	assert_int_equal(img_entry_decode(IMG_MSG_cgroup_dir_entry, bytes.data, bytes.len, NULL, &entry, &err),
+			 -EBADMSG);
 	/* The path is cut, what is wrong is not. */
 	assert_non_null(strstr(err.text, "...: nested deeper than 100 messages"));
 	proto_buf_done(&bytes);
@@ -291,8 +315,7 @@ static void turns_are_linear(void **state)
 	}
 	/* Doubling leaves at most as much behind as it needs in the end. */
 	limits.memory = 4 * 200000 * sizeof(uint32_t) + 3 * bytes.len + (1 << 20);
-	assert_int_equal(img_entry_decode(IMG_MSG_sit_entry, bytes.data, bytes.len, &limits, &entry,
-					  NULL), 0);
+	assert_int_equal(img_entry_decode(IMG_MSG_sit_entry, bytes.data, bytes.len, &limits, &entry, NULL), 0);
 	assert_int_equal(((img_sit_entry *)entry)->local.nr, 100000);
 	assert_int_equal(((img_sit_entry *)entry)->remote.nr, 100000);
 	assert_int_equal(((img_sit_entry *)entry)->remote.items[99999], 2);
@@ -317,8 +340,7 @@ static void memory_follows_the_length(void **state)
 	struct proto_limits limits = img_limits_default;
 
 	limits.memory = 1 << 20;
-	assert_int_equal(img_entry_decode(IMG_MSG_cgroup_entry, bytes.data, bytes.len, &limits, &entry,
-					  &err), -E2BIG);
+	assert_int_equal(img_entry_decode(IMG_MSG_cgroup_entry, bytes.data, bytes.len, &limits, &entry, &err), -E2BIG);
 	assert_string_equal(err.text, "cgroup_entry.controllers[0]: message needs more than 1048576 "
 				      "bytes of memory");
 	proto_buf_done(&bytes);

@@ -49,8 +49,7 @@ static void incomplete_structs_are_refused(void **state)
 	char *names[] = { (char *)"a", NULL };
 	img_plugins_entry no_element = { .plugins = { names, 2 } };
 	img_plugins_entry no_items = { .plugins = { NULL, 2 } };
-	img_unix_sk_entry no_data = { .fown = &fown, .opts = &(img_sk_opts_entry){ 0 },
-				      .name = { NULL, 5 } };
+	img_unix_sk_entry no_data = { .fown = &fown, .opts = &(img_sk_opts_entry){ 0 }, .name = { NULL, 5 } };
 	const struct {
 		enum img_msg msg;
 		const void *entry;
@@ -58,14 +57,12 @@ static void incomplete_structs_are_refused(void **state)
 	} cases[] = {
 		{ IMG_MSG_pipe_entry, &no_fown, "pipe_entry.fown: required member is not set" },
 		{ IMG_MSG_file_entry, &file, "file_entry.reg.name: required member is not set" },
-		{ IMG_MSG_plugins_entry, &no_element,
-		  "plugins_entry.plugins[1]: required member is not set" },
-		{ IMG_MSG_plugins_entry, &no_items,
-		  "plugins_entry.plugins[0]: count without elements" },
+		{ IMG_MSG_plugins_entry, &no_element, "plugins_entry.plugins[1]: required member is not set" },
+		{ IMG_MSG_plugins_entry, &no_items, "plugins_entry.plugins[0]: count without elements" },
 		{ IMG_MSG_unix_sk_entry, &no_data, "unix_sk_entry.name: length without data" },
 		{ IMG_MSG_NONE, &file, "no such message: 0" },
 		{ IMG_MSG_NR, &file, NULL },
-		{ (enum img_msg)-1, &file, NULL },
+		{ (enum img_msg) - 1, &file, NULL },
 	};
 
 	(void)state;
@@ -196,9 +193,13 @@ static void our_extensions_come_back(void **state)
 	uint8_t cpus[] = { 0x0f, 0x80 };
 	img_sud_ext sud = { .mode = 1, .offset = 0x7f0000000000, .len = 4096, .selector = 8 };
 	img_thread_ext ext = {
-		.has_timer_slack_ns = true, .timer_slack_ns = 1,
-		.cpu_affinity = { cpus, sizeof(cpus) }, .sud = &sud,
-		.xsave_raw = { area, AREA }, .has_xsave_xfeatures = true, .xsave_xfeatures = 0x60000,
+		.has_timer_slack_ns = true,
+		.timer_slack_ns = 1,
+		.cpu_affinity = { cpus, sizeof(cpus) },
+		.sud = &sud,
+		.xsave_raw = { area, AREA },
+		.has_xsave_xfeatures = true,
+		.xsave_xfeatures = 0x60000,
 	};
 	img_thread_core_entry thread = { .ext = &ext };
 	img_core_entry core = { .mtype = img_core_entry_march_X86_64, .thread_core = &thread }, *back;

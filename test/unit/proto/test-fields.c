@@ -31,8 +31,9 @@ struct facts {
 
 /* Messages that upstream does not have (any more). */
 static const char *const not_in_facts[] = {
-	"task_ext", "sud_ext", "thread_ext", "vma_ext", "mm_ext", "ghost_file_ext", "unix_sk_ext", "pipe_data_ext",
-	"criu_msg", "criu_dump_req", "criu_dump_resp_2013",
+	"task_ext", "sud_ext",        "thread_ext",          "vma_ext",
+	"mm_ext",   "ghost_file_ext", "unix_sk_ext",         "pipe_data_ext",
+	"criu_msg", "criu_dump_req",  "criu_dump_resp_2013",
 };
 
 enum { COL_FIELD, COL_NUMBER, COL_LABEL, COL_TYPE, COL_DEFAULT };
@@ -50,8 +51,7 @@ static size_t split_tabs(char *line, char **ret_cols, size_t max)
 	return nr;
 }
 
-static const struct schema_msg *find_schema(const struct facts *facts, const char *name,
-					    size_t *ret_index)
+static const struct schema_msg *find_schema(const struct facts *facts, const char *name, size_t *ret_index)
 {
 	for (size_t i = 0; i < facts->nr; i++) {
 		if (strcmp(facts->schemas[i]->name, name) == 0) {
@@ -71,10 +71,10 @@ static const struct schema_field *find_field(const struct schema_msg *schema, co
 }
 
 static const char *const kind_names[] = {
-	[SCHEMA_BOOL] = "bool",     [SCHEMA_INT32] = "int32",   [SCHEMA_INT64] = "int64",
-	[SCHEMA_UINT32] = "uint32", [SCHEMA_UINT64] = "uint64", [SCHEMA_SINT32] = "sint32",
+	[SCHEMA_BOOL] = "bool",     [SCHEMA_INT32] = "int32",     [SCHEMA_INT64] = "int64",
+	[SCHEMA_UINT32] = "uint32", [SCHEMA_UINT64] = "uint64",   [SCHEMA_SINT32] = "sint32",
 	[SCHEMA_SINT64] = "sint64", [SCHEMA_FIXED64] = "fixed64", [SCHEMA_STRING] = "string",
-	[SCHEMA_BYTES] = "bytes",   [SCHEMA_ENUM] = "enum",     [SCHEMA_MESSAGE] = "message",
+	[SCHEMA_BYTES] = "bytes",   [SCHEMA_ENUM] = "enum",       [SCHEMA_MESSAGE] = "message",
 };
 
 static int type_matches(const struct schema_field *field, const char *type)
@@ -109,8 +109,7 @@ static int64_t default_of(const struct schema_msg *schema, const struct schema_f
 }
 
 /* Text of the block "@keyword @name {" up to its closing brace, in the text of a proto file. */
-static const char *find_block(const char *text, const char *keyword, const char *name,
-			      size_t *ret_len)
+static const char *find_block(const char *text, const char *keyword, const char *name, size_t *ret_len)
 {
 	char head[160];
 
@@ -126,8 +125,7 @@ static const char *find_block(const char *text, const char *keyword, const char 
 	return start;
 }
 
-static int64_t default_wanted(const struct schema_field *field, const char *text, const char *proto,
-			      const char *type)
+static int64_t default_wanted(const struct schema_field *field, const char *text, const char *proto, const char *type)
 {
 	char pattern[160];
 	size_t len;
@@ -169,8 +167,7 @@ static void check_enum_value(const char *path, const char *proto, char **cols, c
 		fail_msg("%s: enum %s has no %s", path, name, pattern + 1);
 }
 
-static void check_field(const char *path, const char *proto, const struct schema_msg *schema,
-			char **cols)
+static void check_field(const char *path, const char *proto, const struct schema_msg *schema, char **cols)
 {
 	static const char *const labels[] = { "required", "optional", "repeated" };
 	const struct schema_field *field = find_field(schema, cols[COL_FIELD]);
@@ -194,10 +191,8 @@ static void check_field(const char *path, const char *proto, const struct schema
 	int64_t wanted = default_wanted(field, cols[COL_DEFAULT], proto, cols[COL_TYPE]);
 
 	/* Without a declared default an enum starts with the first of its values. */
-	if (wanted != default_of(schema, field) &&
-	    !(field->kind == SCHEMA_ENUM && strcmp(cols[COL_DEFAULT], "-") == 0))
-		fail_msg("%s.%s: default is %lld", schema->name, field->name,
-			 (long long)default_of(schema, field));
+	if (wanted != default_of(schema, field) && !(field->kind == SCHEMA_ENUM && strcmp(cols[COL_DEFAULT], "-") == 0))
+		fail_msg("%s.%s: default is %lld", schema->name, field->name, (long long)default_of(schema, field));
 }
 
 static void check_nothing_extra(const struct facts *facts, const size_t *checked)
@@ -211,8 +206,7 @@ static void check_nothing_extra(const struct facts *facts, const size_t *checked
 		for (size_t j = 0; j < schema->nr; j++)
 			ours += schema->fields[j].tag >= EXT_NUMBER_FIRST;
 		if (known && checked[i] + ours != schema->nr)
-			fail_msg("%s: has %u fields, %zu of them known", schema->name, schema->nr,
-				 checked[i] + ours);
+			fail_msg("%s: has %u fields, %zu of them known", schema->name, schema->nr, checked[i] + ours);
 	}
 }
 
@@ -260,7 +254,9 @@ static void images_are_as_the_facts_say(void **state)
 {
 	struct facts facts = { .path = "test/data/images-fields.tsv",
 			       .protos = "libcriu-proto/proto/images/",
-			       .schemas = img_schemas, .nr = TEST_NR(img_schemas), .first = 1 };
+			       .schemas = img_schemas,
+			       .nr = TEST_NR(img_schemas),
+			       .first = 1 };
 
 	(void)state;
 	check_facts(&facts);
@@ -270,7 +266,9 @@ static void rpc_is_as_the_facts_say(void **state)
 {
 	struct facts facts = { .path = "test/data/rpc-fields.tsv",
 			       .protos = "libcriu-proto/proto/rpc.proto",
-			       .schemas = rpc_schemas, .nr = TEST_NR(rpc_schemas), .first = 0 };
+			       .schemas = rpc_schemas,
+			       .nr = TEST_NR(rpc_schemas),
+			       .first = 0 };
 
 	(void)state;
 	check_facts(&facts);

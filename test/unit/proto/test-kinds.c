@@ -85,8 +85,7 @@ static void check_kind(const char *name, uint32_t magic, const char *messages, c
 	sscanf(messages, "%79[a-z_]", first);
 	const char *ours = img_msg_name(kind->head != IMG_MSG_NONE ? kind->head : kind->entry);
 
-	if (magic != 0 && strcmp(messages, "–") != 0 && strcmp(messages, "the same") != 0 &&
-	    strcmp(ours, first) != 0)
+	if (magic != 0 && strcmp(messages, "–") != 0 && strcmp(messages, "the same") != 0 && strcmp(ours, first) != 0)
 		fail_msg("%s: begins with %s, not %s", name, ours, first);
 	if (kind->single != (strncmp(shape, "single", 6) == 0))
 		fail_msg("%s: is %s", name, shape);
@@ -104,9 +103,9 @@ static void kinds_are_as_the_facts_say(void **state)
 		char names[160], magics[80], messages[160], shape[80];
 
 		sscanf(line, "## %d.", &section);
-		if (line[0] != '|' || (section != 4 && section != 5) ||
-		    !column(line, 0, names, sizeof(names)) || !column(line, 1, magics, sizeof(magics)) ||
-		    !column(line, 2, messages, sizeof(messages)) || strchr("0123456789", magics[0]) == NULL)
+		if (line[0] != '|' || (section != 4 && section != 5) || !column(line, 0, names, sizeof(names)) ||
+		    !column(line, 1, magics, sizeof(magics)) || !column(line, 2, messages, sizeof(messages)) ||
+		    strchr("0123456789", magics[0]) == NULL)
 			continue;
 
 		/* Dumps of pages from before there were pagemaps: not restorable by anyone. */
@@ -132,10 +131,24 @@ static void kinds_are_as_the_facts_say(void **state)
 static void names_are_strict(void **state)
 {
 	static const char *const bad[] = {
-		"", "core", "core-.img", "core-01.img", "core-+1.img", "core--1.img", "core- 1.img",
-		"core-1.img.tmp", "core-18446744073709551616.img", "core-1a.img", "ghost-file-A.img",
-		"ghost-file-0x1.img", "pstree.img2", "xpstree.img", "pagemap-shmem-.img",
-		"pages-1", "../core-1.img", "stats-dump.img",
+		"",
+		"core",
+		"core-.img",
+		"core-01.img",
+		"core-+1.img",
+		"core--1.img",
+		"core- 1.img",
+		"core-1.img.tmp",
+		"core-18446744073709551616.img",
+		"core-1a.img",
+		"ghost-file-A.img",
+		"ghost-file-0x1.img",
+		"pstree.img2",
+		"xpstree.img",
+		"pagemap-shmem-.img",
+		"pages-1",
+		"../core-1.img",
+		"stats-dump.img",
 	};
 	enum img_type type;
 	uint64_t id;
@@ -180,12 +193,10 @@ static void headers(void **state)
 		assert_int_equal(img_header_check((enum img_type)i, buf.data, buf.len, &len, &err), 0);
 		assert_int_equal(len, buf.len);
 		for (size_t cut = 0; cut < buf.len; cut++)
-			assert_int_equal(img_header_check((enum img_type)i, buf.data, cut, &len, &err),
-					 -EBADMSG);
+			assert_int_equal(img_header_check((enum img_type)i, buf.data, cut, &len, &err), -EBADMSG);
 		for (size_t at = 0; at < buf.len; at++) {
 			buf.data[at] ^= 0x10;
-			assert_int_equal(img_header_check((enum img_type)i, buf.data, buf.len, &len, &err),
-					 -EBADMSG);
+			assert_int_equal(img_header_check((enum img_type)i, buf.data, buf.len, &len, &err), -EBADMSG);
 			buf.data[at] ^= 0x10;
 		}
 		/* Version 1 of the images had the second magic only. */
@@ -261,8 +272,7 @@ static void what_follows_an_entry(void **state)
 	check_walk(&walk, "pipe_data_entry[abc|] pipe_data_entry[|] pipe_data_entry[d|] 0");
 
 	walk = walk_of(IMG_TCP_STREAM);
-	add(&walk, IMG_MSG_tcp_stream_entry, &(img_tcp_stream_entry){ .inq_len = 2, .outq_len = 3 },
-	    "inout");
+	add(&walk, IMG_MSG_tcp_stream_entry, &(img_tcp_stream_entry){ .inq_len = 2, .outq_len = 3 }, "inout");
 	check_walk(&walk, "tcp_stream_entry[in|out] 0");
 
 	walk = walk_of(IMG_IPCNS_MSG);
@@ -281,13 +291,13 @@ static void what_follows_an_entry(void **state)
 
 	walk = walk_of(IMG_IPCNS_SHM);
 	add(&walk, IMG_MSG_ipc_shm_entry, &(img_ipc_shm_entry){ .desc = &desc, .size = 5 }, "12345...");
-	add(&walk, IMG_MSG_ipc_shm_entry, &(img_ipc_shm_entry){ .desc = &desc, .size = 5,
-		    .has_in_pagemaps = true, .in_pagemaps = true }, "");
+	add(&walk, IMG_MSG_ipc_shm_entry,
+	    &(img_ipc_shm_entry){ .desc = &desc, .size = 5, .has_in_pagemaps = true, .in_pagemaps = true }, "");
 	check_walk(&walk, "ipc_shm_entry[12345|] ipc_shm_entry[|] 0");
 
 	walk = walk_of(IMG_GHOST_FILE);
-	add(&walk, IMG_MSG_ghost_file_entry, &(img_ghost_file_entry){ .mode = 0100644,
-		    .has_chunks = true, .chunks = true }, "");
+	add(&walk, IMG_MSG_ghost_file_entry,
+	    &(img_ghost_file_entry){ .mode = 0100644, .has_chunks = true, .chunks = true }, "");
 	add(&walk, IMG_MSG_ghost_chunk_entry, &(img_ghost_chunk_entry){ .len = 2, .off = 0 }, "ab");
 	add(&walk, IMG_MSG_ghost_chunk_entry, &(img_ghost_chunk_entry){ .len = 1, .off = 9 }, "c");
 	check_walk(&walk, "ghost_file_entry[|] ghost_chunk_entry[ab|] ghost_chunk_entry[c|] 0");

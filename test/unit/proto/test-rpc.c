@@ -30,9 +30,15 @@ static void a_request_comes_back(void **state)
 	rpc_inherit_fd fds[] = { { .key = (char *)"pipe:[1]", .fd = 7 }, { .key = (char *)"x", .fd = 0 } };
 	rpc_criu_page_server_info ps = { .address = (char *)"::1", .has_port = true, .port = 27 };
 	rpc_criu_opts opts = {
-		.images_dir_fd = -1, .images_dir = (char *)"/d", .has_pid = true, .pid = 42,
-		.external = { external, 2 }, .inherit_fd = { fds, 2 }, .ps = &ps,
-		.has_manage_cgroups_mode = true, .manage_cgroups_mode = rpc_criu_cg_mode_STRICT,
+		.images_dir_fd = -1,
+		.images_dir = (char *)"/d",
+		.has_pid = true,
+		.pid = 42,
+		.external = { external, 2 },
+		.inherit_fd = { fds, 2 },
+		.ps = &ps,
+		.has_manage_cgroups_mode = true,
+		.manage_cgroups_mode = rpc_criu_cg_mode_STRICT,
 	};
 	rpc_criu_req req = { .type = rpc_criu_req_type_DUMP, .opts = &opts }, *back;
 	struct proto_buf buf = encode_req(&req);
@@ -128,8 +134,8 @@ static void requests_of_the_first_generation(void **state)
 	/* type DUMPREQ, dump_req { ... images_dir_fd 5 } */
 	static const uint8_t plain[] = { 0x08, 1, 0x12, 2, 0x40, 5 };
 	/* pid 77, leave_running, ext_unix_sk, tcp_established, evasive_devices, shell_job, file_locks, images_dir_fd 3, log_level 4 */
-	static const uint8_t full[] = { 0x08, 1, 0x12, 18, 0x08, 77, 0x10, 1, 0x18, 1, 0x20, 1, 0x28, 1, 0x30, 1, 0x38, 1,
-					0x40, 3, 0x48, 4 };
+	static const uint8_t full[] = { 0x08, 1,    0x12, 18,   0x08, 77,   0x10, 1,    0x18, 1,    0x20,
+					1,    0x28, 1,    0x30, 1,    0x38, 1,    0x40, 3,    0x48, 4 };
 	static const uint8_t doubtful[] = { 0x08, 1, 0x12, 4, 0x08, 77, 0x40, 1 };
 	rpc_criu_req *req;
 

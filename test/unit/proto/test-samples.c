@@ -72,8 +72,7 @@ static void for_each_sample(sample_fn *fn)
 }
 
 /* Reads the whole image and writes it again. Returns what ended the reading. */
-static int read_and_write(const struct sample *sample, struct proto_buf *out, size_t *ret_nr,
-			  struct proto_error *err)
+static int read_and_write(const struct sample *sample, struct proto_buf *out, size_t *ret_nr, struct proto_error *err)
 {
 	struct img_reader reader;
 	struct img_item item;
@@ -89,8 +88,7 @@ static int read_and_write(const struct sample *sample, struct proto_buf *out, si
 		if (img_entry_encode(item.msg, item.entry, out, &encode_err) < 0)
 			fail_msg("%s: %s", sample->path, encode_err.text);
 		for (int i = 0; i < 2; i++)
-			assert_int_equal(proto_buf_append(out, item.payload[i].bytes,
-							  item.payload[i].len), 0);
+			assert_int_equal(proto_buf_append(out, item.payload[i].bytes, item.payload[i].len), 0);
 		img_item_done(&item);
 		++*ret_nr;
 	}

@@ -14,7 +14,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-#define NR 6
+#define NR    6
 #define STACK 65536
 
 static int wait_for_end(void *arg)
@@ -26,14 +26,14 @@ static int wait_for_end(void *arg)
 }
 
 struct world {
-	struct cr_context  ctx;
-	struct cr_options  opts;
+	struct cr_context ctx;
+	struct cr_options opts;
 	struct cr_observer obs;
-	struct task        tasks[NR];
-	struct thread      threads[NR];
-	struct task       *list[NR];
-	struct tree        tree;
-	char              *stacks[NR];
+	struct task tasks[NR];
+	struct thread threads[NR];
+	struct task *list[NR];
+	struct tree tree;
+	char *stacks[NR];
 	img_task_kobj_ids_entry root;
 };
 

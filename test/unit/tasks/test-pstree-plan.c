@@ -10,28 +10,31 @@
 #include <string.h>
 #include <cmocka.h>
 
-#define OWN_PID 900001u
-#define OWN_SID 900002u
+#define OWN_PID  900001u
+#define OWN_SID  900002u
 #define OWN_PGID 900003u
-#define ANY_PID 2000000u
+#define ANY_PID  2000000u
 
 static const struct pstree_options plain = { .own_pid = OWN_PID, .own_sid = OWN_SID, .own_pgid = OWN_PGID };
-static const struct pstree_options shell = { .own_pid = OWN_PID, .own_sid = OWN_SID, .own_pgid = OWN_PGID, .shell_job = true };
+static const struct pstree_options shell = {
+	.own_pid = OWN_PID, .own_sid = OWN_SID, .own_pgid = OWN_PGID, .shell_job = true
+};
 
 struct run {
 	struct sim sim;
 	const struct pstree_plan *plan;
-	int      proc[SIM_MAX];    /* node -> process of the model, -1: not there yet */
-	size_t   pc[SIM_MAX];
+	int proc[SIM_MAX]; /* node -> process of the model, -1: not there yet */
+	size_t pc[SIM_MAX];
 	uint32_t arrived[PSTREE_MAX_STAGES];
-	bool     waits[SIM_MAX];
+	bool waits[SIM_MAX];
 	uint32_t any;
-	char     why[200];
+	char why[200];
 };
 
 static int say(struct run *x, size_t n, const char *what, int r)
 {
-	snprintf(x->why, sizeof(x->why), "node %zu (pid %u), step %zu: %s: %s", n, x->plan->nodes.items[n].pid, x->pc[n], what, strerror(-r));
+	snprintf(x->why, sizeof(x->why), "node %zu (pid %u), step %zu: %s: %s", n, x->plan->nodes.items[n].pid,
+		 x->pc[n], what, strerror(-r));
 	return r;
 }
 
@@ -143,10 +146,11 @@ static int verify(struct run *x, const struct pstree_input *in, size_t nr)
 		const struct pstree_node *node = &x->plan->nodes.items[i];
 		uint32_t ppid = p->parent < 0 ? 0 : x->sim.p[p->parent].pid;
 
-		if (p->pid != in[i].pid || !p->used || p->zombie != in[i].zombie || p->sid != node->sid || p->pgid != node->pgid ||
-		    (i && ppid != in[i].ppid)) {
-			snprintf(x->why, sizeof(x->why), "pid %u: ppid %u sid %u pgid %u zombie %d instead of %u %u %u %d", p->pid, ppid, p->sid,
-				 p->pgid, p->zombie, in[i].ppid, in[i].sid, in[i].pgid, in[i].zombie);
+		if (p->pid != in[i].pid || !p->used || p->zombie != in[i].zombie || p->sid != node->sid ||
+		    p->pgid != node->pgid || (i && ppid != in[i].ppid)) {
+			snprintf(x->why, sizeof(x->why),
+				 "pid %u: ppid %u sid %u pgid %u zombie %d instead of %u %u %u %d", p->pid, ppid,
+				 p->sid, p->pgid, p->zombie, in[i].ppid, in[i].sid, in[i].pgid, in[i].zombie);
 			return -EINVAL;
 		}
 	}
@@ -182,7 +186,8 @@ static int check_tree(const char *name, const struct pstree_input *in, size_t nr
 	x->sim.root_is_init = init;
 	for (size_t i = 0; i < SIM_MAX; i++)
 		x->proc[i] = -1;
-	x->sim.p[0] = (struct sim_proc){ .pid = in[0].pid, .sid = OWN_SID, .pgid = OWN_PGID, .parent = -1, .used = true };
+	x->sim.p[0] =
+		(struct sim_proc){ .pid = in[0].pid, .sid = OWN_SID, .pgid = OWN_PGID, .parent = -1, .used = true };
 	x->sim.nr = 1;
 	x->proc[0] = 0;
 	r = execute(x, &seed);
@@ -190,8 +195,9 @@ static int check_tree(const char *name, const struct pstree_input *in, size_t nr
 		r = verify(x, in, nr);
 	if (r < 0) {
 		for (size_t i = 0; i < nr && nr < 40; i++)
-			print_error("  pid %u ppid %u pgid %u sid %u%s forked by node %d\n", in[i].pid, in[i].ppid, in[i].pgid, in[i].sid,
-				    in[i].zombie ? " zombie" : "", plan.nodes.items[i].forked_by);
+			print_error("  pid %u ppid %u pgid %u sid %u%s forked by node %d\n", in[i].pid, in[i].ppid,
+				    in[i].pgid, in[i].sid, in[i].zombie ? " zombie" : "",
+				    plan.nodes.items[i].forked_by);
 		fail_msg("%s: %s", name, x->why);
 	}
 	free(x);
@@ -199,32 +205,66 @@ static int check_tree(const char *name, const struct pstree_input *in, size_t nr
 	return 0;
 }
 
-#define T(pid_, ppid_, pgid_, sid_) { .pid = pid_, .ppid = ppid_, .pgid = pgid_, .sid = sid_ }
-#define Z(pid_, ppid_, pgid_, sid_) { .pid = pid_, .ppid = ppid_, .pgid = pgid_, .sid = sid_, .zombie = true }
+#define T(pid_, ppid_, pgid_, sid_)                                    \
+	{                                                              \
+		.pid = pid_, .ppid = ppid_, .pgid = pgid_, .sid = sid_ \
+	}
+#define Z(pid_, ppid_, pgid_, sid_)                                                    \
+	{                                                                              \
+		.pid = pid_, .ppid = ppid_, .pgid = pgid_, .sid = sid_, .zombie = true \
+	}
 
 static const struct tree_case {
 	const char *name;
 	const struct pstree_options *opts;
-	int    result;
+	int result;
 	size_t nr;
 	struct pstree_input in[10];
 } cases[] = {
 	{ "one process", &plain, 0, 1, { T(10, 0, 10, 10) } },
-	{ "sample tree", &plain, 0, 6, { T(92, 0, 92, 92), T(94, 92, 94, 94), T(97, 94, 97, 94), Z(95, 92, 92, 92), T(96, 92, 92, 92),
-					 Z(99, 92, 92, 92) } },
-	{ "child older than its parent's session", &plain, 0, 3, { T(10, 0, 10, 10), T(11, 10, 11, 11), T(12, 11, 10, 10) } },
-	{ "three sessions deep", &plain, 0, 4, { T(10, 0, 10, 10), T(11, 10, 11, 11), T(12, 11, 12, 12), T(13, 12, 10, 10) } },
+	{ "sample tree",
+	  &plain,
+	  0,
+	  6,
+	  { T(92, 0, 92, 92), T(94, 92, 94, 94), T(97, 94, 97, 94), Z(95, 92, 92, 92), T(96, 92, 92, 92),
+	    Z(99, 92, 92, 92) } },
+	{ "child older than its parent's session",
+	  &plain,
+	  0,
+	  3,
+	  { T(10, 0, 10, 10), T(11, 10, 11, 11), T(12, 11, 10, 10) } },
+	{ "three sessions deep",
+	  &plain,
+	  0,
+	  4,
+	  { T(10, 0, 10, 10), T(11, 10, 11, 11), T(12, 11, 12, 12), T(13, 12, 10, 10) } },
 	{ "daemon by double fork", &plain, 0, 2, { T(10, 0, 10, 10), T(12, 10, 11, 11) } },
 	{ "two orphans of a dead session", &plain, 0, 3, { T(10, 0, 10, 10), T(12, 10, 11, 11), T(13, 10, 11, 11) } },
 	{ "orphan of a living session", &plain, 0, 3, { T(10, 0, 10, 10), T(11, 10, 11, 11), T(12, 10, 12, 11) } },
-	{ "orphan of a session two levels down", &plain, 0, 4, { T(10, 0, 10, 10), T(11, 10, 10, 10), T(12, 11, 12, 12), T(13, 10, 13, 12) } },
-	{ "adopters one above the other", &plain, 0, 4, { T(10, 0, 10, 10), T(11, 10, 10, 10), T(13, 11, 12, 12), T(14, 10, 12, 12) } },
+	{ "orphan of a session two levels down",
+	  &plain,
+	  0,
+	  4,
+	  { T(10, 0, 10, 10), T(11, 10, 10, 10), T(12, 11, 12, 12), T(13, 10, 13, 12) } },
+	{ "adopters one above the other",
+	  &plain,
+	  0,
+	  4,
+	  { T(10, 0, 10, 10), T(11, 10, 10, 10), T(13, 11, 12, 12), T(14, 10, 12, 12) } },
 	{ "session of a zombie", &plain, 0, 3, { T(10, 0, 10, 10), Z(11, 10, 11, 11), T(12, 10, 11, 11) } },
 	{ "zombie orphan", &plain, 0, 2, { T(10, 0, 10, 10), Z(12, 10, 11, 11) } },
 	{ "dead group leader", &plain, 0, 2, { T(10, 0, 10, 10), T(12, 10, 11, 10) } },
 	{ "dead group in a dead session", &plain, 0, 2, { T(10, 0, 10, 10), T(13, 10, 12, 11) } },
-	{ "leader of a group that is in another", &plain, 0, 4, { T(10, 0, 10, 10), T(11, 10, 12, 10), T(12, 10, 12, 10), T(13, 10, 11, 10) } },
-	{ "two leaders changed places", &plain, -EOPNOTSUPP, 3, { T(10, 0, 10, 10), T(11, 10, 12, 10), T(12, 10, 11, 10) } },
+	{ "leader of a group that is in another",
+	  &plain,
+	  0,
+	  4,
+	  { T(10, 0, 10, 10), T(11, 10, 12, 10), T(12, 10, 12, 10), T(13, 10, 11, 10) } },
+	{ "two leaders changed places",
+	  &plain,
+	  -EOPNOTSUPP,
+	  3,
+	  { T(10, 0, 10, 10), T(11, 10, 12, 10), T(12, 10, 11, 10) } },
 	{ "shell job", &shell, 0, 3, { T(10, 0, 10, 5), T(11, 10, 10, 5), T(12, 10, 12, 12) } },
 	{ "shell job in the shell's group", &shell, 0, 3, { T(10, 0, 5, 5), T(11, 10, 5, 5), T(12, 11, 12, 5) } },
 	{ "shell job with a dead group", &shell, 0, 2, { T(10, 0, 5, 5), T(11, 10, 7, 5) } },
@@ -236,8 +276,16 @@ static const struct tree_case {
 	{ "two roots", &plain, -EBADMSG, 2, { T(10, 0, 10, 10), T(11, 0, 11, 11) } },
 	{ "child of a zombie", &plain, -EBADMSG, 3, { T(10, 0, 10, 10), Z(11, 10, 10, 10), T(12, 11, 10, 10) } },
 	{ "session leader in another group", &plain, -EBADMSG, 2, { T(10, 0, 10, 10), T(11, 10, 10, 11) } },
-	{ "group in two sessions", &plain, -EBADMSG, 4, { T(10, 0, 10, 10), T(11, 10, 11, 11), T(12, 10, 7, 10), T(13, 11, 7, 11) } },
-	{ "session of someone who leads none", &plain, -EBADMSG, 3, { T(10, 0, 10, 10), T(11, 10, 10, 10), T(12, 11, 11, 11) } },
+	{ "group in two sessions",
+	  &plain,
+	  -EBADMSG,
+	  4,
+	  { T(10, 0, 10, 10), T(11, 10, 11, 11), T(12, 10, 7, 10), T(13, 11, 7, 11) } },
+	{ "session of someone who leads none",
+	  &plain,
+	  -EBADMSG,
+	  3,
+	  { T(10, 0, 10, 10), T(11, 10, 10, 10), T(12, 11, 11, 11) } },
 	{ "pid 0", &plain, -EBADMSG, 1, { T(0, 0, 0, 0) } },
 	{ "number of the restorer", &plain, -EEXIST, 2, { T(10, 0, 10, 10), T(11, 10, OWN_SID, OWN_SID) } },
 };
@@ -264,12 +312,14 @@ static size_t random_tree(unsigned int *seed, struct pstree_input *in, size_t ma
 	int todo[SIM_MAX], top = 0;
 	size_t nr = 0, events = 5 + (size_t)rand_r(seed) % 200;
 	uint32_t pid = 100;
-	unsigned int reapers = (unsigned int)rand_r(seed) % 3;   /* none below the root, few, many */
+	unsigned int reapers = (unsigned int)rand_r(seed) % 3; /* none below the root, few, many */
 
 	assert_non_null(s);
 	*ret_init = rand_r(seed) % 2;
 	s->root_is_init = *ret_init;
-	s->p[0] = (struct sim_proc){ .pid = 99, .sid = 99, .pgid = 99, .parent = -1, .used = true, .subreaper = rand_r(seed) % 2 };
+	s->p[0] = (struct sim_proc){
+		.pid = 99, .sid = 99, .pgid = 99, .parent = -1, .used = true, .subreaper = rand_r(seed) % 2
+	};
 	s->nr = 1;
 	while (events--) {
 		int n = (int)((unsigned int)rand_r(seed) % (unsigned int)s->nr);
@@ -277,11 +327,15 @@ static size_t random_tree(unsigned int *seed, struct pstree_input *in, size_t ma
 		bool lives = s->p[n].used && !s->p[n].zombie;
 
 		switch (rand_r(seed) % 10) {
-		case 0: case 1: case 2: case 3:
+		case 0:
+		case 1:
+		case 2:
+		case 3:
 			if (lives)
 				sim_fork(s, n, pid++, false);
 			break;
-		case 4: case 5:
+		case 4:
+		case 5:
 			if (lives && n)
 				sim_setsid(s, n);
 			break;
@@ -289,7 +343,8 @@ static size_t random_tree(unsigned int *seed, struct pstree_input *in, size_t ma
 			if (lives)
 				sim_setpgid(s, n, rand_r(seed) % 3 ? n : m, rand_r(seed) % 2 ? 0 : s->p[m].pgid);
 			break;
-		case 7: case 8:
+		case 7:
+		case 8:
 			if (lives && n) {
 				sim_exit(s, n);
 				if (rand_r(seed) % 4)
@@ -305,8 +360,11 @@ static size_t random_tree(unsigned int *seed, struct pstree_input *in, size_t ma
 	while (top && nr < max) {
 		int n = todo[--top];
 
-		in[nr++] = (struct pstree_input){ .pid = s->p[n].pid, .ppid = n ? s->p[s->p[n].parent].pid : 0, .pgid = s->p[n].pgid,
-						  .sid = s->p[n].sid, .zombie = s->p[n].zombie };
+		in[nr++] = (struct pstree_input){ .pid = s->p[n].pid,
+						  .ppid = n ? s->p[s->p[n].parent].pid : 0,
+						  .pgid = s->p[n].pgid,
+						  .sid = s->p[n].sid,
+						  .zombie = s->p[n].zombie };
 		for (int i = s->nr - 1; i > 0; i--)
 			if (s->p[i].used && s->p[i].parent == n)
 				todo[top++] = i;
@@ -362,7 +420,8 @@ static void test_hostile(void **state)
 			in[k] = (struct pstree_input){ .pid = k || i % 7 == 0 ? 99 + (uint32_t)rand_r(&seed) % 16 : 99,
 						       .ppid = k ? 99 + (uint32_t)rand_r(&seed) % (k + 1) : 0,
 						       .pgid = k ? 99 + (uint32_t)rand_r(&seed) % 16 : 99,
-						       .sid = k ? 99 + (uint32_t)rand_r(&seed) % 16 : 99, .zombie = k && rand_r(&seed) % 5 == 0 };
+						       .sid = k ? 99 + (uint32_t)rand_r(&seed) % 16 : 99,
+						       .zombie = k && rand_r(&seed) % 5 == 0 };
 		for (size_t k = 0; k < nr && i % 3; k++)
 			in[k].pid = 99 + (uint32_t)k;
 		check_tree("hostile tree", in, nr, &plain, seed, false);
@@ -379,7 +438,9 @@ static void test_large(void **state)
 	(void)state;
 	assert_non_null(in);
 	for (size_t i = 0; i < nr; i++)
-		in[i] = (struct pstree_input){ .pid = 100000 + (uint32_t)i, .ppid = i ? 100000 : 0, .pgid = i ? 1000 + (uint32_t)i : 100000,
+		in[i] = (struct pstree_input){ .pid = 100000 + (uint32_t)i,
+					       .ppid = i ? 100000 : 0,
+					       .pgid = i ? 1000 + (uint32_t)i : 100000,
 					       .sid = i ? 1000 + (uint32_t)i : 100000 };
 	assert_int_equal(pstree_plan_make(in, nr, &plain, &plan, &err), 0);
 	assert_int_equal(plan.nodes.nr, 2 * nr - 1);
