@@ -143,10 +143,11 @@ def build(where, source):
 class SelfDumper:
     """A program that has itself dumped (self-dump.c)."""
 
-    def __init__(self, binary, way, place, images, out):
+    def __init__(self, binary, way, place, images, out, uid=None):
         self.images, self.out = images, out
         self.proc = subprocess.Popen([binary, way, place, images, out], stdin=subprocess.DEVNULL,
-                                     stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True, cwd="/")
+                                     stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True, cwd="/",
+                                     user=uid, group=uid, extra_groups=[] if uid else None)
         self.pid = self.proc.pid
 
     def ended(self):

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -114,6 +115,72 @@ static void dump_and_restore(const char *binary, int dir)
 	}
 }
 
+static int result_in(int dir)
+{
+	char text[16] = "";
+	int fd = openat(dir, "self-result", O_RDONLY), r = -1000;
+
+	if (fd >= 0 && read(fd, text, sizeof(text) - 1) > 0 && strchr(text, '\n'))
+		r = atoi(text);
+	if (fd >= 0)
+		close(fd);
+	return r;
+}
+
+/* Has itself dumped, and tells what criu_dump() has returned; if all is well only the restored copy gets that far. */
+static pid_t self_dumper(const char *binary, int dir)
+{
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		int null = open("/dev/null", O_RDWR), fd, r;
+
+		setsid();
+		dup2(null, 0);
+		dup2(null, 1);
+		dup2(null, 2);
+		if (chdir("/") < 0)
+			_exit(1);
+		begin(binary, dir, "self.log");
+		r = criu_dump();
+		fd = openat(dir, "self-result", O_WRONLY | O_CREAT | O_TRUNC, 0600);
+		if (fd < 0 || dprintf(fd, "%d\n", r) < 0)
+			_exit(1);
+		for (;;)
+			pause();
+	}
+	return pid;
+}
+
+/* The copy reads the answer to the request that the program had made before. */
+static void dump_itself(const char *binary, int dir)
+{
+	pid_t pid = self_dumper(binary, dir), again;
+	int status = 0, r = -1000;
+
+	for (int i = 0; i < 500 && waitpid(pid, &status, WNOHANG) == 0; i++)
+		usleep(20 * 1000);
+	expect("dump of itself, killed", WIFSIGNALED(status) && result_in(dir) == -1000, result_in(dir));
+	if (!WIFSIGNALED(status)) {
+		kill(pid, SIGKILL);
+		waitpid(pid, NULL, 0);
+		return;
+	}
+	/* its zombie of the worker's start, and the worker, which come to us: their numbers are free then */
+	while (wait(NULL) > 0 || errno == EINTR)
+		;
+	begin(binary, dir, "self-restore.log");
+	again = criu_restore_child();
+	expect("restore of who had itself dumped", again == pid, again);
+	if (again <= 0)
+		return;
+	for (int i = 0; i < 250 && (r = result_in(dir)) == -1000; i++)
+		usleep(20 * 1000);
+	expect("criu_dump() returns 1 in the copy", r == 1, r);
+	kill(again, SIGKILL);
+	waitpid(again, &status, 0);
+}
+
 int main(int argc, char **argv)
 {
 	int dir, r;
@@ -121,7 +188,7 @@ int main(int argc, char **argv)
 	if (argc != 3)
 		return 2;
 	dir = open(argv[2], O_RDONLY | O_DIRECTORY);
-	if (dir < 0)
+	if (dir < 0 || prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) < 0)
 		return 2;
 
 	begin(argv[1], dir, "check.log");
@@ -147,6 +214,7 @@ int main(int argc, char **argv)
 	expect("log file in a subdirectory", r < 0 && errno == EBADRQC, r);
 
 	dump_and_restore(argv[1], dir);
+	dump_itself(argv[1], dir);
 	printf("%d failed\n", failed);
 	return failed != 0;
 }
