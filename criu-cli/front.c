@@ -112,6 +112,7 @@ static int limit_caller(struct cli *c, struct cr_error *err)
 	c->caller.cap_eff = 0; /* what the file gives is not the caller's */
 	c->obs.may_dump = may_dump;
 	c->obs.may_restore = may_restore;
+	privilege_reach();
 	return drop_file_caps(err);
 }
 

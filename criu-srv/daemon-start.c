@@ -245,6 +245,7 @@ int daemon_start(struct daemon *d, struct cr_error *err)
 		r = daemon_open_log(d, d->s, err);
 	if (r < 0)
 		return r;
+	privilege_reach();
 	log_sink_greet(&d->sink);
 	daemon_take_limits(d, d->s);
 	d->manager_fd = manager_open();

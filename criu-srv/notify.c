@@ -3,6 +3,7 @@
 #include "session.h"
 #include "transport.h"
 
+#include "base/own.h"
 #include "options/table.h"
 
 #include <errno.h>
@@ -10,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 /* The answer to query-ext-files may name resources that the client knows of only now. */
@@ -42,14 +44,19 @@ static bool client_is_held(const struct session *n)
 	return tracer == getpid();
 }
 
+/* A dump whose guard ends while the client thinks is called off (options/shield.h): a stopped tree is not kept waiting. */
 static int wait_for_client(const struct session *n, struct cr_error *err)
 {
-	struct pollfd pfd = { .fd = n->w->sock, .events = POLLIN };
+	autofd int guard = n->opts.guard > 0 ? (int)syscall(SYS_pidfd_open, n->opts.guard, 0) : -1;
+	struct pollfd fds[] = { { .fd = n->w->sock, .events = POLLIN }, { .fd = guard, .events = POLLIN } };
+	bool alone = n->opts.guard > 0 && getppid() != n->opts.guard;
 	int r;
 
 	do {
-		r = poll(&pfd, 1, n->w->ack_ms > 0 ? n->w->ack_ms : -1);
+		r = alone ? 1 : poll(fds, 2, n->w->ack_ms > 0 ? n->w->ack_ms : -1);
 	} while (r < 0 && errno == EINTR);
+	if (alone || (r > 0 && fds[1].revents))
+		return cr_refuse(err, -ECANCELED, "the request was called off while the client was asked");
 	return r == 0 ? cr_refuse(err, -ETIMEDOUT, "the client has not answered within %d ms", n->w->ack_ms) : 0;
 }
 

@@ -3,15 +3,11 @@
 #include "connection.h"
 #include "transport.h"
 
+#include "options/privilege.h"
+
 #include <errno.h>
-#include <stdio.h>
 #include <sys/socket.h>
 #include <unistd.h>
-
-static void complain(const struct worker *w, const struct cr_error *err)
-{
-	dprintf(w->log_fd, "Error (service): %s\n", err->text);
-}
 
 static void take_limits(struct worker *w, const struct srv_limits *limits)
 {
@@ -26,6 +22,16 @@ static void take_limits(struct worker *w, const struct srv_limits *limits)
 	/* a client that does not read its answers would hold the worker too */
 	patience = (struct timeval){ .tv_sec = limits->notify_s };
 	setsockopt(w->sock, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
+}
+
+/* What was sent is thrown away, not read: with something unread in the socket the client would not get the answer either. */
+static void turn_away(struct worker *w, const struct cr_error *err)
+{
+	record_begin(w->record);
+	recv(w->sock, NULL, 0, MSG_TRUNC | MSG_DONTWAIT);
+	verb_refuse(w, err);
+	record_failure(w->record, err);
+	record_end(w->record, "NONE", false);
 }
 
 int worker_run(int sock, const struct worker_terms *terms)
@@ -44,14 +50,12 @@ int worker_run(int sock, const struct worker_terms *terms)
 	r = peer_read(sock, terms->spawned, &w.peer, &err);
 	if (r == 0)
 		r = peer_assume(&w.peer, &err);
-	if (r < 0) {
-		complain(&w, &err);
-		record_begin(w.record);
-		record_failure(w.record, &err);
-		record_end(w.record, "NONE", false);
-	} else {
+	if (r == 0 && terms->spawned)
+		privilege_reach();
+	if (r < 0)
+		turn_away(&w, &err);
+	else
 		code = connection_serve(&w);
-	}
 	peer_done(&w.peer);
 	close(sock);
 	return code;

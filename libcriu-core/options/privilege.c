@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <linux/capability.h>
 #include <sys/auxv.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -36,6 +37,14 @@ int caps_set(const struct cap_sets *sets)
 bool privilege_elevated(void)
 {
 	return getauxval(AT_SECURE) != 0;
+}
+
+void privilege_reach(void)
+{
+	struct cap_sets caps;
+
+	if (privilege_elevated() && geteuid() == getuid() && getegid() == getgid() && caps_get(&caps) == 0 && caps.permitted)
+		prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
 }
 
 int privilege_check(bool unprivileged, struct cr_error *err)

@@ -21,6 +21,14 @@ int caps_set(const struct cap_sets *sets);
 bool privilege_elevated(void);
 
 /**
+ * privilege_reach() - let this process's own children reach it
+ * A program with file capabilities is not dumpable, and without CAP_SYS_PTRACE nobody may take descriptors out of it then,
+ * which is how restored tasks get theirs. Dumpable again it is still out of reach for other processes of its caller: they
+ * lack its capabilities (cap_ptrace_access_check(), security/commoncap.c). A set-user-id program stays as it is.
+ */
+void privilege_reach(void);
+
+/**
  * privilege_check() - may this process try at all?
  * @unprivileged: --unprivileged was given
  * Return: 0; -EPERM with @err and its hint filled.
