@@ -6,6 +6,7 @@
 #include "files/restore-internal.h"
 
 #include "base/own.h"
+#include "files/apart.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -151,9 +152,10 @@ static bool is_link_name(const char *path)
 }
 
 /* Several files may have used one link: removing what is gone already is no failure. */
-void files_commit(struct files *fs)
+static int remove_links(void *arg)
 {
-	fs->committed = true;
+	const struct files *fs = arg;
+
 	for (size_t i = 0; i < fs->files.nr; i++) {
 		const struct restored_file *l = fs->files.items[i]->link;
 		const char *base;
@@ -165,4 +167,16 @@ void files_commit(struct files *fs)
 		if (dir >= 0)
 			unlinkat(dir, base, 0);
 	}
+	return 0;
+}
+
+/* All of them or none: nobody can make use of the rest. */
+void files_commit(struct files *fs)
+{
+	fs->committed = true;
+	for (size_t i = 0; i < fs->files.nr; i++)
+		if (fs->files.items[i]->link) {
+			apart_run(remove_links, fs, NULL);
+			return;
+		}
 }

@@ -292,12 +292,39 @@ static void test_killed_at_link(void **state)
 	place_done(&p);
 }
 
+static int commit_work(const struct place *p, struct cr_error *err)
+{
+	img_reg_file_entry reg[2] = { { .name = (char *)in_place(p, "link_remap.1") },
+				      { .name = (char *)in_place(p, "link_remap.2") } };
+	img_file_entry entry[2] = { { .reg = &reg[0] }, { .reg = &reg[1] } };
+	struct restored_file link[2] = { { .entry = &entry[0] }, { .entry = &entry[1] } };
+	struct restored_file f[2] = { { .link = &link[0] }, { .link = &link[1] } };
+	struct restored_file *all[2] = { &f[0], &f[1] };
+	struct files fs = { .root_fd = -1, .files = { .items = all, .nr = 2, .cap = 2 } };
+
+	(void)err;
+	files_commit(&fs);
+	return 0;
+}
+
+/* At the end of a restore either none of these links is gone or all are. */
+static void test_killed_at_commit(void **state)
+{
+	struct place p = place_make();
+
+	(void)state;
+	close(open(in_place(&p, "link_remap.1"), O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
+	close(open(in_place(&p, "link_remap.2"), O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
+	die_at_work(&p, commit_work, "");
+	place_done(&p);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_ghost),           cmocka_unit_test(test_times),
 		cmocka_unit_test(test_killed_at_ghost), cmocka_unit_test(test_killed_at_taken_name),
-		cmocka_unit_test(test_killed_at_link),
+		cmocka_unit_test(test_killed_at_link),  cmocka_unit_test(test_killed_at_commit),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
