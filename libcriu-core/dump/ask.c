@@ -6,14 +6,22 @@
 #include "dump/dump-internal.h"
 #include "infect/parasite.h"
 #include "infect/thread-image.h"
+#include "infect/way-back.h"
 #include "tasks/tasks.h"
 #include "xstate.h"
 
 #include <errno.h>
 #include <stdlib.h>
 
-#define MM_ROOM (16u << 10)   /* arena bytes of the few questions about memory */
-#define TOGETHER 8u           /* processes asked at the same time: twice as many are hardly faster, and are more to harm if we are killed */
+#define MM_ROOM (16u << 10) /* arena bytes of the few questions about memory */
+#define TOGETHER \
+	8u /* processes asked at the same time: twice as many are hardly faster, and are more to harm if we are killed */
+
+/* What is found out once, and holds for all processes */
+struct known {
+	struct xstate_layout layout;
+	struct way_cache ways;
+};
 
 /* Questions of the other folders ride along with those of the leading thread. */
 static int ask_more(void *arg, struct task *t, struct program *p, struct routine *r, struct cr_error *err)
@@ -28,11 +36,11 @@ static int ask_more(void *arg, struct task *t, struct program *p, struct routine
 
 /* One process of those that are asked at the same time */
 struct asked {
-	struct task     *task;
+	struct task *task;
 	struct parasite *host;
-	struct thread  **threads;  /* those that live, and what each of them runs */
-	uint32_t        *routines;
-	size_t           nr;
+	struct thread **threads; /* those that live, and what each of them runs */
+	uint32_t *routines;
+	size_t nr;
 };
 
 static void asked_done(struct asked *a, size_t nr)
@@ -45,20 +53,21 @@ static void asked_done(struct asked *a, size_t nr)
 	}
 }
 
-static int infect(struct dump *d, struct asked *a, const struct xstate_layout *layout, struct cr_error *err)
+static int infect(struct dump *d, struct asked *a, struct known *k, struct cr_error *err)
 {
 	size_t room = tasks_ask_size(a->task) + files_ask_size(d->files, a->task) + MM_ROOM;
 
-	return parasite_infect_begin(a->task, layout, room, (uint32_t)a->task->threads.nr + 1, &a->host, err);
+	return parasite_infect_begin(a->task, &k->layout, &k->ways, room, (uint32_t)a->task->threads.nr + 1, &a->host,
+				     err);
 }
 
-static int run(struct dump *d, struct asked *a, const struct xstate_layout *layout, struct cr_error *err)
+static int run(struct dump *d, struct asked *a, struct known *k, struct cr_error *err)
 {
 	struct thread_vec *all = &a->task->threads;
 	struct tasks_more more = { ask_more, d };
 	int r = tasks_ask(d->ctx, a->task, parasite_program(a->host), &more, err);
 
-	(void)layout;
+	(void)k;
 	if (r < 0)
 		return r;
 	a->threads = calloc(all->nr, sizeof(*a->threads));
@@ -74,22 +83,22 @@ static int run(struct dump *d, struct asked *a, const struct xstate_layout *layo
 	return parasite_run_begin(a->host, a->threads, a->routines, a->nr, err);
 }
 
-static int cure(struct dump *d, struct asked *a, const struct xstate_layout *layout, struct cr_error *err)
+static int cure(struct dump *d, struct asked *a, struct known *k, struct cr_error *err)
 {
 	(void)d;
-	(void)layout;
+	(void)k;
 	return parasite_cure_begin(a->host, err);
 }
 
-static int keep(struct dump *d, struct asked *a, const struct xstate_layout *layout, struct cr_error *err)
+static int keep(struct dump *d, struct asked *a, struct known *k, struct cr_error *err)
 {
 	struct program *p = parasite_program(a->host);
 	struct task *t = a->task;
 	int r = 0;
 
-	for (size_t k = 0; r == 0 && k < t->threads.nr; k++)
-		if (!t->threads.items[k].dead)
-			r = thread_image(&t->threads.items[k], layout, err);
+	for (size_t i = 0; r == 0 && i < t->threads.nr; i++)
+		if (!t->threads.items[i].dead)
+			r = thread_image(&t->threads.items[i], &k->layout, err);
 	if (r == 0)
 		r = tasks_dump(d->ctx, t, p, err);
 	if (r == 0)
@@ -119,17 +128,20 @@ static int finish(struct asked *a, size_t nr, struct cr_error *err)
 	return 0;
 }
 
-static int ask_together(struct dump *d, struct asked *a, size_t nr, const struct xstate_layout *layout, struct cr_error *err)
+static int ask_together(struct dump *d, struct asked *a, size_t nr, struct known *k, struct cr_error *err)
 {
-	static int (*const steps[])(struct dump *, struct asked *, const struct xstate_layout *, struct cr_error *) = {
-		infect, run, cure, keep,
+	static int (*const steps[])(struct dump *, struct asked *, struct known *, struct cr_error *) = {
+		infect,
+		run,
+		cure,
+		keep,
 	};
 
 	for (size_t s = 0; s < ARRAY_LEN(steps); s++) {
 		int r = 0;
 
 		for (size_t i = 0; i < nr; i++) {
-			r = steps[s](d, &a[i], layout, err);
+			r = steps[s](d, &a[i], k, err);
 			if (r < 0)
 				return cr_within(err, r, "pid %d (%s)", a[i].task->host_pid, a[i].task->comm);
 		}
@@ -143,18 +155,18 @@ static int ask_together(struct dump *d, struct asked *a, size_t nr, const struct
 int dump_ask(struct dump *d, struct cr_error *err)
 {
 	struct asked together[TOGETHER] = { 0 };
-	struct xstate_layout layout;
+	struct known known = { 0 };
 	size_t nr = 0;
 	int r = 0;
 
-	xstate_layout_init(&layout);
+	xstate_layout_init(&known.layout);
 	for (size_t i = 0; r == 0 && i < d->tree->tasks.nr; i++) {
 		struct task *t = d->tree->tasks.items[i];
 
 		if (t->state != TASK_DEAD)
 			together[nr++].task = t;
 		if (nr == TOGETHER || i + 1 == d->tree->tasks.nr) {
-			r = ask_together(d, together, nr, &layout, err);
+			r = ask_together(d, together, nr, &known, err);
 			asked_done(together, nr);
 			nr = 0;
 		}

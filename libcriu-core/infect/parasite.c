@@ -5,6 +5,7 @@
 #include "infect/remote-mem.h"
 #include "infect/room.h"
 #include "infect/tracee.h"
+#include "infect/way-back.h"
 #include "sigframe.h"
 
 #include <errno.h>
@@ -17,37 +18,38 @@
 #include <sys/syscall.h>
 #include <sys/uio.h>
 
-#define PAGE 4096u
+#define PAGE     4096u
 #define ROUND(x) (((x) + PAGE - 1) & ~(size_t)(PAGE - 1))
-#define BATCH 64u        /* threads at a time: more than processors anywhere, and little memory */
-#define RUN_MS 10000
+#define BATCH    64u /* threads at a time: more than processors anywhere, and little memory */
+#define RUN_MS   10000
 #define DATA_MAX ((size_t)1 << 30)
 
-#define BIT_OF(signo) (UINT64_C(1) << ((signo) - 1))
+#define BIT_OF(signo) (UINT64_C(1) << ((signo)-1))
 
 /* What the process does for us at the moment */
 enum deed { DEED_NONE, DEED_MAP_CODE, DEED_MAP_DATA, DEED_RUN, DEED_UNMAP };
 
 struct parasite {
-	struct task   *task;
-	struct tracee *via;           /* the thread that makes remote calls */
-	uint64_t insn;                /* a system call instruction of the process */
-	uint64_t base;                /* code, then arena, then places for threads; 0: nothing is mapped */
-	size_t   size, code_size;
-	uint64_t places;              /* remote: BATCH places of place_size bytes, each frame first, stack above */
-	size_t   place_size, frame_room, nr_places;
-	struct room room;             /* a limit that is raised while we map */
-	bool     stuck;               /* a thread could not be called back: the mappings must stay */
+	struct task *task;
+	struct tracee *via; /* the thread that makes remote calls */
+	uint64_t insn;      /* a system call instruction of the process */
+	uint64_t base;      /* code, then arena, then places for threads; 0: nothing is mapped */
+	size_t size, code_size;
+	uint64_t places; /* remote: BATCH places of place_size bytes, each frame first, stack above */
+	size_t place_size, frame_room, nr_places;
+	struct way_back way; /* for remote calls, if there is one */
+	struct room room;    /* a limit that is raised while we map */
+	bool stuck;          /* a thread could not be called back: the mappings must stay */
 	enum deed deed;
 	const struct xstate_layout *layout;
-	char    *frames;              /* local: nr_places frames of frame_room bytes */
-	size_t   data_size;
+	char *frames; /* local: nr_places frames of frame_room bytes */
+	size_t data_size;
 	uint32_t max_routines;
 	struct program program;
 	struct {
 		struct thread *const *threads;
 		const uint32_t *routines;
-		size_t nr, next, batch;   /* batch: how many run, those before next */
+		size_t nr, next, batch; /* batch: how many run, those before next */
 		uint64_t deadline;
 	} run;
 };
@@ -83,7 +85,8 @@ static int trap_signal(const struct task *t)
  */
 static int begin_call(struct parasite *p, enum deed deed, long nr, const uint64_t arg[6], struct cr_error *err)
 {
-	int r = remote_start(p->via, p->insn, nr, arg, err);
+	int r = p->way.call ? remote_start(p->via, p->way.call, p->way.sp, nr, arg, err)
+			    : remote_start(p->via, p->insn, 0, nr, arg, err);
 
 	if (r == 0)
 		p->deed = deed;
@@ -92,9 +95,12 @@ static int begin_call(struct parasite *p, enum deed deed, long nr, const uint64_
 	return r;
 }
 
-static int begin_mmap(struct parasite *p, enum deed deed, uint64_t at, size_t size, int prot, int flags, struct cr_error *err)
+static int begin_mmap(struct parasite *p, enum deed deed, uint64_t at, size_t size, int prot, int flags,
+		      struct cr_error *err)
 {
-	uint64_t arg[6] = { at, size, (uint64_t)prot, (uint64_t)(MAP_PRIVATE | MAP_ANONYMOUS | flags), (uint64_t)-1, 0 };
+	uint64_t arg[6] = {
+		at, size, (uint64_t)prot, (uint64_t)(MAP_PRIVATE | MAP_ANONYMOUS | flags), (uint64_t)-1, 0
+	};
 
 	return begin_call(p, deed, SYS_mmap, arg, err);
 }
@@ -192,8 +198,8 @@ static int end_map_code(struct parasite *p, struct cr_error *err)
 	if (r < 0)
 		r = room_explain(p->task, p->size, r, err);
 	else
-		r = begin_mmap(p, DEED_MAP_DATA, p->base + p->code_size, p->size - p->code_size, PROT_READ | PROT_WRITE, MAP_FIXED,
-			       err);
+		r = begin_mmap(p, DEED_MAP_DATA, p->base + p->code_size, p->size - p->code_size, PROT_READ | PROT_WRITE,
+			       MAP_FIXED, err);
 	return r < 0 ? r : PARASITE_GOES_ON;
 }
 
@@ -206,21 +212,23 @@ static int end_map_data(struct parasite *p, struct cr_error *err)
 	return r == 0 ? settle_in(p, err) : room_explain(p->task, p->size - p->code_size, r, err);
 }
 
-static int infect(struct parasite *p, struct cr_error *err)
+static int infect(struct parasite *p, struct way_cache *ways, struct cr_error *err)
 {
 	int r = suspend_seccomp(p->task, err);
 
 	if (r == 0)
 		r = tracee_read_xstate(p->via, err);
-	if (r == 0)
+	if (r == 0 && ways)
+		r = way_back_lay(&p->way, ways, p->task, p->task->lead, p->layout, err);
+	if (r == 0 && !p->way.call)
 		r = remote_find_syscall(p->via, &p->insn, err);
 	if (r < 0)
 		return r;
 	return begin_map_code(p, p->task->threads.nr < BATCH ? p->task->threads.nr : BATCH, err);
 }
 
-int parasite_infect_begin(struct task *t, const struct xstate_layout *layout, size_t data_size, uint32_t max_routines,
-			  struct parasite **ret, struct cr_error *err)
+int parasite_infect_begin(struct task *t, const struct xstate_layout *layout, struct way_cache *ways, size_t data_size,
+			  uint32_t max_routines, struct parasite **ret, struct cr_error *err)
 {
 	autofree_by(parasite_free) struct parasite *p = calloc(1, sizeof(*p));
 	int r;
@@ -236,7 +244,7 @@ int parasite_infect_begin(struct task *t, const struct xstate_layout *layout, si
 	p->layout = layout;
 	p->data_size = ROUND(data_size);
 	p->max_routines = max_routines;
-	r = infect(p, err);
+	r = infect(p, ways, err);
 	if (r < 0)
 		return cr_within(err, r, "infect pid %d", t->host_pid);
 	*ret = take_ptr(&p);
@@ -364,7 +372,8 @@ static int read_answers(struct parasite *p, struct cr_error *err)
 		const struct abi_routine *done = program_routine(&p->program, p->run.routines[i]);
 
 		if (!done || done->state != ABI_DONE)
-			return cr_refuse(err, -EPROTO, "routine %" PRIu32 " did not come to its end", p->run.routines[i]);
+			return cr_refuse(err, -EPROTO, "routine %" PRIu32 " did not come to its end",
+					 p->run.routines[i]);
 	}
 	return 0;
 }
@@ -394,7 +403,8 @@ int parasite_cure_begin(struct parasite *p, struct cr_error *err)
 	if (!p->base)
 		return tracee_return(p->via, err);
 	if (p->stuck)
-		return cr_refuse(err, -EBUSY, "pid %d: a thread is still in our code, which stays mapped", p->task->host_pid);
+		return cr_refuse(err, -EBUSY, "pid %d: a thread is still in our code, which stays mapped",
+				 p->task->host_pid);
 	return begin_call(p, DEED_UNMAP, SYS_munmap, arg, err);
 }
 
@@ -403,8 +413,10 @@ static int end_unmap(struct parasite *p, struct cr_error *err)
 	uint64_t zero;
 	int r = end_call(p, "unmap our memory in", &zero, err);
 
-	if (r == 0)
+	if (r == 0) {
 		p->base = 0;
+		way_back_clear(&p->way, p->task->lead);
+	}
 	return r;
 }
 
@@ -454,11 +466,11 @@ static int wait_for(struct parasite *p, struct cr_error *err)
 	return r;
 }
 
-int parasite_infect(struct task *t, const struct xstate_layout *layout, size_t data_size, uint32_t max_routines,
-		    struct parasite **ret, struct cr_error *err)
+int parasite_infect(struct task *t, const struct xstate_layout *layout, struct way_cache *ways, size_t data_size,
+		    uint32_t max_routines, struct parasite **ret, struct cr_error *err)
 {
 	autofree_by(parasite_free) struct parasite *p = NULL;
-	int r = parasite_infect_begin(t, layout, data_size, max_routines, &p, err);
+	int r = parasite_infect_begin(t, layout, ways, data_size, max_routines, &p, err);
 
 	if (r == 0)
 		r = wait_for(p, err);
@@ -467,7 +479,8 @@ int parasite_infect(struct task *t, const struct xstate_layout *layout, size_t d
 	return r;
 }
 
-int parasite_run(struct parasite *p, struct thread *const *threads, const uint32_t *routines, size_t nr, struct cr_error *err)
+int parasite_run(struct parasite *p, struct thread *const *threads, const uint32_t *routines, size_t nr,
+		 struct cr_error *err)
 {
 	int r = parasite_run_begin(p, threads, routines, nr, err);
 
@@ -489,8 +502,10 @@ void parasite_free(struct parasite *p)
 		wait_for(p, NULL);
 		parasite_cure(p, NULL);
 	}
-	if (p->task)
+	if (p->task && p->task->lead) {
 		room_give_back(&p->room, p->task);
+		way_back_clear(&p->way, p->task->lead);
+	}
 	free(p->program.arena.local);
 	program_done(&p->program);
 	free(p->frames);

@@ -17,6 +17,7 @@
 
 struct parasite;
 struct xstate_layout;
+struct way_cache;
 
 /*
  * Each step is begun and then continued until it is done. So several processes can be at it at the same time: while the
@@ -26,14 +27,15 @@ struct xstate_layout;
 /**
  * parasite_infect_begin() - map ourselves into a frozen process
  * @layout:       of the extended state, outlives *ret
+ * @ways:         what is known of ways back (way-back.h), outlives *ret; NULL: none are laid
  * @data_size:    bytes of the arena: programs, questions and answers; rounded up to pages
  * @max_routines: of the program
  * Return: 0, *ret is owned by the caller; negative errno, nothing is left in the process.
  */
-int parasite_infect_begin(struct task *t, const struct xstate_layout *layout, size_t data_size, uint32_t max_routines,
-			  struct parasite **ret, struct cr_error *err);
-int parasite_infect(struct task *t, const struct xstate_layout *layout, size_t data_size, uint32_t max_routines,
-		    struct parasite **ret, struct cr_error *err);
+int parasite_infect_begin(struct task *t, const struct xstate_layout *layout, struct way_cache *ways, size_t data_size,
+			  uint32_t max_routines, struct parasite **ret, struct cr_error *err);
+int parasite_infect(struct task *t, const struct xstate_layout *layout, struct way_cache *ways, size_t data_size,
+		    uint32_t max_routines, struct parasite **ret, struct cr_error *err);
 
 enum { PARASITE_DONE = 0, PARASITE_GOES_ON = 1 };
 
@@ -56,7 +58,8 @@ struct program *parasite_program(struct parasite *p);
  */
 int parasite_run_begin(struct parasite *p, struct thread *const *threads, const uint32_t *routines, size_t nr,
 		       struct cr_error *err);
-int parasite_run(struct parasite *p, struct thread *const *threads, const uint32_t *routines, size_t nr, struct cr_error *err);
+int parasite_run(struct parasite *p, struct thread *const *threads, const uint32_t *routines, size_t nr,
+		 struct cr_error *err);
 
 /** parasite_cure_begin() - remove the mappings. Return: 0, negative errno. */
 int parasite_cure_begin(struct parasite *p, struct cr_error *err);

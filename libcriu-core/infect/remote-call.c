@@ -15,8 +15,8 @@
 #include <string.h>
 
 #define REMOTE_CALL_MS 10000
-#define CHUNK 4096u
-#define SCAN_MAX (64u << 20)
+#define CHUNK          4096u
+#define SCAN_MAX       (64u << 20)
 
 /* Any place whose bytes decode as the instruction will do, also inside of another one. */
 static int find_in(pid_t pid, uint64_t start, uint64_t end, uint64_t *ret)
@@ -94,7 +94,7 @@ int remote_find_syscall(struct tracee *t, uint64_t *ret, struct cr_error *err)
 	return find_in_code(t, &dir, ret, err);
 }
 
-int remote_start(struct tracee *t, uint64_t insn, long nr, const uint64_t arg[6], struct cr_error *err)
+int remote_start(struct tracee *t, uint64_t insn, uint64_t sp, long nr, const uint64_t arg[6], struct cr_error *err)
 {
 	struct regs r;
 	int e = tracee_settle(t, err);
@@ -103,6 +103,8 @@ int remote_start(struct tracee *t, uint64_t insn, long nr, const uint64_t arg[6]
 		return e;
 	r = t->regs;
 	regs_enter_syscall(&r, insn, nr, arg);
+	if (sp)
+		regs_set_sp(&r, sp);
 	return tracee_start(t, &r, 0, TRACEE_TO_SYSCALL, err);
 }
 
@@ -139,7 +141,7 @@ int remote_finish(struct tracee *t, int64_t *ret, struct cr_error *err)
 
 int remote_syscall(struct tracee *t, uint64_t insn, long nr, const uint64_t arg[6], int64_t *ret, struct cr_error *err)
 {
-	int r = remote_start(t, insn, nr, arg, err);
+	int r = remote_start(t, insn, 0, nr, arg, err);
 
 	return r == 0 ? remote_finish(t, ret, err) : r;
 }

@@ -18,10 +18,11 @@ int remote_find_syscall(struct tracee *t, uint64_t *ret, struct cr_error *err);
 
 /**
  * remote_start() - begin one; several threads can be at it at the same time. The thread stays borrowed until tracee_return()
- * @insn: from remote_find_syscall()
+ * @insn: from remote_find_syscall(), or another one
+ * @sp:   stack pointer while it is made; 0: as it is
  * Return: 0; negative errno if it could not be begun.
  */
-int remote_start(struct tracee *t, uint64_t insn, long nr, const uint64_t arg[6], struct cr_error *err);
+int remote_start(struct tracee *t, uint64_t insn, uint64_t sp, long nr, const uint64_t arg[6], struct cr_error *err);
 
 /**
  * remote_advance() - past the first of the two stops of a call, so that the second is there sooner; may be left out

@@ -114,7 +114,7 @@ int takeover_unmap_begin(struct takeover *t, uint64_t start, uint64_t len, struc
 	uint64_t insn;
 	int r = remote_find_syscall(t->tracee, &insn, err);
 
-	return r < 0 ? r : remote_start(t->tracee, insn, SYS_munmap, arg, err);
+	return r < 0 ? r : remote_start(t->tracee, insn, 0, SYS_munmap, arg, err);
 }
 
 int takeover_unmap_advance(struct takeover *t, struct cr_error *err)
@@ -139,7 +139,8 @@ int takeover_unmap(struct takeover *t, uint64_t start, uint64_t len, struct cr_e
 	return r < 0 ? r : takeover_unmap_end(t, err);
 }
 
-static int load_xstate(struct tracee *t, const struct xstate_layout *layout, const img_core_entry *core, struct cr_error *err)
+static int load_xstate(struct tracee *t, const struct xstate_layout *layout, const img_core_entry *core,
+		       struct cr_error *err)
 {
 	const img_thread_ext *ext = core->thread_core ? core->thread_core->ext : NULL;
 	char area[XSTATE_ROOM];
@@ -149,8 +150,9 @@ static int load_xstate(struct tracee *t, const struct xstate_layout *layout, con
 	if (layout->size > sizeof(area))
 		return cr_refuse(err, -E2BIG, "this processor has %u bytes of extended state", layout->size);
 	iov.iov_len = layout->size > XSTATE_LEGACY + XSTATE_HEADER ? layout->size : XSTATE_LEGACY + XSTATE_HEADER;
-	r = xstate_from_image(layout, core->thread_info->fpregs, ext ? ext->xsave_raw.data : NULL, ext ? ext->xsave_raw.len : 0,
-			      ext && ext->has_xsave_xfeatures ? ext->xsave_xfeatures : 0, area, iov.iov_len, err);
+	r = xstate_from_image(layout, core->thread_info->fpregs, ext ? ext->xsave_raw.data : NULL,
+			      ext ? ext->xsave_raw.len : 0, ext && ext->has_xsave_xfeatures ? ext->xsave_xfeatures : 0,
+			      area, iov.iov_len, err);
 	if (r < 0)
 		return r;
 	/* Without XSAVE there is only the FXSAVE area, of another register set */
@@ -303,7 +305,9 @@ int takeover_stop(struct takeover *const *t, const uint64_t *masks, size_t nr, i
 
 int takeover_keep(struct takeover *t, struct cr_error *err)
 {
-	return ptrace(PTRACE_SETOPTIONS, t->tracee->tid, NULL, 0) < 0 ? cr_fail(err, -errno, "let thread %d live", t->tracee->tid) : 0;
+	return ptrace(PTRACE_SETOPTIONS, t->tracee->tid, NULL, 0) < 0
+		       ? cr_fail(err, -errno, "let thread %d live", t->tracee->tid)
+		       : 0;
 }
 
 int takeover_release(struct takeover *t, struct cr_error *err)

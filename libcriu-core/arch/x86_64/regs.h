@@ -33,6 +33,10 @@ static inline uint64_t regs_sp(const struct regs *r)
 {
 	return r->u.rsp;
 }
+static inline void regs_set_sp(struct regs *r, uint64_t sp)
+{
+	r->u.rsp = sp;
+}
 /* 32-bit code: the i386 code segment (__USER32_CS); also a 64-bit process that jumped there */
 static inline bool regs_compat(const struct regs *r)
 {

@@ -101,3 +101,27 @@ uint64_t sigframe_build(void *buf, uint64_t remote, const struct regs *r, uint64
 	c->fpstate = remote + CONTEXT_SIZE;
 	return remote;
 }
+
+static ssize_t find(const void *bytes, size_t len, const void *code, size_t code_len)
+{
+	const char *hit = memmem(bytes, len, code, code_len);
+
+	return hit ? hit - (const char *)bytes : -1;
+}
+
+ssize_t way_find_call(const void *bytes, size_t len)
+{
+	static const unsigned char syscall_ret[] = { 0x0f, 0x05, 0xc3 };
+
+	return find(bytes, len, syscall_ret, sizeof(syscall_ret));
+}
+
+/* mov $15, %rax; syscall, or with the shorter form of mov */
+ssize_t way_find_back(const void *bytes, size_t len)
+{
+	static const unsigned char wide[] = { 0x48, 0xc7, 0xc0, 0x0f, 0, 0, 0, 0x0f, 0x05 };
+	static const unsigned char narrow[] = { 0xb8, 0x0f, 0, 0, 0, 0x0f, 0x05 };
+	ssize_t at = find(bytes, len, wide, sizeof(wide));
+
+	return at >= 0 ? at : find(bytes, len, narrow, sizeof(narrow));
+}

@@ -196,7 +196,7 @@ void live_question(struct task *t)
 	size_t nr = t->threads.nr, live = 0;
 
 	assert_true(nr <= 256);
-	if (parasite_infect(t, live_layout(), nr * 1024 + 4096, (uint32_t)nr, &p, &err) < 0)
+	if (parasite_infect(t, live_layout(), NULL, nr * 1024 + 4096, (uint32_t)nr, &p, &err) < 0)
 		fail_msg("infect: %s", err.text);
 	for (size_t i = 0; i < nr; i++) {
 		if (t->threads.items[i].dead)

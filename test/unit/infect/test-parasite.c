@@ -82,7 +82,7 @@ static void visit_and_linger(pid_t pid, struct live *l)
 	struct cr_error err = { 0 };
 	size_t nr = tree->root->threads.nr;
 
-	assert_int_equal(parasite_infect(tree->root, live_layout(), 65536, 64, &p, &err), 0);
+	assert_int_equal(parasite_infect(tree->root, live_layout(), NULL, 65536, 64, &p, &err), 0);
 	for (size_t i = 0; i < nr; i++) {
 		struct program *pr = parasite_program(p);
 		uint64_t at = arena_put(&pr->arena, &nap, sizeof(nap), 8);
@@ -335,7 +335,7 @@ static void test_failure_is_explained(void **state)
 	live_ready(l, 1);
 	tree = live_freeze(live_ctx(&c), pid);
 	t = &tree->root->threads.items[0];
-	assert_int_equal(parasite_infect(tree->root, live_layout(), 8192, 1, &p, &err), 0);
+	assert_int_equal(parasite_infect(tree->root, live_layout(), NULL, 8192, 1, &p, &err), 0);
 	assert_int_equal(routine_begin(parasite_program(p), &r, &err), 0);
 	emit_call(parasite_program(p), &r, "close descriptor", SYS_close, 9999);
 	emit(parasite_program(p), &r, ABI_OP_TRAP, "done", 0, 0, 0, 0, 0, 0, 0);
@@ -365,7 +365,7 @@ static void test_crash_of_our_code(void **state)
 	live_ready(l, 1);
 	tree = live_freeze(live_ctx(&c), pid);
 	t = &tree->root->threads.items[0];
-	assert_int_equal(parasite_infect(tree->root, live_layout(), 8192, 1, &p, &err), 0);
+	assert_int_equal(parasite_infect(tree->root, live_layout(), NULL, 8192, 1, &p, &err), 0);
 	assert_int_equal(routine_begin(parasite_program(p), &r, &err), 0);
 	emit(parasite_program(p), &r, ABI_OP_STORE, "write to nowhere", 0, 8, 1, 8, 0, 0, 0);
 	assert_int_equal(routine_finish(parasite_program(p), &r, &err), 0);

@@ -81,7 +81,7 @@ static void visit_all(const pid_t *pid, int steps)
 	for (int i = 0; i < NR; i++) {
 		tree[i] = live_freeze(live_ctx(&c), pid[i]);
 		thread[i] = &tree[i]->root->threads.items[0];
-		assert_int_equal(parasite_infect_begin(tree[i]->root, live_layout(), 8192, 1, &p[i], &err), 0);
+		assert_int_equal(parasite_infect_begin(tree[i]->root, live_layout(), NULL, 8192, 1, &p[i], &err), 0);
 	}
 	if (steps > 0)
 		finish(p);
@@ -179,7 +179,7 @@ static void try_locked(unsigned int room_kb, int expected)
 	if (expected == 0) {
 		live_question(tree->root);
 	} else {
-		assert_int_equal(parasite_infect(tree->root, live_layout(), 65536, 21, &p, &err), expected);
+		assert_int_equal(parasite_infect(tree->root, live_layout(), NULL, 65536, 21, &p, &err), expected);
 		assert_null(p);
 		assert_non_null(strstr(err.hint, "--memlock"));
 	}

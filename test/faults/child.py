@@ -1,0 +1,84 @@
+"""The process that holds the tasks killed by itself: nobody is left who could undo anything."""
+import os
+import signal
+import time
+
+from fault import Failed, Fault, sleep_until, state
+
+KILLS, LONG_KILLS = 80, 600
+
+
+class Child(Fault):
+    def child_of(self, front):
+        deadline = time.monotonic() + 2
+        while time.monotonic() < deadline:
+            children = state.read(f"/proc/{front}/task/{front}/children").split()
+            if children:
+                return int(children[0])
+        return 0
+
+    def look(self):
+        """Signal masks by thread, mappings by process."""
+        masks, maps = {}, {}
+        for pid in self.world.tree():
+            if pid not in self.before.tasks:   # the killed dumper, not reaped yet
+                continue
+            maps[pid] = {l.split(b" ", 1)[0] for l in state.read(f"/proc/{pid}/maps").splitlines()}
+            for tid in os.listdir(f"/proc/{pid}/task"):
+                text = state.read(f"/proc/{pid}/task/{tid}/status")
+                masks[int(tid)] = text.split(b"SigBlk:\t")[1][:16]
+        return masks, maps
+
+    def dump_took(self):
+        self.new_images()
+        start = time.monotonic()
+        front = self.spawn("dump", "-t", str(self.root), "-D", self.images, "-R", "-o", "dump.log")
+        child = self.child_of(front)
+        begun = time.monotonic()
+        if self.reaped(front) != 0 or not child:
+            raise Failed(f"dump: child {child} after {begun - start:.4f} s: {self.log('dump.log')}")
+        return time.monotonic() - begun
+
+    def kill_child(self, after):
+        self.new_images()
+        front = self.spawn("dump", "-t", str(self.root), "-D", self.images, "-R", "-o", "dump.log")
+        child = self.child_of(front)
+        sleep_until(time.monotonic() + after)
+        try:
+            os.kill(child, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        self.note("kills" if self.reaped(front) != 0 else "too late")
+
+    def harm(self):
+        """What the kill has done. Only mappings that nobody uses may be left, which the next dump would store like others."""
+        time.sleep(0.005)
+        masks, maps = self.look()
+        if set(maps) != set(self.maps):
+            raise Failed(f"killed by it: {sorted(set(self.maps) - set(maps))}")
+        masked = [t for t in self.masks if masks.get(t) != self.masks[t]]
+        mapped = [p for p in self.maps if maps[p] - self.maps[p]]
+        stopped = [p for p in maps if state.Snapshot.stat_of(f"/proc/{p}")[2] in "Tt"]
+        self.note("harmful kills", bool(masked or stopped))
+        self.note("tasks with our mask", len(masked))
+        self.note("processes with our mappings", len(mapped))
+        self.maps = maps
+        return masked or stopped
+
+    def do_itself(self):
+        """Spread over the dump of a tree; what was harmed is replaced."""
+        self.use("tree", "wide")
+        self.masks, self.maps = self.look()
+        took = min(self.dump_took() for _ in range(5))
+        harmed = 0
+        for _ in self.in_time(range(LONG_KILLS if self.long else KILLS)):
+            self.kill_child(self.rng.random() * took)
+            self.untraced()
+            if self.harm():
+                harmed += 1
+                self.world.clear()
+                self.use("tree", "wide")
+                self.masks, self.maps = self.look()
+        if harmed:
+            raise Failed(f"{harmed} kills left tasks with borrowed registers and masks")
+        self.finish("after all the kills")
