@@ -10,14 +10,22 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+/* What goes through the pipe, in one piece: less than PIPE_BUF. */
+struct said {
+	int             code;
+	struct cr_error err;
+};
+
+_Static_assert(sizeof(struct said) <= 4096, "pipe(7): longer writes may be torn");
+
 void aside_say(struct aside *a, int code)
 {
-	char byte = (char)code;
+	struct said said = { .code = code, .err = a->err };
 
 	if (a->said_fd < 0)
 		return;
 	/* if the worker has gone, nobody is there to be told */
-	(void)!write(a->said_fd, &byte, 1);
+	(void)!write(a->said_fd, &said, sizeof(said));
 	close(a->said_fd);
 	a->said_fd = -1;
 }
@@ -42,9 +50,8 @@ static void become_daemon(void)
 	drop_standard_files();
 }
 
-static void run_child(struct worker *w, const rpc_criu_req *req, enum aside_kind kind, int said_fd, aside_fn *fn)
+static void run_child(struct worker *w, const rpc_criu_req *req, enum aside_kind kind, struct aside a, aside_fn *fn)
 {
-	struct aside a = { .said_fd = said_fd };
 	int code;
 
 	if (kind == ASIDE_DAEMON)
@@ -79,11 +86,11 @@ static int reap(pid_t pid)
 
 int aside_run(struct worker *w, const rpc_criu_req *req, rpc_criu_req_type type, enum aside_kind kind, aside_fn *fn)
 {
+	pid_t own = getpid(), pid;
 	struct cr_error err = { 0 };
-	unsigned char said = WORKER_FAILED;
+	struct said said;
 	int fds[2], status;
 	ssize_t got;
-	pid_t pid;
 
 	if (pipe2(fds, O_CLOEXEC) < 0) {
 		cr_fail(&err, -errno, "pipe");
@@ -92,7 +99,7 @@ int aside_run(struct worker *w, const rpc_criu_req *req, rpc_criu_req_type type,
 	pid = fork();
 	if (pid == 0) {
 		close(fds[0]);
-		run_child(w, req, kind, fds[1], fn);
+		run_child(w, req, kind, (struct aside){ .said_fd = fds[1], .worker = own }, fn);
 	}
 	close(fds[1]);
 	if (pid < 0) {
@@ -101,14 +108,16 @@ int aside_run(struct worker *w, const rpc_criu_req *req, rpc_criu_req_type type,
 		return answer_for(w, req, type, &err);
 	}
 	do {
-		got = read(fds[0], &said, 1);
+		got = read(fds[0], &said, sizeof(said));
 	} while (got < 0 && errno == EINTR);
 	close(fds[0]);
-	if (got == 1 && kind == ASIDE_CHILD && said == WORKER_DONE)
+	if (got == sizeof(said) && said.err.code < 0)
+		record_failure(w->record, &said.err);
+	if (got == sizeof(said) && kind == ASIDE_CHILD && said.code == WORKER_DONE)
 		return WORKER_DONE; /* it lives on, WAIT_PID is for its end */
 	status = reap(pid);
-	if (got == 1)
-		return said;
+	if (got == sizeof(said))
+		return said.code;
 	if (WIFSIGNALED(status))
 		cr_refuse(&err, -EIO, "the process that carried out the request was killed by signal %d", WTERMSIG(status));
 	else

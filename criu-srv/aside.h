@@ -7,10 +7,12 @@
 
 #include "session.h"
 
-#include <stdbool.h>
+#include <sys/types.h>
 
 struct aside {
-	int said_fd;   /* in the child: where the outcome goes; -1 once it has gone there */
+	int             said_fd;   /* in the child: where the outcome goes; -1 once it has gone there */
+	pid_t           worker;    /* whose child it is */
+	struct cr_error err;       /* why it has failed, if it has: for the log of requests, which the worker writes */
 };
 
 enum aside_kind {

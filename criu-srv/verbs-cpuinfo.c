@@ -13,7 +13,6 @@ static int cpuinfo(struct worker *w, const rpc_criu_req *req, struct aside *a)
 	struct session n;
 	int r;
 
-	(void)a;
 	session_init(&n, w, req, "cpuinfo");
 	r = session_begin(&n, COMMAND_CPUINFO, &err);
 	if (r == 0) {
@@ -27,6 +26,7 @@ static int cpuinfo(struct worker *w, const rpc_criu_req *req, struct aside *a)
 	r = session_answer(&n, &resp);
 	cr_context_free(ctx);
 	session_done(&n);
+	a->err = err;
 	return r < 0 ? WORKER_ILLEGAL : WORKER_DONE;
 }
 

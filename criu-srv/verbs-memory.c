@@ -19,11 +19,12 @@ static int pre_dump(struct worker *w, const rpc_criu_req *req, struct aside *a)
 
 	session_init(&n, w, req, "pre-dump");
 	r = verb_prepare(&n, COMMAND_PRE_DUMP, &err);
+	if (r == 0)
+		r = verb_target(&n, &err);
 	if (r == 0) {
 		n.obs.notify = NULL;
 		n.obs.give_fd = NULL;
-		if (!n.s.rpc.has_pid)
-			n.opts.pid = w->peer.pid;
+		n.opts.guard = a->worker;
 		ctx = cr_context_new(&n.opts, &n.obs);
 		r = ctx ? cr_pre_dump(ctx, &res, &err) : cr_fail(&err, -ENOMEM, "begin");
 	}
@@ -35,7 +36,7 @@ static int pre_dump(struct worker *w, const rpc_criu_req *req, struct aside *a)
 		r = -EPIPE;
 	cr_context_free(ctx);
 	session_done(&n);
-	aside_say(a, r < 0 ? WORKER_ILLEGAL : WORKER_DONE);
+	a->err = err;
 	return r < 0 ? WORKER_ILLEGAL : WORKER_DONE;
 }
 
@@ -88,6 +89,7 @@ static int page_server(struct worker *w, const rpc_criu_req *req, struct aside *
 	}
 	cr_context_free(ctx);
 	session_done(&v.n);
+	a->err = err;
 	return r < 0 ? WORKER_FAILED : WORKER_DONE;
 }
 

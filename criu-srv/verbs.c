@@ -63,6 +63,18 @@ int verb_prepare(struct session *n, enum command command, struct cr_error *err)
 	return 0;
 }
 
+int verb_target(struct session *n, struct cr_error *err)
+{
+	if (n->s.rpc.has_pid)
+		return 0;
+	if (n->w->peer.pid <= 0)
+		return cr_refuse(err, -ESRCH, "the client, which wants to be dumped, cannot be seen from this pid namespace");
+	if (peer_is_gone(&n->w->peer))
+		return cr_refuse(err, -ESRCH, "client %d, which wanted to be dumped, has gone", (int)n->w->peer.pid);
+	n->opts.pid = n->w->peer.pid;
+	return 0;
+}
+
 void verb_log_stats(struct session *n, bool restore)
 {
 	autobuf struct buf text = BUF_INIT(4096);
@@ -94,9 +106,9 @@ int verb_dump(struct worker *w, const rpc_criu_req *req)
 	session_init(&n, w, req, "dump");
 	r = verb_prepare(&n, COMMAND_DUMP, &err);
 	n.opts.guard = guard;
+	if (r == 0)
+		r = verb_target(&n, &err);
 	if (r == 0) {
-		if (!n.s.rpc.has_pid)
-			n.opts.pid = w->peer.pid;
 		record_target(w->record, n.opts.pid);
 		n.opts.service_ino = own_socket_peer(w->sock);
 		n.opts.service_first = w->generation == RPC_GENERATION_FIRST;

@@ -33,6 +33,9 @@ verb_fn verb_pre_dump, verb_page_server;                          /* verbs-memor
 /** verb_prepare() - options, directories, log, rights and policy of a request that is carried out by the engine */
 int verb_prepare(struct session *n, enum command command, struct cr_error *err);
 
+/** verb_target() - whom a dump is about: the process that the request names, or else the client */
+int verb_target(struct session *n, struct cr_error *err);
+
 /** verb_check_rights() - may this process do such things at all? Return: 0; negative errno with @err filled */
 int verb_check_rights(const struct session *n, struct cr_error *err);
 
