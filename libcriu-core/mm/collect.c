@@ -218,13 +218,13 @@ static int collect_some(void *arg, const struct proc_vma_list *list, struct cr_e
 
 /*
  * numa_maps walks the page tables again. With one node no policy changes anything here, it only shows, and would matter on
- * another machine: so it is read there where that costs microseconds.
+ * another machine: so it is read there where that costs microseconds, in tasks with little memory and few mappings.
  */
 #define POLICY_RSS_KB (32u << 10)
 
 static bool wants_policies(const struct mm_dump *d, const struct mm_task *mt)
 {
-	return d->many_nodes || mt->task->status.vm_rss_kb <= POLICY_RSS_KB;
+	return d->many_nodes || (mt->task->status.vm_rss_kb <= POLICY_RSS_KB && !mt->many);
 }
 
 static int set_policy(img_vma_entry *v, const struct proc_numa_policy *p)
@@ -352,7 +352,6 @@ static int collect(struct mm_dump *d, struct mm_task *mt, struct cr_error *err)
 
 static int begin(struct mm_dump *d, struct mm_task *mt, struct cr_error *err)
 {
-	bool many = false;
 	int r;
 
 	mt->ahead = calloc(1, sizeof(*mt->ahead));
@@ -360,8 +359,8 @@ static int begin(struct mm_dump *d, struct mm_task *mt, struct cr_error *err)
 		return cr_fail(err, -ENOMEM, "read mappings");
 	if (mt->task->status.vm_rss_kb >= AHEAD_RSS_KB)
 		look_ahead_begin(mt->ahead, d, mt->task, wants_policies(d, mt));
-	r = smaps_begin(&mt->task->dir, &mt->smaps, &many, err);
-	if (many)
+	r = smaps_begin(&mt->task->dir, &mt->smaps, &mt->many, err);
+	if (mt->many)
 		look_ahead_begin(mt->ahead, d, mt->task, wants_policies(d, mt));
 	return r;
 }

@@ -62,6 +62,7 @@ struct mm_task {
 	struct img_vmas vmas; /* entry.vmas borrows from it */
 	struct page_runs pages;
 	uint64_t nr_scanned;
+	bool many;                    /* mappings: a few hundred or more */
 	struct smaps_stream *smaps;   /* both under way between mm_begin() and mm_collect() */
 	struct look_ahead *ahead;
 	uint32_t ask_routine, ask_op;

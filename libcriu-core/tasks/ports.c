@@ -25,8 +25,13 @@ static int ports_collect_thread(struct task_dump *d, struct thread *th, struct t
 	struct iovec iov = { &first, sizeof(first) };
 
 	(void)ts;
-	if (!th->tracee || ptrace(PTRACE_GETREGSET, th->host_tid, NT_386_IOPERM, &iov) < 0)
+	if (!th->tracee || d->ps->no_ports)
 		return 0;
+	if (ptrace(PTRACE_GETREGSET, th->host_tid, NT_386_IOPERM, &iov) < 0) {
+		/* a kernel without this register set */
+		d->ps->no_ports = errno == EINVAL;
+		return 0;
+	}
 	return task_obstacle(d, th, "", "permission to use ports (ioperm)") < 0
 		       ? cr_fail(err, -ENOMEM, "note an obstacle")
 		       : 0;

@@ -94,7 +94,7 @@ static int signals_collect_thread(struct task_dump *d, struct thread *th, struct
 		ts->tc.has_blk_sigset = true;
 		ts->tc.blk_sigset = th->tracee->mask;
 	}
-	return collect_queue(d, th, false, &ts->signals_p, err);
+	return th->status.sig_pnd ? collect_queue(d, th, false, &ts->signals_p, err) : 0;
 }
 
 static void signals_ask_process(struct asker *a)
