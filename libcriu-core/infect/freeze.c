@@ -52,36 +52,59 @@ static int add_process(struct freezer *f, pid_t pid, struct cr_error *err)
 	return r < 0 ? r : 0;
 }
 
-struct children_job {
-	const struct task *task;
-	struct int_vec    *found;   /* one per thread */
+/* Reading a file of every thread. Each step of a path costs, so of many threads it is read from where all of them are. */
+#define MANY_THREADS 8u
+
+struct threads_job {
+	struct task    *task;
+	struct proc_dir own;     /* /proc/PID/task, if it was opened */
+	struct proc_dir dir;     /* where to read from, and what comes before the number */
+	const char     *prefix;
+	struct int_vec *found;   /* children, one per thread */
 };
+
+static int threads_job_begin(struct threads_job *job, struct cr_error *err)
+{
+	job->own = (struct proc_dir)PROC_DIR_NONE;
+	job->dir = job->task->dir;
+	job->prefix = "task/";
+	if (job->task->threads.nr < MANY_THREADS)
+		return 0;
+	job->own.fd = proc_open(&job->task->dir, "task", O_PATH | O_DIRECTORY, err);
+	job->own.pid = job->task->host_pid;
+	job->dir = job->own;
+	job->prefix = "";
+	return job->own.fd < 0 ? job->own.fd : 0;
+}
 
 /* The file of a thread lists the children that this very thread has made, or was given. */
 static int read_children(void *arg, size_t i, struct cr_error *err)
 {
-	struct children_job *job = arg;
+	struct threads_job *job = arg;
 	autobuf struct buf text = BUF_INIT(64u << 20);
 	char name[48];
 	int r;
 
-	snprintf(name, sizeof(name), "task/%d/children", job->task->threads.items[i].host_tid);
-	r = proc_read_buf(&job->task->dir, name, &text, err);
+	snprintf(name, sizeof(name), "%s%d/children", job->prefix, job->task->threads.items[i].host_tid);
+	r = proc_read_buf(&job->dir, name, &text, err);
 	if (r == 0 && text.len)
 		r = proc_children_parse(text.data, text.len, &job->found[i], err);
 	return r == -ESRCH ? 0 : r;
 }
 
-static int list_children(const struct task *task, struct int_vec *ret, struct cr_error *err)
+static int list_children(struct task *task, struct int_vec *ret, struct cr_error *err)
 {
 	size_t nr = task->threads.nr;
 	autofree struct int_vec *found = calloc(nr ? nr : 1, sizeof(*found));
-	struct children_job job = { task, found };
+	struct threads_job job = { .task = task, .found = found };
 	int r;
 
 	if (!found)
 		return cr_fail(err, -ENOMEM, "children of pid %d", task->host_pid);
-	r = parallel_each(nr, read_children, &job, err);
+	r = threads_job_begin(&job, err);
+	if (r == 0)
+		r = parallel_each(nr, read_children, &job, err);
+	proc_dir_close(&job.own);
 	for (size_t i = 0; i < nr; i++) {
 		for (size_t k = 0; r == 0 && k < found[i].nr; k++) {
 			int *slot = int_vec_add(ret);
@@ -181,20 +204,20 @@ static int freeze_until_quiet(struct freezer *f, struct cr_error *err)
  */
 static int read_thread(void *arg, size_t i, struct cr_error *err)
 {
-	struct task *task = arg;
-	struct thread *t = &task->threads.items[i + 1];
+	struct threads_job *job = arg;
+	struct thread *t = &job->task->threads.items[i + 1];
 	autobuf struct buf text = BUF_INIT(4u << 20);
 	char name[48], page[4096];
 	ssize_t len;
 	long turned;
 	int r;
 
-	snprintf(name, sizeof(name), "task/%d/status", t->host_tid);
-	len = proc_read_small(&task->dir, name, page, sizeof(page), NULL);
+	snprintf(name, sizeof(name), "%s%d/status", job->prefix, t->host_tid);
+	len = proc_read_record(&job->dir, name, page, sizeof(page), NULL);
 	if (len >= 0) {
 		r = proc_status_parse(page, (size_t)len, &t->status, err);
 	} else {
-		r = proc_read_buf(&task->dir, name, &text, err);
+		r = proc_read_buf(&job->dir, name, &text, err);
 		if (r == 0)
 			r = proc_status_parse(text.data, text.len, &t->status, err);
 	}
@@ -207,6 +230,20 @@ static int read_thread(void *arg, size_t i, struct cr_error *err)
 	t->stat.nice = 20 - (int)turned;
 	snprintf(t->stat.comm, sizeof(t->stat.comm), "%.*s", (int)sizeof(t->stat.comm) - 1, t->status.comm);
 	return 0;
+}
+
+static int read_threads(struct task *task, struct cr_error *err)
+{
+	struct threads_job job = { .task = task };
+	int r;
+
+	if (task->threads.nr < 2)
+		return 0;
+	r = threads_job_begin(&job, err);
+	if (r == 0)
+		r = parallel_each(task->threads.nr - 1, read_thread, &job, err);
+	proc_dir_close(&job.own);
+	return r;
 }
 
 /*
@@ -225,7 +262,7 @@ static int read_process(struct task *task, struct cr_error *err)
 	first->stat = task->stat;
 	first->status = task->status;
 	first->status.heap = NULL;
-	r = parallel_each(task->threads.nr - 1, read_thread, task, err);
+	r = read_threads(task, err);
 	if (r < 0)
 		return r;
 	task->lead = first;

@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -83,19 +84,31 @@ int proc_read_buf(const struct proc_dir *d, const char *name, struct buf *text, 
 	return 0;
 }
 
-ssize_t proc_read_small(const struct proc_dir *d, const char *name, char *ret, size_t size, struct cr_error *err)
+static ssize_t read_into(const struct proc_dir *d, const char *name, bool record, char *ret, size_t size, struct cr_error *err)
 {
 	autofd int fd = proc_open(d, name, O_RDONLY, err);
 	ssize_t n;
 
 	if (fd < 0)
 		return fd;
-	n = fd_read_all(fd, ret, size);
+	n = record ? read(fd, ret, size) : fd_read_all(fd, ret, size);
+	if (record && n < 0)
+		n = -errno;
 	if (n >= 0 && (size_t)n == size)
 		n = -EFBIG;
 	if (n < 0)
 		return cr_fail(err, (int)n, "read %s of %d", name, d->pid);
 	return n;
+}
+
+ssize_t proc_read_small(const struct proc_dir *d, const char *name, char *ret, size_t size, struct cr_error *err)
+{
+	return read_into(d, name, false, ret, size, err);
+}
+
+ssize_t proc_read_record(const struct proc_dir *d, const char *name, char *ret, size_t size, struct cr_error *err)
+{
+	return read_into(d, name, true, ret, size, err);
 }
 
 int proc_base_read_buf(int procfd, const char *name, struct buf *text, struct cr_error *err)

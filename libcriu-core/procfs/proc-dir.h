@@ -59,6 +59,8 @@ int proc_read_buf(const struct proc_dir *d, const char *name, struct buf *text, 
  * Return: bytes read; -EFBIG it does not fit (a file of exactly @size bytes does not either); as proc_open().
  */
 ssize_t proc_read_small(const struct proc_dir *d, const char *name, char *ret, size_t size, struct cr_error *err);
+/** proc_read_record() - the same for files of one record, which the kernel hands out in one piece (single_open()) */
+ssize_t proc_read_record(const struct proc_dir *d, const char *name, char *ret, size_t size, struct cr_error *err);
 
 /** proc_base_read_buf() - append a file of procfs itself, such as "locks"; @procfd as in proc_dir_open() */
 int proc_base_read_buf(int procfd, const char *name, struct buf *text, struct cr_error *err);
