@@ -64,6 +64,9 @@ static int answer_listening(void *arg, uint16_t port, struct cr_error *err)
 	if (r < 0)
 		return cr_fail(err, r, "tell the port");
 	aside_say(v->a, WORKER_DONE);
+	/* the connection is the worker's: its end must not wait for that of this process */
+	close(v->n.w->sock);
+	v->n.w->sock = -1;
 	return 0;
 }
 

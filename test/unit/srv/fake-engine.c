@@ -106,6 +106,8 @@ int __wrap_cr_page_server(struct cr_context *ctx, int (*listening)(void *arg, ui
 		r = listening(arg, fake->port, err);
 	if (r < 0)
 		return r;
+	while (fake->lives)
+		pause();
 	if (fake->exit_code)
 		_exit(fake->exit_code);
 	return 0;

@@ -43,6 +43,7 @@ struct fake {
 	pid_t       restored_pid;
 	uint16_t    port;
 	int         exit_code;          /* of a page server that was told to listen */
+	bool        lives;              /* a page server stays until it is killed */
 	bool        dies;               /* killed by a signal instead of everything else */
 
 	/* notes */

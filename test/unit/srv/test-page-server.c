@@ -3,7 +3,6 @@
 
 #include <fcntl.h>
 #include <signal.h>
-#include <time.h>
 
 #define T(name) rpc_criu_req_type_##name
 
@@ -67,6 +66,29 @@ static void daemonised(void **state)
 	talk_send(&t, &wait);
 	expect_failure(&t, "not its child", T(WAIT_PID), ECHILD, "wait for process");
 	talk_expect_end(&t, "daemon", 0);
+}
+
+/* The last request ends the connection, however long the server lives. */
+static void that_stays(void **state)
+{
+	static const rpc_criu_req_type types[] = { T(PAGE_SERVER), T(PAGE_SERVER_CHLD) };
+	rpc_criu_page_server_info ps = { 0 };
+	struct asked a;
+	struct talk t;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(types); i++) {
+		srv_test_begin(NULL);
+		fake->lives = true;
+		asked_init(&a, types[i]);
+		a.opts.ps = &ps;
+		talk_begin(&t, (struct talk_terms){ 0 });
+		talk_send(&t, &a.req);
+		rpc_resp_free(expect_answer(&t, "it stays", T(PAGE_SERVER), true));
+		talk_expect_end(&t, "it stays", 0);
+		assert_int_equal(kill(fake->engine_pid, 0), 0);
+		assert_int_equal(kill(fake->engine_pid, SIGKILL), 0);
+	}
 }
 
 static void failures(void **state)
@@ -167,7 +189,7 @@ static void addresses(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		SRV_TEST(child), SRV_TEST(daemonised), SRV_TEST(failures), SRV_TEST(status_ready), SRV_TEST(addresses),
+		SRV_TEST(child), SRV_TEST(daemonised), SRV_TEST(that_stays), SRV_TEST(failures), SRV_TEST(status_ready), SRV_TEST(addresses),
 	};
 
 	return cmocka_run_group_tests(tests, srv_group_begin, srv_group_end);
