@@ -10,15 +10,15 @@
 #include <sys/types.h>
 
 struct aside {
-	int             said_fd;   /* in the child: where the outcome goes; -1 once it has gone there */
-	pid_t           worker;    /* whose child it is */
-	struct cr_error err;       /* why it has failed, if it has: for the log of requests, which the worker writes */
+	int said_fd;         /* in the child: where the outcome goes; -1 once it has gone there */
+	pid_t worker;        /* whose child it is */
+	struct cr_error err; /* why it has failed, if it has: for the log of requests, which the worker writes */
 };
 
 enum aside_kind {
-	ASIDE_TASK,       /* ends when it has answered */
-	ASIDE_CHILD,      /* may live on after its answer, as a child of the worker */
-	ASIDE_DAEMON,     /* the same in a session of its own, as nobody's child and without standard descriptors */
+	ASIDE_TASK,   /* ends when it has answered */
+	ASIDE_CHILD,  /* may live on after its answer, as a child of the worker */
+	ASIDE_DAEMON, /* the same in a session of its own, as nobody's child and without standard descriptors */
 };
 
 /* Runs in the child. Return: exit code. */

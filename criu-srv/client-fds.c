@@ -64,6 +64,7 @@ int client_check_store(const struct peer *p, int fd, struct cr_error *err)
 	if (sock < 0)
 		return cr_fail(err, -errno, "pidfd_store_sk: descriptor %d of client %d", fd, (int)p->pid);
 	if (option_of(sock, SO_DOMAIN) != AF_UNIX || option_of(sock, SO_TYPE) != SOCK_DGRAM)
-		return cr_refuse(err, -EINVAL, "pidfd_store_sk: descriptor %d of client %d is no UNIX datagram socket", fd, (int)p->pid);
+		return cr_refuse(err, -EINVAL, "pidfd_store_sk: descriptor %d of client %d is no UNIX datagram socket",
+				 fd, (int)p->pid);
 	return 0;
 }

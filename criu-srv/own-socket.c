@@ -18,11 +18,14 @@
 static int ask(int nl, uint32_t ino)
 {
 	struct {
-		struct nlmsghdr       head;
-		struct unix_diag_req  req;
+		struct nlmsghdr head;
+		struct unix_diag_req req;
 	} msg = {
 		.head = { .nlmsg_len = sizeof(msg), .nlmsg_type = SOCK_DIAG_BY_FAMILY, .nlmsg_flags = NLM_F_REQUEST },
-		.req = { .sdiag_family = AF_UNIX, .udiag_states = ~0u, .udiag_ino = ino, .udiag_show = UDIAG_SHOW_PEER,
+		.req = { .sdiag_family = AF_UNIX,
+			 .udiag_states = ~0u,
+			 .udiag_ino = ino,
+			 .udiag_show = UDIAG_SHOW_PEER,
 			 .udiag_cookie = { ~0u, ~0u } },
 	};
 
@@ -36,7 +39,8 @@ static uint32_t peer_in(const struct nlmsghdr *head, size_t len)
 	uint32_t ino = 0;
 	int left;
 
-	if (!NLMSG_OK(head, len) || head->nlmsg_type != SOCK_DIAG_BY_FAMILY || head->nlmsg_len < NLMSG_LENGTH(sizeof(*found)))
+	if (!NLMSG_OK(head, len) || head->nlmsg_type != SOCK_DIAG_BY_FAMILY ||
+	    head->nlmsg_len < NLMSG_LENGTH(sizeof(*found)))
 		return 0;
 	left = (int)(head->nlmsg_len - NLMSG_LENGTH(sizeof(*found)));
 	for (attr = (const struct rtattr *)(found + 1); RTA_OK(attr, left); attr = RTA_NEXT(attr, left))
@@ -48,7 +52,10 @@ static uint32_t peer_in(const struct nlmsghdr *head, size_t len)
 uint32_t own_socket_peer(int sock)
 {
 	autofd int nl = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
-	union { struct nlmsghdr head; char room[1024]; } answer;
+	union {
+		struct nlmsghdr head;
+		char room[1024];
+	} answer;
 	struct stat st;
 	ssize_t len;
 

@@ -19,7 +19,8 @@ static ssize_t packet_size(int sock)
 	return len < 0 ? -errno : len;
 }
 
-int transport_receive(int sock, enum rpc_generation generation, size_t max, rpc_criu_req **ret_req, struct cr_error *err)
+int transport_receive(int sock, enum rpc_generation generation, size_t max, rpc_criu_req **ret_req,
+		      struct cr_error *err)
 {
 	struct proto_limits limits = rpc_limits_default;
 	struct proto_error why = { 0 };
@@ -45,7 +46,8 @@ int transport_receive(int sock, enum rpc_generation generation, size_t max, rpc_
 		got = recv(sock, packet, (size_t)len, MSG_TRUNC);
 	} while (got < 0 && errno == EINTR);
 	if (got != len)
-		return got < 0 ? cr_fail(err, -errno, "receive a request") : cr_refuse(err, -EBADMSG, "request changed its size");
+		return got < 0 ? cr_fail(err, -errno, "receive a request")
+			       : cr_refuse(err, -EBADMSG, "request changed its size");
 	r = rpc_req_decode(packet, (size_t)len, generation, &limits, ret_req, &why);
 	if (r == 0)
 		return TRANSPORT_REQUEST;
@@ -55,7 +57,10 @@ int transport_receive(int sock, enum rpc_generation generation, size_t max, rpc_
 
 static ssize_t send_with_fd(int sock, const struct proto_buf *buf, int fd)
 {
-	union { struct cmsghdr align; char room[CMSG_SPACE(sizeof(int))]; } control = { 0 };
+	union {
+		struct cmsghdr align;
+		char room[CMSG_SPACE(sizeof(int))];
+	} control = { 0 };
 	struct iovec iov = { buf->data, buf->len };
 	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
 
@@ -65,7 +70,9 @@ static ssize_t send_with_fd(int sock, const struct proto_buf *buf, int fd)
 		msg.msg_control = control.room;
 		msg.msg_controllen = sizeof(control.room);
 		c = CMSG_FIRSTHDR(&msg);
-		*c = (struct cmsghdr){ .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS, .cmsg_len = CMSG_LEN(sizeof(int)) };
+		*c = (struct cmsghdr){ .cmsg_level = SOL_SOCKET,
+				       .cmsg_type = SCM_RIGHTS,
+				       .cmsg_len = CMSG_LEN(sizeof(int)) };
 		memcpy(CMSG_DATA(c), &fd, sizeof(fd));
 	}
 	return sendmsg(sock, &msg, MSG_NOSIGNAL);

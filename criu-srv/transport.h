@@ -6,12 +6,12 @@
 
 struct cr_error;
 
-#define PACKET_MAX ((size_t)1 << 20)   /* of an answer, and of a request unless somebody wants more */
+#define PACKET_MAX ((size_t)1 << 20) /* of an answer, and of a request unless somebody wants more */
 
 enum transport_outcome {
 	TRANSPORT_REQUEST,
-	TRANSPORT_CLOSED,   /* by the client */
-	TRANSPORT_FLAWED,   /* a request that lacks a part or has too much of one: @err says which, and it can be answered */
+	TRANSPORT_CLOSED, /* by the client */
+	TRANSPORT_FLAWED, /* a request that lacks a part or has too much of one: @err says which, and it can be answered */
 };
 
 /**
@@ -21,7 +21,8 @@ enum transport_outcome {
  * @ret_req: to be freed with rpc_req_free(); written for TRANSPORT_REQUEST only
  * Return: enum transport_outcome; -EMSGSIZE, -EBADMSG what was sent is no request; negative errno.
  */
-int transport_receive(int sock, enum rpc_generation generation, size_t max, rpc_criu_req **ret_req, struct cr_error *err);
+int transport_receive(int sock, enum rpc_generation generation, size_t max, rpc_criu_req **ret_req,
+		      struct cr_error *err);
 
 /**
  * transport_send() - an answer, in the words of the client's generation

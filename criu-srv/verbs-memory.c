@@ -47,7 +47,7 @@ int verb_pre_dump(struct worker *w, const rpc_criu_req *req)
 
 struct server {
 	struct session n;
-	struct aside  *a;
+	struct aside *a;
 };
 
 /* The answer to both types of request has the type of one: clients compare it with that. */

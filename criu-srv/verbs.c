@@ -68,7 +68,8 @@ int verb_target(struct session *n, struct cr_error *err)
 	if (n->s.rpc.has_pid)
 		return 0;
 	if (n->w->peer.pid <= 0)
-		return cr_refuse(err, -ESRCH, "the client, which wants to be dumped, cannot be seen from this pid namespace");
+		return cr_refuse(err, -ESRCH,
+				 "the client, which wants to be dumped, cannot be seen from this pid namespace");
 	if (peer_is_gone(&n->w->peer))
 		return cr_refuse(err, -ESRCH, "client %d, which wanted to be dumped, has gone", (int)n->w->peer.pid);
 	n->opts.pid = n->w->peer.pid;

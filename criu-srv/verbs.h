@@ -12,11 +12,11 @@ typedef int verb_fn(struct worker *w, const rpc_criu_req *req);
 
 struct verb {
 	rpc_criu_req_type type;
-	const char       *name;        /* for people */
-	bool              keep_open;   /* another request may follow, if the client says so */
-	bool              series;      /* when it was carried out, another of its kind follows, or a DUMP */
-	enum peer_need    need;
-	verb_fn          *run;
+	const char *name; /* for people */
+	bool keep_open;   /* another request may follow, if the client says so */
+	bool series;      /* when it was carried out, another of its kind follows, or a DUMP */
+	enum peer_need need;
+	verb_fn *run;
 };
 
 /** verb_find() - NULL: no client may ask for that type */
@@ -25,10 +25,10 @@ const struct verb *verb_find(rpc_criu_req_type type);
 /** verb_refuse() - the answer to a request that cannot even be begun: type EMPTY and the reason. Return: WORKER_ILLEGAL */
 int verb_refuse(struct worker *w, const struct cr_error *err);
 
-verb_fn verb_dump, verb_restore;                                  /* verbs.c */
-verb_fn verb_check, verb_features, verb_version, verb_wait_pid;   /* verbs-ask.c */
-verb_fn verb_cpuinfo;                                             /* verbs-cpuinfo.c */
-verb_fn verb_pre_dump, verb_page_server;                          /* verbs-memory.c */
+verb_fn verb_dump, verb_restore;                                /* verbs.c */
+verb_fn verb_check, verb_features, verb_version, verb_wait_pid; /* verbs-ask.c */
+verb_fn verb_cpuinfo;                                           /* verbs-cpuinfo.c */
+verb_fn verb_pre_dump, verb_page_server;                        /* verbs-memory.c */
 
 /** verb_prepare() - options, directories, log, rights and policy of a request that is carried out by the engine */
 int verb_prepare(struct session *n, enum command command, struct cr_error *err);

@@ -19,8 +19,8 @@
 #include <sys/time.h>
 #include <unistd.h>
 
-#define UFLAG_SERVICE 2u    /* unix_sk_entry.uflags */
-#define STATE_CLOSED  7u    /* TCP_CLOSE of include/net/tcp_states.h */
+#define UFLAG_SERVICE 2u /* unix_sk_entry.uflags */
+#define STATE_CLOSED  7u /* TCP_CLOSE of include/net/tcp_states.h */
 #define ANSWER_MAX    256
 
 static bool socket_claims(const struct file_facts *facts)
@@ -112,7 +112,8 @@ static int socket_check(const img_file_entry *e, struct cr_error *err)
 	const img_unix_sk_entry *s = e->usk;
 
 	if (s->uflags != UFLAG_SERVICE)
-		return cr_refuse(err, -EOPNOTSUPP, "file %u is a UNIX socket, which this version cannot restore", e->id);
+		return cr_refuse(err, -EOPNOTSUPP, "file %u is a UNIX socket, which this version cannot restore",
+				 e->id);
 	if (s->type != SOCK_SEQPACKET)
 		return cr_refuse(err, -EBADMSG, "service socket %u: type %u", e->id, s->type);
 	if (s->peer || s->name.len)
@@ -144,7 +145,8 @@ static int set_options(int fd, const img_sk_opts_entry *o, struct cr_error *err)
 {
 	struct timeval send = { (time_t)o->so_snd_tmo_sec, (suseconds_t)o->so_snd_tmo_usec };
 	struct timeval receive = { (time_t)o->so_rcv_tmo_sec, (suseconds_t)o->so_rcv_tmo_usec };
-	int sndbuf = (int)(o->so_sndbuf / 2), rcvbuf = (int)(o->so_rcvbuf / 2), passcred = o->has_so_passcred && o->so_passcred;
+	int sndbuf = (int)(o->so_sndbuf / 2), rcvbuf = (int)(o->so_rcvbuf / 2),
+	    passcred = o->has_so_passcred && o->so_passcred;
 
 	if (setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &sndbuf, sizeof(sndbuf)) < 0 ||
 	    setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &rcvbuf, sizeof(rcvbuf)) < 0 ||
@@ -162,7 +164,8 @@ static int socket_open(struct files *fs, struct restored_file *f, struct cr_erro
 	int fds[2], r;
 
 	(void)fs;
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | (e->flags & O_NONBLOCK ? SOCK_NONBLOCK : 0), 0, fds) < 0)
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | (e->flags & O_NONBLOCK ? SOCK_NONBLOCK : 0), 0, fds) <
+	    0)
 		return cr_fail(err, -errno, "socketpair");
 	ours = fds[0];
 	theirs = fds[1];
@@ -181,11 +184,11 @@ static const img_fown_entry *socket_fown(const struct files *fs, const img_file_
 }
 
 const struct file_ops socket_ops = {
-	.name   = "socket",
-	.type   = img_fd_types_UNIXSK,
+	.name = "socket",
+	.type = img_fd_types_UNIXSK,
 	.claims = socket_claims,
-	.dump   = socket_dump,
-	.check  = socket_check,
-	.open   = socket_open,
-	.fown   = socket_fown,
+	.dump = socket_dump,
+	.check = socket_check,
+	.open = socket_open,
+	.fown = socket_fown,
 };

@@ -12,15 +12,15 @@
 #include <inttypes.h>
 #include <unistd.h>
 
-#define CPUINFO_MAX 65536
-#define LAYOUT_TODAY 2     /* capability_ver */
+#define CPUINFO_MAX  65536
+#define LAYOUT_TODAY 2 /* capability_ver */
 #define LAYOUT_OLD   1
-#define OLD_WORDS    10    /* of which the meaning is the same in both layouts */
+#define OLD_WORDS    10 /* of which the meaning is the same in both layouts */
 
 struct store {
-	struct cpuid_facts    facts;
+	struct cpuid_facts facts;
 	img_cpuinfo_x86_entry x86;
-	img_cpuinfo_entry     entry;
+	img_cpuinfo_entry entry;
 };
 
 static void store_fill(struct store *s)
@@ -29,10 +29,19 @@ static void store_fill(struct store *s)
 
 	cpuid_read(f);
 	s->x86 = (img_cpuinfo_x86_entry){
-		.vendor_id = f->vendor, .cpu_family = f->family, .model = f->model, .stepping = f->stepping,
-		.capability_ver = LAYOUT_TODAY, .capability = { f->words, CPUID_WORDS }, .model_id = f->brand,
-		.has_xfeatures_mask = true, .xfeatures_mask = f->xfeatures, .has_xsave_size = true, .xsave_size = f->xsave_size,
-		.has_xsave_size_max = true, .xsave_size_max = f->xsave_size_max,
+		.vendor_id = f->vendor,
+		.cpu_family = f->family,
+		.model = f->model,
+		.stepping = f->stepping,
+		.capability_ver = LAYOUT_TODAY,
+		.capability = { f->words, CPUID_WORDS },
+		.model_id = f->brand,
+		.has_xfeatures_mask = true,
+		.xfeatures_mask = f->xfeatures,
+		.has_xsave_size = true,
+		.xsave_size = f->xsave_size,
+		.has_xsave_size_max = true,
+		.xsave_size_max = f->xsave_size_max,
 	};
 	s->entry = (img_cpuinfo_entry){ .x86_entry = { &s->x86, 1 } };
 }
@@ -70,7 +79,8 @@ int cpuinfo_write(int dirfd, struct cr_error *err)
 	int r = encode(&buf, err);
 
 	if (r == 0) {
-		fd = openat(dirfd, "cpuinfo.img", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0644);
+		fd = openat(dirfd, "cpuinfo.img", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK,
+			    0644);
 		r = fd < 0 ? cr_fail(err, -errno, "create cpuinfo.img") : fd_write_all(fd, buf.data, buf.len);
 		if (r < 0 && fd >= 0) {
 			cr_fail(err, r, "write cpuinfo.img");
@@ -95,10 +105,11 @@ static int compare_state(const img_cpuinfo_x86_entry *was, const struct cpuid_fa
 	uint64_t lacks = was->has_xfeatures_mask ? was->xfeatures_mask & ~here->xfeatures : 0;
 
 	if (lacks)
-		return cr_refuse(err, -ENODEV, "this processor lacks extended state %#" PRIx64 " of the one of the dump", lacks);
+		return cr_refuse(err, -ENODEV,
+				 "this processor lacks extended state %#" PRIx64 " of the one of the dump", lacks);
 	if (was->has_xsave_size && was->xsave_size > here->xsave_size)
-		return cr_refuse(err, -ENODEV, "the extended state has %u bytes here and had %u at the dump", here->xsave_size,
-				 was->xsave_size);
+		return cr_refuse(err, -ENODEV, "the extended state has %u bytes here and had %u at the dump",
+				 here->xsave_size, was->xsave_size);
 	return 0;
 }
 
@@ -108,7 +119,8 @@ static int compare_instructions(const img_cpuinfo_x86_entry *was, const struct c
 		const struct cpuid_instruction *in = &cpuid_instructions[i];
 
 		if (word_of(was, in->word) & ~here->words[in->word] & 1u << in->bit)
-			return cr_refuse(err, -ENODEV, "this processor lacks %s, which the one of the dump has", in->name);
+			return cr_refuse(err, -ENODEV, "this processor lacks %s, which the one of the dump has",
+					 in->name);
 	}
 	return 0;
 }
@@ -117,24 +129,30 @@ static int compare_instructions(const img_cpuinfo_x86_entry *was, const struct c
 static int compare_all(const img_cpuinfo_x86_entry *was, const struct cpuid_facts *here, struct cr_error *err)
 {
 	static const uint8_t hardware[] = {
-		CPUID_1_EDX, CPUID_80000001_EDX, CPUID_1_ECX, CPUID_80000001_ECX, CPUID_7_EBX, CPUID_D_1_EAX, CPUID_80000008_EBX,
-		CPUID_6_EAX, CPUID_8000000A_EDX, CPUID_7_ECX, CPUID_80000007_EBX, CPUID_7_EDX,
+		CPUID_1_EDX,        CPUID_80000001_EDX, CPUID_1_ECX,        CPUID_80000001_ECX,
+		CPUID_7_EBX,        CPUID_D_1_EAX,      CPUID_80000008_EBX, CPUID_6_EAX,
+		CPUID_8000000A_EDX, CPUID_7_ECX,        CPUID_80000007_EBX, CPUID_7_EDX,
 	};
 
 	if (was->vendor_id != here->vendor || was->cpu_family != here->family || was->model != here->model)
-		return cr_refuse(err, -ENODEV, "this processor is of vendor %d, family %u, model %u, that of the dump of %d, %u, %u",
-				 (int)here->vendor, here->family, here->model, (int)was->vendor_id, was->cpu_family, was->model);
+		return cr_refuse(err, -ENODEV,
+				 "this processor is of vendor %d, family %u, model %u, that of the dump of %d, %u, %u",
+				 (int)here->vendor, here->family, here->model, (int)was->vendor_id, was->cpu_family,
+				 was->model);
 	for (size_t i = 0; i < sizeof(hardware); i++) {
 		uint32_t w = hardware[i];
 
 		if ((was->capability_ver == LAYOUT_TODAY || w < OLD_WORDS) && word_of(was, w) != here->words[w])
-			return cr_refuse(err, -ENODEV, "features of this processor differ from those of the dump (word %u: %#x, was %#x)",
-					 w, here->words[w], word_of(was, w));
+			return cr_refuse(
+				err, -ENODEV,
+				"features of this processor differ from those of the dump (word %u: %#x, was %#x)", w,
+				here->words[w], word_of(was, w));
 	}
 	return 0;
 }
 
-int cpuinfo_compare(const img_cpuinfo_x86_entry *was, const struct cpuid_facts *here, uint32_t caps, struct cr_error *err)
+int cpuinfo_compare(const img_cpuinfo_x86_entry *was, const struct cpuid_facts *here, uint32_t caps,
+		    struct cr_error *err)
 {
 	int r = 0;
 
@@ -169,7 +187,8 @@ static int compare_file(const struct buf *file, uint32_t caps, struct cr_error *
 	e = item.entry;
 	cpuid_read(&here);
 	if (e->x86_entry.nr != 1)
-		r = cr_refuse(err, -EBADMSG, "cpuinfo.img: %zu entries of x86 processors instead of one", e->x86_entry.nr);
+		r = cr_refuse(err, -EBADMSG, "cpuinfo.img: %zu entries of x86 processors instead of one",
+			      e->x86_entry.nr);
 	else
 		r = cpuinfo_compare(&e->x86_entry.items[0], &here, caps, err);
 	img_item_done(&item);

@@ -11,7 +11,13 @@ struct image_set;
 struct _rpc_criu_opts;
 
 /* What is compared; the bits of cpu_cap on the wire. */
-enum { CPUINFO_FPU = 1, CPUINFO_CPU = 2, CPUINFO_INS = 4, CPUINFO_IMAGE = 8, CPUINFO_DEFAULT = CPUINFO_FPU | CPUINFO_INS };
+enum {
+	CPUINFO_FPU = 1,
+	CPUINFO_CPU = 2,
+	CPUINFO_INS = 4,
+	CPUINFO_IMAGE = 8,
+	CPUINFO_DEFAULT = CPUINFO_FPU | CPUINFO_INS
+};
 
 /** cpuinfo_caps() - what the options ask for */
 uint32_t cpuinfo_caps(const struct _rpc_criu_opts *opts);
@@ -29,6 +35,7 @@ int cpuinfo_add(struct image_set *set, struct cr_error *err);
 int cpuinfo_check(int dirfd, uint32_t caps, struct cr_error *err);
 
 /** cpuinfo_compare() - the comparison alone: can what ran on @was go on here? Return: as cpuinfo_check() */
-int cpuinfo_compare(const img_cpuinfo_x86_entry *was, const struct cpuid_facts *here, uint32_t caps, struct cr_error *err);
+int cpuinfo_compare(const img_cpuinfo_x86_entry *was, const struct cpuid_facts *here, uint32_t caps,
+		    struct cr_error *err);
 
 #endif

@@ -12,44 +12,45 @@
 #include <fcntl.h>
 
 #define AT(member) .has = OPTION_NOWHERE, .at = offsetof(struct settings, member)
-#define NOWHERE .has = OPTION_NOWHERE, .at = OPTION_NOWHERE
-#define AT_HAS(prefix, field) .has = offsetof(struct settings, prefix has_##field), .at = offsetof(struct settings, prefix field)
+#define NOWHERE    .has = OPTION_NOWHERE, .at = OPTION_NOWHERE
+#define AT_HAS(prefix, field) \
+	.has = offsetof(struct settings, prefix has_##field), .at = offsetof(struct settings, prefix field)
 
 /* on the wire and elsewhere */
-#define RPC_FLAG(field)  .rpc = #field, .kind = OPTION_FLAG, AT_HAS(rpc., field)
-#define RPC_INT(field)   .rpc = #field, .kind = OPTION_INT, AT_HAS(rpc., field)
-#define RPC_UINT(field)  .rpc = #field, .kind = OPTION_UINT, AT_HAS(rpc., field), .max = UINT32_MAX
-#define RPC_WORD(field, list) .rpc = #field, .kind = OPTION_WORD, AT_HAS(rpc., field), .words = list
-#define RPC_TEXT(field)  .rpc = #field, .kind = OPTION_TEXT, AT(rpc.field)
-#define RPC_TEXTS(field) .rpc = #field, .kind = OPTION_TEXTS, AT(rpc.field)
+#define RPC_FLAG(field)        .rpc = #field, .kind = OPTION_FLAG, AT_HAS(rpc., field)
+#define RPC_INT(field)         .rpc = #field, .kind = OPTION_INT, AT_HAS(rpc., field)
+#define RPC_UINT(field)        .rpc = #field, .kind = OPTION_UINT, AT_HAS(rpc., field), .max = UINT32_MAX
+#define RPC_WORD(field, list)  .rpc = #field, .kind = OPTION_WORD, AT_HAS(rpc., field), .words = list
+#define RPC_TEXT(field)        .rpc = #field, .kind = OPTION_TEXT, AT(rpc.field)
+#define RPC_TEXTS(field)       .rpc = #field, .kind = OPTION_TEXTS, AT(rpc.field)
 #define RPC_ITEMS(field, type) .rpc = #field, .kind = OPTION_ITEMS, AT(rpc.field), .size = sizeof(type)
 /* not on the wire */
-#define OWN_FLAG(field)  .kind = OPTION_FLAG, AT_HAS(, field)
-#define OWN_INT(field)   .kind = OPTION_INT, AT_HAS(, field)
-#define OWN_TEXT(field)  .kind = OPTION_TEXT, AT(field)
+#define OWN_FLAG(field) .kind = OPTION_FLAG, AT_HAS(, field)
+#define OWN_INT(field)  .kind = OPTION_INT, AT_HAS(, field)
+#define OWN_TEXT(field) .kind = OPTION_TEXT, AT(field)
 
-#define NEG  .flags = OPTION_NEGATABLE
+#define NEG             .flags = OPTION_NEGATABLE
 #define FOR(commands)   .valid = (commands)
 #define LATER(commands) .later = (commands)
 
-#define D COMMAND_DUMP
-#define P COMMAND_PRE_DUMP
-#define R COMMAND_RESTORE
-#define L COMMAND_LAZY_PAGES
-#define C COMMAND_CHECK
-#define S COMMAND_PAGE_SERVER
-#define V COMMAND_SERVICE
-#define U COMMAND_CPUINFO
+#define D   COMMAND_DUMP
+#define P   COMMAND_PRE_DUMP
+#define R   COMMAND_RESTORE
+#define L   COMMAND_LAZY_PAGES
+#define C   COMMAND_CHECK
+#define S   COMMAND_PAGE_SERVER
+#define V   COMMAND_SERVICE
+#define U   COMMAND_CPUINFO
 #define ALL COMMAND_ALL
 
 const char *const option_group_names[OPTION_GROUPS] = {
-	[OPTION_GROUP_GENERAL]      = "General",
+	[OPTION_GROUP_GENERAL] = "General",
 	[OPTION_GROUP_DUMP_RESTORE] = "Dump and restore",
-	[OPTION_GROUP_RESOURCES]    = "Files, sockets and other resources",
-	[OPTION_GROUP_NAMESPACES]   = "Namespaces, mounts, cgroups and security",
-	[OPTION_GROUP_MEMORY]       = "Memory transfer",
-	[OPTION_GROUP_CHECK]        = "Check",
-	[OPTION_GROUP_DAEMON]       = "Servers",
+	[OPTION_GROUP_RESOURCES] = "Files, sockets and other resources",
+	[OPTION_GROUP_NAMESPACES] = "Namespaces, mounts, cgroups and security",
+	[OPTION_GROUP_MEMORY] = "Memory transfer",
+	[OPTION_GROUP_CHECK] = "Check",
+	[OPTION_GROUP_DAEMON] = "Servers",
 };
 
 static const struct option_word network_lock_words[] = {
@@ -70,9 +71,9 @@ static const struct option_word pre_dump_words[] = {
 static const struct option_word validation_words[] = { { "buildid", 0 }, { "filesize", 1 }, { NULL, 0 } };
 
 static const struct option_word cgroup_words[] = {
-	{ "ignore", rpc_criu_cg_mode_IGNORE }, { "none", rpc_criu_cg_mode_CG_NONE },
-	{ "props", rpc_criu_cg_mode_PROPS },   { "soft", rpc_criu_cg_mode_SOFT },
-	{ "full", rpc_criu_cg_mode_FULL },     { "strict", rpc_criu_cg_mode_STRICT },
+	{ "ignore", rpc_criu_cg_mode_IGNORE },   { "none", rpc_criu_cg_mode_CG_NONE },
+	{ "props", rpc_criu_cg_mode_PROPS },     { "soft", rpc_criu_cg_mode_SOFT },
+	{ "full", rpc_criu_cg_mode_FULL },       { "strict", rpc_criu_cg_mode_STRICT },
 	{ "default", rpc_criu_cg_mode_DEFAULT }, { NULL, 0 },
 };
 
@@ -83,8 +84,9 @@ static const char *refuse_cgroup_mode(const struct settings *s, enum command c)
 
 	if (c != COMMAND_RESTORE || !s->rpc.has_manage_cgroups_mode)
 		return NULL;
-	return mode == rpc_criu_cg_mode_PROPS || mode == rpc_criu_cg_mode_FULL || mode == rpc_criu_cg_mode_STRICT ?
-		       "props, full and strict are not supported yet by this version; use soft, none or ignore" : NULL;
+	return mode == rpc_criu_cg_mode_PROPS || mode == rpc_criu_cg_mode_FULL || mode == rpc_criu_cg_mode_STRICT
+		       ? "props, full and strict are not supported yet by this version; use soft, none or ignore"
+		       : NULL;
 }
 
 static const char *refuse_mntns_compat(const struct settings *s, enum command c)
@@ -104,8 +106,9 @@ static const char *refuse_stream(const struct settings *s, enum command c)
 
 static const char *refuse_sibling(const struct settings *s, enum command c)
 {
-	return c == COMMAND_RESTORE && s->rpc.rst_sibling && !s->detached ?
-		       "needs --restore-detached (-d): whose child the root task becomes cannot be waited for" : NULL;
+	return c == COMMAND_RESTORE && s->rpc.rst_sibling && !s->detached
+		       ? "needs --restore-detached (-d): whose child the root task becomes cannot be waited for"
+		       : NULL;
 }
 
 static const char *refuse_exec(const struct settings *s, enum command c)
@@ -129,8 +132,9 @@ static const char *refuse_empty_ns(const struct settings *s, enum command c)
 
 static const char *refuse_ps_socket(const struct settings *s, enum command c)
 {
-	return c == COMMAND_PAGE_SERVER && s->detached && s->has_ps_socket && s->ps_socket <= 2 ?
-		       "must be above 2 with --daemon: the standard descriptors are given up" : NULL;
+	return c == COMMAND_PAGE_SERVER && s->detached && s->has_ps_socket && s->ps_socket <= 2
+		       ? "must be above 2 with --daemon: the standard descriptors are given up"
+		       : NULL;
 }
 
 /* Where a page server listens. A socket that is connected already has no address. */
@@ -159,7 +163,8 @@ const struct option_row option_table[] = {
 	{ "work-dir", .letter = 'W', .value = "DIR", OWN_TEXT(work_dir), FOR(ALL),
 	  .help = "directory of the log, pidfile and statistics (default: that of the images)" },
 	{ "log-file", .letter = 'o', .value = "FILE", RPC_TEXT(log_file), FOR(ALL),
-	  .help = "write the log there, relative to the work directory; - is standard output (default: standard error)" },
+	  .help = "write the log there, relative to the work directory; - is standard output (default: standard "
+		  "error)" },
 	{ "verbosity", .letter = 'v', .value = "N", .flags = OPTION_OPTIONAL | OPTION_AFTER_CONFIG, RPC_INT(log_level),
 	  .set = option_set_verbosity, FOR(ALL), .min = INT32_MIN, .max = INT32_MAX,
 	  .help = "log more: -v, -vv, or the level itself as in -v4: 1 errors, 2 warnings (default), 3 info, 4 debug" },
@@ -176,11 +181,13 @@ const struct option_row option_table[] = {
 	  .help = "close this descriptor before doing anything" },
 	{ "unprivileged", NEG, RPC_FLAG(unprivileged), FOR(ALL),
 	  .help = "run without being root, with CAP_CHECKPOINT_RESTORE" },
-	{ "user-mode", NEG, .kind = OPTION_FLAG, AT_HAS(rpc., unprivileged), FOR(ALL), .help = "the same as --unprivileged" },
-	{ "deprecated", NEG, OWN_FLAG(deprecated), FOR(ALL), .help = "allow what is going to be removed (nothing at present)" },
+	{ "user-mode", NEG, .kind = OPTION_FLAG, AT_HAS(rpc., unprivileged), FOR(ALL),
+	  .help = "the same as --unprivileged" },
+	{ "deprecated", NEG, OWN_FLAG(deprecated), FOR(ALL),
+	  .help = "allow what is going to be removed (nothing at present)" },
 	{ "json", OWN_FLAG(json), FOR(D | R | C), .help = "print the result as JSON on standard output" },
-	{ "inject-stage", .value = "N", OWN_INT(inject_stage), .min = 0, .max = 1000, .flags = OPTION_HIDDEN, FOR(D | R),
-	  .help = "for tests: fail at the n-th stage" },
+	{ "inject-stage", .value = "N", OWN_INT(inject_stage), .min = 0, .max = 1000, .flags = OPTION_HIDDEN,
+	  FOR(D | R), .help = "for tests: fail at the n-th stage" },
 	{ "ms", .kind = OPTION_SPECIAL, NOWHERE, .set = option_set_removed, .flags = OPTION_HIDDEN, FOR(ALL),
 	  .help = "removed" },
 	{ "help", .letter = 'h', .kind = OPTION_SPECIAL, AT(want_help), FOR(ALL), .help = "this text" },
@@ -190,7 +197,8 @@ const struct option_row option_table[] = {
 
 	/* dump and restore */
 	{ "tree", .letter = 't', .value = "PID", RPC_INT(pid), .min = 1, .max = INT32_MAX, FOR(D | P | C),
-	  .group = OPTION_GROUP_DUMP_RESTORE, .help = "root of the process tree; with check: list what stands in the way of a dump" },
+	  .group = OPTION_GROUP_DUMP_RESTORE,
+	  .help = "root of the process tree; with check: list what stands in the way of a dump" },
 	{ "leave-running", .letter = 'R', RPC_FLAG(leave_running), .flags = OPTION_ONLY_TRUE, FOR(D),
 	  .group = OPTION_GROUP_DUMP_RESTORE, .help = "let the tasks run on after the dump" },
 	{ "leave-stopped", .letter = 's', RPC_FLAG(leave_stopped), .flags = OPTION_ONLY_TRUE, FOR(D | R),
@@ -220,8 +228,8 @@ const struct option_row option_table[] = {
 	/* files, sockets and the like */
 	{ "external", .value = "RES", RPC_TEXTS(external), .set = option_set_external, FOR(D | R),
 	  .group = OPTION_GROUP_RESOURCES, .help = "a resource that is not part of the dump; may be repeated" },
-	{ "inherit-fd", .value = "fd[N]:KEY", RPC_ITEMS(inherit_fd, rpc_inherit_fd), .set = option_set_inherit_fd, FOR(R),
-	  .refuse = refuse_inherit_fd, .group = OPTION_GROUP_RESOURCES,
+	{ "inherit-fd", .value = "fd[N]:KEY", RPC_ITEMS(inherit_fd, rpc_inherit_fd), .set = option_set_inherit_fd,
+	  FOR(R), .refuse = refuse_inherit_fd, .group = OPTION_GROUP_RESOURCES,
 	  .help = "put an open descriptor in place of a dumped one; may be repeated" },
 	{ "ext-unix-sk", .letter = 'x', .value = "INODES", .flags = OPTION_OPTIONAL, RPC_FLAG(ext_unix_sk),
 	  .set = option_set_unix_sk, FOR(D | R), .group = OPTION_GROUP_RESOURCES,
@@ -239,7 +247,8 @@ const struct option_row option_table[] = {
 	{ "link-remap", NEG, RPC_FLAG(link_remap), FOR(D), .group = OPTION_GROUP_RESOURCES,
 	  .help = "give unlinked files that have other names a temporary one" },
 	{ "ghost-limit", .value = "SIZE", RPC_UINT(ghost_limit), .set = option_set_ghost_limit, FOR(D),
-	  .group = OPTION_GROUP_RESOURCES, .help = "largest unlinked file to store, with K, M or G (default: any size)" },
+	  .group = OPTION_GROUP_RESOURCES,
+	  .help = "largest unlinked file to store, with K, M or G (default: any size)" },
 	{ "ghost-fiemap", NEG, OWN_FLAG(ghost_fiemap), FOR(D), .group = OPTION_GROUP_RESOURCES,
 	  .help = "find holes of unlinked files by their extents (default)" },
 	{ "evasive-devices", NEG, RPC_FLAG(evasive_devices), FOR(R), .group = OPTION_GROUP_RESOURCES,
@@ -255,8 +264,8 @@ const struct option_row option_table[] = {
 	  .help = "do not compare permission bits of files" },
 
 	/* namespaces, mounts, cgroups, security */
-	{ "root", .letter = 'r', .value = "PATH", RPC_TEXT(root), FOR(D | R), LATER(R), .group = OPTION_GROUP_NAMESPACES,
-	  .help = "root directory of the restored mount namespace" },
+	{ "root", .letter = 'r', .value = "PATH", RPC_TEXT(root), FOR(D | R), LATER(R),
+	  .group = OPTION_GROUP_NAMESPACES, .help = "root directory of the restored mount namespace" },
 	{ "ext-mount-map", .letter = 'M', .value = "KEY:VAL", .kind = OPTION_SPECIAL, NOWHERE,
 	  .set = option_set_ext_mount, FOR(D | R), .group = OPTION_GROUP_NAMESPACES,
 	  .help = "old form of --external mnt[KEY]:VAL; auto looks for them" },
@@ -269,31 +278,35 @@ const struct option_row option_table[] = {
 	{ "enable-fs", .value = "NAMES", RPC_TEXTS(enable_fs), .set = option_set_enable_fs, FOR(D | R),
 	  .group = OPTION_GROUP_NAMESPACES, .help = "unknown file systems to mount afresh, or all" },
 	{ "mntns-compat-mode", NEG | OPTION_ONLY_TRUE | OPTION_AFTER_CONFIG, RPC_FLAG(mntns_compat_mode), FOR(R),
-	  .refuse = refuse_mntns_compat, .group = OPTION_GROUP_NAMESPACES, .help = "restore mounts without move_mount()" },
+	  .refuse = refuse_mntns_compat, .group = OPTION_GROUP_NAMESPACES,
+	  .help = "restore mounts without move_mount()" },
 	{ "veth-pair", .value = "IN=OUT", .kind = OPTION_SPECIAL, NOWHERE, .set = option_set_veth, FOR(R),
 	  .group = OPTION_GROUP_NAMESPACES, .help = "old form of --external veth[IN]:OUT" },
-	{ "join-ns", .letter = 'J', .value = "NS:PLACE", RPC_ITEMS(join_ns, rpc_join_namespace), .set = option_set_join_ns,
-	  FOR(R), LATER(R), .group = OPTION_GROUP_NAMESPACES, .help = "enter the namespace of a pid or file; may be repeated" },
-	{ "empty-ns", .value = "NS", RPC_UINT(empty_ns), .set = option_set_empty_ns, FOR(D | R), .refuse = refuse_empty_ns,
-	  .group = OPTION_GROUP_NAMESPACES, .help = "leave the content of the namespace (net) to others" },
+	{ "join-ns", .letter = 'J', .value = "NS:PLACE", RPC_ITEMS(join_ns, rpc_join_namespace),
+	  .set = option_set_join_ns, FOR(R), LATER(R), .group = OPTION_GROUP_NAMESPACES,
+	  .help = "enter the namespace of a pid or file; may be repeated" },
+	{ "empty-ns", .value = "NS", RPC_UINT(empty_ns), .set = option_set_empty_ns, FOR(D | R),
+	  .refuse = refuse_empty_ns, .group = OPTION_GROUP_NAMESPACES,
+	  .help = "leave the content of the namespace (net) to others" },
 	{ "weak-sysctls", NEG, RPC_FLAG(weak_sysctls), FOR(R), .group = OPTION_GROUP_NAMESPACES,
 	  .help = "tolerate sysctls that this kernel lacks" },
 	{ "manage-cgroups", .value = "MODE", .rpc = "manage_cgroups_mode", .kind = OPTION_WORD,
 	  AT_HAS(rpc., manage_cgroups_mode), .words = cgroup_words, .flags = OPTION_NEGATABLE | OPTION_OPTIONAL,
 	  .set = option_set_cgroups, .refuse = refuse_cgroup_mode, FOR(D | R), .group = OPTION_GROUP_NAMESPACES,
 	  .help = "none, props, soft (default), full, strict or ignore" },
-	{ "cgroup-root", .value = "[CTRL:]PATH", RPC_ITEMS(cg_root, rpc_cgroup_root), .set = option_set_cgroup_root, FOR(D | R),
-	  LATER(D | R), .group = OPTION_GROUP_NAMESPACES, .help = "move the tree of groups below this one; may be repeated" },
+	{ "cgroup-root", .value = "[CTRL:]PATH", RPC_ITEMS(cg_root, rpc_cgroup_root), .set = option_set_cgroup_root,
+	  FOR(D | R), LATER(D | R), .group = OPTION_GROUP_NAMESPACES,
+	  .help = "move the tree of groups below this one; may be repeated" },
 	{ "cgroup-props", .value = "TEXT", RPC_TEXT(cgroup_props), FOR(D), LATER(D), .group = OPTION_GROUP_NAMESPACES,
 	  .help = "further properties of groups" },
 	{ "cgroup-props-file", .value = "FILE", RPC_TEXT(cgroup_props_file), FOR(D), LATER(D),
 	  .group = OPTION_GROUP_NAMESPACES, .help = "the same from a file" },
 	{ "cgroup-dump-controller", .value = "NAME", RPC_TEXTS(cgroup_dump_controller), FOR(D), LATER(D),
 	  .group = OPTION_GROUP_NAMESPACES, .help = "only this controller; may be repeated" },
-	{ "cgroup-yard", .value = "DIR", RPC_TEXT(cgroup_yard), FOR(D | R), LATER(D | R), .group = OPTION_GROUP_NAMESPACES,
-	  .help = "where the hierarchies are mounted" },
-	{ "lsm-profile", .value = "TYPE:NAME", RPC_TEXT(lsm_profile), FOR(R), LATER(R), .group = OPTION_GROUP_NAMESPACES,
-	  .help = "security label in place of the dumped one" },
+	{ "cgroup-yard", .value = "DIR", RPC_TEXT(cgroup_yard), FOR(D | R), LATER(D | R),
+	  .group = OPTION_GROUP_NAMESPACES, .help = "where the hierarchies are mounted" },
+	{ "lsm-profile", .value = "TYPE:NAME", RPC_TEXT(lsm_profile), FOR(R), LATER(R),
+	  .group = OPTION_GROUP_NAMESPACES, .help = "security label in place of the dumped one" },
 	{ "lsm-mount-context", .value = "CONTEXT", RPC_TEXT(lsm_mount_context), FOR(R), LATER(R),
 	  .group = OPTION_GROUP_NAMESPACES, .help = "context= of mounts in place of the dumped one" },
 
@@ -304,8 +317,8 @@ const struct option_row option_table[] = {
 	  .help = "track memory for a later dump" },
 	{ "auto-dedup", NEG, RPC_FLAG(auto_dedup), FOR(D | P | R | S), LATER(P | R | S), .group = OPTION_GROUP_MEMORY,
 	  .help = "free pages of images that are not needed any more" },
-	{ "pre-dump-mode", .value = "MODE", RPC_WORD(pre_dump_mode, pre_dump_words), FOR(P), .group = OPTION_GROUP_MEMORY,
-	  .help = "splice (default) or read" },
+	{ "pre-dump-mode", .value = "MODE", RPC_WORD(pre_dump_mode, pre_dump_words), FOR(P),
+	  .group = OPTION_GROUP_MEMORY, .help = "splice (default) or read" },
 	{ "page-server", NEG, OWN_FLAG(page_server), FOR(D | P | L), LATER(D | P | L), .group = OPTION_GROUP_MEMORY,
 	  .help = "send pages to a page server" },
 	{ "lazy-pages", RPC_FLAG(lazy_pages), FOR(D | R | S), LATER(D | R | S), .group = OPTION_GROUP_MEMORY,
@@ -328,8 +341,10 @@ const struct option_row option_table[] = {
 	/* check */
 	{ "feature", .value = "NAME", OWN_TEXT(feature), FOR(C), .group = OPTION_GROUP_CHECK,
 	  .help = "only this feature of the kernel" },
-	{ "extra", NEG, OWN_FLAG(extra), FOR(C), .group = OPTION_GROUP_CHECK, .help = "also what only some trees need" },
-	{ "experimental", NEG, OWN_FLAG(experimental), FOR(C), .group = OPTION_GROUP_CHECK, .help = "also what is new" },
+	{ "extra", NEG, OWN_FLAG(extra), FOR(C), .group = OPTION_GROUP_CHECK,
+	  .help = "also what only some trees need" },
+	{ "experimental", NEG, OWN_FLAG(experimental), FOR(C), .group = OPTION_GROUP_CHECK,
+	  .help = "also what is new" },
 	{ "all", OWN_FLAG(all), FOR(C), .group = OPTION_GROUP_CHECK, .help = "--extra and --experimental" },
 
 	/* servers */
@@ -339,24 +354,27 @@ const struct option_row option_table[] = {
 	  .help = "of the page server; path of the service's socket (default: /var/run/criu-service.socket)" },
 	{ "legacy-address", .value = "PATH", .flags = OPTION_OPTIONAL, OWN_TEXT(legacy_address),
 	  .set = option_set_legacy_address, FOR(V), .group = OPTION_GROUP_DAEMON,
-	  .help = "a second socket, for clients of the first protocol of 2013 (/tmp/criu_service.socket without a value)" },
-	{ "port", .value = "PORT", OWN_INT(port), .min = 1, .max = 65535, FOR(D | P | L | S), .group = OPTION_GROUP_DAEMON,
-	  .help = "of the page server" },
+	  .help = "a second socket, for clients of the first protocol of 2013 (/tmp/criu_service.socket without a "
+		  "value)" },
+	{ "port", .value = "PORT", OWN_INT(port), .min = 1, .max = 65535, FOR(D | P | L | S),
+	  .group = OPTION_GROUP_DAEMON, .help = "of the page server" },
 	{ "ps-socket", .value = "FD", OWN_INT(ps_socket), .min = 0, .max = INT32_MAX, FOR(D | P | S),
 	  .refuse = refuse_ps_socket, .group = OPTION_GROUP_DAEMON, .help = "connected socket of the page server" },
 	{ "status-fd", .value = "FD", OWN_INT(status_fd), .min = 0, .max = INT32_MAX, FOR(S | L | V | D),
 	  .group = OPTION_GROUP_DAEMON, .help = "write a NUL byte there when the server is ready" },
 
 	{ "journal", NEG, OWN_FLAG(journal), FOR(V), .group = OPTION_GROUP_DAEMON,
-	  .help = "log of the service to the journal, requests with fields of their own; --no-journal: as text in any case" },
+	  .help = "log of the service to the journal, requests with fields of their own; --no-journal: as text in any "
+		  "case" },
 	{ "max-message", .value = "BYTES", OWN_INT(max_message), .min = 4096, .max = 1 << 26, FOR(V),
 	  .group = OPTION_GROUP_DAEMON, .help = "longest request that is read (default: 1048576)" },
-	{ "max-workers", .value = "N", OWN_INT(max_workers), .min = 1, .max = 4096, FOR(V), .group = OPTION_GROUP_DAEMON,
+	{ "max-workers", .value = "N", OWN_INT(max_workers), .min = 1, .max = 4096, FOR(V),
+	  .group = OPTION_GROUP_DAEMON,
 	  .help = "clients served at a time; an eighth of it is kept for root (default: 256)" },
 	{ "max-user-workers", .value = "N", OWN_INT(max_user_workers), .min = 1, .max = 4096, FOR(V),
 	  .group = OPTION_GROUP_DAEMON, .help = "of these, of one user other than root (default: 64)" },
-	{ "max-clients", .value = "N", OWN_INT(max_clients), .min = 1, .max = 1 << 20, FOR(V), .group = OPTION_GROUP_DAEMON,
-	  .help = "connections that have not asked for anything yet (default: 16384)" },
+	{ "max-clients", .value = "N", OWN_INT(max_clients), .min = 1, .max = 1 << 20, FOR(V),
+	  .group = OPTION_GROUP_DAEMON, .help = "connections that have not asked for anything yet (default: 16384)" },
 	{ "max-user-clients", .value = "N", OWN_INT(max_user_clients), .min = 1, .max = 1 << 20, FOR(V),
 	  .group = OPTION_GROUP_DAEMON, .help = "of these, of one user other than root (default: 1024)" },
 	{ "request-timeout", .value = "SECONDS", OWN_INT(request_timeout), .min = 1, .max = 86400, FOR(V),
@@ -366,7 +384,8 @@ const struct option_row option_table[] = {
 	{ "notify-timeout", .value = "SECONDS", OWN_INT(notify_timeout), .min = 1, .max = 86400, FOR(V),
 	  .group = OPTION_GROUP_DAEMON, .help = "for a client to acknowledge a notification (default: 120)" },
 	{ "stop-timeout", .value = "SECONDS", OWN_INT(stop_timeout), .min = 0, .max = 86400, FOR(V),
-	  .group = OPTION_GROUP_DAEMON, .help = "for requests to finish once the service is to end; then they are called off (default: 30)" },
+	  .group = OPTION_GROUP_DAEMON,
+	  .help = "for requests to finish once the service is to end; then they are called off (default: 30)" },
 
 	/* on the wire only */
 	{ NULL, RPC_TEXTS(exec_cmd), FOR(R) },

@@ -79,8 +79,8 @@ static rpc_criu_opts opts_of_first(const rpc_criu_dump_req *dump)
  * By way of the wire: the answer is then one block of memory with today's defaults in it, like any
  * other request.
  */
-static int decode_first(const void *bytes, size_t len, const struct proto_limits *limits,
-			rpc_criu_req **ret_req, struct proto_error *err)
+static int decode_first(const void *bytes, size_t len, const struct proto_limits *limits, rpc_criu_req **ret_req,
+			struct proto_error *err)
 {
 	rpc_criu_msg *msg = NULL;
 	int r = rpc_legacy_decode(bytes, len, limits, &msg, err);
@@ -107,8 +107,8 @@ static int decode_first(const void *bytes, size_t len, const struct proto_limits
 	return r;
 }
 
-int rpc_req_decode(const void *bytes, size_t len, enum rpc_generation generation,
-		   const struct proto_limits *limits, rpc_criu_req **ret_req, struct proto_error *err)
+int rpc_req_decode(const void *bytes, size_t len, enum rpc_generation generation, const struct proto_limits *limits,
+		   rpc_criu_req **ret_req, struct proto_error *err)
 {
 	void *req = NULL;
 	int r;
@@ -132,8 +132,8 @@ void rpc_req_free(rpc_criu_req *req)
 	arena_free(req);
 }
 
-int rpc_resp_decode(const void *bytes, size_t len, const struct proto_limits *limits,
-		    rpc_criu_resp **ret_resp, struct proto_error *err)
+int rpc_resp_decode(const void *bytes, size_t len, const struct proto_limits *limits, rpc_criu_resp **ret_resp,
+		    struct proto_error *err)
 {
 	void *resp = NULL;
 	int r = decode_message(&schema_rpc_criu_resp, bytes, len, or_default(limits), &resp, err);
@@ -143,16 +143,14 @@ int rpc_resp_decode(const void *bytes, size_t len, const struct proto_limits *li
 	return r;
 }
 
-static int encode_resp_first(const rpc_criu_resp *resp, struct proto_buf *buf,
-			     struct proto_error *err)
+static int encode_resp_first(const rpc_criu_resp *resp, struct proto_buf *buf, struct proto_error *err)
 {
 	rpc_criu_dump_resp_2013 dump = { .success = resp->success };
 	rpc_criu_msg msg = { .type = rpc_criu_msg_type_DUMPRESP, .dump_resp = &dump };
 
 	/* EMPTY says that a request was no good, which they knew by success alone */
 	if (resp->type != rpc_criu_req_type_DUMP && (resp->type != rpc_criu_req_type_EMPTY || resp->success))
-		return fail_at(err, -EINVAL, NULL,
-			       "criu_resp.type: %d is unknown to clients of the first generation",
+		return fail_at(err, -EINVAL, NULL, "criu_resp.type: %d is unknown to clients of the first generation",
 			       (int)resp->type);
 	if (resp->dump != NULL) {
 		dump.has_restored = resp->dump->has_restored;
@@ -161,8 +159,8 @@ static int encode_resp_first(const rpc_criu_resp *resp, struct proto_buf *buf,
 	return rpc_legacy_encode(&msg, buf, err);
 }
 
-int rpc_resp_encode(const rpc_criu_resp *resp, enum rpc_generation generation,
-		    struct proto_buf *buf, struct proto_error *err)
+int rpc_resp_encode(const rpc_criu_resp *resp, enum rpc_generation generation, struct proto_buf *buf,
+		    struct proto_error *err)
 {
 	if (generation == RPC_GENERATION_FIRST)
 		return encode_resp_first(resp, buf, err);
@@ -174,8 +172,8 @@ void rpc_resp_free(rpc_criu_resp *resp)
 	arena_free(resp);
 }
 
-int rpc_legacy_decode(const void *bytes, size_t len, const struct proto_limits *limits,
-		      rpc_criu_msg **ret_msg, struct proto_error *err)
+int rpc_legacy_decode(const void *bytes, size_t len, const struct proto_limits *limits, rpc_criu_msg **ret_msg,
+		      struct proto_error *err)
 {
 	void *msg = NULL;
 	int r = decode_message(&schema_rpc_criu_msg, bytes, len, or_default(limits), &msg, err);

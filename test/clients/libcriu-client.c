@@ -16,22 +16,22 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-int  criu_init_opts(void);
+int criu_init_opts(void);
 void criu_free_service(void);
-int  criu_set_service_binary(const char *path);
+int criu_set_service_binary(const char *path);
 void criu_set_images_dir_fd(int fd);
 void criu_set_pid(int pid);
 void criu_set_log_level(int level);
-int  criu_set_log_file(const char *name);
+int criu_set_log_file(const char *name);
 void criu_set_leave_running(bool yes);
 void criu_set_shell_job(bool yes);
 void criu_set_notify_cb(int (*cb)(char *action, void *arg));
-int  criu_check(void);
-int  criu_dump(void);
-int  criu_restore(void);
-int  criu_restore_child(void);
-int  criu_get_version(void);
-int  criu_check_version(int minimum);
+int criu_check(void);
+int criu_dump(void);
+int criu_restore(void);
+int criu_restore_child(void);
+int criu_get_version(void);
+int criu_check_version(int minimum);
 
 static int failed;
 

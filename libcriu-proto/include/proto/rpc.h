@@ -30,8 +30,8 @@
 #include "rpc.pb.h"
 
 enum rpc_generation {
-	RPC_GENERATION_TODAY,   /* and that of 2013-2014 */
-	RPC_GENERATION_FIRST    /* criu_msg of 2013 */
+	RPC_GENERATION_TODAY, /* and that of 2013-2014 */
+	RPC_GENERATION_FIRST  /* criu_msg of 2013 */
 };
 
 /* Message 1 MiB, string 4096 bytes, 100000 elements: a client is not trusted yet. */
@@ -45,8 +45,8 @@ extern const struct proto_limits rpc_limits_default;
  *
  * Return: 0, -EBADMSG, -E2BIG, -ENOMEM.
  */
-int rpc_req_decode(const void *bytes, size_t len, enum rpc_generation generation,
-		   const struct proto_limits *limits, rpc_criu_req **ret_req, struct proto_error *err);
+int rpc_req_decode(const void *bytes, size_t len, enum rpc_generation generation, const struct proto_limits *limits,
+		   rpc_criu_req **ret_req, struct proto_error *err);
 
 /**
  * rpc_req_is_whole() - is this a sequence of whole fields, one of them the type of a request?
@@ -61,8 +61,8 @@ int rpc_req_encode(const rpc_criu_req *req, struct proto_buf *buf, struct proto_
 void rpc_req_free(rpc_criu_req *req);
 
 /* The answer as today's client sees it; for tests and for clients. Return: as rpc_req_decode(). */
-int rpc_resp_decode(const void *bytes, size_t len, const struct proto_limits *limits,
-		    rpc_criu_resp **ret_resp, struct proto_error *err);
+int rpc_resp_decode(const void *bytes, size_t len, const struct proto_limits *limits, rpc_criu_resp **ret_resp,
+		    struct proto_error *err);
 
 /**
  * rpc_resp_encode() - append an answer
@@ -70,14 +70,14 @@ int rpc_resp_decode(const void *bytes, size_t len, const struct proto_limits *li
  *
  * Return: 0, -EINVAL, -E2BIG, -ENOMEM; @buf is unchanged on failure.
  */
-int rpc_resp_encode(const rpc_criu_resp *resp, enum rpc_generation generation,
-		    struct proto_buf *buf, struct proto_error *err);
+int rpc_resp_encode(const rpc_criu_resp *resp, enum rpc_generation generation, struct proto_buf *buf,
+		    struct proto_error *err);
 
 void rpc_resp_free(rpc_criu_resp *resp);
 
 /* Messages of the first generation as they are; for tests and for clients. */
-int rpc_legacy_decode(const void *bytes, size_t len, const struct proto_limits *limits,
-		      rpc_criu_msg **ret_msg, struct proto_error *err);
+int rpc_legacy_decode(const void *bytes, size_t len, const struct proto_limits *limits, rpc_criu_msg **ret_msg,
+		      struct proto_error *err);
 int rpc_legacy_encode(const rpc_criu_msg *msg, struct proto_buf *buf, struct proto_error *err);
 void rpc_legacy_free(rpc_criu_msg *msg);
 

@@ -21,24 +21,38 @@
 
 /* A processor of the dump and one of the restore that start out equal. */
 struct pair {
-	struct cpuid_facts    here;
-	uint32_t              words[CPUID_WORDS];
+	struct cpuid_facts here;
+	uint32_t words[CPUID_WORDS];
 	img_cpuinfo_x86_entry was;
 };
 
 static void pair_init(struct pair *p)
 {
 	memset(p, 0, sizeof(*p));
-	p->here = (struct cpuid_facts){ .vendor = img_cpuinfo_x86_entry_vendor_INTEL, .family = 6, .model = 85, .stepping = 7,
-					.xfeatures = 0x7, .xsave_size = 832, .xsave_size_max = 2696 };
+	p->here = (struct cpuid_facts){ .vendor = img_cpuinfo_x86_entry_vendor_INTEL,
+					.family = 6,
+					.model = 85,
+					.stepping = 7,
+					.xfeatures = 0x7,
+					.xsave_size = 832,
+					.xsave_size_max = 2696 };
 	p->here.words[CPUID_1_EDX] = 0x178bfbff;
 	p->here.words[CPUID_1_ECX] = 0x7ed8320b;
 	p->here.words[CPUID_7_EBX] = 1u << 5 | 1u << 3; /* avx2, bmi1 */
 	memcpy(p->words, p->here.words, sizeof(p->words));
 	p->was = (img_cpuinfo_x86_entry){
-		.vendor_id = img_cpuinfo_x86_entry_vendor_INTEL, .cpu_family = 6, .model = 85, .stepping = 7, .capability_ver = 2,
-		.capability = { p->words, CPUID_WORDS }, .has_xfeatures_mask = true, .xfeatures_mask = 0x7,
-		.has_xsave_size = true, .xsave_size = 832, .has_xsave_size_max = true, .xsave_size_max = 2696,
+		.vendor_id = img_cpuinfo_x86_entry_vendor_INTEL,
+		.cpu_family = 6,
+		.model = 85,
+		.stepping = 7,
+		.capability_ver = 2,
+		.capability = { p->words, CPUID_WORDS },
+		.has_xfeatures_mask = true,
+		.xfeatures_mask = 0x7,
+		.has_xsave_size = true,
+		.xsave_size = 832,
+		.has_xsave_size_max = true,
+		.xsave_size_max = 2696,
 	};
 }
 
@@ -173,7 +187,10 @@ static void what_is_asked(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(comparison), cmocka_unit_test(layouts), cmocka_unit_test(file), cmocka_unit_test(what_is_asked),
+		cmocka_unit_test(comparison),
+		cmocka_unit_test(layouts),
+		cmocka_unit_test(file),
+		cmocka_unit_test(what_is_asked),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -11,8 +11,8 @@ int __wrap_cr_dump(struct cr_context *ctx, struct cr_dump_result *ret, struct cr
 int __wrap_cr_restore(struct cr_context *ctx, struct cr_restore_result *ret, struct cr_error *err);
 int __wrap_cr_check(struct cr_context *ctx, const struct cr_check_row **rows, size_t *nr, struct cr_error *err);
 int __wrap_cr_pre_dump(struct cr_context *ctx, struct cr_dump_result *ret, struct cr_error *err);
-int __wrap_cr_page_server(struct cr_context *ctx, int (*listening)(void *arg, uint16_t port, struct cr_error *err), void *arg,
-			  struct cr_error *err);
+int __wrap_cr_page_server(struct cr_context *ctx, int (*listening)(void *arg, uint16_t port, struct cr_error *err),
+			  void *arg, struct cr_error *err);
 
 static void note(struct cr_context *ctx, const char *call)
 {
@@ -60,7 +60,8 @@ static int run_stages(struct cr_context *ctx, struct cr_error *err)
 			return cr_refuse(err, r, "stage %s was refused", fake->stages[i].script);
 	}
 	for (size_t i = 0; i < ctx->opts->rpc->external.nr && i < 8; i++) {
-		strncat(fake->externals, ctx->opts->rpc->external.items[i], sizeof(fake->externals) - strlen(fake->externals) - 1);
+		strncat(fake->externals, ctx->opts->rpc->external.items[i],
+			sizeof(fake->externals) - strlen(fake->externals) - 1);
 		strncat(fake->externals, " ", sizeof(fake->externals) - strlen(fake->externals) - 1);
 	}
 	return fake->code < 0 ? cr_refuse(err, fake->code, "%s", fake->why ? fake->why : "told to fail") : 0;
@@ -95,8 +96,8 @@ int __wrap_cr_pre_dump(struct cr_context *ctx, struct cr_dump_result *ret, struc
 	return run_stages(ctx, err);
 }
 
-int __wrap_cr_page_server(struct cr_context *ctx, int (*listening)(void *arg, uint16_t port, struct cr_error *err), void *arg,
-			  struct cr_error *err)
+int __wrap_cr_page_server(struct cr_context *ctx, int (*listening)(void *arg, uint16_t port, struct cr_error *err),
+			  void *arg, struct cr_error *err)
 {
 	int r;
 

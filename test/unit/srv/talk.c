@@ -15,7 +15,7 @@
 
 struct fake *fake;
 char test_dir[] = "/tmp/criu-srv-test-XXXXXX";
-int  test_dir_fd = -1;
+int test_dir_fd = -1;
 
 int srv_group_begin(void **state)
 {
@@ -116,9 +116,14 @@ void talk_send(const struct talk *t, const rpc_criu_req *req)
 
 static size_t receive(const struct talk *t, void *bytes, size_t size, int *ret_fd)
 {
-	union { struct cmsghdr align; char room[CMSG_SPACE(sizeof(int))]; } control;
+	union {
+		struct cmsghdr align;
+		char room[CMSG_SPACE(sizeof(int))];
+	} control;
 	struct iovec iov = { bytes, size };
-	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.room, .msg_controllen = sizeof(control) };
+	struct msghdr msg = {
+		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.room, .msg_controllen = sizeof(control)
+	};
 	struct cmsghdr *c;
 	ssize_t len = recvmsg(t->sock, &msg, MSG_CMSG_CLOEXEC);
 
@@ -165,7 +170,8 @@ void talk_expect_end(struct talk *t, const char *name, int code)
 
 void asked_init(struct asked *a, rpc_criu_req_type type)
 {
-	*a = (struct asked){ .opts = { .images_dir_fd = test_dir_fd, .has_log_level = true, .log_level = 4 }, .req = { .type = type } };
+	*a = (struct asked){ .opts = { .images_dir_fd = test_dir_fd, .has_log_level = true, .log_level = 4 },
+			     .req = { .type = type } };
 	a->req.opts = &a->opts;
 }
 
@@ -176,7 +182,8 @@ rpc_criu_resp *expect_answer(const struct talk *t, const char *name, rpc_criu_re
 	if (!resp)
 		fail_msg("%s: no answer", name);
 	if (resp->type != type || resp->success != success)
-		fail_msg("%s: type %d, success %d, %s", name, (int)resp->type, resp->success, resp->cr_errmsg ? resp->cr_errmsg : "");
+		fail_msg("%s: type %d, success %d, %s", name, (int)resp->type, resp->success,
+			 resp->cr_errmsg ? resp->cr_errmsg : "");
 	return resp;
 }
 

@@ -13,8 +13,8 @@ static uint8_t dir_byte(void)
 	return (uint8_t)test_dir_fd;
 }
 
-static size_t converse(enum rpc_generation generation, bool daemon, const void *bytes, size_t len, uint8_t *answer, size_t size,
-		       int *ret_code)
+static size_t converse(enum rpc_generation generation, bool daemon, const void *bytes, size_t len, uint8_t *answer,
+		       size_t size, int *ret_code)
 {
 	struct talk t;
 	size_t got;
@@ -34,7 +34,8 @@ static size_t converse(enum rpc_generation generation, bool daemon, const void *
 /* September 2013: criu_msg { DUMPREQ, dump_req { pid 77, leave_running, shell_job, images_dir_fd, log_level 4 } } */
 static void first(void **state)
 {
-	const uint8_t request[] = { 0x08, 0x01, 0x12, 0x0a, 0x08, 0x4d, 0x10, 0x01, 0x30, 0x01, 0x40, dir_byte(), 0x48, 0x04 };
+	const uint8_t request[] = { 0x08, 0x01, 0x12, 0x0a, 0x08,       0x4d, 0x10,
+				    0x01, 0x30, 0x01, 0x40, dir_byte(), 0x48, 0x04 };
 	/* criu_msg { DUMPRESP, dump_resp { success true, restored false } } */
 	static const uint8_t good[] = { 0x08, 0x02, 0x1a, 0x04, 0x08, 0x01, 0x10, 0x00 };
 	static const uint8_t bad[] = { 0x08, 0x02, 0x1a, 0x04, 0x08, 0x00, 0x10, 0x00 };
@@ -44,7 +45,8 @@ static void first(void **state)
 	(void)state;
 	for (int daemon = 0; daemon < 2; daemon++) {
 		srv_test_begin(NULL);
-		assert_int_equal(converse(RPC_GENERATION_FIRST, daemon, request, sizeof(request), answer, sizeof(answer), &code),
+		assert_int_equal(converse(RPC_GENERATION_FIRST, daemon, request, sizeof(request), answer,
+					  sizeof(answer), &code),
 				 sizeof(good));
 		assert_memory_equal(answer, good, sizeof(good));
 		assert_int_equal(code, 0);
@@ -52,7 +54,8 @@ static void first(void **state)
 		assert_true(fake->leave_running && fake->images_there && fake->service_first);
 
 		fake->code = -ESRCH;
-		assert_int_equal(converse(RPC_GENERATION_FIRST, daemon, request, sizeof(request), answer, sizeof(answer), &code),
+		assert_int_equal(converse(RPC_GENERATION_FIRST, daemon, request, sizeof(request), answer,
+					  sizeof(answer), &code),
 				 sizeof(bad));
 		assert_memory_equal(answer, bad, sizeof(bad));
 		assert_int_equal(code, 1);
@@ -67,7 +70,8 @@ static void first_self(void **state)
 	int code;
 
 	(void)state;
-	assert_int_equal(converse(RPC_GENERATION_FIRST, true, request, sizeof(request), answer, sizeof(answer), &code), 0);
+	assert_int_equal(converse(RPC_GENERATION_FIRST, true, request, sizeof(request), answer, sizeof(answer), &code),
+			 0);
 	assert_int_equal(code, 0);
 	assert_int_equal(fake->pid, getpid());
 	assert_true(fake->service_first && fake->service_ino);
@@ -78,9 +82,16 @@ static void first_flawed(void **state)
 {
 	static const uint8_t version[] = { 0x08, 0x0a }, no_dir[] = { 0x08, 0x01, 0x12, 0x02, 0x08, 0x4d };
 	static const uint8_t response[] = { 0x08, 0x02, 0x1a, 0x02, 0x08, 0x01 }, noise[] = { 0xff, 0xff, 0xff };
-	static const struct { const char *name; const uint8_t *bytes; size_t len; bool answered; } cases[] = {
-		{ "a request of today", version, sizeof(version), true }, { "no directory", no_dir, sizeof(no_dir), true },
-		{ "an answer", response, sizeof(response), true }, { "noise", noise, sizeof(noise), false },
+	static const struct {
+		const char *name;
+		const uint8_t *bytes;
+		size_t len;
+		bool answered;
+	} cases[] = {
+		{ "a request of today", version, sizeof(version), true },
+		{ "no directory", no_dir, sizeof(no_dir), true },
+		{ "an answer", response, sizeof(response), true },
+		{ "noise", noise, sizeof(noise), false },
 	};
 	/* criu_msg { DUMPRESP, dump_resp { success false } } */
 	static const uint8_t bad[] = { 0x08, 0x02, 0x1a, 0x02, 0x08, 0x00 };
@@ -89,7 +100,8 @@ static void first_flawed(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-		size_t got = converse(RPC_GENERATION_FIRST, true, cases[i].bytes, cases[i].len, answer, sizeof(answer), &code);
+		size_t got = converse(RPC_GENERATION_FIRST, true, cases[i].bytes, cases[i].len, answer, sizeof(answer),
+				      &code);
 
 		if (got != (cases[i].answered ? sizeof(bad) : 0) || memcmp(answer, bad, got) != 0)
 			fail_msg("%s: %zu bytes", cases[i].name, got);
@@ -108,7 +120,8 @@ static void second(void **state)
 	int code;
 
 	(void)state;
-	assert_int_equal(converse(RPC_GENERATION_TODAY, true, request, sizeof(request), answer, sizeof(answer), &code), sizeof(good));
+	assert_int_equal(converse(RPC_GENERATION_TODAY, true, request, sizeof(request), answer, sizeof(answer), &code),
+			 sizeof(good));
 	assert_memory_equal(answer, good, sizeof(good));
 	assert_int_equal(code, 0);
 	assert_int_equal(fake->pid, 9);
@@ -118,22 +131,25 @@ static void second(void **state)
 /* Today: criu_req { DUMP, opts { images_dir_fd, pid 9, leave_running, log_level 4, log_file "d.log", timeout 3 } } */
 static void today(void **state)
 {
-	const uint8_t request[] = { 0x08, 0x01, 0x12, 0x12, 0x08, dir_byte(), 0x10, 0x09, 0x18, 0x01, 0x48, 0x04, 0x52, 0x05,
-				    'd',  '.',	'l',  'o',  'g',  0xe8,	      0x02, 0x03 };
+	const uint8_t request[] = { 0x08, 0x01, 0x12, 0x12, 0x08, dir_byte(), 0x10, 0x09, 0x18, 0x01, 0x48,
+				    0x04, 0x52, 0x05, 'd',  '.',  'l',        'o',  'g',  0xe8, 0x02, 0x03 };
 	static const uint8_t good[] = { 0x08, 0x01, 0x10, 0x01, 0x1a, 0x02, 0x08, 0x00 };
 	/* criu_req { VERSION }, criu_resp { VERSION, success, version { 4, 2 } } */
-	static const uint8_t ask_version[] = { 0x08, 0x0a }, version[] = { 0x08, 0x0a, 0x10, 0x01, 0x52, 0x04, 0x08, 0x04, 0x10, 0x02 };
+	static const uint8_t ask_version[] = { 0x08, 0x0a },
+			     version[] = { 0x08, 0x0a, 0x10, 0x01, 0x52, 0x04, 0x08, 0x04, 0x10, 0x02 };
 	uint8_t answer[256];
 	struct stat st;
 	int code;
 
 	(void)state;
-	assert_int_equal(converse(RPC_GENERATION_TODAY, true, request, sizeof(request), answer, sizeof(answer), &code), sizeof(good));
+	assert_int_equal(converse(RPC_GENERATION_TODAY, true, request, sizeof(request), answer, sizeof(answer), &code),
+			 sizeof(good));
 	assert_memory_equal(answer, good, sizeof(good));
 	assert_int_equal(fake->pid, 9);
 	assert_int_equal(fstatat(test_dir_fd, "d.log", &st, 0), 0);
 
-	assert_int_equal(converse(RPC_GENERATION_TODAY, true, ask_version, sizeof(ask_version), answer, sizeof(answer), &code),
+	assert_int_equal(converse(RPC_GENERATION_TODAY, true, ask_version, sizeof(ask_version), answer, sizeof(answer),
+				  &code),
 			 sizeof(version));
 	assert_memory_equal(answer, version, sizeof(version));
 	assert_int_equal(code, 0);
@@ -159,8 +175,8 @@ static void told_by_the_socket(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		SRV_TEST(first), SRV_TEST(first_self), SRV_TEST(first_flawed), SRV_TEST(second), SRV_TEST(today),
-		SRV_TEST(told_by_the_socket),
+		SRV_TEST(first),  SRV_TEST(first_self), SRV_TEST(first_flawed),
+		SRV_TEST(second), SRV_TEST(today),      SRV_TEST(told_by_the_socket),
 	};
 
 	return cmocka_run_group_tests(tests, srv_group_begin, srv_group_end);

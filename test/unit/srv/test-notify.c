@@ -30,7 +30,8 @@ static void expect_question(const struct talk *t, const char *script, pid_t pid,
 
 	assert_non_null(resp);
 	if (resp->type != T(NOTIFY) || !resp->success || !resp->notify || strcmp(resp->notify->script, script) != 0)
-		fail_msg("%s: type %d, script %s", script, (int)resp->type, resp->notify ? resp->notify->script : "(none)");
+		fail_msg("%s: type %d, script %s", script, (int)resp->type,
+			 resp->notify ? resp->notify->script : "(none)");
 	assert_int_equal(resp->notify->has_pid, pid > 0);
 	if (pid > 0)
 		assert_int_equal(resp->notify->pid, pid);
@@ -48,7 +49,10 @@ static void acknowledge(const struct talk *t, bool yes)
 
 static void every_name(void **state)
 {
-	static const struct { const char *script; pid_t pid; } dump[] = {
+	static const struct {
+		const char *script;
+		pid_t pid;
+	} dump[] = {
 		{ "pre-dump", 0 }, { "network-lock", 0 }, { "query-ext-files", 0 }, { "post-dump", 0 }, { "network-unlock", 0 },
 	}, restore[] = {
 		{ "pre-restore", 0 }, { "setup-namespaces", 41 }, { "post-setup-namespaces", 0 }, { "post-restore", 41 },
@@ -257,8 +261,9 @@ static void no_orphans_wanted(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		SRV_TEST(every_name),         SRV_TEST(nobody_asked),   SRV_TEST(refusals),          SRV_TEST(client_that_leaves),
-		SRV_TEST(client_that_sleeps), SRV_TEST(external_files), SRV_TEST(orphan_pts_master), SRV_TEST(no_orphans_wanted),
+		SRV_TEST(every_name),         SRV_TEST(nobody_asked),       SRV_TEST(refusals),
+		SRV_TEST(client_that_leaves), SRV_TEST(client_that_sleeps), SRV_TEST(external_files),
+		SRV_TEST(orphan_pts_master),  SRV_TEST(no_orphans_wanted),
 	};
 
 	return cmocka_run_group_tests(tests, srv_group_begin, srv_group_end);

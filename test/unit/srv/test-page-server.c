@@ -93,8 +93,14 @@ static void that_stays(void **state)
 
 static void failures(void **state)
 {
-	static const struct { rpc_criu_req_type type; bool dies; int number; const char *part; } cases[] = {
-		{ T(PAGE_SERVER), false, EADDRINUSE, "told to fail" }, { T(PAGE_SERVER_CHLD), false, EADDRINUSE, "told to fail" },
+	static const struct {
+		rpc_criu_req_type type;
+		bool dies;
+		int number;
+		const char *part;
+	} cases[] = {
+		{ T(PAGE_SERVER), false, EADDRINUSE, "told to fail" },
+		{ T(PAGE_SERVER_CHLD), false, EADDRINUSE, "told to fail" },
 		{ T(PAGE_SERVER_CHLD), true, EIO, "killed by signal 9" },
 		{ T(PAGE_SERVER), true, EIO, "has ended" },
 	};
@@ -164,9 +170,16 @@ static void status_ready(void **state)
 
 static void addresses(void **state)
 {
-	static const struct { const char *address; int port, fd; const char *part; } cases[] = {
-		{ "example.org", 0, -1, "neither IPv4 nor IPv6" }, { NULL, 65536, -1, "0 to 65535" }, { NULL, -1, -1, "0 to 65535" },
-		{ NULL, 0, 987, "not open" }, { "::1", 0, 0, "an address" },
+	static const struct {
+		const char *address;
+		int port, fd;
+		const char *part;
+	} cases[] = {
+		{ "example.org", 0, -1, "neither IPv4 nor IPv6" },
+		{ NULL, 65536, -1, "0 to 65535" },
+		{ NULL, -1, -1, "0 to 65535" },
+		{ NULL, 0, 987, "not open" },
+		{ "::1", 0, 0, "an address" },
 	};
 	struct asked a;
 	struct talk t;
@@ -174,8 +187,11 @@ static void addresses(void **state)
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
 		rpc_criu_page_server_info ps = {
-			.address = (char *)cases[i].address, .has_port = cases[i].port != 0, .port = cases[i].port,
-			.has_fd = cases[i].fd >= 0, .fd = cases[i].fd,
+			.address = (char *)cases[i].address,
+			.has_port = cases[i].port != 0,
+			.port = cases[i].port,
+			.has_fd = cases[i].fd >= 0,
+			.fd = cases[i].fd,
 		};
 
 		talk_begin(&t, (struct talk_terms){ 0 });
@@ -189,7 +205,8 @@ static void addresses(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		SRV_TEST(child), SRV_TEST(daemonised), SRV_TEST(that_stays), SRV_TEST(failures), SRV_TEST(status_ready), SRV_TEST(addresses),
+		SRV_TEST(child),    SRV_TEST(daemonised),   SRV_TEST(that_stays),
+		SRV_TEST(failures), SRV_TEST(status_ready), SRV_TEST(addresses),
 	};
 
 	return cmocka_run_group_tests(tests, srv_group_begin, srv_group_end);

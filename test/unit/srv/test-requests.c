@@ -104,7 +104,9 @@ static void check(void **state)
 
 static void features(void **state)
 {
-	rpc_criu_features f = { .has_pidfd_store = true, .pidfd_store = true, .has_mem_track = true, .mem_track = false };
+	rpc_criu_features f = {
+		.has_pidfd_store = true, .pidfd_store = true, .has_mem_track = true, .mem_track = false
+	};
 	rpc_criu_req req = { .type = T(FEATURE_CHECK), .features = &f };
 	rpc_criu_resp *resp;
 	struct talk t;
@@ -122,8 +124,13 @@ static void features(void **state)
 
 static void cpuinfo(void **state)
 {
-	static const struct { rpc_criu_req_type type; bool good; } cases[] = {
-		{ T(CPUINFO_CHECK), false }, { T(CPUINFO_DUMP), true }, { T(CPUINFO_CHECK), true },
+	static const struct {
+		rpc_criu_req_type type;
+		bool good;
+	} cases[] = {
+		{ T(CPUINFO_CHECK), false },
+		{ T(CPUINFO_DUMP), true },
+		{ T(CPUINFO_CHECK), true },
 	};
 	struct asked a;
 	struct talk t;
@@ -320,9 +327,9 @@ static void options(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		SRV_TEST(version),   SRV_TEST(carried_out), SRV_TEST(check),           SRV_TEST(features), SRV_TEST(cpuinfo),
-		SRV_TEST(self_dump), SRV_TEST(exec_cmd),    SRV_TEST(sibling),         SRV_TEST(not_for_daemons),
-		SRV_TEST(options),
+		SRV_TEST(version),         SRV_TEST(carried_out), SRV_TEST(check),    SRV_TEST(features),
+		SRV_TEST(cpuinfo),         SRV_TEST(self_dump),   SRV_TEST(exec_cmd), SRV_TEST(sibling),
+		SRV_TEST(not_for_daemons), SRV_TEST(options),
 	};
 
 	return cmocka_run_group_tests(tests, srv_group_begin, srv_group_end);

@@ -42,8 +42,10 @@ static void keep_open(void **state)
 		talk_begin(&t, (struct talk_terms){ 0 });
 		talk_send(&t, &a.req);
 		if (!cases[i].allowed) {
-			expect_failure(&t, cases[i].name, T(EMPTY), EBADRQC, cases[i].type > 13 || !cases[i].type ||
-				       cases[i].type == T(NOTIFY) ? "unknown" : "keep_open");
+			expect_failure(&t, cases[i].name, T(EMPTY), EBADRQC,
+				       cases[i].type > 13 || !cases[i].type || cases[i].type == T(NOTIFY)
+					       ? "unknown"
+					       : "keep_open");
 			talk_expect_end(&t, cases[i].name, 255);
 			continue;
 		}
@@ -82,9 +84,12 @@ static void series_that_end(void **state)
 		rpc_criu_req_type next;
 		bool fails;
 	} cases[] = {
-		{ "version", T(VERSION), false }, { "restore", T(RESTORE), false },
-		{ "single", T(SINGLE_PRE_DUMP), false }, { "unknown", (rpc_criu_req_type)50, false },
-		{ "failure", T(DUMP), true }, { "goodbye", T(EMPTY), false },
+		{ "version", T(VERSION), false },
+		{ "restore", T(RESTORE), false },
+		{ "single", T(SINGLE_PRE_DUMP), false },
+		{ "unknown", (rpc_criu_req_type)50, false },
+		{ "failure", T(DUMP), true },
+		{ "goodbye", T(EMPTY), false },
 	};
 	struct asked a;
 	struct talk t;
@@ -110,7 +115,8 @@ static void series_that_end(void **state)
 		}
 		a.req.type = cases[i].next;
 		talk_send(&t, &a.req);
-		expect_failure(&t, cases[i].name, T(EMPTY), EBADRQC, cases[i].next == (rpc_criu_req_type)50 ? "type 50" : "cannot follow");
+		expect_failure(&t, cases[i].name, T(EMPTY), EBADRQC,
+			       cases[i].next == (rpc_criu_req_type)50 ? "type 50" : "cannot follow");
 		talk_expect_end(&t, cases[i].name, 255);
 		assert_string_equal(fake->calls, "pre-dump ");
 	}
@@ -137,7 +143,7 @@ static void no_requests(void **state)
 		const char *name;
 		uint8_t bytes[12];
 		size_t len;
-		const char *answer;   /* NULL: only hung up */
+		const char *answer; /* NULL: only hung up */
 		int number;
 	} cases[] = {
 		{ "noise", { 0xff, 0xff, 0xff }, 3, NULL, 0 },
@@ -145,10 +151,18 @@ static void no_requests(void **state)
 		{ "length without content", { 0x08, 1, 0x12, 9, 1 }, 5, NULL, 0 },
 		{ "no type", { 0x12, 2, 0x08, 3 }, 4, NULL, 0 },
 		{ "unknown type", { 0x08, 99 }, 2, "type 99", EBADRQC },
-		{ "negative type", { 0x08, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1 }, 11, "type -1", EBADRQC },
+		{ "negative type",
+		  { 0x08, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1 },
+		  11,
+		  "type -1",
+		  EBADRQC },
 		{ "EMPTY", { 0x08, 0 }, 2, "no request", EBADRQC },
 		{ "NOTIFY", { 0x08, 6, 0x18, 1 }, 4, "no request", EBADRQC },
-		{ "opts without images_dir_fd", { 0x08, 1, 0x12, 2, 0x10, 5 }, 6, "criu_req.opts.images_dir_fd: required", EBADMSG },
+		{ "opts without images_dir_fd",
+		  { 0x08, 1, 0x12, 2, 0x10, 5 },
+		  6,
+		  "criu_req.opts.images_dir_fd: required",
+		  EBADMSG },
 		{ "opts that are a number", { 0x08, 1, 0x10, 5 }, 4, "criu_req.opts", EBADMSG },
 	};
 	struct talk t;
@@ -165,11 +179,20 @@ static void no_requests(void **state)
 
 static void missing_parts(void **state)
 {
-	static const struct { rpc_criu_req_type type, answer; int code; } cases[] = {
-		{ T(DUMP), T(DUMP), 1 }, { T(RESTORE), T(RESTORE), 1 }, { T(PRE_DUMP), T(PRE_DUMP), 255 },
-		{ T(SINGLE_PRE_DUMP), T(SINGLE_PRE_DUMP), 255 }, { T(PAGE_SERVER), T(PAGE_SERVER), 0 },
-		{ T(PAGE_SERVER_CHLD), T(PAGE_SERVER), 0 }, { T(CPUINFO_DUMP), T(CPUINFO_DUMP), 0 },
-		{ T(CPUINFO_CHECK), T(CPUINFO_CHECK), 0 }, { T(FEATURE_CHECK), T(FEATURE_CHECK), 0 }, { T(WAIT_PID), T(WAIT_PID), 0 },
+	static const struct {
+		rpc_criu_req_type type, answer;
+		int code;
+	} cases[] = {
+		{ T(DUMP), T(DUMP), 1 },
+		{ T(RESTORE), T(RESTORE), 1 },
+		{ T(PRE_DUMP), T(PRE_DUMP), 255 },
+		{ T(SINGLE_PRE_DUMP), T(SINGLE_PRE_DUMP), 255 },
+		{ T(PAGE_SERVER), T(PAGE_SERVER), 0 },
+		{ T(PAGE_SERVER_CHLD), T(PAGE_SERVER), 0 },
+		{ T(CPUINFO_DUMP), T(CPUINFO_DUMP), 0 },
+		{ T(CPUINFO_CHECK), T(CPUINFO_CHECK), 0 },
+		{ T(FEATURE_CHECK), T(FEATURE_CHECK), 0 },
+		{ T(WAIT_PID), T(WAIT_PID), 0 },
 	};
 	struct talk t;
 
@@ -199,9 +222,12 @@ static double now_ms(void)
 static void many_strings(void **state)
 {
 	enum { NR = 100000 };
-	static const struct { const char *name, *text; int field; } cases[] = {
-		{ "externals", "a[]", 37 }, { "bad externals", "x", 37 }, { "skipped mounts", "/", 31 }, { "commands", "a", 22 },
-		{ "file systems", "a", 32 }, { "scan paths", "/", 36 },
+	static const struct {
+		const char *name, *text;
+		int field;
+	} cases[] = {
+		{ "externals", "a[]", 37 }, { "bad externals", "x", 37 }, { "skipped mounts", "/", 31 },
+		{ "commands", "a", 22 },    { "file systems", "a", 32 },  { "scan paths", "/", 36 },
 	};
 	char **items = malloc(NR * sizeof(*items));
 	int room = 4 << 20;
@@ -220,8 +246,11 @@ static void many_strings(void **state)
 		asked_init(&a, cases[i].field == 22 ? T(RESTORE) : T(DUMP));
 		a.opts.has_pid = true;
 		a.opts.pid = 1;
-		*(cases[i].field == 37 ? &a.opts.external : cases[i].field == 31 ? &a.opts.skip_mnt :
-		  cases[i].field == 22 ? &a.opts.exec_cmd : cases[i].field == 32 ? &a.opts.enable_fs : &a.opts.irmap_scan_paths) = list;
+		*(cases[i].field == 37   ? &a.opts.external
+		  : cases[i].field == 31 ? &a.opts.skip_mnt
+		  : cases[i].field == 22 ? &a.opts.exec_cmd
+		  : cases[i].field == 32 ? &a.opts.enable_fs
+					 : &a.opts.irmap_scan_paths) = list;
 		talk_begin(&t, (struct talk_terms){ 0 });
 		setsockopt(t.sock, SOL_SOCKET, SO_SNDBUFFORCE, &room, sizeof(room));
 		took = now_ms();
