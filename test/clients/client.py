@@ -1,5 +1,6 @@
 """What the client tests share: the protocol compiled to Python, workers and daemons, and one line per case."""
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -42,7 +43,7 @@ def need_root():
 class Worker:
     """criu swrk at the other end of a socket."""
 
-    def __init__(self, env=None, close_stdio=False, args=()):
+    def __init__(self, env=None, close_stdio=False, args=(), memory=None):
         self.sock, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.sock.settimeout(20)
         theirs.set_inheritable(True)
@@ -50,7 +51,8 @@ class Worker:
         if close_stdio:
             argv = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *argv]
         self.proc = subprocess.Popen(argv, pass_fds=[theirs.fileno()], env=dict(os.environ, **(env or {})),
-                                     stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+                                     stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                                     preexec_fn=memory and (lambda: resource.setrlimit(resource.RLIMIT_AS, (memory, memory))))
         theirs.close()
 
     def send(self, req):
@@ -129,6 +131,12 @@ def end_process(pid):
                 return
             time.sleep(0.02)
         raise AssertionError(f"process {pid} does not go away")
+
+
+def sanitized():
+    """Such a build reserves terabytes of addresses."""
+    with open(CRIU, "rb") as f:
+        return b"__asan_init" in f.read()
 
 
 def build(where, source):
