@@ -7,6 +7,7 @@
 #include "files/restore-internal.h"
 
 #include "base/own.h"
+#include "files/irmap.h"
 #include "procfs/fdinfo.h"
 #include "procfs/mountinfo.h"
 
@@ -19,6 +20,7 @@
 #include <sys/inotify.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 #define MAX_WATCHES  ((size_t)1 << 20) /* and the highest number of one */
@@ -117,6 +119,34 @@ static int watch_name(struct file_table *t, const struct proc_mount_list *mounts
 	return 0;
 }
 
+/*
+ * A handle leads nowhere when the kernel has forgotten the name (the inode is held by the watch, its dentry by nobody), or
+ * where the file system has none. Then, or at once with force_irmap, the request's directories are searched.
+ */
+static int watch_search(struct file_table *t, img_inotify_wd_entry *e, struct cr_error *err)
+{
+	dev_t dev = makedev(e->s_dev >> 20, e->s_dev & 0xfffff);
+	size_t len = irmap_find(t->ctx->opts->rpc, dev, e->i_ino, t->text, sizeof(t->text));
+
+	if (!len)
+		return 0;
+	e->f_handle->path = pool_text(&t->pool, t->text, len);
+	return e->f_handle->path ? 0 : pool_failed(err);
+}
+
+static int watch_find(struct file_table *t, const struct proc_mount_list *mounts, struct fd_handle *h,
+		      img_inotify_wd_entry *e, struct cr_error *err)
+{
+	bool force = t->ctx->opts->rpc->has_force_irmap && t->ctx->opts->rpc->force_irmap;
+	int r = force ? watch_search(t, e, err) : 0;
+
+	if (r == 0 && !e->f_handle->path && h->h.handle_bytes)
+		r = watch_name(t, mounts, h, e, err);
+	if (r == 0 && !e->f_handle->path && !force)
+		r = watch_search(t, e, err);
+	return r;
+}
+
 static int watch_dump(struct file_table *t, struct open_file *f, const struct proc_mount_list *mounts, struct scan line,
 		      img_inotify_wd_entry *e, struct cr_error *err)
 {
@@ -135,10 +165,10 @@ static int watch_dump(struct file_table *t, struct open_file *f, const struct pr
 		return pool_failed(err);
 	e->f_handle->handle.nr = HANDLE_WORDS;
 	memcpy(e->f_handle->handle.items, h.bytes, h.h.handle_bytes);
-	if (h.h.handle_bytes)
-		r = watch_name(t, mounts, &h, e, err);
+	r = watch_find(t, mounts, &h, e, err);
 	if (r == 0 && !e->f_handle->path)
-		return file_refuse(t, f, "", "inotify watches a file (inode %llu) that no path leads to",
+		return file_refuse(t, f, "--irmap-scan-path DIR",
+				   "inotify watches a file (inode %llu) that no path leads to",
 				   (unsigned long long)e->i_ino);
 	return r;
 }

@@ -137,6 +137,16 @@ static const char *refuse_ps_socket(const struct settings *s, enum command c)
 		       : NULL;
 }
 
+static const char *refuse_scan_paths(const struct settings *s, enum command c)
+{
+	if (!(c & (D | P)))
+		return NULL;
+	for (size_t i = 0; i < s->rpc.irmap_scan_paths.nr; i++)
+		if (s->rpc.irmap_scan_paths.items[i][0] != '/')
+			return "has a path that is not absolute";
+	return NULL;
+}
+
 /* Where a page server listens. A socket that is connected already has no address. */
 static const char *refuse_ps(const struct settings *s, enum command c)
 {
@@ -255,8 +265,9 @@ const struct option_row option_table[] = {
 	  .help = "use another path of a device if the dumped one is gone" },
 	{ "force-irmap", NEG, RPC_FLAG(force_irmap), FOR(D | P), .group = OPTION_GROUP_RESOURCES,
 	  .help = "find the files of watches by path" },
-	{ "irmap-scan-path", .value = "PATH", RPC_TEXTS(irmap_scan_paths), .flags = OPTION_AFTER_CONFIG, FOR(D | P),
-	  .group = OPTION_GROUP_RESOURCES, .help = "where to look for them as well; may be repeated" },
+	{ "irmap-scan-path", .value = "PATH", RPC_TEXTS(irmap_scan_paths), .refuse = refuse_scan_paths,
+	  .flags = OPTION_AFTER_CONFIG, FOR(D | P), .group = OPTION_GROUP_RESOURCES,
+	  .help = "where to look for them as well; may be repeated" },
 	{ "file-validation", .value = "MODE", .kind = OPTION_WORD, AT_HAS(, file_validation), .words = validation_words,
 	  FOR(D | R), .group = OPTION_GROUP_RESOURCES,
 	  .help = "how mapped files are recognised: buildid (default) or filesize" },
