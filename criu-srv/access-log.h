@@ -14,23 +14,23 @@
 
 /* Where lines go; made by the daemon, used by its workers. */
 struct access_log {
-	int  fd;          /* text; -1: nowhere */
-	int  journal_fd;  /* entries with fields; -1: text instead */
-	bool priorities;  /* fd belongs to the journal: "<6>" in front, and no time */
+	int fd;          /* text; -1: nowhere */
+	int journal_fd;  /* entries with fields; -1: text instead */
+	bool priorities; /* fd belongs to the journal: "<6>" in front, and no time */
 };
 
 /* What is known of a request. Texts are the caller's. */
 struct access_entry {
-	const char *what;        /* "DUMP"; never NULL */
-	uid_t       uid;
-	pid_t       pid;         /* 0: of another pid namespace */
-	const char *comm;        /* "" unknown */
-	pid_t       target;      /* process that was dumped or restored; 0: none */
-	int         error;       /* errno, with @why; 0: it was carried out */
+	const char *what; /* "DUMP"; never NULL */
+	uid_t uid;
+	pid_t pid;        /* 0: of another pid namespace */
+	const char *comm; /* "" unknown */
+	pid_t target;     /* process that was dumped or restored; 0: none */
+	int error;        /* errno, with @why; 0: it was carried out */
 	const char *why;
-	uint64_t    repeats;     /* how many requests this stands for, 1 or more */
-	int64_t     us;          /* from its arrival to its answer; of the last one where there were several */
-	struct timespec when;    /* time of day at its end */
+	uint64_t repeats;     /* how many requests this stands for, 1 or more */
+	int64_t us;           /* from its arrival to its answer; of the last one where there were several */
+	struct timespec when; /* time of day at its end */
 };
 
 /** access_text() - the line, with its newline. Return: 0; negative errno of the buffer. */

@@ -22,13 +22,15 @@ static bool is_legacy(const char *name, size_t len)
 	for (size_t i = 0; i < 2; i++) {
 		size_t end = strlen(endings[i]);
 
-		if (len >= end && memcmp(name + len - end, endings[i], end) == 0 && (len == end || name[len - end - 1] == '-'))
+		if (len >= end && memcmp(name + len - end, endings[i], end) == 0 &&
+		    (len == end || name[len - end - 1] == '-'))
 			return true;
 	}
 	return false;
 }
 
-int activation_parse(pid_t self, const char *pid, const char *fds, const char *names, bool ret_legacy[static ACTIVATION_MAX])
+int activation_parse(pid_t self, const char *pid, const char *fds, const char *names,
+		     bool ret_legacy[static ACTIVATION_MAX])
 {
 	int64_t n;
 
@@ -50,8 +52,12 @@ int activation_parse(pid_t self, const char *pid, const char *fds, const char *n
 
 static int check_socket(int fd, struct cr_error *err)
 {
-	struct { int name, want; } facts[] = {
-		{ SO_DOMAIN, AF_UNIX }, { SO_TYPE, SOCK_SEQPACKET }, { SO_ACCEPTCONN, 1 },
+	struct {
+		int name, want;
+	} facts[] = {
+		{ SO_DOMAIN, AF_UNIX },
+		{ SO_TYPE, SOCK_SEQPACKET },
+		{ SO_ACCEPTCONN, 1 },
 	};
 
 	for (size_t i = 0; i < sizeof(facts) / sizeof(facts[0]); i++) {
@@ -61,7 +67,8 @@ static int check_socket(int fd, struct cr_error *err)
 		if (getsockopt(fd, SOL_SOCKET, facts[i].name, &value, &len) < 0)
 			return cr_fail(err, -errno, "descriptor %d of LISTEN_FDS", fd);
 		if (value != facts[i].want) {
-			cr_refuse(err, -EPROTOTYPE, "descriptor %d of LISTEN_FDS is no listening SOCK_SEQPACKET unix socket", fd);
+			cr_refuse(err, -EPROTOTYPE,
+				  "descriptor %d of LISTEN_FDS is no listening SOCK_SEQPACKET unix socket", fd);
 			cr_advise(err, "use ListenSequentialPacket= and no Accept= in the socket unit");
 			return -EPROTOTYPE;
 		}
@@ -73,7 +80,8 @@ static int check_socket(int fd, struct cr_error *err)
 
 int activation_take(bool ret_legacy[static ACTIVATION_MAX], struct cr_error *err)
 {
-	int nr = activation_parse(getpid(), getenv("LISTEN_PID"), getenv("LISTEN_FDS"), getenv("LISTEN_FDNAMES"), ret_legacy);
+	int nr = activation_parse(getpid(), getenv("LISTEN_PID"), getenv("LISTEN_FDS"), getenv("LISTEN_FDNAMES"),
+				  ret_legacy);
 	int r = 0;
 
 	unsetenv("LISTEN_PID");

@@ -11,8 +11,8 @@
 
 struct cr_error;
 
-#define ACTIVATION_FD    3     /* the first descriptor that is handed over */
-#define ACTIVATION_MAX   16
+#define ACTIVATION_FD  3 /* the first descriptor that is handed over */
+#define ACTIVATION_MAX 16
 
 /**
  * activation_parse() - how many sockets there are, by the texts of the three variables; pure
@@ -21,7 +21,8 @@ struct cr_error;
  * @ret_legacy: for each, whether its name is "legacy" or ends in "-legacy" or "-legacy.socket"
  * Return: 0...ACTIVATION_MAX; -EINVAL the variables are for this process and make no sense, -E2BIG too many sockets.
  */
-int activation_parse(pid_t self, const char *pid, const char *fds, const char *names, bool ret_legacy[static ACTIVATION_MAX]);
+int activation_parse(pid_t self, const char *pid, const char *fds, const char *names,
+		     bool ret_legacy[static ACTIVATION_MAX]);
 
 /**
  * activation_take() - the sockets handed to this process, from ACTIVATION_FD on, made O_CLOEXEC and not blocking

@@ -12,7 +12,7 @@
 
 /* What goes through the pipe, in one piece: less than PIPE_BUF. */
 struct said {
-	int             code;
+	int code;
 	struct cr_error err;
 };
 
@@ -56,6 +56,9 @@ static void run_child(struct worker *w, const rpc_criu_req *req, enum aside_kind
 
 	if (kind == ASIDE_DAEMON)
 		become_daemon();
+	/* what may live on is not what the end of the service waits for */
+	if (kind != ASIDE_TASK && w->alive_fd > 0)
+		close(w->alive_fd);
 	code = fn(w, req, &a);
 	aside_say(&a, code);
 	_exit(code);
@@ -119,8 +122,10 @@ int aside_run(struct worker *w, const rpc_criu_req *req, rpc_criu_req_type type,
 	if (got == sizeof(said))
 		return said.code;
 	if (WIFSIGNALED(status))
-		cr_refuse(&err, -EIO, "the process that carried out the request was killed by signal %d", WTERMSIG(status));
+		cr_refuse(&err, -EIO, "the process that carried out the request was killed by signal %d",
+			  WTERMSIG(status));
 	else
-		cr_refuse(&err, -EIO, "the process that carried out the request has ended with code %d", WEXITSTATUS(status));
+		cr_refuse(&err, -EIO, "the process that carried out the request has ended with code %d",
+			  WEXITSTATUS(status));
 	return answer_for(w, req, type, &err);
 }

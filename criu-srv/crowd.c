@@ -269,8 +269,9 @@ int crowd_reserve(struct crowd *c)
 
 void crowd_serve(struct crowd *c, struct crowd_client *client, pid_t worker, int64_t now_ms)
 {
-	c->workers[c->nr_workers++] = (struct crowd_worker){ .pid = worker, .client_pid = client->pid, .since_ms = now_ms,
-							     .user = client->user };
+	c->workers[c->nr_workers++] = (struct crowd_worker){
+		.pid = worker, .client_pid = client->pid, .since_ms = now_ms, .user = client->user
+	};
 	client->user->workers++;
 	take_out(c, client);
 	free(client);

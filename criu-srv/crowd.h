@@ -20,14 +20,14 @@
 struct crowd_user;
 
 struct crowd_client {
-	int      fd;
-	pid_t    pid;              /* as the socket says; for messages */
-	bool     legacy;           /* came in by the second address */
-	bool     asking;           /* has sent something, waits for a place */
-	int64_t  since_ms;         /* arrival, or when it asked */
-	struct crowd_user   *user;
-	struct crowd_client *prev, *next;             /* all of a kind */
-	struct crowd_client *user_prev, *user_next;   /* silent ones of the user */
+	int fd;
+	pid_t pid;        /* as the socket says; for messages */
+	bool legacy;      /* came in by the second address */
+	bool asking;      /* has sent something, waits for a place */
+	int64_t since_ms; /* arrival, or when it asked */
+	struct crowd_user *user;
+	struct crowd_client *prev, *next;           /* all of a kind */
+	struct crowd_client *user_prev, *user_next; /* silent ones of the user */
 };
 
 struct crowd_queue {
@@ -36,8 +36,8 @@ struct crowd_queue {
 };
 
 struct crowd_worker {
-	pid_t   pid;
-	pid_t   client_pid;
+	pid_t pid;
+	pid_t client_pid;
 	int64_t since_ms;
 	struct crowd_user *user;
 };
@@ -45,22 +45,22 @@ struct crowd_worker {
 #define CROWD_BUCKETS 256
 
 struct crowd_user {
-	uid_t    uid;
-	uint32_t clients, workers;       /* asking ones are counted as clients */
-	double   lines;                  /* of the log that it may still cause; see crowd_may_log() */
-	int64_t  lines_ms;               /* when that was true */
+	uid_t uid;
+	uint32_t clients, workers; /* asking ones are counted as clients */
+	double lines;              /* of the log that it may still cause; see crowd_may_log() */
+	int64_t lines_ms;          /* when that was true */
 	uint64_t unlogged;
 	struct crowd_queue silent;
 	struct crowd_user *next;
 };
 
 struct crowd {
-	const struct srv_limits *limits;         /* may change between calls */
-	struct crowd_queue   silent, asking;
+	const struct srv_limits *limits; /* may change between calls */
+	struct crowd_queue silent, asking;
 	struct crowd_worker *workers;
 	size_t nr_workers, cap_workers;
 	size_t nr_users;
-	struct crowd_user   *users[CROWD_BUCKETS];
+	struct crowd_user *users[CROWD_BUCKETS];
 };
 
 void crowd_init(struct crowd *c, const struct srv_limits *limits);

@@ -22,31 +22,31 @@
 #define LISTENERS_MAX (ACTIVATION_MAX + 2)
 
 struct daemon {
-	const struct settings *s;          /* as started with; addresses and files stay those of the start */
-	const struct args     *args;
-	struct srv_limits      limits;     /* as of the last time that configuration was read */
-	struct log_sink        sink;
-	struct access_log      access;
-	struct listener        listeners[LISTENERS_MAX];
-	int                    nr_listeners;
-	bool                   paused;      /* no descriptors left: connections wait in the backlog */
-	int64_t                paused_ms;   /* since when */
-	int                    epoll_fd, signal_fd, manager_fd;
-	int                    work_dirfd;
-	int                    start_dirfd; /* where paths of the command line are relative to; the work directory is the current one */
-	int                    alive[2];    /* pipe whose write end every worker has, and the children that it leaves in charge */
-	bool                   has_pidfile;
-	int64_t                settle_ms;   /* when users were looked through last */
-	struct crowd           crowd;
+	const struct settings *s; /* as started with; addresses and files stay those of the start */
+	const struct args *args;
+	struct srv_limits limits; /* as of the last time that configuration was read */
+	struct log_sink sink;
+	struct access_log access;
+	struct listener listeners[LISTENERS_MAX];
+	int nr_listeners;
+	bool paused;       /* no descriptors left: connections wait in the backlog */
+	int64_t paused_ms; /* since when */
+	int epoll_fd, signal_fd, manager_fd;
+	int work_dirfd;
+	int start_dirfd; /* where paths of the command line are relative to; the work directory is the current one */
+	int alive[2];    /* pipe whose write end every worker has, and the children that it leaves in charge */
+	bool has_pidfile;
+	int64_t settle_ms; /* when users were looked through last */
+	struct crowd crowd;
 };
 
 struct cr_log daemon_log(struct daemon *d);
 int64_t daemon_now_ms(void);
 
 /* --- daemon-start.c: everything up to the first connection */
-int  daemon_start(struct daemon *d, struct cr_error *err);
+int daemon_start(struct daemon *d, struct cr_error *err);
 /** daemon_open_log() - by @s; what was open is closed only when the new one is there */
-int  daemon_open_log(struct daemon *d, const struct settings *s, struct cr_error *err);
+int daemon_open_log(struct daemon *d, const struct settings *s, struct cr_error *err);
 void daemon_take_limits(struct daemon *d, const struct settings *s);
 void daemon_end(struct daemon *d);
 

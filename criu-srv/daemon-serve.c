@@ -16,7 +16,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define ACCEPT_AT_ONCE 64   /* then the others have their turn */
+#define ACCEPT_AT_ONCE 64 /* then the others have their turn */
 #define SETTLE_MS      10000
 
 #ifndef SYS_close_range
@@ -86,7 +86,8 @@ void daemon_accept(struct daemon *d, const struct listener *l)
 		}
 		if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
 			/* asking again at once would be answered the same way, for ever */
-			log_warn(&log, "no room for more connections (%s), continuing in a moment", strerrordesc_np(errno));
+			log_warn(&log, "no room for more connections (%s), continuing in a moment",
+				 strerrordesc_np(errno));
 			daemon_watch_listeners(d, false);
 		}
 		return; /* nobody is left, or the client has given up meanwhile */
@@ -138,6 +139,7 @@ static void serve(struct daemon *d, int sock, bool legacy, bool may_log)
 	struct worker_terms terms = {
 		.generation = legacy ? RPC_GENERATION_FIRST : RPC_GENERATION_TODAY,
 		.log_fd = d->sink.fd,
+		.alive_fd = d->alive[1],
 		.limits = &d->limits,
 		.access = &d->access,
 		.quiet = !may_log,
@@ -194,7 +196,8 @@ static void tell_unlogged(void *arg, uid_t uid, uint64_t nr)
 {
 	struct cr_log log = daemon_log(arg);
 
-	log_warn(&log, "user %u: %llu connections are not in this log, there were too many at a time", uid, (unsigned long long)nr);
+	log_warn(&log, "user %u: %llu connections are not in this log, there were too many at a time", uid,
+		 (unsigned long long)nr);
 }
 
 void daemon_send_away(struct daemon *d)
@@ -205,8 +208,8 @@ void daemon_send_away(struct daemon *d)
 
 	while ((client = crowd_late(&d->crowd, now)) != NULL) {
 		if (client->asking && crowd_may_log(client->user, now))
-			log_warn(&log, "client %d of user %u has waited %u s for a place, sent away", (int)client->pid, client->user->uid,
-				 d->limits.request_s);
+			log_warn(&log, "client %d of user %u has waited %u s for a place, sent away", (int)client->pid,
+				 client->user->uid, d->limits.request_s);
 		drop(d, client);
 	}
 	if (now - d->settle_ms >= SETTLE_MS) {
@@ -227,8 +230,8 @@ void daemon_reap(struct daemon *d)
 		if (!crowd_reap(&d->crowd, pid, &w, &uid))
 			continue;
 		if (WIFSIGNALED(status))
-			log_warn(&log, "worker %d was killed by signal %d while it served client %d of user %u", (int)pid,
-				 WTERMSIG(status), (int)w.client_pid, uid);
+			log_warn(&log, "worker %d was killed by signal %d while it served client %d of user %u",
+				 (int)pid, WTERMSIG(status), (int)w.client_pid, uid);
 		else
 			log_debug(&log, "worker %d has left with code %d", (int)pid, WEXITSTATUS(status));
 	}

@@ -20,7 +20,7 @@
 #include <unistd.h>
 
 #define DEFAULT_ADDRESS "/var/run/criu-service.socket"
-#define OWN_DESCRIPTORS 64   /* besides those of clients: log, sockets, epoll, what libraries open */
+#define OWN_DESCRIPTORS 64 /* besides those of clients: log, sockets, epoll, what libraries open */
 
 /* As many clients as there are descriptors for, whatever is allowed. */
 void daemon_take_limits(struct daemon *d, const struct settings *s)
@@ -36,7 +36,8 @@ void daemon_take_limits(struct daemon *d, const struct settings *s)
 		setrlimit(RLIMIT_NOFILE, &nofile);
 	}
 	if (nofile.rlim_cur < (rlim_t)d->limits.clients + OWN_DESCRIPTORS) {
-		d->limits.clients = nofile.rlim_cur > 2 * OWN_DESCRIPTORS ? (uint32_t)nofile.rlim_cur - OWN_DESCRIPTORS : OWN_DESCRIPTORS;
+		d->limits.clients = nofile.rlim_cur > 2 * OWN_DESCRIPTORS ? (uint32_t)nofile.rlim_cur - OWN_DESCRIPTORS
+									  : OWN_DESCRIPTORS;
 		log_info(&log, "RLIMIT_NOFILE leaves room for %u clients that have not asked yet", d->limits.clients);
 	}
 }
@@ -136,7 +137,9 @@ static int enter_work_dir(struct daemon *d, struct cr_error *err)
 	d->start_dirfd = open(".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (d->start_dirfd < 0)
 		return cr_fail(err, -errno, "current directory");
-	d->work_dirfd = engine_open_dir(s->work_dir ? s->work_dir : s->rpc.images_dir ? s->rpc.images_dir : ".",
+	d->work_dirfd = engine_open_dir(s->work_dir         ? s->work_dir
+					: s->rpc.images_dir ? s->rpc.images_dir
+							    : ".",
 					"work directory", err);
 	if (d->work_dirfd < 0)
 		return d->work_dirfd;
@@ -220,7 +223,8 @@ static void tell_ready(struct daemon *d, int background)
 	struct cr_log log = daemon_log(d);
 
 	for (int i = 0; i < d->nr_listeners; i++)
-		log_info(&log, "The service socket is ready at %s%s", d->listeners[i].path ? d->listeners[i].path : "the address of its unit",
+		log_info(&log, "The service socket is ready at %s%s",
+			 d->listeners[i].path ? d->listeners[i].path : "the address of its unit",
 			 d->listeners[i].legacy ? " for the first protocol" : "");
 	if (d->s->has_status_fd) {
 		if (write(d->s->status_fd, "", 1) != 1)
@@ -272,8 +276,8 @@ int daemon_start(struct daemon *d, struct cr_error *err)
 
 void daemon_end(struct daemon *d)
 {
-	int *fds[] = { &d->epoll_fd, &d->signal_fd, &d->manager_fd, &d->work_dirfd, &d->start_dirfd, &d->alive[0], &d->alive[1],
-		       &d->access.journal_fd };
+	int *fds[] = { &d->epoll_fd,    &d->signal_fd, &d->manager_fd, &d->work_dirfd,
+		       &d->start_dirfd, &d->alive[0],  &d->alive[1],   &d->access.journal_fd };
 
 	for (int i = 0; i < d->nr_listeners; i++)
 		listener_close(&d->listeners[i]);

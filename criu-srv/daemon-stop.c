@@ -8,7 +8,7 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
-#define CALL_OFF_MS 20000   /* for undoing a dump that was called off; the tree runs on after that */
+#define CALL_OFF_MS 20000 /* for undoing a dump that was called off; the tree runs on after that */
 
 /* Clients that have not been served see the end of the connection: as if there had been no service. */
 static void close_doors(struct daemon *d)
@@ -77,7 +77,8 @@ void daemon_stop(struct daemon *d)
 	d->alive[1] = -1;
 	manager_tell(d->manager_fd, "STOPPING=1");
 	if (d->crowd.nr_workers)
-		log_info(&log, "%zu requests are under way, waiting for them for at most %u s", d->crowd.nr_workers, d->limits.stop_s);
+		log_info(&log, "%zu requests are under way, waiting for them for at most %u s", d->crowd.nr_workers,
+			 d->limits.stop_s);
 	if (wait_for_workers(d, now + (int64_t)d->limits.stop_s * 1000))
 		return;
 	log_warn(&log, "%zu requests are called off", d->crowd.nr_workers);

@@ -17,9 +17,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#define EVENTS       64
-#define PAUSE_MS     200
-#define SETTLE_MS    10000
+#define EVENTS    64
+#define PAUSE_MS  200
+#define SETTLE_MS 10000
 
 struct cr_log daemon_log(struct daemon *d)
 {
@@ -40,8 +40,9 @@ int64_t daemon_now_ms(void)
  */
 static int read_again(struct daemon *d, struct settings *fresh, struct cr_error *err)
 {
-	int r = fchdir(d->start_dirfd) < 0 ? cr_fail(err, -errno, "enter the directory of the start") :
-					     config_read_defaults(fresh, d->args->config_file, d->args->default_config, err);
+	int r = fchdir(d->start_dirfd) < 0
+			? cr_fail(err, -errno, "enter the directory of the start")
+			: config_read_defaults(fresh, d->args->config_file, d->args->default_config, err);
 
 	for (size_t i = 0; r == 0 && i < option_table_len; i++) {
 		const struct option_row *row = &option_table[i];
@@ -67,7 +68,8 @@ static void reload(struct daemon *d)
 	int r;
 
 	clock_gettime(CLOCK_MONOTONIC, &now);
-	snprintf(state, sizeof(state), "RELOADING=1\nMONOTONIC_USEC=%lld", (long long)now.tv_sec * 1000000 + now.tv_nsec / 1000);
+	snprintf(state, sizeof(state), "RELOADING=1\nMONOTONIC_USEC=%lld",
+		 (long long)now.tv_sec * 1000000 + now.tv_nsec / 1000);
 	manager_tell(d->manager_fd, state);
 	settings_init(&fresh);
 	r = read_again(d, &fresh, &err);
@@ -84,7 +86,8 @@ static void reload(struct daemon *d)
 		log_info(&log, "configuration was read again");
 	if (r == 0 && (differs(fresh.address, d->s->address) || differs(fresh.legacy_address, d->s->legacy_address) ||
 		       differs(fresh.pidfile, d->s->pidfile)))
-		log_warn(&log, "addresses and pidfile cannot be changed while the service runs, continuing with the former ones");
+		log_warn(&log, "addresses and pidfile cannot be changed while the service runs, continuing with the "
+			       "former ones");
 	manager_tell(d->manager_fd, "READY=1");
 }
 
@@ -173,8 +176,15 @@ static int loop(struct daemon *d, struct cr_error *err)
 int daemon_run(const struct settings *s, const struct args *args)
 {
 	struct daemon d = {
-		.s = s, .args = args, .signal_fd = -1, .epoll_fd = -1, .manager_fd = -1, .work_dirfd = -1, .start_dirfd = -1,
-		.alive = { -1, -1 }, .access = { .fd = -1, .journal_fd = -1 },
+		.s = s,
+		.args = args,
+		.signal_fd = -1,
+		.epoll_fd = -1,
+		.manager_fd = -1,
+		.work_dirfd = -1,
+		.start_dirfd = -1,
+		.alive = { -1, -1 },
+		.access = { .fd = -1, .journal_fd = -1 },
 	};
 	struct cr_error err = { 0 };
 	struct cr_log log;

@@ -8,8 +8,8 @@
 
 struct srv_limits {
 	uint32_t message_bytes;
-	uint32_t workers, user_workers;   /* clients served at a time, in all and of one user other than root */
-	uint32_t clients, user_clients;   /* connections that have not asked yet; the same */
+	uint32_t workers, user_workers; /* clients served at a time, in all and of one user other than root */
+	uint32_t clients, user_clients; /* connections that have not asked yet; the same */
 	uint32_t request_s, idle_s, notify_s, stop_s;
 };
 

@@ -11,13 +11,14 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#define BACKLOG 4096   /* SOMAXCONN of Linux since 5.4; the kernel takes less if net.core.somaxconn is less */
+#define BACKLOG 4096 /* SOMAXCONN of Linux since 5.4; the kernel takes less if net.core.somaxconn is less */
 
 static int address_of(const char *path, struct sockaddr_un *ret, struct cr_error *err)
 {
 	*ret = (struct sockaddr_un){ .sun_family = AF_UNIX };
 	if (strlen(path) >= sizeof(ret->sun_path))
-		return cr_refuse(err, -ENAMETOOLONG, "path of the socket is longer than %zu bytes", sizeof(ret->sun_path) - 1);
+		return cr_refuse(err, -ENAMETOOLONG, "path of the socket is longer than %zu bytes",
+				 sizeof(ret->sun_path) - 1);
 	memcpy(ret->sun_path, path, strlen(path));
 	return 0;
 }
@@ -67,7 +68,9 @@ int listener_open(const char *path, bool legacy, struct listener *ret, struct cr
 		unlink(path);
 		return r;
 	}
-	*ret = (struct listener){ .fd = take_fd(&fd), .legacy = legacy, .path = path, .dev = st.st_dev, .ino = st.st_ino };
+	*ret = (struct listener){
+		.fd = take_fd(&fd), .legacy = legacy, .path = path, .dev = st.st_dev, .ino = st.st_ino
+	};
 	return 0;
 }
 

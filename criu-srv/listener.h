@@ -8,11 +8,11 @@
 struct cr_error;
 
 struct listener {
-	int         fd;
-	bool        legacy;  /* clients speak the first generation of the protocol here */
-	const char *path;    /* constant text of the caller; NULL: somebody else's, and not to be removed */
-	dev_t       dev;     /* of the socket file, so that only our own is removed */
-	ino_t       ino;
+	int fd;
+	bool legacy;      /* clients speak the first generation of the protocol here */
+	const char *path; /* constant text of the caller; NULL: somebody else's, and not to be removed */
+	dev_t dev;        /* of the socket file, so that only our own is removed */
+	ino_t ino;
 };
 
 /**

@@ -12,9 +12,16 @@
 static void usage(FILE *out)
 {
 	fputs("Usage:\n"
-	      "  criu-srv service [-d] [--address PATH] [--pidfile FILE] [-o FILE] [-v[N]] [-W DIR] [--status-fd FD]\n"
+	      "  criu-srv service [-d] [--address PATH] [--legacy-address[=PATH]] [--pidfile FILE] [-o FILE] [-v[N]] "
+	      "[-W DIR]\n"
+	      "                   [--status-fd FD] [--[no-]journal] [--user-mode] [--config FILE]\n"
+	      "                   [--max-message BYTES] [--max-workers N] [--max-user-workers N] [--max-clients N]\n"
+	      "                   [--max-user-clients N] [--request-timeout S] [--idle-timeout S] [--notify-timeout "
+	      "S]\n"
+	      "                   [--stop-timeout S]\n"
 	      "  criu-srv swrk FD\n"
-	      "  criu-srv --help | --version\n", out);
+	      "  criu-srv --help | --version\n",
+	      out);
 }
 
 int main(int argc, char **argv)

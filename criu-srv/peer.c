@@ -17,23 +17,24 @@
 
 /* newer than the oldest headers that this must compile with */
 #ifndef SO_PEERGROUPS
-#define SO_PEERGROUPS 59   /* 4.13 */
+#define SO_PEERGROUPS 59 /* 4.13 */
 #endif
 #ifndef SO_PEERPIDFD
-#define SO_PEERPIDFD 77    /* 6.5 */
+#define SO_PEERPIDFD 77 /* 6.5 */
 #endif
 #ifndef SYS_pidfd_open
 #define SYS_pidfd_open 434 /* 5.3 */
 #endif
 
 /* Capabilities that a request of an untrusted client works with. None of them reaches files past their permissions. */
-#define CAPS_COMMON  (CAP_BIT(CAP_SYS_PTRACE) | CAP_BIT(CAP_CHECKPOINT_RESTORE) | CAP_BIT(CAP_KILL))
-#define CAPS_SETID   (CAP_BIT(CAP_SETUID) | CAP_BIT(CAP_SETGID) | CAP_BIT(CAP_SETPCAP))
+#define CAPS_COMMON (CAP_BIT(CAP_SYS_PTRACE) | CAP_BIT(CAP_CHECKPOINT_RESTORE) | CAP_BIT(CAP_KILL))
+#define CAPS_SETID  (CAP_BIT(CAP_SETUID) | CAP_BIT(CAP_SETGID) | CAP_BIT(CAP_SETPCAP))
 /* of root's requests that read and write files alone: as its own processes do */
-#define CAPS_FILES   (CAPS_COMMON | CAP_BIT(CAP_DAC_OVERRIDE) | CAP_BIT(CAP_DAC_READ_SEARCH) | CAP_BIT(CAP_FOWNER) | \
-		      CAP_BIT(CAP_CHOWN) | CAP_BIT(CAP_FSETID) | CAP_BIT(CAP_NET_BIND_SERVICE))
+#define CAPS_FILES                                                                                      \
+	(CAPS_COMMON | CAP_BIT(CAP_DAC_OVERRIDE) | CAP_BIT(CAP_DAC_READ_SEARCH) | CAP_BIT(CAP_FOWNER) | \
+	 CAP_BIT(CAP_CHOWN) | CAP_BIT(CAP_FSETID) | CAP_BIT(CAP_NET_BIND_SERVICE))
 /* seccomp filters and page frame numbers are shown to administrators only */
-#define CAPS_DUMP    (CAPS_COMMON | CAP_BIT(CAP_SYS_ADMIN))
+#define CAPS_DUMP (CAPS_COMMON | CAP_BIT(CAP_SYS_ADMIN))
 /* restored tasks start as ours and become the client's */
 #define CAPS_RESTORE (CAPS_COMMON | CAPS_SETID)
 
@@ -93,7 +94,7 @@ int peer_read(int sock, bool spawned, struct peer *ret, struct cr_error *err)
 	ret->trusted = spawned ? !privilege_elevated() || getuid() == 0 : cred.uid == 0;
 	ret->who.any = ret->trusted;
 	ret->equal = spawned && ret->trusted;
-	return ret->trusted ? 0 : read_groups(sock, &ret->who, err);
+	return ret->equal ? 0 : read_groups(sock, &ret->who, err);
 }
 
 void peer_done(struct peer *p)
@@ -147,7 +148,7 @@ int peer_assume(const struct peer *p, struct cr_error *err)
 	if (p->equal)
 		return 0;
 	/* a program with file capabilities has its caller's groups and file system identity already */
-	if (!p->trusted && geteuid() != p->who.uid) {
+	if (!p->trusted && (geteuid() != p->who.uid || geteuid() == 0)) {
 		r = set_caps(UINT64_MAX, true);
 		if (r < 0)
 			return cr_fail(err, r, "wake up capabilities");
@@ -159,10 +160,47 @@ int peer_assume(const struct peer *p, struct cr_error *err)
 	return r < 0 ? cr_fail(err, r, "put capabilities to sleep") : 0;
 }
 
+/*
+ * Root of a container is not root of this machine: user 0 with a few capabilities, in namespaces of its own, who has
+ * been given the socket would be let out by it. What makes root what it is are these, in our user namespace; with a seccomp
+ * filter they count only where we are.
+ */
+static bool is_root(const struct cr_who *w)
+{
+	const uint64_t needed = CAP_BIT(CAP_SYS_ADMIN) | CAP_BIT(CAP_SYS_PTRACE) | CAP_BIT(CAP_DAC_OVERRIDE);
+
+	return (w->cap_eff & needed) == needed && !w->other_user_ns && !(w->seccomp && w->other_ns);
+}
+
+/* Asked only when something is at stake: it takes a look into procfs. */
+static int judge_root(struct peer *p, struct cr_error *err)
+{
+	struct cr_who w;
+	int r;
+
+	if (p->equal || !p->trusted || p->judged || geteuid() != 0)
+		return 0;
+	if (p->pid <= 0)
+		return cr_refuse(err, -ESRCH, "the client cannot be seen from this pid namespace");
+	r = set_caps(UINT64_MAX, true);
+	if (r < 0)
+		return cr_fail(err, r, "wake up capabilities");
+	r = cr_who_read(p->pid, p->pid, &w, err);
+	if (r == 0 && peer_is_gone(p))
+		r = cr_refuse(err, -ESRCH, "client %d has gone", (int)p->pid);
+	if (r < 0)
+		return r;
+	p->judged = true;
+	if (is_root(&w))
+		return 0;
+	p->trusted = p->who.any = false;
+	return peer_assume(p, err);
+}
+
 static uint64_t caps_of(const struct peer *p, enum peer_need need)
 {
 	static const uint64_t strangers[] = {
-		[PEER_NEED_NOTHING] = 0, [PEER_NEED_FILES] = CAPS_COMMON, [PEER_NEED_PROBE] = CAPS_COMMON,
+		[PEER_NEED_NOTHING] = 0,      [PEER_NEED_FILES] = CAPS_COMMON,    [PEER_NEED_PROBE] = CAPS_COMMON,
 		[PEER_NEED_DUMP] = CAPS_DUMP, [PEER_NEED_RESTORE] = CAPS_RESTORE,
 	};
 
@@ -171,13 +209,16 @@ static uint64_t caps_of(const struct peer *p, enum peer_need need)
 	return need == PEER_NEED_NOTHING ? 0 : need == PEER_NEED_FILES ? CAPS_FILES : UINT64_MAX;
 }
 
-int peer_raise(const struct peer *p, enum peer_need need, struct cr_error *err)
+int peer_raise(struct peer *p, enum peer_need need, struct cr_error *err)
 {
 	struct cap_sets caps;
 	int r;
 
 	if (p->equal)
 		return 0;
+	r = need == PEER_NEED_NOTHING ? 0 : judge_root(p, err);
+	if (r < 0)
+		return r;
 	r = caps_get(&caps);
 	if (r == 0) {
 		/* nothing follows these two but more of their own kind */
@@ -245,12 +286,16 @@ int peer_learn(struct peer *p, struct cr_error *err)
 {
 	int r;
 
-	if (p->trusted)
+	if (p->trusted || p->learned)
 		return 0;
 	if (p->pid <= 0)
 		return cr_refuse(err, -ESRCH, "the client cannot be seen from this pid namespace");
 	r = policy_read_client(p->pid, &p->who, err);
 	if (r == 0 && peer_is_gone(p))
 		r = cr_refuse(err, -ESRCH, "client %d has gone", (int)p->pid);
+	/* paths that it names would be looked up where we are */
+	if (r == 0 && p->who.elsewhere)
+		r = cr_refuse(err, -EPERM, "the client lives in other namespaces than the service");
+	p->learned = r == 0;
 	return r;
 }

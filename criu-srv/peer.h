@@ -10,11 +10,13 @@
 struct cr_error;
 
 struct peer {
-	pid_t  pid;       /* 0: it cannot be seen from here (another pid namespace) */
-	int    pidfd;     /* -1: none, see gone */
-	bool   gone;      /* had ended before anybody asked for it */
-	bool   trusted;   /* root, or this process has no rights that the client lacks */
-	bool   equal;     /* started this process and has all of its rights: none of them is put to sleep */
+	pid_t pid;    /* 0: it cannot be seen from here (another pid namespace) */
+	int pidfd;    /* -1: none, see gone */
+	bool gone;    /* had ended before anybody asked for it */
+	bool trusted; /* root, or this process has no rights that the client lacks */
+	bool judged;  /* it was found to be root indeed, not just user 0 */
+	bool learned; /* see peer_learn() */
+	bool equal;   /* started this process and has all of its rights: none of them is put to sleep */
 	struct policy_client who;
 };
 
@@ -36,8 +38,11 @@ int peer_assume(const struct peer *p, struct cr_error *err);
 /* What a request needs. For a client that is trusted the last three are everything that there is. */
 enum peer_need { PEER_NEED_NOTHING, PEER_NEED_FILES, PEER_NEED_PROBE, PEER_NEED_DUMP, PEER_NEED_RESTORE };
 
-/** peer_raise() - wake up the capabilities for one request; before a dump or restore others are given up for good */
-int peer_raise(const struct peer *p, enum peer_need need, struct cr_error *err);
+/**
+ * peer_raise() - wake up the capabilities for one request; before a dump or restore others are given up for good
+ * User 0 is looked at before anything but PEER_NEED_NOTHING: without root's capabilities it is a client like others.
+ */
+int peer_raise(struct peer *p, enum peer_need need, struct cr_error *err);
 /** peer_lower() - put them to sleep again: the next request is decoded without any */
 void peer_lower(const struct peer *p);
 
@@ -55,7 +60,10 @@ int peer_open_dir(const struct peer *p, int fd, const char *what, struct cr_erro
 /** peer_is_gone() - has the client ended, so that its number may be somebody else's? */
 bool peer_is_gone(const struct peer *p);
 
-/** peer_learn() - fill in what only procfs tells about the client, for the policy on restores */
+/**
+ * peer_learn() - fill in what only procfs tells about a client that is not trusted; before any path of it is looked at
+ * Return: 0; -EPERM it lives in other namespaces; negative errno with @err filled.
+ */
 int peer_learn(struct peer *p, struct cr_error *err);
 
 #endif

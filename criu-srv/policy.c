@@ -147,7 +147,7 @@ int policy_may_restore(void *arg, const struct _img_creds_entry *creds, struct c
 /* By the name on the command line and in files; by the one on the wire where there is no other. */
 static const struct {
 	const char *name;
-	uint8_t     class;   /* enum policy_class */
+	uint8_t class; /* enum policy_class */
 } options[] = {
 	/* the client's directories, and files in them */
 	{ "images-dir", POLICY_FILES },
@@ -182,7 +182,7 @@ static const struct {
 	{ "allow-uprobes", POLICY_ANYONE },
 	{ "ext-unix-sk", POLICY_ANYONE },
 	{ "unix_sk_ino", POLICY_ANYONE },
-	{ "external", POLICY_ANYONE },   /* kinds of it that reach further are told apart below */
+	{ "external", POLICY_ANYONE }, /* kinds of it that reach further are told apart below */
 	{ "tcp-close", POLICY_ANYONE },
 	{ "skip-in-flight", POLICY_ANYONE },
 	{ "network-lock", POLICY_ANYONE },
@@ -195,7 +195,7 @@ static const struct {
 	{ "pre-dump-mode", POLICY_ANYONE },
 	{ "notify_scripts", POLICY_ANYONE },
 	{ "orphan_pts_master", POLICY_ANYONE },
-	{ "manage-cgroups", POLICY_ANYONE },   /* writes with its identity: to groups that were given to it */
+	{ "manage-cgroups", POLICY_ANYONE }, /* writes with its identity: to groups that were given to it */
 	{ "manage_cgroups", POLICY_ANYONE },
 	{ "weak-sysctls", POLICY_ANYONE },
 	{ "inject-stage", POLICY_ANYONE },

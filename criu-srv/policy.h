@@ -17,17 +17,17 @@
 
 struct cr_error;
 
-#define POLICY_GROUPS_MAX 65536   /* NGROUPS_MAX of Linux since 2.6.4 */
+#define POLICY_GROUPS_MAX 65536 /* NGROUPS_MAX of Linux since 2.6.4 */
 
 struct policy_client {
-	bool     any;                 /* may do everything */
-	uid_t    uid;
-	gid_t    gid;
-	gid_t   *groups;              /* owned by whoever fills the struct */
-	size_t   nr_groups;
+	bool any; /* may do everything */
+	uid_t uid;
+	gid_t gid;
+	gid_t *groups; /* owned by whoever fills the struct */
+	size_t nr_groups;
 	uint64_t cap_eff, cap_bnd;
-	bool     no_new_privs, seccomp;
-	bool     elsewhere;           /* lives in other namespaces than this process */
+	bool no_new_privs, seccomp;
+	bool elsewhere; /* lives in other namespaces than this process */
 };
 
 /** policy_dump() - Return: 0; -EPERM with the reason in @err */
@@ -38,11 +38,11 @@ int policy_restore(const struct policy_client *c, const img_creds_entry *creds, 
 
 /* Who may set an option. */
 enum policy_class {
-	POLICY_NONE,      /* no row: nobody; a test finds them */
-	POLICY_ANYONE,    /* says how the client's own tree is treated, and reaches nothing else */
-	POLICY_FILES,     /* names files or descriptors of the client, which are opened with its identity and rights */
-	POLICY_ROOT,      /* names something of the system, runs a program, or is done with rights that the client lacks */
-	POLICY_SPAWNED,   /* numbers of descriptors, or the parent, of the process that serves: swrk only, where these are the client's */
+	POLICY_NONE,   /* no row: nobody; a test finds them */
+	POLICY_ANYONE, /* says how the client's own tree is treated, and reaches nothing else */
+	POLICY_FILES,  /* names files or descriptors of the client, which are opened with its identity and rights */
+	POLICY_ROOT,   /* names something of the system, runs a program, or is done with rights that the client lacks */
+	POLICY_SPAWNED, /* numbers of descriptors, or the parent, of the process that serves: swrk only, where these are the client's */
 };
 
 /** policy_of() - the class of an option */
@@ -51,8 +51,8 @@ enum policy_class policy_of(const struct option_row *row);
 /* The table put before settings; see struct option_gate. */
 struct policy_gate {
 	struct option_gate gate;
-	bool               daemon;    /* served by the daemon, not by swrk */
-	bool               trusted;
+	bool daemon; /* served by the daemon, not by swrk */
+	bool trusted;
 };
 
 void policy_gate_init(struct policy_gate *g, bool daemon, bool trusted);

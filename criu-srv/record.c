@@ -53,8 +53,15 @@ static void read_comm(struct record *r)
 static void write_entry(struct record *r, const char *what, uint64_t repeats, int64_t us)
 {
 	struct access_entry e = {
-		.what = what, .uid = r->peer->who.uid, .pid = r->peer->pid, .comm = r->comm, .target = r->target,
-		.error = r->error, .why = r->why, .repeats = repeats, .us = us,
+		.what = what,
+		.uid = r->peer->who.uid,
+		.pid = r->peer->pid,
+		.comm = r->comm,
+		.target = r->target,
+		.error = r->error,
+		.why = r->why,
+		.repeats = repeats,
+		.us = us,
 	};
 
 	read_comm(r);

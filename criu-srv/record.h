@@ -9,16 +9,16 @@
 
 struct record {
 	const struct access_log *log;
-	const struct peer       *peer;
-	bool                     quiet;      /* only what had an effect is written */
-	struct timespec          start;
-	pid_t                    target;
-	int                      error;
-	char                     why[CR_ERROR_TEXT];
-	char                     comm[64];   /* "" until it was asked for */
-	const char              *repeated;   /* type that was written last and may repeat itself; constant text */
-	uint64_t                 repeats;    /* how often it has since */
-	int64_t                  repeat_us;
+	const struct peer *peer;
+	bool quiet; /* only what had an effect is written */
+	struct timespec start;
+	pid_t target;
+	int error;
+	char why[CR_ERROR_TEXT];
+	char comm[64];        /* "" until it was asked for */
+	const char *repeated; /* type that was written last and may repeat itself; constant text */
+	uint64_t repeats;     /* how often it has since */
+	int64_t repeat_us;
 };
 
 /** record_begin() - a request has arrived */

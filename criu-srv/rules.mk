@@ -12,3 +12,18 @@ $(BUILD)/criu-srv: $(OBJ)/criu-srv/main.o $(srv-objs) $(BUILD)/libcriu-core.a $(
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) $(FRONT_LDFLAGS) -o $@ $^ $(LDLIBS)
 
 ALL += $(BUILD)/criu-srv
+
+# Units for systemd. UNITDIR= (empty) leaves them out.
+UNITDIR ?= $(PREFIX)/lib/systemd/system
+
+$(BUILD)/criu.service: criu-srv/systemd/criu.service.in
+	@mkdir -p $(@D)
+	$(Q)sed 's|@SBINDIR@|$(PREFIX)/sbin|' $< > $@
+
+install-units: $(BUILD)/criu.service
+	$(if $(UNITDIR),install -d $(DESTDIR)$(UNITDIR))
+	$(if $(UNITDIR),install -m 644 $< criu-srv/systemd/criu.socket criu-srv/systemd/criu-legacy.socket $(DESTDIR)$(UNITDIR))
+
+install: install-units
+
+.PHONY: install-units

@@ -136,8 +136,10 @@ static void set_engine(struct session *n)
 
 int session_begin(struct session *n, enum command command, struct cr_error *err)
 {
-	int r = take_options(n, command, err);
+	int r = peer_learn(&n->w->peer, err);
 
+	if (r == 0)
+		r = take_options(n, command, err);
 	if (r == 0)
 		r = open_dirs(n, err);
 	if (r == 0)

@@ -16,30 +16,31 @@
 
 /* A connection and what holds for all of its requests. */
 struct worker {
-	int                    sock;
-	enum rpc_generation    generation;  /* what the client speaks: told by the address it came to, never by its words */
-	bool                   spawned;     /* swrk: the client started this process */
-	int                    log_fd;      /* for complaints that come before a request has its log; borrowed */
-	const struct settings *base;        /* built-in defaults, for swrk also the configuration files */
-	int                    ack_ms;      /* time to acknowledge a notification; 0: as long as it takes */
-	int                    idle_ms;     /* time between two requests; 0: as long as it takes */
-	size_t                 max_bytes;   /* of a message */
-	struct record         *record;      /* what the log of requests will say; NULL: there is none */
-	struct peer            peer;
+	int sock;
+	enum rpc_generation generation; /* what the client speaks: told by the address it came to, never by its words */
+	bool spawned;                   /* swrk: the client started this process */
+	int log_fd;                     /* for complaints that come before a request has its log; borrowed */
+	const struct settings *base;    /* built-in defaults, for swrk also the configuration files */
+	int ack_ms;                     /* time to acknowledge a notification; 0: as long as it takes */
+	int idle_ms;                    /* time between two requests; 0: as long as it takes */
+	size_t max_bytes;               /* of a message */
+	int alive_fd;                   /* the service waits for all who have it open when it ends; 0: nobody waits */
+	struct record *record;          /* what the log of requests will say; NULL: there is none */
+	struct peer peer;
 };
 
 struct session {
-	struct worker      *w;
+	struct worker *w;
 	const rpc_criu_req *req;
-	struct settings     s;
-	struct policy_gate  gate;           /* what this client may set */
-	int                 images_dirfd, work_dirfd;
-	int                 status_fd;      /* gets a NUL byte when a server of this request is ready; -1: nobody waits */
-	struct log_sink     sink;
-	struct scripts      scripts;
-	struct cr_options   opts;
-	struct cr_observer  obs;
-	bool                ready;          /* options were taken: failures from here on are not about them */
+	struct settings s;
+	struct policy_gate gate; /* what this client may set */
+	int images_dirfd, work_dirfd;
+	int status_fd; /* gets a NUL byte when a server of this request is ready; -1: nobody waits */
+	struct log_sink sink;
+	struct scripts scripts;
+	struct cr_options opts;
+	struct cr_observer obs;
+	bool ready; /* options were taken: failures from here on are not about them */
 };
 
 void session_init(struct session *n, struct worker *w, const rpc_criu_req *req, const char *scope);

@@ -47,8 +47,6 @@ int verb_prepare(struct session *n, enum command command, struct cr_error *err)
 
 	if (r == 0)
 		r = verb_check_rights(n, err);
-	if (r == 0)
-		r = peer_learn(&n->w->peer, err);
 	if (r == 0 && command == COMMAND_RESTORE && !n->w->peer.trusted)
 		r = cr_limit_as(n->w->peer.pid, err);
 	if (r < 0) {

@@ -37,7 +37,12 @@ static void turn_away(struct worker *w, const struct cr_error *err)
 int worker_run(int sock, const struct worker_terms *terms)
 {
 	struct worker w = {
-		.sock = sock, .generation = terms->generation, .spawned = terms->spawned, .log_fd = terms->log_fd, .base = terms->base,
+		.sock = sock,
+		.generation = terms->generation,
+		.spawned = terms->spawned,
+		.log_fd = terms->log_fd,
+		.base = terms->base,
+		.alive_fd = terms->alive_fd,
 	};
 	struct record record = { .log = terms->access, .peer = &w.peer, .quiet = terms->quiet };
 	struct cr_error err = { 0 };

@@ -8,13 +8,14 @@
 
 /* How a client is served. */
 struct worker_terms {
-	enum rpc_generation      generation;  /* what clients speak at the address that this one came to */
-	bool                     spawned;     /* swrk: the client has started this process */
-	int                      log_fd;      /* for complaints before a request has a log; borrowed */
-	const struct settings   *base;        /* what options have before the request says anything */
-	const struct srv_limits *limits;      /* NULL: none but the size of a message; swrk costs its client only */
-	const struct access_log *access;      /* NULL: requests are not logged one by one */
-	bool                     quiet;       /* only those are that had an effect */
+	enum rpc_generation generation;  /* what clients speak at the address that this one came to */
+	bool spawned;                    /* swrk: the client has started this process */
+	int log_fd;                      /* for complaints before a request has a log; borrowed */
+	int alive_fd;                    /* see struct worker */
+	const struct settings *base;     /* what options have before the request says anything */
+	const struct srv_limits *limits; /* NULL: none but the size of a message; swrk costs its client only */
+	const struct access_log *access; /* NULL: requests are not logged one by one */
+	bool quiet;                      /* only those are that had an effect */
 };
 
 /**

@@ -11,7 +11,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define IDS(a, b, c, d) { a, b, c, d }
+#define IDS(a, b, c, d)    \
+	{                  \
+		a, b, c, d \
+	}
 
 static const struct policy_client user = { .uid = 10, .gid = 20, .cap_bnd = 0xff };
 static const struct policy_client user_with_cap = { .uid = 10, .gid = 20, .cap_eff = 1 << 13, .cap_bnd = 0xff };
@@ -19,7 +22,12 @@ static const struct policy_client root = { .any = true };
 
 static void test_dump(void **state)
 {
-	static const struct { const char *name; const struct policy_client *c; struct cr_who t; int r; } cases[] = {
+	static const struct {
+		const char *name;
+		const struct policy_client *c;
+		struct cr_who t;
+		int r;
+	} cases[] = {
 		{ "own", &user, { IDS(10, 10, 10, 10), IDS(20, 20, 20, 20), 0, true, false }, 0 },
 		{ "not dumpable", &user, { IDS(10, 10, 10, 10), IDS(20, 20, 20, 20), 0, false, false }, -EPERM },
 		{ "real uid", &user, { IDS(11, 10, 10, 10), IDS(20, 20, 20, 20), 0, true, false }, -EPERM },
@@ -30,8 +38,14 @@ static void test_dump(void **state)
 		{ "effective gid", &user, { IDS(10, 10, 10, 10), IDS(20, 0, 20, 20), 0, true, false }, -EPERM },
 		{ "saved gid", &user, { IDS(10, 10, 10, 10), IDS(20, 20, 0, 20), 0, true, false }, -EPERM },
 		{ "capability", &user, { IDS(10, 10, 10, 10), IDS(20, 20, 20, 20), 1 << 13, true, false }, -EPERM },
-		{ "shared capability", &user_with_cap, { IDS(10, 10, 10, 10), IDS(20, 20, 20, 20), 1 << 13, true, false }, 0 },
-		{ "more capabilities", &user_with_cap, { IDS(10, 10, 10, 10), IDS(20, 20, 20, 20), 3 << 13, true, false }, -EPERM },
+		{ "shared capability",
+		  &user_with_cap,
+		  { IDS(10, 10, 10, 10), IDS(20, 20, 20, 20), 1 << 13, true, false },
+		  0 },
+		{ "more capabilities",
+		  &user_with_cap,
+		  { IDS(10, 10, 10, 10), IDS(20, 20, 20, 20), 3 << 13, true, false },
+		  -EPERM },
 		{ "user namespace", &user, { IDS(10, 10, 10, 10), IDS(20, 20, 20, 20), 0, true, true }, -EPERM },
 		{ "root's, by user", &user, { IDS(0, 0, 0, 0), IDS(0, 0, 0, 0), 0, true, false }, -EPERM },
 		{ "anything, by root", &root, { IDS(1, 2, 3, 4), IDS(0, 0, 0, 0), ~0ull, false, true }, 0 },
@@ -60,19 +74,25 @@ static void test_dump_confined(void **state)
 	assert_int_equal(policy_dump(&c, &t, &err), -EPERM);
 }
 
-#define WHO(r, e, s, f, rg, eg, sg, fg)                                                                                \
+#define WHO(r, e, s, f, rg, eg, sg, fg) \
 	.uid = r, .euid = e, .suid = s, .fsuid = f, .gid = rg, .egid = eg, .sgid = sg, .fsgid = fg
 #define CREDS WHO(10, 10, 10, 10, 20, 20, 20, 20)
 
 static void test_restore(void **state)
 {
-	static uint32_t none[] = { 0, 0 }, one[] = { 1 << 13, 0 }, high[] = { 0, 1 }, third[] = { 0, 0, 1 }, bnd[] = { 0xff, 0 },
-			more[] = { 0x1ff, 0 }, ours[] = { 20, 30 }, theirs[] = { 20, 0 };
+	static uint32_t none[] = { 0, 0 }, one[] = { 1 << 13, 0 }, high[] = { 0, 1 }, third[] = { 0, 0, 1 },
+			bnd[] = { 0xff, 0 }, more[] = { 0x1ff, 0 }, ours[] = { 20, 30 }, theirs[] = { 20, 0 };
 	static gid_t groups[] = { 30, 40 };
 	struct policy_client c = user;
-	const struct { const char *name; img_creds_entry e; int r; } cases[] = {
+	const struct {
+		const char *name;
+		img_creds_entry e;
+		int r;
+	} cases[] = {
 		{ "own", { CREDS }, 0 },
-		{ "own, all sets there", { CREDS, .cap_prm = { none, 2 }, .cap_eff = { none, 2 }, .cap_bnd = { bnd, 2 } }, 0 },
+		{ "own, all sets there",
+		  { CREDS, .cap_prm = { none, 2 }, .cap_eff = { none, 2 }, .cap_bnd = { bnd, 2 } },
+		  0 },
 		{ "real uid", { WHO(0, 10, 10, 10, 20, 20, 20, 20) }, -EPERM },
 		{ "effective uid", { WHO(10, 0, 10, 10, 20, 20, 20, 20) }, -EPERM },
 		{ "saved uid", { WHO(10, 10, 0, 10, 20, 20, 20, 20) }, -EPERM },
@@ -174,17 +194,49 @@ static void test_facts(void **state)
 
 /* Written down once more, so that a change of the table is seen to be one. All others are for anyone. */
 static const char *const for_root[] = {
-	"action-script", "exec-cmd", "exec_cmd", "libdir", "log_to_stderr", "tcp-established", "page-server", "ps", "address", "port",
-	"tls", "tls-cacert", "tls-cacrl", "tls-cert", "tls-key", "tls-no-cn-verify", "root", "ext-mount-map", "ext_mnt",
-	"auto_ext_mnt", "enable-external-sharing", "enable-external-masters", "skip-mnt", "enable-fs", "mntns-compat-mode",
-	"veth-pair", "veths", "join-ns", "empty-ns", "freeze-cgroup", "cgroup-root", "cgroup-props", "cgroup-props-file",
-	"cgroup-dump-controller", "cgroup-yard", "lsm-profile", "lsm-mount-context",
+	"action-script",
+	"exec-cmd",
+	"exec_cmd",
+	"libdir",
+	"log_to_stderr",
+	"tcp-established",
+	"page-server",
+	"ps",
+	"address",
+	"port",
+	"tls",
+	"tls-cacert",
+	"tls-cacrl",
+	"tls-cert",
+	"tls-key",
+	"tls-no-cn-verify",
+	"root",
+	"ext-mount-map",
+	"ext_mnt",
+	"auto_ext_mnt",
+	"enable-external-sharing",
+	"enable-external-masters",
+	"skip-mnt",
+	"enable-fs",
+	"mntns-compat-mode",
+	"veth-pair",
+	"veths",
+	"join-ns",
+	"empty-ns",
+	"freeze-cgroup",
+	"cgroup-root",
+	"cgroup-props",
+	"cgroup-props-file",
+	"cgroup-dump-controller",
+	"cgroup-yard",
+	"lsm-profile",
+	"lsm-mount-context",
 };
 static const char *const for_spawned[] = { "restore-sibling", "inherit-fd", "ps-socket", "status-fd", "close" };
 static const char *const by_identity[] = {
-	"images-dir", "images_dir_fd", "work-dir", "work_dir_fd", "log-file", "log-pid", "pidfile", "config_file",
-	"prev-images-dir", "auto-dedup", "stream", "lazy-pages", "link-remap", "evasive-devices", "force-irmap",
-	"irmap-scan-path", "status_fd", "pidfd_store_sk",
+	"images-dir", "images_dir_fd",   "work-dir",        "work_dir_fd",     "log-file",  "log-pid",
+	"pidfile",    "config_file",     "prev-images-dir", "auto-dedup",      "stream",    "lazy-pages",
+	"link-remap", "evasive-devices", "force-irmap",     "irmap-scan-path", "status_fd", "pidfd_store_sk",
 };
 
 static bool is_in(const char *const *list, size_t nr, const char *name)
@@ -222,12 +274,17 @@ static void test_every_option(void **state)
 	for (size_t i = 0; i < option_table_len; i++) {
 		const struct option_row *row = &option_table[i];
 		const char *name = name_of(row), *value = strcmp(name, "external") == 0 ? "tty[1:2]" : NULL;
-		bool sys = is_in(for_root, ARRAY_LEN(for_root), name), own = is_in(for_spawned, ARRAY_LEN(for_spawned), name),
+		bool sys = is_in(for_root, ARRAY_LEN(for_root), name),
+		     own = is_in(for_spawned, ARRAY_LEN(for_spawned), name),
 		     files = is_in(by_identity, ARRAY_LEN(by_identity), name);
 
 		found += sys + own + files;
 		/* an option without a row is for nobody: give it one in criu-srv/policy.c */
-		expect_int(name, policy_of(row), sys ? POLICY_ROOT : own ? POLICY_SPAWNED : files ? POLICY_FILES : POLICY_ANYONE);
+		expect_int(name, policy_of(row),
+			   sys     ? POLICY_ROOT
+			   : own   ? POLICY_SPAWNED
+			   : files ? POLICY_FILES
+				   : POLICY_ANYONE);
 		expect_int(name, ask(true, false, row, value, false), sys ? -EPERM : own ? -EINVAL : 0);
 		expect_int(name, ask(true, true, row, value, false), own ? -EINVAL : 0);
 		expect_int(name, ask(false, false, row, value, false), sys ? -EPERM : 0);
@@ -249,15 +306,19 @@ static void test_unknown_option(void **state)
 
 static void test_external(void **state)
 {
-	static const struct { const char *value; int r; } cases[] = {
-		{ "file[1:2]", 0 }, { "tty[1:2]", 0 }, { "unix[7]", 0 }, { "pipe[7]", 0 }, { "mnt[/]:x", -EPERM }, { "mnt[]", -EPERM },
-		{ "dev[1/2]:x", -EPERM }, { "net[4]:x", -EPERM }, { "pid[4]:x", -EPERM }, { "veth[a]:b", -EPERM }, { "files[1]", -EPERM },
-		{ "", -EPERM },
+	static const struct {
+		const char *value;
+		int r;
+	} cases[] = {
+		{ "file[1:2]", 0 },     { "tty[1:2]", 0 },       { "unix[7]", 0 },         { "pipe[7]", 0 },
+		{ "mnt[/]:x", -EPERM }, { "mnt[]", -EPERM },     { "dev[1/2]:x", -EPERM }, { "net[4]:x", -EPERM },
+		{ "pid[4]:x", -EPERM }, { "veth[a]:b", -EPERM }, { "files[1]", -EPERM },   { "", -EPERM },
 	};
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
-		expect_int(cases[i].value, ask(true, false, option_find("external"), cases[i].value, false), cases[i].r);
+		expect_int(cases[i].value, ask(true, false, option_find("external"), cases[i].value, false),
+			   cases[i].r);
 		expect_int(cases[i].value, ask(true, true, option_find("external"), cases[i].value, false), 0);
 	}
 }
@@ -265,10 +326,17 @@ static void test_external(void **state)
 /* What a file says is asked for line by line, before a line has an effect. */
 static void test_config_file(void **state)
 {
-	static const struct { const char *text; int r; } cases[] = {
-		{ "shell-job\nlog-file x\n", 0 },      { "action-script /bin/true\n", -EINVAL },
-		{ "lsm-profile=apparmor:x\n", -EINVAL }, { "no-tcp-established\n", 0 }, { "tcp-estab\n", -EINVAL },
-		{ "external=mnt[a]:b\n", -EINVAL },      { "external=tty[1:2]\n", 0 },
+	static const struct {
+		const char *text;
+		int r;
+	} cases[] = {
+		{ "shell-job\nlog-file x\n", 0 },
+		{ "action-script /bin/true\n", -EINVAL },
+		{ "lsm-profile=apparmor:x\n", -EINVAL },
+		{ "no-tcp-established\n", 0 },
+		{ "tcp-estab\n", -EINVAL },
+		{ "external=mnt[a]:b\n", -EINVAL },
+		{ "external=tty[1:2]\n", 0 },
 	};
 	int fds[2];
 	char text[64];
@@ -315,7 +383,11 @@ static void test_request(void **state)
 {
 	char *items[] = { (char *)"mnt[x]:/etc" };
 	rpc_ext_mount_map map = { (char *)"x", (char *)"/etc" };
-	const struct { const char *name; rpc_criu_opts o; int r; } cases[] = {
+	const struct {
+		const char *name;
+		rpc_criu_opts o;
+		int r;
+	} cases[] = {
 		{ "plain", { .images_dir_fd = 3, .has_pid = true, .pid = 4 }, 0 },
 		{ "exec_cmd", { .exec_cmd = { items, 1 } }, -EPERM },
 		{ "older form of external", { .ext_mnt = { &map, 1 } }, -EPERM },
@@ -347,10 +419,11 @@ static void test_request(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_dump),    cmocka_unit_test(test_dump_confined),    cmocka_unit_test(test_restore),
-		cmocka_unit_test(test_restore_confined), cmocka_unit_test(test_facts),
-		cmocka_unit_test(test_every_option), cmocka_unit_test(test_unknown_option), cmocka_unit_test(test_external),
-		cmocka_unit_test(test_config_file), cmocka_unit_test(test_request),
+		cmocka_unit_test(test_dump),           cmocka_unit_test(test_dump_confined),
+		cmocka_unit_test(test_restore),        cmocka_unit_test(test_restore_confined),
+		cmocka_unit_test(test_facts),          cmocka_unit_test(test_every_option),
+		cmocka_unit_test(test_unknown_option), cmocka_unit_test(test_external),
+		cmocka_unit_test(test_config_file),    cmocka_unit_test(test_request),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -11,21 +11,42 @@
 #include <unistd.h>
 
 static const struct access_entry plain = {
-	.what = "VERSION", .uid = 10, .pid = 20, .comm = "sh", .repeats = 1, .us = 1234, .when = { 1000000000, 42000000 },
+	.what = "VERSION",
+	.uid = 10,
+	.pid = 20,
+	.comm = "sh",
+	.repeats = 1,
+	.us = 1234,
+	.when = { 1000000000, 42000000 },
 };
 
 static void test_text(void **state)
 {
-	static const struct { const char *name; struct access_entry e; const char *text; } cases[] = {
-		{ "plain", { .what = "VERSION", .uid = 10, .pid = 20, .comm = "sh", .repeats = 1, .us = 1234 },
+	static const struct {
+		const char *name;
+		struct access_entry e;
+		const char *text;
+	} cases[] = {
+		{ "plain",
+		  { .what = "VERSION", .uid = 10, .pid = 20, .comm = "sh", .repeats = 1, .us = 1234 },
 		  "request type=VERSION uid=10 pid=20 comm=\"sh\" result=ok ms=1.234\n" },
-		{ "target", { .what = "DUMP", .comm = "", .target = 7, .repeats = 1, .us = 5 },
+		{ "target",
+		  { .what = "DUMP", .comm = "", .target = 7, .repeats = 1, .us = 5 },
 		  "request type=DUMP uid=0 pid=0 comm=\"?\" target=7 result=ok ms=0.005\n" },
-		{ "several", { .what = "VERSION", .uid = 1, .pid = 2, .comm = "a", .repeats = 1000000, .us = 60000000 },
+		{ "several",
+		  { .what = "VERSION", .uid = 1, .pid = 2, .comm = "a", .repeats = 1000000, .us = 60000000 },
 		  "request type=VERSION uid=1 pid=2 comm=\"a\" times=1000000 result=ok ms=60000.000\n" },
-		{ "failed", { .what = "DUMP", .uid = 1, .pid = 2, .comm = "a", .error = 1, .why = "not yours", .repeats = 1 },
+		{ "failed",
+		  { .what = "DUMP", .uid = 1, .pid = 2, .comm = "a", .error = 1, .why = "not yours", .repeats = 1 },
 		  "request type=DUMP uid=1 pid=2 comm=\"a\" result=failed errno=1 why=\"not yours\" ms=0.000\n" },
-		{ "hostile", { .what = "DUMP", .uid = 1, .pid = 2, .comm = "a\"\n b\\", .error = 5, .why = "x\xff\ny\x1b[0m", .repeats = 1 },
+		{ "hostile",
+		  { .what = "DUMP",
+		    .uid = 1,
+		    .pid = 2,
+		    .comm = "a\"\n b\\",
+		    .error = 5,
+		    .why = "x\xff\ny\x1b[0m",
+		    .repeats = 1 },
 		  "request type=DUMP uid=1 pid=2 comm=\"a?? b?\" result=failed errno=5 why=\"x??y?[0m\" ms=0.000\n" },
 	};
 

@@ -14,7 +14,11 @@
 
 static void test_parse(void **state)
 {
-	static const struct { const char *name, *pid, *fds, *names; int r; unsigned int legacy; } cases[] = {
+	static const struct {
+		const char *name, *pid, *fds, *names;
+		int r;
+		unsigned int legacy;
+	} cases[] = {
 		{ "nothing", NULL, NULL, NULL, 0, 0 },
 		{ "no pid", NULL, "1", NULL, 0, 0 },
 		{ "another's", "78", "1", NULL, 0, 0 },
@@ -40,7 +44,8 @@ static void test_parse(void **state)
 		bool legacy[ACTIVATION_MAX];
 		unsigned int bits = 0;
 
-		expect_int(cases[i].name, activation_parse(77, cases[i].pid, cases[i].fds, cases[i].names, legacy), cases[i].r);
+		expect_int(cases[i].name, activation_parse(77, cases[i].pid, cases[i].fds, cases[i].names, legacy),
+			   cases[i].r);
 		for (int k = 0; cases[i].r > 0 && k < cases[i].r; k++)
 			bits |= (unsigned int)legacy[k] << k;
 		expect_int(cases[i].name, bits, cases[i].legacy);
@@ -133,7 +138,7 @@ static void test_manager(void **state)
 	assert_int_equal(recv(manager, text, sizeof(text) - 1, 0), 7);
 	assert_string_equal(text, "READY=1");
 	close(manager);
-	manager_tell(fd, "STOPPING=1");   /* nobody there: nothing happens */
+	manager_tell(fd, "STOPPING=1"); /* nobody there: nothing happens */
 	close(fd);
 	unlink(name);
 	rmdir(path);

@@ -6,7 +6,11 @@
 #include <stdlib.h>
 
 static const struct srv_limits narrow = {
-	.workers = 8, .user_workers = 2, .clients = 6, .user_clients = 3, .request_s = 10,
+	.workers = 8,
+	.user_workers = 2,
+	.clients = 6,
+	.user_clients = 3,
+	.request_s = 10,
 };
 
 static struct crowd_client *enter(struct crowd *c, int fd, uid_t uid, int64_t now)
@@ -184,7 +188,9 @@ static void test_lines(void **state)
 /* A book that is kept by other means: counts and lists agree after any sequence of events. */
 static void test_at_random(void **state)
 {
-	static const struct srv_limits wide = { .workers = 40, .user_workers = 5, .clients = 60, .user_clients = 20, .request_s = 5 };
+	static const struct srv_limits wide = {
+		.workers = 40, .user_workers = 5, .clients = 60, .user_clients = 20, .request_s = 5
+	};
 	struct crowd c;
 	uint32_t seed = 1;
 	pid_t next_pid = 1000;
@@ -233,7 +239,8 @@ static void test_at_random(void **state)
 				users++;
 				clients += u->clients;
 				workers += u->workers;
-				assert_true(u->uid == 0 || (u->clients <= wide.user_clients && u->workers <= wide.user_workers));
+				assert_true(u->uid == 0 ||
+					    (u->clients <= wide.user_clients && u->workers <= wide.user_workers));
 			}
 		}
 		assert_int_equal(users, c.nr_users);
