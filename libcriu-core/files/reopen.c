@@ -7,6 +7,7 @@
 #include "base/own.h"
 #include "files/apart.h"
 #include "files/build-id.h"
+#include "files/evasive.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -125,12 +126,18 @@ static int link_open(const struct files *fs, const char *name, const char *link,
 int path_open(struct files *fs, struct restored_file *f, uint32_t flags, struct cr_error *err)
 {
 	const img_reg_file_entry *e = f->entry->reg;
+	int fd, other;
 
 	if (f->ghost)
 		return ghost_open(fs, f->ghost, e, flags, err);
 	if (f->link)
 		return link_open(fs, e->name, f->link->entry->reg->name, flags, err);
-	return path_open_at(fs, e->name, flags, 0, err);
+	fd = path_open_at(fs, e->name, flags, 0, err);
+	if (fd != -ENOENT)
+		return fd;
+	other = evasive_open(fs, e, flags, err);
+	f->elsewhere = other >= 0;
+	return f->elsewhere ? other : fd;
 }
 
 /* -------------------------------------------------------------- validation */
@@ -208,7 +215,7 @@ int regular_open(struct files *fs, struct restored_file *f, struct cr_error *err
 	fd = path_open(fs, f, open_flags(e->flags) | (async_at_open(e) ? O_ASYNC : 0), err);
 	if (fd < 0)
 		return fd;
-	r = reg_validate(fs, e, fd, f->ghost || f->link, err);
+	r = f->elsewhere ? 0 : reg_validate(fs, e, fd, f->ghost || f->link, err);
 	if (r < 0)
 		return r;
 	if (e->flags & O_PATH)

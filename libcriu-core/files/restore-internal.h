@@ -25,6 +25,7 @@ struct restored_file {
 	bool used;       /* some descriptor is it */
 	bool late;       /* made by the task itself when all tasks exist: pidfds, files below /proc/PID of the tree */
 	bool is_dir_ref; /* working or root directory of somebody */
+	bool elsewhere;  /* a device that was opened by another path, known to be the same */
 	pid_t user_pid;  /* the task that settles it, and its lowest number there */
 	int user_fd;
 	int map_fd[2]; /* opened for mappings: read only, read and write; -1 */
