@@ -26,7 +26,7 @@ int cli_dump(struct cli *c)
 		report_failure(c, &err, NULL, NULL);
 		return CLI_FAILED;
 	}
-	c->opts.guard = shield_raise();
+	c->opts.guard = shield_raise(&c->opts.leftovers);
 	ctx = cr_context_new(&c->opts, &c->obs);
 	if (!ctx) {
 		cr_fail(&err, -ENOMEM, "begin");

@@ -98,13 +98,15 @@ int verb_dump(struct worker *w, const rpc_criu_req *req)
 	struct cr_context *ctx = NULL;
 	struct cr_error err = { 0 };
 	struct session n;
+	struct cr_leftovers *leftovers;
 	pid_t guard;
 	int r;
 
-	guard = shield_raise();
+	guard = shield_raise(&leftovers);
 	session_init(&n, w, req, "dump");
 	r = verb_prepare(&n, COMMAND_DUMP, &err);
 	n.opts.guard = guard;
+	n.opts.leftovers = leftovers;
 	if (r == 0)
 		r = verb_target(&n, &err);
 	if (r == 0) {

@@ -6,7 +6,6 @@
 #include "dump/dump-internal.h"
 #include "infect/parasite.h"
 #include "infect/thread-image.h"
-#include "infect/way-back.h"
 #include "tasks/tasks.h"
 #include "xstate.h"
 
@@ -20,7 +19,7 @@
 /* What is found out once, and holds for all processes */
 struct known {
 	struct xstate_layout layout;
-	struct way_cache ways;
+	struct infect_aid aid;
 };
 
 /* Questions of the other folders ride along with those of the leading thread. */
@@ -57,7 +56,7 @@ static int infect(struct dump *d, struct asked *a, struct known *k, struct cr_er
 {
 	size_t room = tasks_ask_size(a->task) + files_ask_size(d->files, a->task) + MM_ROOM;
 
-	return parasite_infect_begin(a->task, &k->layout, &k->ways, room, (uint32_t)a->task->threads.nr + 1, &a->host,
+	return parasite_infect_begin(a->task, &k->layout, &k->aid, room, (uint32_t)a->task->threads.nr + 1, &a->host,
 				     err);
 }
 
@@ -159,6 +158,7 @@ int dump_ask(struct dump *d, struct cr_error *err)
 	size_t nr = 0;
 	int r = 0;
 
+	known.aid.leftovers = d->ctx->opts->leftovers;
 	xstate_layout_init(&known.layout);
 	for (size_t i = 0; r == 0 && i < d->tree->tasks.nr; i++) {
 		struct task *t = d->tree->tasks.items[i];

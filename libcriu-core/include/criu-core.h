@@ -16,6 +16,7 @@
 #include <sys/types.h>
 
 struct cr_context;
+struct cr_leftovers;
 struct _img_creds_entry; /* proto/images.h */
 
 /* What a client or a command line asks for. Owned by the caller, constant during a verb. */
@@ -26,6 +27,7 @@ struct cr_options {
 	pid_t pid;                /* root of the tree; host pid as the caller sees it */
 
 	pid_t guard; /* the parent process; when it has ended a dump is called off between stages. 0: nobody is watched */
+	struct cr_leftovers *leftovers; /* dump: where the guard looks if this process is killed; NULL: nobody looks */
 
 	/*
 	 * Dump: inode number of the socket on which the request was made, if it may be open in the tree; 0: none. At restore
@@ -100,6 +102,19 @@ struct cr_restore_result {
  * Return: 0 or negative errno: -ESRCH no such process; -EBUSY something stands in the way (see cr_obstacles()).
  */
 int cr_dump(struct cr_context *ctx, struct cr_dump_result *ret, struct cr_error *err);
+
+/**
+ * cr_leftovers_new() - memory that a dumper shares with the process that watches over it, made before the fork
+ * Return: NULL: none is to be had.
+ */
+struct cr_leftovers *cr_leftovers_new(void);
+void cr_leftovers_free(struct cr_leftovers *l);
+
+/**
+ * cr_leftovers_clear() - after the dumper was killed: take away what it had in the tasks of the tree at that moment
+ * Return: 0; negative errno: something of ours is still in one of them.
+ */
+int cr_leftovers_clear(struct cr_leftovers *l);
 
 /** cr_restore() - recreate the tree of an image set. Return: 0; -EEXIST a pid is taken; negative errno, nothing is left behind. */
 int cr_restore(struct cr_context *ctx, struct cr_restore_result *ret, struct cr_error *err);

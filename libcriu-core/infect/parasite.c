@@ -1,6 +1,7 @@
 #include "infect/parasite.h"
 
 #include "infect/blob.h"
+#include "infect/leftovers.h"
 #include "infect/remote-call.h"
 #include "infect/remote-mem.h"
 #include "infect/room.h"
@@ -18,11 +19,13 @@
 #include <sys/syscall.h>
 #include <sys/uio.h>
 
-#define PAGE     4096u
-#define ROUND(x) (((x) + PAGE - 1) & ~(size_t)(PAGE - 1))
-#define BATCH    64u /* threads at a time: more than processors anywhere, and little memory */
-#define RUN_MS   10000
-#define DATA_MAX ((size_t)1 << 30)
+#define PAGE       4096u
+#define ROUND(x)   (((x) + PAGE - 1) & ~(size_t)(PAGE - 1))
+#define BATCH      64u /* threads at a time: more than processors anywhere, and little memory */
+#define RUN_MS     10000
+#define LEFT_BELOW (1u << 20)  /* addresses that stay free: the lowest may not be mapped (vm.mmap_min_addr) */
+#define GAP        (64u << 10) /* between us and the lowest mapping */
+#define DATA_MAX   ((size_t)1 << 30)
 
 #define BIT_OF(signo) (UINT64_C(1) << ((signo)-1))
 
@@ -38,8 +41,9 @@ struct parasite {
 	uint64_t places; /* remote: BATCH places of place_size bytes, each frame first, stack above */
 	size_t place_size, frame_room, nr_places;
 	struct way_back way; /* for remote calls, if there is one */
-	struct room room;    /* a limit that is raised while we map */
-	bool stuck;          /* a thread could not be called back: the mappings must stay */
+	struct leftover *note;
+	struct room room; /* a limit that is raised while we map */
+	bool stuck;       /* a thread could not be called back: the mappings must stay */
 	enum deed deed;
 	const struct xstate_layout *layout;
 	char *frames; /* local: nr_places frames of frame_room bytes */
@@ -175,11 +179,19 @@ static int settle_in(struct parasite *p, struct cr_error *err)
 	return 0;
 }
 
-/* One range, so that one call removes it */
+/*
+ * One range, so that one call removes it. Where it will be is noted before it is there: below all that the process has, if
+ * that is known; the kernel takes another place only if that one is not free.
+ */
 static int begin_map_code(struct parasite *p, size_t nr_places, struct cr_error *err)
 {
+	uint64_t at = 0;
+
 	measure(p, nr_places);
-	return begin_mmap(p, DEED_MAP_CODE, 0, p->size, PROT_READ | PROT_EXEC, 0, err);
+	if (p->way.lowest > p->size + LEFT_BELOW)
+		at = (p->way.lowest - p->size - GAP) & ~(uint64_t)(PAGE - 1);
+	leftover_mapped(p->note, at, at ? p->size : 0);
+	return begin_mmap(p, DEED_MAP_CODE, at, p->size, PROT_READ | PROT_EXEC, 0, err);
 }
 
 /* EAGAIN: all its memory is to be locked (mlockall() with MCL_FUTURE), and there would be more than RLIMIT_MEMLOCK of it. */
@@ -193,13 +205,13 @@ static int end_map_code(struct parasite *p, struct cr_error *err)
 {
 	int r = end_call(p, "map memory in", &p->base, err);
 
-	if (is_short(r) && (p->nr_places > 1 || room_make(&p->room, p->task, p->size)))
+	if (is_short(r) && (p->nr_places > 1 || room_make(&p->room, p->task, p->size, p->note)))
 		return begin_map_code(p, 1, err) < 0 ? r : PARASITE_GOES_ON;
 	if (r < 0)
-		r = room_explain(p->task, p->size, r, err);
-	else
-		r = begin_mmap(p, DEED_MAP_DATA, p->base + p->code_size, p->size - p->code_size, PROT_READ | PROT_WRITE,
-			       MAP_FIXED, err);
+		return room_explain(p->task, p->size, r, err);
+	leftover_mapped(p->note, p->base, p->size);
+	r = begin_mmap(p, DEED_MAP_DATA, p->base + p->code_size, p->size - p->code_size, PROT_READ | PROT_WRITE,
+		       MAP_FIXED, err);
 	return r < 0 ? r : PARASITE_GOES_ON;
 }
 
@@ -212,14 +224,16 @@ static int end_map_data(struct parasite *p, struct cr_error *err)
 	return r == 0 ? settle_in(p, err) : room_explain(p->task, p->size - p->code_size, r, err);
 }
 
-static int infect(struct parasite *p, struct way_cache *ways, struct cr_error *err)
+static int infect(struct parasite *p, struct infect_aid *aid, struct cr_error *err)
 {
 	int r = suspend_seccomp(p->task, err);
 
 	if (r == 0)
 		r = tracee_read_xstate(p->via, err);
-	if (r == 0 && ways)
-		r = way_back_lay(&p->way, ways, p->task, p->task->lead, p->layout, err);
+	if (r == 0 && aid)
+		p->note = leftover_begin(aid->leftovers, p->task->host_pid);
+	if (r == 0 && aid)
+		r = way_back_lay(&p->way, &aid->ways, p->task, p->task->lead, p->layout, err);
 	if (r == 0 && !p->way.call)
 		r = remote_find_syscall(p->via, &p->insn, err);
 	if (r < 0)
@@ -227,7 +241,7 @@ static int infect(struct parasite *p, struct way_cache *ways, struct cr_error *e
 	return begin_map_code(p, p->task->threads.nr < BATCH ? p->task->threads.nr : BATCH, err);
 }
 
-int parasite_infect_begin(struct task *t, const struct xstate_layout *layout, struct way_cache *ways, size_t data_size,
+int parasite_infect_begin(struct task *t, const struct xstate_layout *layout, struct infect_aid *aid, size_t data_size,
 			  uint32_t max_routines, struct parasite **ret, struct cr_error *err)
 {
 	autofree_by(parasite_free) struct parasite *p = calloc(1, sizeof(*p));
@@ -244,7 +258,7 @@ int parasite_infect_begin(struct task *t, const struct xstate_layout *layout, st
 	p->layout = layout;
 	p->data_size = ROUND(data_size);
 	p->max_routines = max_routines;
-	r = infect(p, ways, err);
+	r = infect(p, aid, err);
 	if (r < 0)
 		return cr_within(err, r, "infect pid %d", t->host_pid);
 	*ret = take_ptr(&p);
@@ -466,11 +480,11 @@ static int wait_for(struct parasite *p, struct cr_error *err)
 	return r;
 }
 
-int parasite_infect(struct task *t, const struct xstate_layout *layout, struct way_cache *ways, size_t data_size,
+int parasite_infect(struct task *t, const struct xstate_layout *layout, struct infect_aid *aid, size_t data_size,
 		    uint32_t max_routines, struct parasite **ret, struct cr_error *err)
 {
 	autofree_by(parasite_free) struct parasite *p = NULL;
-	int r = parasite_infect_begin(t, layout, ways, data_size, max_routines, &p, err);
+	int r = parasite_infect_begin(t, layout, aid, data_size, max_routines, &p, err);
 
 	if (r == 0)
 		r = wait_for(p, err);
@@ -505,6 +519,7 @@ void parasite_free(struct parasite *p)
 	if (p->task && p->task->lead) {
 		room_give_back(&p->room, p->task);
 		way_back_clear(&p->way, p->task->lead);
+		leftover_end(p->note);
 	}
 	free(p->program.arena.local);
 	program_done(&p->program);

@@ -11,13 +11,19 @@
 #include "base/own.h"
 #include "infect/program.h"
 #include "infect/task.h"
+#include "infect/way-back.h"
 
 #include <stddef.h>
 #include <stdint.h>
 
 struct parasite;
 struct xstate_layout;
-struct way_cache;
+
+/* What is the same for all processes of a dump, and outlives each parasite. All zero is fine. */
+struct infect_aid {
+	struct way_cache ways;
+	struct cr_leftovers *leftovers; /* NULL: nobody looks there */
+};
 
 /*
  * Each step is begun and then continued until it is done. So several processes can be at it at the same time: while the
@@ -27,14 +33,14 @@ struct way_cache;
 /**
  * parasite_infect_begin() - map ourselves into a frozen process
  * @layout:       of the extended state, outlives *ret
- * @ways:         what is known of ways back (way-back.h), outlives *ret; NULL: none are laid
+ * @aid:          NULL: without ways back and notes
  * @data_size:    bytes of the arena: programs, questions and answers; rounded up to pages
  * @max_routines: of the program
  * Return: 0, *ret is owned by the caller; negative errno, nothing is left in the process.
  */
-int parasite_infect_begin(struct task *t, const struct xstate_layout *layout, struct way_cache *ways, size_t data_size,
+int parasite_infect_begin(struct task *t, const struct xstate_layout *layout, struct infect_aid *aid, size_t data_size,
 			  uint32_t max_routines, struct parasite **ret, struct cr_error *err);
-int parasite_infect(struct task *t, const struct xstate_layout *layout, struct way_cache *ways, size_t data_size,
+int parasite_infect(struct task *t, const struct xstate_layout *layout, struct infect_aid *aid, size_t data_size,
 		    uint32_t max_routines, struct parasite **ret, struct cr_error *err);
 
 enum { PARASITE_DONE = 0, PARASITE_GOES_ON = 1 };

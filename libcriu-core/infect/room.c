@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 #define PAGE_KB 4u
-#define OURS 2u   /* mappings that we need: code and data */
+#define OURS    2u /* mappings that we need: code and data */
 
 /* The first number of statm is what RLIMIT_AS is about: proc_pid_statm(5), may_expand_vm() in mm/mmap.c */
 static uint64_t space_of(const struct task *task)
@@ -48,24 +48,29 @@ static int set_limit(const struct task *task, uint64_t soft, uint64_t hard)
 	return prlimit(task->host_pid, RLIMIT_AS, &l, NULL);
 }
 
-bool room_make(struct room *room, const struct task *task, size_t bytes)
+bool room_make(struct room *room, const struct task *task, size_t bytes, struct leftover *note)
 {
 	struct proc_limit as;
 	uint64_t need;
 
 	if (room->raised || !space_is_short(task, bytes, &as, &need))
 		return false;
+	leftover_raised(note, as.soft, as.hard);
 	/* a limit of somebody else, and a hard one, take CAP_SYS_RESOURCE */
-	if (set_limit(task, need, need > as.hard ? need : as.hard) < 0)
+	if (set_limit(task, need, need > as.hard ? need : as.hard) < 0) {
+		leftover_raised(note, 0, 0);
 		return false;
-	*room = (struct room){ .raised = true, .soft = as.soft, .hard = as.hard };
+	}
+	*room = (struct room){ .raised = true, .soft = as.soft, .hard = as.hard, .note = note };
 	return true;
 }
 
 void room_give_back(struct room *room, const struct task *task)
 {
-	if (room->raised)
-		set_limit(task, room->soft, room->hard);
+	if (!room->raised)
+		return;
+	set_limit(task, room->soft, room->hard);
+	leftover_raised(room->note, 0, 0);
 	room->raised = false;
 }
 
@@ -96,21 +101,26 @@ static int explain_no_memory(const struct task *task, size_t bytes, struct cr_er
 	struct proc_limit as;
 
 	if (space_is_short(task, bytes, &as, &need)) {
-		cr_refuse(err, -ENOMEM, "pid %d (%s) has no room for %zu KiB: RLIMIT_AS is %" PRIu64 " KiB, of which it uses %" PRIu64,
+		cr_refuse(err, -ENOMEM,
+			  "pid %d (%s) has no room for %zu KiB: RLIMIT_AS is %" PRIu64
+			  " KiB, of which it uses %" PRIu64,
 			  task->host_pid, task->comm, bytes >> 10, as.soft >> 10, (need - bytes) >> 10);
 		cr_advise(err, "allow it more: prlimit --pid %d --as=%" PRIu64 "%s", task->host_pid, need,
-				 need > as.hard ? "" : ":");
+			  need > as.hard ? "" : ":");
 		return -ENOMEM;
 	}
 	maps = count_mappings(task);
 	if (max && maps + OURS > max) {
-		cr_refuse(err, -ENOMEM, "pid %d (%s) has no room for %u mappings: it has %" PRIu64 ", vm.max_map_count is %" PRIu64,
+		cr_refuse(err, -ENOMEM,
+			  "pid %d (%s) has no room for %u mappings: it has %" PRIu64 ", vm.max_map_count is %" PRIu64,
 			  task->host_pid, task->comm, OURS, maps, max);
 		cr_advise(err, "allow more, here and where it is restored: sysctl vm.max_map_count=%" PRIu64, max + 64);
 		return -ENOMEM;
 	}
 	if (sysctl("/proc/sys/vm/overcommit_memory") == 2) {
-		cr_refuse(err, -ENOMEM, "pid %d (%s) has no room for %zu KiB: all memory that vm.overcommit_memory=2 allows is promised",
+		cr_refuse(err, -ENOMEM,
+			  "pid %d (%s) has no room for %zu KiB: all memory that vm.overcommit_memory=2 allows is "
+			  "promised",
 			  task->host_pid, task->comm, bytes >> 10);
 		cr_advise(err, "add swap, or raise vm.overcommit_ratio (see CommitLimit in /proc/meminfo)");
 		return -ENOMEM;
@@ -123,9 +133,11 @@ int room_explain(const struct task *task, size_t bytes, int r, struct cr_error *
 	if (r == -ENOMEM)
 		return explain_no_memory(task, bytes, err);
 	if (r == -EAGAIN)
-		cr_advise(err, "it locks all its memory; allow it %zu KiB more: prlimit --pid %d --memlock", bytes >> 10,
-			  task->host_pid);
+		cr_advise(err, "it locks all its memory; allow it %zu KiB more: prlimit --pid %d --memlock",
+			  bytes >> 10, task->host_pid);
 	if (r == -EACCES || r == -EPERM)
-		cr_advise(err, "a security module or a filter of system calls forbids it memory with code that is no file's");
+		cr_advise(
+			err,
+			"a security module or a filter of system calls forbids it memory with code that is no file's");
 	return r;
 }

@@ -128,6 +128,14 @@ static bool find_code(int maps, struct way_cache *c, const struct tracee *t, str
 	return false;
 }
 
+static uint64_t lowest_mapping(int maps)
+{
+	struct uapi_procmap_query m;
+	char name[NAME_ROOM];
+
+	return mapping_at(maps, 0, UAPI_PROCMAP_COVERING_OR_NEXT, &m, name) ? m.vma_start : 0;
+}
+
 /* Room for @size bytes below the red zone, on the main stack */
 static uint64_t place_on_stack(int maps, const struct tracee *t, size_t size)
 {
@@ -186,6 +194,7 @@ int way_back_lay(struct way_back *way, struct way_cache *cache, const struct tas
 
 	if (maps < 0)
 		return 0;
+	way->lowest = lowest_mapping(maps);
 	at = place_on_stack(maps, th->tracee, sigframe_size(th->tracee->xstate_size));
 	if (!at || !find_code(maps, cache, th->tracee, &code))
 		return 0;

@@ -29,7 +29,8 @@ struct way_cache {
 struct way_back {
 	uint64_t call,
 		sp; /* the instruction to make a call with, and the stack pointer to make it with; 0: there is no way */
-	uint64_t at; /* where it lies on the stack */
+	uint64_t lowest; /* where the first mapping of the process begins; 0: not known */
+	uint64_t at;     /* where it lies on the stack */
 	size_t size;
 	char *was; /* what was there before */
 };

@@ -1,6 +1,8 @@
 /* The process that waits in front of a dump; see shield.h. */
 #include "options/shield.h"
 
+#include "criu-core.h"
+
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -18,12 +20,14 @@ static void block_endings(void)
 	sigprocmask(SIG_BLOCK, &set, NULL);
 }
 
-pid_t shield_raise(void)
+pid_t shield_raise(struct cr_leftovers **ret)
 {
+	struct cr_leftovers *left = cr_leftovers_new();
 	pid_t own = getpid(), child;
 	int status = 0;
 
 	fflush(NULL);
+	*ret = left;
 	child = fork();
 	if (child < 0)
 		return 0;
@@ -35,5 +39,7 @@ pid_t shield_raise(void)
 	while (waitpid(child, &status, 0) < 0)
 		if (errno != EINTR)
 			_exit(1);
+	if (WIFSIGNALED(status))
+		cr_leftovers_clear(left);
 	_exit(WIFEXITED(status) ? WEXITSTATUS(status) : 1);
 }

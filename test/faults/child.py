@@ -51,7 +51,7 @@ class Child(Fault):
         self.note("kills" if self.reaped(front) != 0 else "too late")
 
     def harm(self):
-        """What the kill has done. Only mappings that nobody uses may be left, which the next dump would store like others."""
+        """What the kill has done, after the process in front has put things right."""
         time.sleep(0.005)
         masks, maps = self.look()
         if set(maps) != set(self.maps):
@@ -59,11 +59,11 @@ class Child(Fault):
         masked = [t for t in self.masks if masks.get(t) != self.masks[t]]
         mapped = [p for p in self.maps if maps[p] - self.maps[p]]
         stopped = [p for p in maps if state.Snapshot.stat_of(f"/proc/{p}")[2] in "Tt"]
-        self.note("harmful kills", bool(masked or stopped))
+        self.note("harmful kills", bool(masked or stopped or mapped))
         self.note("tasks with our mask", len(masked))
         self.note("processes with our mappings", len(mapped))
         self.maps = maps
-        return masked or stopped
+        return masked or stopped or mapped
 
     def do_itself(self):
         """Spread over the dump of a tree; what was harmed is replaced."""
@@ -80,5 +80,5 @@ class Child(Fault):
                 self.use("tree", "wide")
                 self.masks, self.maps = self.look()
         if harmed:
-            raise Failed(f"{harmed} kills left tasks with borrowed registers and masks")
+            raise Failed(f"{harmed} kills left tasks with registers, masks or mappings of ours")
         self.finish("after all the kills")

@@ -1,0 +1,233 @@
+#include "infect/leftovers.h"
+
+#include "base/array.h"
+#include "base/buf.h"
+#include "base/own.h"
+#include "infect/remote-call.h"
+#include "infect/tracee.h"
+#include "procfs/lists.h"
+#include "procfs/proc-dir.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define PLACES  16u /* twice as many as are asked at a time */
+#define TRIES   200 /* for threads that are still in our code */
+#define STOP_MS 2000
+
+struct cr_leftovers {
+	struct leftover items[PLACES];
+};
+
+struct cr_leftovers *cr_leftovers_new(void)
+{
+	void *l = mmap(NULL, sizeof(struct cr_leftovers), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	return l == MAP_FAILED ? NULL : l;
+}
+
+void cr_leftovers_free(struct cr_leftovers *l)
+{
+	if (l)
+		munmap(l, sizeof(*l));
+}
+
+/* The other side may be killed after any of these, and what it wrote is looked at then. */
+static void set(uint64_t *at, uint64_t value)
+{
+	__atomic_store_n(at, value, __ATOMIC_RELEASE);
+}
+
+struct leftover *leftover_begin(struct cr_leftovers *l, pid_t pid)
+{
+	for (size_t i = 0; l && i < PLACES; i++) {
+		if (l->items[i].pid)
+			continue;
+		l->items[i] = (struct leftover){ 0 };
+		__atomic_store_n(&l->items[i].pid, pid, __ATOMIC_RELEASE);
+		return &l->items[i];
+	}
+	return NULL;
+}
+
+void leftover_mapped(struct leftover *o, uint64_t base, uint64_t size)
+{
+	if (!o)
+		return;
+	set(&o->base, base);
+	set(&o->size, size);
+}
+
+void leftover_raised(struct leftover *o, uint64_t soft, uint64_t hard)
+{
+	if (!o)
+		return;
+	set(&o->limit_hard, hard);
+	set(&o->limit_soft, soft);
+}
+
+void leftover_end(struct leftover *o)
+{
+	if (o)
+		__atomic_store_n(&o->pid, 0, __ATOMIC_RELEASE);
+}
+
+/* ------------------------------------------------------------- afterwards */
+
+DEFINE_VEC(tracee_vec, struct tracee *)
+
+static void let_go(struct tracee_vec *held)
+{
+	for (size_t i = 0; i < held->nr; i++)
+		tracee_free(held->items[i]);
+	held->nr = 0;
+}
+
+static bool is_held(const struct tracee_vec *held, pid_t tid)
+{
+	for (size_t i = 0; i < held->nr; i++)
+		if (held->items[i]->tid == tid)
+			return true;
+	return false;
+}
+
+static int hold(struct tracee_vec *held, pid_t pid, pid_t tid)
+{
+	struct tracee *t = NULL, **at;
+	int r = tracee_seize(pid, tid, 0, &t, NULL);
+
+	if (r < 0)
+		return r == -ESRCH ? 0 : r;
+	at = tracee_vec_add(held);
+	if (!at) {
+		tracee_free(t);
+		return -ENOMEM;
+	}
+	*at = t;
+	tracee_interrupt(t);
+	r = tracee_wait(t, deadline_in(STOP_MS), NULL);
+	return r == -ESRCH ? 0 : r;
+}
+
+/* All threads to a stop, until there are no new ones */
+static int hold_all(const struct proc_dir *dir, pid_t pid, struct tracee_vec *held)
+{
+	for (bool new = true; new;) {
+		autointvec struct int_vec tids = { 0 };
+		int r = proc_tasks_read(dir, &tids, NULL);
+
+		new = false;
+		for (size_t i = 0; r == 0 && i < tids.nr; i++) {
+			if (is_held(held, tids.items[i]))
+				continue;
+			new = true;
+			r = hold(held, pid, tids.items[i]);
+		}
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+/* What is there is ours: nobody else has code at this very place that is no file's. */
+static bool is_ours(const struct proc_dir *dir, const struct leftover *o)
+{
+	autobuf struct buf text = BUF_INIT(256u << 20);
+	char start[32];
+	const char *line, *rest;
+
+	snprintf(start, sizeof(start), "%08" PRIx64 "-", o->base);
+	if (proc_read_buf(dir, "maps", &text, NULL) < 0 || buf_add(&text, "", 1) < 0)
+		return false;
+	for (line = text.data; line; line = strchr(line, '\n') ? strchr(line, '\n') + 1 : NULL) {
+		if (strncmp(line, start, strlen(start)) != 0)
+			continue;
+		rest = strchr(line, ' ');
+		return rest && strncmp(rest, " r-xp 00000000 00:00 0", 22) == 0;
+	}
+	return false;
+}
+
+static bool is_inside(const struct tracee_vec *held, const struct leftover *o)
+{
+	for (size_t i = 0; i < held->nr; i++) {
+		struct tracee *t = held->items[i];
+
+		if (t->state != TRACEE_STOPPED)
+			continue;
+		if (tracee_settle(t, NULL) < 0 || regs_ip(&t->regs) - o->base < o->size)
+			return true;
+	}
+	return false;
+}
+
+static int unmap_through(const struct tracee_vec *held, const struct leftover *o)
+{
+	const uint64_t arg[6] = { o->base, o->size };
+	int64_t result = 0;
+	uint64_t insn;
+	int r = -ESRCH;
+
+	for (size_t i = 0; i < held->nr && r == -ESRCH; i++) {
+		struct tracee *t = held->items[i];
+
+		if (t->state != TRACEE_STOPPED)
+			continue;
+		r = remote_find_syscall(t, &insn, NULL);
+		if (r == 0)
+			r = remote_syscall(t, insn, SYS_munmap, arg, &result, NULL);
+	}
+	return r < 0 ? r : (int)result;
+}
+
+/* A thread that was in our code comes out of it by itself (pie/blob.c); it must have done so before the code goes. */
+static int unmap(const struct leftover *o)
+{
+	autoprocdir struct proc_dir dir = PROC_DIR_NONE;
+	struct tracee_vec held = { 0 };
+	int r = proc_dir_open(AT_FDCWD, o->pid, &dir, NULL);
+
+	for (int left = TRIES; r == 0; left--) {
+		r = hold_all(&dir, o->pid, &held);
+		if (r < 0 || !is_ours(&dir, o))
+			break;
+		if (!is_inside(&held, o)) {
+			r = unmap_through(&held, o);
+			break;
+		}
+		let_go(&held);
+		if (!left)
+			r = -EBUSY;
+		usleep(5000);
+	}
+	let_go(&held);
+	tracee_vec_done(&held);
+	return r;
+}
+
+int cr_leftovers_clear(struct cr_leftovers *l)
+{
+	int r = 0;
+
+	for (size_t i = 0; l && i < PLACES; i++) {
+		struct leftover *o = &l->items[i];
+		struct rlimit was = { .rlim_cur = o->limit_soft, .rlim_max = o->limit_hard };
+
+		if (!o->pid)
+			continue;
+		if (o->limit_soft)
+			prlimit(o->pid, RLIMIT_AS, &was, NULL);
+		if (o->size && unmap(o) < 0)
+			r = -EBUSY;
+		leftover_end(o);
+	}
+	return r;
+}
