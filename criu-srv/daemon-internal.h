@@ -48,6 +48,8 @@ int daemon_start(struct daemon *d, struct cr_error *err);
 /** daemon_open_log() - by @s; what was open is closed only when the new one is there */
 int daemon_open_log(struct daemon *d, const struct settings *s, struct cr_error *err);
 void daemon_take_limits(struct daemon *d, const struct settings *s);
+/** daemon_caps() - wake the capabilities up, for work on the daemon's own files, or put them to sleep */
+int daemon_caps(bool awake, struct cr_error *err);
 void daemon_end(struct daemon *d);
 
 /* --- daemon-serve.c: connections and workers */

@@ -129,38 +129,44 @@ static void close_others(int *keep, size_t nr)
 }
 
 /*
- * In the child: nothing of the daemon's own but its log. Options of the daemon do not carry over to requests, and neither
- * does its terminal: what is restored for a client would be able to type on it.
+ * In the child. The daemon's terminal does not come along: what is restored for a client would be able to type on it. Nor
+ * does its output for clients that have said too much already, unless the log is there.
  */
-static void serve(struct daemon *d, int sock, bool legacy, bool may_log) __attribute__((noreturn));
-static void serve(struct daemon *d, int sock, bool legacy, bool may_log)
+static void leave_daemon(const struct daemon *d, int sock, bool may_log)
 {
 	int keep[] = { sock, d->sink.fd, d->access.journal_fd, d->alive[1] };
-	struct worker_terms terms = {
-		.generation = legacy ? RPC_GENERATION_FIRST : RPC_GENERATION_TODAY,
-		.log_fd = d->sink.fd,
-		.alive_fd = d->alive[1],
-		.limits = &d->limits,
-		.access = &d->access,
-		.quiet = !may_log,
-	};
-	autosettings struct settings fresh;
-	sigset_t none;
 	int null;
+	sigset_t none;
 
 	close_others(keep, sizeof(keep) / sizeof(keep[0]));
 	setsid();
 	null = open("/dev/null", O_RDWR | O_CLOEXEC);
-	if (null >= 0) {
-		dup2(null, STDIN_FILENO);
+	for (int fd = 0; null >= 0 && fd <= 2; fd++)
+		if (fd == STDIN_FILENO || (!may_log && fd != d->sink.fd))
+			dup2(null, fd);
+	if (null >= 0)
 		close(null);
-	}
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
-	if (!may_log)
-		terms.log_fd = STDIN_FILENO; /* complaints are lines too */
+}
+
+/* Options of the daemon do not carry over to requests. */
+static void serve(struct daemon *d, int sock, bool legacy, bool may_log) __attribute__((noreturn));
+static void serve(struct daemon *d, int sock, bool legacy, bool may_log)
+{
+	autosettings struct settings fresh;
+	struct worker_terms terms = {
+		.generation = legacy ? RPC_GENERATION_FIRST : RPC_GENERATION_TODAY,
+		.log_fd = may_log ? d->sink.fd : STDIN_FILENO, /* complaints are lines too */
+		.alive_fd = d->alive[1],
+		.base = &fresh,
+		.limits = &d->limits,
+		.access = &d->access,
+		.quiet = !may_log,
+	};
+
+	leave_daemon(d, sock, may_log);
 	settings_init(&fresh);
-	terms.base = &fresh;
 	_exit(worker_run(sock, &terms));
 }
 

@@ -205,17 +205,21 @@ static int go_background(struct cr_error *err)
 	return pipe_fds[1];
 }
 
-/* What is permitted stays so: a worker can have no capability that its parent has given up for good. */
-static int sleep_caps(struct cr_error *err)
+/*
+ * While clients come and go nothing is in effect. What is permitted stays so: a worker can have no capability that its
+ * parent has given up for good.
+ */
+int daemon_caps(bool awake, struct cr_error *err)
 {
 	struct cap_sets caps;
 	int r = caps_get(&caps);
 
 	if (r == 0) {
-		caps.effective = caps.inheritable = 0;
+		caps.effective = awake ? caps.permitted : 0;
+		caps.inheritable = 0;
 		r = caps_set(&caps);
 	}
-	return r < 0 ? cr_fail(err, r, "put capabilities to sleep") : 0;
+	return r < 0 ? cr_fail(err, r, "capabilities of the service") : 0;
 }
 
 static void tell_ready(struct daemon *d, int background)
@@ -266,7 +270,7 @@ int daemon_start(struct daemon *d, struct cr_error *err)
 	if (r == 0)
 		r = write_pidfile(d, err);
 	if (r == 0)
-		r = sleep_caps(err);
+		r = daemon_caps(false, err);
 	if (r < 0)
 		return r;
 	daemon_watch_listeners(d, true);

@@ -72,13 +72,16 @@ static void reload(struct daemon *d)
 		 (long long)now.tv_sec * 1000000 + now.tv_nsec / 1000);
 	manager_tell(d->manager_fd, state);
 	settings_init(&fresh);
-	r = read_again(d, &fresh, &err);
+	r = daemon_caps(true, &err);
+	if (r == 0)
+		r = read_again(d, &fresh, &err);
 	if (fchdir(d->work_dirfd) < 0 && r == 0)
 		r = cr_fail(&err, -errno, "return to the work directory");
 	if (r == 0)
 		r = daemon_open_log(d, &fresh, &err);
 	if (r == 0)
 		daemon_take_limits(d, &fresh);
+	daemon_caps(false, NULL);
 	log = daemon_log(d);
 	if (r < 0)
 		log_error(&log, "configuration is not read again, the former one stays: %s", err.text);
@@ -200,6 +203,8 @@ int daemon_run(const struct settings *s, const struct args *args)
 	log = daemon_log(&d);
 	if (r < 0)
 		log_error(&log, "%s", err.text);
+	/* sockets and pidfile may be in directories of other users */
+	daemon_caps(true, NULL);
 	daemon_stop(&d);
 	daemon_end(&d);
 	return r < 0 ? 1 : 0;
