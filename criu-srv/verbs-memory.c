@@ -42,7 +42,8 @@ static int pre_dump(struct worker *w, const rpc_criu_req *req, struct aside *a)
 
 int verb_pre_dump(struct worker *w, const rpc_criu_req *req)
 {
-	return aside_run(w, req, req->type, ASIDE_TASK, pre_dump);
+	/* a client that has lost a pre-dump begins anew, whatever the reason */
+	return aside_run(w, req, req->type, ASIDE_TASK, pre_dump) == WORKER_DONE ? WORKER_DONE : WORKER_ILLEGAL;
 }
 
 struct server {
