@@ -52,15 +52,17 @@ static struct crowd_user **user_slot(struct crowd *c, uid_t uid)
 static struct crowd_user *user_get(struct crowd *c, uid_t uid, int64_t now_ms)
 {
 	struct crowd_user **at = user_slot(c, uid);
+	struct crowd_user *user = *at;
 
-	if (*at)
-		return *at;
-	*at = calloc(1, sizeof(**at));
-	if (*at) {
-		**at = (struct crowd_user){ .uid = uid, .lines = LINES_AT_ONCE, .lines_ms = now_ms };
-		c->nr_users++;
-	}
-	return *at;
+	if (user)
+		return user;
+	user = malloc(sizeof(*user));
+	if (!user)
+		return NULL;
+	*user = (struct crowd_user){ .uid = uid, .lines = LINES_AT_ONCE, .lines_ms = now_ms };
+	*at = user;
+	c->nr_users++;
+	return user;
 }
 
 static void refill(struct crowd_user *u, int64_t now_ms)

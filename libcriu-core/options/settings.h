@@ -87,15 +87,13 @@ struct settings {
 	SETTING(int32_t, ps_socket);
 	SETTING(int32_t, status_fd);  /* of this process; the one on the wire is of the client */
 	SETTING(bool, journal);
-	SETTING(int32_t, max_message);          /* bytes */
-	SETTING(int32_t, max_workers);
-	SETTING(int32_t, max_user_workers);
-	SETTING(int32_t, max_clients);          /* connections that have not asked yet */
-	SETTING(int32_t, max_user_clients);
-	SETTING(int32_t, request_timeout);      /* this one and the next ones: seconds */
-	SETTING(int32_t, idle_timeout);
-	SETTING(int32_t, notify_timeout);
-	SETTING(int32_t, stop_timeout);
+	/* limits of the service, apart from whether they are there: nine times two would be half padding */
+	bool has_max_message, has_max_workers, has_max_user_workers, has_max_clients, has_max_user_clients;
+	bool has_request_timeout, has_idle_timeout, has_notify_timeout, has_stop_timeout;
+	int32_t max_message; /* bytes */
+	int32_t max_workers, max_user_workers;
+	int32_t max_clients, max_user_clients; /* connections that have not asked yet */
+	int32_t request_timeout, idle_timeout, notify_timeout, stop_timeout; /* seconds */
 	char *work_dir, *pidfile, *libdir, *address, *legacy_address, *feature;
 	struct proto_str_vec scripts; /* --action-script, in the order given */
 	bool want_help, want_version, want_man;
