@@ -16,6 +16,7 @@
 #include <linux/sched.h>
 #include <sched.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
@@ -26,6 +27,7 @@
 
 #define TAKEN_FOR_MS   100  /* for the number of a process that was there a moment ago */
 #define LOOK_EVERY_MS  100  /* between looks after tasks that died without a word */
+#define SPARE_MAPPINGS 32   /* more than a task has too many at any time */
 #define GONE_WITHIN_MS 5000 /* for killed tasks to be gone */
 
 /* In the child: nothing but the blob from here on. The stack is switched, so nothing of this frame is needed again. */
@@ -110,6 +112,22 @@ static int look_for_dead(struct restore *rs, struct cr_error *err)
 	return 0;
 }
 
+/* While a task is made it has a few mappings more than in the end: ours, and halves of some that are joined later. */
+static void advise_of_mappings(const struct restore *rs, size_t node, struct cr_error *err)
+{
+	const struct mm_space *space = node < rs->nr_tasks ? rs->tasks[node].space : NULL;
+	autofd int fd = open("/proc/sys/vm/max_map_count", O_RDONLY | O_CLOEXEC);
+	char text[32] = "";
+	size_t nr = space ? mm_space_entry(space)->vmas.nr : 0, max;
+
+	if (!nr || fd < 0 || read(fd, text, sizeof(text) - 1) <= 0)
+		return;
+	max = strtoul(text, NULL, 10);
+	if (nr + SPARE_MAPPINGS > max)
+		cr_advise(err, "it has %zu mappings, vm.max_map_count is %zu; allow more: sysctl vm.max_map_count=%zu",
+			  nr, max, nr + 2 * SPARE_MAPPINGS);
+}
+
 static int explain(struct restore *rs, struct cr_error *err)
 {
 	uint32_t failed = program_control(&rs->program)->first_failed;
@@ -118,9 +136,13 @@ static int explain(struct restore *rs, struct cr_error *err)
 	if (!failed)
 		return cr_refuse(err, -ECANCELED, "a task failed without saying why");
 	r = program_explain(&rs->program, failed - 1, err);
-	for (size_t i = 0; i < rs->tree.nodes.nr; i++)
-		if (rs->nodes[i].index == failed - 1)
-			return cr_within(err, r, "pid %u", rs->tree.nodes.items[i].pid);
+	for (size_t i = 0; i < rs->tree.nodes.nr; i++) {
+		if (rs->nodes[i].index != failed - 1)
+			continue;
+		if (r == -ENOMEM)
+			advise_of_mappings(rs, i, err);
+		return cr_within(err, r, "pid %u", rs->tree.nodes.items[i].pid);
+	}
 	return r;
 }
 

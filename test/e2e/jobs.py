@@ -86,6 +86,7 @@ class Jobs:
         if code:
             shell.until(lambda: code in shell.read(), f"the shell says {code}")
         shell.until(lambda: field(shell.pid, 7) == shell.pid, "the shell has its terminal again")
+        shell.until(lambda: not self.world.tree(), "all but the shell have ended")
         shell.close()
 
     def do_job_foreground(self):
