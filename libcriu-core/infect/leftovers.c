@@ -19,9 +19,11 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define PLACES  16u /* twice as many as are asked at a time */
-#define TRIES   200 /* for threads that are still in our code */
-#define STOP_MS 2000
+#define PLACES       16u /* twice as many as are asked at a time */
+#define TRIES        200 /* for threads that are still in our code */
+#define PAUSE_US     5000
+#define ABSENT_TWICE 2
+#define STOP_MS      2000
 
 struct cr_leftovers {
 	struct leftover items[PLACES];
@@ -188,25 +190,30 @@ static int unmap_through(const struct tracee_vec *held, const struct leftover *o
 	return r < 0 ? r : (int)result;
 }
 
-/* A thread that was in our code comes out of it by itself (pie/blob.c); it must have done so before the code goes. */
+/*
+ * A thread that was in our code comes out of it by itself (pie/blob.c); it must have done so before the code goes. And one that
+ * was just about to make the mappings makes them now: that they are not there counts only if it was so for a while.
+ */
 static int unmap(const struct leftover *o)
 {
 	autoprocdir struct proc_dir dir = PROC_DIR_NONE;
 	struct tracee_vec held = { 0 };
 	int r = proc_dir_open(AT_FDCWD, o->pid, &dir, NULL);
 
-	for (int left = TRIES; r == 0; left--) {
+	for (int left = TRIES, absent = 0; r == 0 && absent < ABSENT_TWICE; left--) {
 		r = hold_all(&dir, o->pid, &held);
-		if (r < 0 || !is_ours(&dir, o))
+		if (r < 0)
 			break;
-		if (!is_inside(&held, o)) {
+		if (!is_ours(&dir, o)) {
+			absent++;
+		} else if (!is_inside(&held, o)) {
 			r = unmap_through(&held, o);
 			break;
 		}
 		let_go(&held);
 		if (!left)
 			r = -EBUSY;
-		usleep(5000);
+		usleep(PAUSE_US);
 	}
 	let_go(&held);
 	tracee_vec_done(&held);
