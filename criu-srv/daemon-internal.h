@@ -61,8 +61,8 @@ void daemon_serve_waiting(struct daemon *d);
 /** daemon_send_away() - clients whose time is over, and the account of lines that were left out */
 void daemon_send_away(struct daemon *d);
 void daemon_reap(struct daemon *d);
-/** daemon_watch_listeners() - take new connections, or let them wait in the backlog */
-void daemon_watch_listeners(struct daemon *d, bool on);
+/** daemon_watch_listeners() - take new connections, or let them wait in the backlog. Return: 0; negative errno. */
+int daemon_watch_listeners(struct daemon *d, bool on);
 
 /* --- daemon-stop.c */
 /** daemon_stop() - no new requests; those under way finish, or are called off when the time is over */

@@ -23,15 +23,20 @@
 #define SYS_close_range 436 /* 5.9 */
 #endif
 
-void daemon_watch_listeners(struct daemon *d, bool on)
+int daemon_watch_listeners(struct daemon *d, bool on)
 {
-	for (int i = 0; i < d->nr_listeners; i++) {
-		struct epoll_event ev = { .events = EPOLLIN, .data.ptr = &d->listeners[i] };
+	int r = 0;
 
-		epoll_ctl(d->epoll_fd, on ? EPOLL_CTL_ADD : EPOLL_CTL_DEL, d->listeners[i].fd, &ev);
+	for (int i = 0; i < d->nr_listeners; i++) {
+		struct epoll_event ev = { .events = on ? EPOLLIN : 0, .data.ptr = &d->listeners[i] };
+
+		if (epoll_ctl(d->epoll_fd, EPOLL_CTL_MOD, d->listeners[i].fd, &ev) < 0 && errno == ENOENT &&
+		    epoll_ctl(d->epoll_fd, EPOLL_CTL_ADD, d->listeners[i].fd, &ev) < 0)
+			r = -errno;
 	}
-	d->paused = !on;
+	d->paused = !on || r < 0;
 	d->paused_ms = daemon_now_ms();
+	return r;
 }
 
 static void drop(struct daemon *d, struct crowd_client *client)

@@ -271,9 +271,13 @@ int daemon_start(struct daemon *d, struct cr_error *err)
 		r = write_pidfile(d, err);
 	if (r == 0)
 		r = daemon_caps(false, err);
+	if (r == 0) {
+		r = daemon_watch_listeners(d, true);
+		if (r < 0)
+			return cr_fail(err, r, "watch the listening sockets");
+	}
 	if (r < 0)
 		return r;
-	daemon_watch_listeners(d, true);
 	tell_ready(d, background);
 	return 0;
 }

@@ -8,7 +8,8 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
-#define CALL_OFF_MS 20000 /* for undoing a dump that was called off; the tree runs on after that */
+#define KILL_MS 1000  /* from asking a worker to end to making it end */
+#define UNDO_MS 20000 /* for undoing a dump that was called off */
 
 /* Clients that have not been served see the end of the connection: as if there had been no service. */
 static void close_doors(struct daemon *d)
@@ -83,9 +84,10 @@ void daemon_stop(struct daemon *d)
 		return;
 	log_warn(&log, "%zu requests are called off", d->crowd.nr_workers);
 	signal_workers(d, SIGTERM);
-	if (wait_for_workers(d, daemon_now_ms() + CALL_OFF_MS))
+	/* a restore has all signals blocked while it makes processes; killed, it takes along what it has made */
+	if (wait_for_workers(d, daemon_now_ms() + KILL_MS))
 		return;
 	signal_workers(d, SIGKILL);
-	if (!wait_for_workers(d, daemon_now_ms() + 1000))
+	if (!wait_for_workers(d, daemon_now_ms() + UNDO_MS))
 		log_warn(&log, "some of them are not undone yet, leaving all the same");
 }
