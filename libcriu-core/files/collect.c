@@ -6,6 +6,7 @@
 #include "files/dump-internal.h"
 
 #include "base/own.h"
+#include "files/family.h"
 #include "files/own-table.h"
 #include "files/sweep.h"
 #include "kernel/uapi.h"
@@ -445,8 +446,12 @@ int files_collect(struct file_table *t, struct task *task, struct cr_error *err)
 
 int files_collect_end(struct file_table *t, struct cr_error *err)
 {
+	const struct file_family *family;
 	int r = pipes_check_ends(t, err);
 
+	for (unsigned int i = 0; r == 0 && (family = file_family_at(i)); i++)
+		if (family->collected)
+			r = cr_within(err, family->collected(t, err), "%s", family->name);
 	return r < 0 ? r : locks_collect(t, err);
 }
 
@@ -483,8 +488,13 @@ int file_table_new(struct cr_context *ctx, const struct tree *tree, struct file_
 
 void file_table_free(struct file_table *t)
 {
+	const struct file_family *family;
+
 	if (!t)
 		return;
+	for (unsigned int i = 0; (family = file_family_at(i)); i++)
+		if (family->table_done)
+			family->table_done(t);
 	locks_done(t);
 	link_remaps_done(t);
 	ghosts_done(t);

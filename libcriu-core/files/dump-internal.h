@@ -75,6 +75,7 @@ struct link_remap;
 struct pipe_data;
 struct memfd_inode;
 struct held_lock;
+struct unix_table;
 DEFINE_VEC(ghost_vec, struct ghost *)
 DEFINE_VEC(link_remap_vec, struct link_remap *)
 DEFINE_VEC(pipe_data_vec, struct pipe_data *)
@@ -108,6 +109,7 @@ struct file_table {
 	struct tty_info_vec ttys;
 	struct file_lock_vec locks;
 	uint64_t fds_ahead;          /* descriptors of the tables that were begun, where the kernel tells */
+	struct unix_table *sockets; /* of net/unix-dump.c; NULL: no UNIX socket was met */
 	struct lock_list *lock_list; /* /proc/locks, being read; NULL: not begun */
 	struct map locked_inodes;    /* st_ino + 1 -> table (anything) */
 	struct map locks_met;        /* hash of a lock and its owner -> table (anything) */

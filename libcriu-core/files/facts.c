@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 #include <sys/vfs.h>
@@ -89,6 +90,12 @@ int facts_of(int fd, struct file_facts *ret, uint32_t *ret_mnt_id, struct cr_err
 	ret->flags = (uint32_t)flags & ~(uint32_t)O_CLOEXEC;
 	if (ret->flags & O_PATH)
 		return 0;
+	if (S_ISSOCK(ret->st.st_mode)) {
+		socklen_t len = sizeof(ret->sk_family);
+
+		if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &ret->sk_family, &len) < 0)
+			return cr_fail(err, -errno, "family of a socket");
+	}
 	if (S_ISREG(ret->st.st_mode) || S_ISDIR(ret->st.st_mode) || S_ISBLK(ret->st.st_mode) ||
 	    (S_ISCHR(ret->st.st_mode) && !file_is_stateless_device(ret))) {
 		ret->pos = lseek(fd, 0, SEEK_CUR);

@@ -25,6 +25,7 @@ struct routine;
 struct file_facts {
 	struct stat st;
 	uint32_t fs_type;    /* statfs f_type: PIPEFS_MAGIC, ANON_INODE_FS_MAGIC, ... */
+	int sk_family;       /* AF_* of a socket, 0 (AF_UNSPEC) for everything else */
 	uint32_t flags;      /* F_GETFL */
 	int64_t pos;         /* lseek(0, SEEK_CUR); 0 where it cannot seek */
 	const char *link;    /* text of the /proc/self/fd link, raw; never NULL */

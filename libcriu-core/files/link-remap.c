@@ -7,6 +7,7 @@
 
 #include "base/own.h"
 #include "files/apart.h"
+#include "files/family.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -173,7 +174,12 @@ static int remove_links(void *arg)
 /* All of them or none: nobody can make use of the rest. */
 void files_commit(struct files *fs)
 {
+	const struct file_family *family;
+
 	fs->committed = true;
+	for (unsigned int i = 0; (family = file_family_at(i)); i++)
+		if (family->commit)
+			family->commit(fs);
 	for (size_t i = 0; i < fs->files.nr; i++)
 		if (fs->files.items[i]->link) {
 			apart_run(remove_links, fs, NULL);

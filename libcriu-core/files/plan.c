@@ -2,6 +2,7 @@
 #include "files/restore-internal.h"
 
 #include "base/own.h"
+#include "files/family.h"
 #include "files/own-table.h"
 #include "infect/parallel.h"
 #include "infect/program.h"
@@ -110,10 +111,14 @@ static int open_chunk(void *arg, size_t chunk, struct cr_error *err)
 
 int files_open(struct files *fs, int root_fd, struct cr_error *err)
 {
+	const struct file_family *family;
 	int r = raise_limit(fs, err);
 
 	fs->root_fd = root_fd;
 	own_table_grow(fs->files.nr);
+	for (unsigned int i = 0; r == 0 && (family = file_family_at(i)); i++)
+		if (family->make)
+			r = family->make(fs, err);
 	if (r == 0)
 		r = parallel_pieces((fs->files.nr + OPEN_CHUNK - 1) / OPEN_CHUNK, open_chunk, fs, err);
 	for (size_t i = 0; i < fs->files.nr && r == 0; i++)
@@ -122,6 +127,9 @@ int files_open(struct files *fs, int root_fd, struct cr_error *err)
 			r = open_one(fs, fs->files.items[i], err);
 	if (r == 0)
 		r = memfds_make(fs, err);
+	for (unsigned int i = 0; r == 0 && (family = file_family_at(i)); i++)
+		if (family->settle)
+			r = family->settle(fs, err);
 	if (r == 0)
 		pipes_settle(fs);
 	return r;

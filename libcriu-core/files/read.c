@@ -4,6 +4,8 @@
  */
 #include "files/restore-internal.h"
 
+#include "files/family.h"
+
 #include <errno.h>
 #include <limits.h>
 #include <stdlib.h>
@@ -291,6 +293,7 @@ int files_read(struct cr_context *ctx, struct image_set *set, const struct files
 	       struct files **ret, struct cr_error *err)
 {
 	autofree_by(files_free) struct files *fs = calloc(1, sizeof(*fs));
+	const struct file_family *family;
 	int r;
 
 	if (!fs)
@@ -316,6 +319,9 @@ int files_read(struct cr_context *ctx, struct image_set *set, const struct files
 		r = ttys_read(fs, err);
 	if (r == 0)
 		r = locks_read(fs, err);
+	for (unsigned int i = 0; r == 0 && (family = file_family_at(i)); i++)
+		if (family->read)
+			r = family->read(fs, err);
 	if (r < 0)
 		return r;
 	*ret = take_ptr(&fs);
@@ -336,8 +342,13 @@ static void file_done(struct restored_file *f)
 
 void files_free(struct files *fs)
 {
+	const struct file_family *family;
+
 	if (!fs)
 		return;
+	for (unsigned int i = 0; (family = file_family_at(i)); i++)
+		if (family->done)
+			family->done(fs);
 	restored_pipes_done(fs);
 	restored_memfds_done(fs);
 	ghost_sources_done(fs);

@@ -61,6 +61,7 @@ DEFINE_VEC(restored_task_vec, struct restored_task *)
 struct restored_pipe;
 struct restored_memfd;
 struct tty_source;
+struct unix_set;
 DEFINE_VEC(restored_pipe_vec, struct restored_pipe *)
 DEFINE_VEC(restored_memfd_vec, struct restored_memfd *)
 DEFINE_VEC(lock_entry_vec, img_file_lock_entry *)
@@ -88,6 +89,7 @@ struct files {
 	struct tty_source_vec ttys;
 	struct map tty_by_id;
 	struct lock_entry_vec locks;
+	struct unix_set *sockets; /* of net/unix-read.c; NULL: there are no UNIX sockets */
 };
 
 /* read.c */

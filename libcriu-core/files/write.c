@@ -2,6 +2,7 @@
 #include "files/dump-internal.h"
 
 #include "base/own.h"
+#include "files/family.h"
 #include "image/image-set.h"
 #include "infect/program.h"
 
@@ -132,6 +133,7 @@ static int write_ttys(const struct file_table *t, struct image_set *set, struct 
 
 int files_write(struct file_table *t, struct image_set *set, struct cr_error *err)
 {
+	const struct file_family *family;
 	int r = link_remaps_make(t, err);
 
 	if (r == 0)
@@ -150,6 +152,9 @@ int files_write(struct file_table *t, struct image_set *set, struct cr_error *er
 		r = pipes_write(t, set, err);
 	if (r == 0)
 		r = memfds_write(t, set, err);
+	for (unsigned int i = 0; r == 0 && (family = file_family_at(i)); i++)
+		if (family->write)
+			r = family->write(t, set, err);
 	return r < 0 ? r : locks_write(t, set, err);
 }
 

@@ -499,8 +499,14 @@ static_assert(sizeof(struct uapi_uffdio_poison) == 32, "kernel ABI");
 #define SO_PASSPIDFD 76 /* 6.5 */
 #define SO_PEERPIDFD 77
 #endif
+#ifndef SO_RCVPRIORITY
+#define SO_RCVPRIORITY 82 /* 6.14 */
+#endif
 #ifndef SO_PASSRIGHTS
 #define SO_PASSRIGHTS 83 /* 6.16 */
+#endif
+#ifndef SO_INQ
+#define SO_INQ 84 /* 6.18 */
 #endif
 #define UAPI_SCM_PIDFD 0x04 /* an enumerator in newer C libraries */
 

@@ -36,6 +36,8 @@ ARROWS = {
     "criu-srv": LOW + PROTO + ["libcriu-core/include", "libcriu-core/options", "criu-cli"],
 }
 ARROWS.update({"libcriu-core/" + r: MIDDLE for r in RESOURCES})
+# A socket is a kind of open file: net/ has the kinds of files/ that are sockets. files/ knows them by name, in its tables.
+ARROWS["libcriu-core/net"] = MIDDLE + ["libcriu-core/files"]
 
 # The library side of a blob carries the blob's bytes, which is a symbol, and the layout of its area.
 ALLOWED = {("libcriu-core/infect", "libcriu-core/pie"): ("pie/blob.h",)}

@@ -104,7 +104,9 @@
 	X(signalfd_entry) \
 	X(sit_entry) \
 	X(sk_opts_entry) \
+	X(sk_opts_ext) \
 	X(sk_packet_entry) \
+	X(sk_packet_ext) \
 	X(stats_entry) \
 	X(sud_ext) \
 	X(sysctl_entry) \
@@ -138,6 +140,7 @@
 	X(tun_link_entry) \
 	X(tunfile_entry) \
 	X(uid_gid_extent) \
+	X(unix_cred) \
 	X(unix_sk_entry) \
 	X(unix_sk_ext) \
 	X(user_aarch64_fpsimd_context_entry) \

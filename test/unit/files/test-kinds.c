@@ -10,6 +10,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
@@ -28,6 +29,7 @@ struct sample {
 	unsigned int major_nr, minor_nr;
 	uint32_t flags;
 	const char *link;
+	int sk_family;
 };
 
 /* As seen on Linux 6.18. */
@@ -56,7 +58,8 @@ static const struct sample samples[] = {
 	{ "pipe", PIPEFS_MAGIC, S_IFIFO | 0600, 1, 0, 0, O_RDONLY, "pipe:[1]" },
 	{ "fifo", EXT4_SUPER_MAGIC, S_IFIFO | 0600, 1, 0, 0, O_RDWR, "/srv/fifo" },
 	{ "fifo", EXT4_SUPER_MAGIC, S_IFIFO | 0600, 0, 0, 0, O_RDWR, "/srv/fifo (deleted)" },
-	{ "socket", SOCKFS_MAGIC, S_IFSOCK | 0777, 1, 0, 0, O_RDWR, "socket:[1]" },
+	{ "UNIX socket", SOCKFS_MAGIC, S_IFSOCK | 0777, 1, 0, 0, O_RDWR, "socket:[1]", AF_UNIX },
+	{ "socket", SOCKFS_MAGIC, S_IFSOCK | 0777, 1, 0, 0, O_RDWR, "socket:[1]", AF_VSOCK },
 	{ "memory file", TMPFS_MAGIC, S_IFREG | 0777, 0, 0, 0, O_RDWR, "/memfd:x (deleted)" },
 	{ "memory file", HUGETLBFS, S_IFREG | 0777, 0, 0, 0, O_RDWR, "/memfd:x (deleted)" },
 	{ "eventfd", ANON_INODE_FS_MAGIC, 0600, 1, 0, 0, O_RDWR, "anon_inode:[eventfd]" },
@@ -84,7 +87,7 @@ static void test_one_claim_each(void **state)
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(samples); i++) {
 		const struct sample *s = &samples[i];
-		struct file_facts f = { .fs_type = s->fs_type, .flags = s->flags, .link = s->link };
+		struct file_facts f = { .fs_type = s->fs_type, .flags = s->flags, .link = s->link, .sk_family = s->sk_family };
 		const struct file_ops *ops;
 		unsigned int claims = 0;
 

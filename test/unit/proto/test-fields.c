@@ -33,6 +33,7 @@ struct facts {
 static const char *const not_in_facts[] = {
 	"task_ext", "sud_ext",        "thread_ext",          "vma_ext",
 	"mm_ext",   "ghost_file_ext", "unix_sk_ext",         "pipe_data_ext",
+	"unix_cred", "sk_packet_ext",  "sk_opts_ext",
 	"criu_msg", "criu_dump_req",  "criu_dump_resp_2013",
 };
 

@@ -5,7 +5,9 @@
  */
 #include "files/dump-internal.h"
 #include "files/restore-internal.h"
-#include "files/sockets.h"
+#include "files/family.h"
+#include "net/describe.h"
+#include "net/sock-opts.h"
 
 #include "base/own.h"
 #include "proto/rpc.h"
@@ -23,9 +25,9 @@
 #define STATE_CLOSED  7u /* TCP_CLOSE of include/net/tcp_states.h */
 #define ANSWER_MAX    256
 
-static bool socket_claims(const struct file_facts *facts)
+static bool unix_claims(const struct file_facts *facts)
 {
-	return S_ISSOCK(facts->st.st_mode) && facts->fs_type == SOCKFS_MAGIC;
+	return facts->sk_family == AF_UNIX;
 }
 
 /* -------------------------------------------------------------------- dump */
@@ -36,57 +38,27 @@ static bool is_service(const struct file_table *t, const struct open_file *f)
 	return t->ctx->opts->service_ino && f->facts.st.st_ino == t->ctx->opts->service_ino;
 }
 
-static int option_of(int fd, int option)
-{
-	int v = 0;
-	socklen_t len = sizeof(v);
-
-	return getsockopt(fd, SOL_SOCKET, option, &v, &len) < 0 ? 0 : v;
-}
-
-static struct timeval timeout_of(int fd, int option)
-{
-	struct timeval tv = { 0 };
-	socklen_t len = sizeof(tv);
-
-	return getsockopt(fd, SOL_SOCKET, option, &tv, &len) < 0 ? (struct timeval){ 0 } : tv;
-}
-
-static void dump_options(int fd, img_sk_opts_entry *o)
-{
-	struct timeval send = timeout_of(fd, SO_SNDTIMEO), receive = timeout_of(fd, SO_RCVTIMEO);
-
-	o->so_sndbuf = (uint32_t)option_of(fd, SO_SNDBUF);
-	o->so_rcvbuf = (uint32_t)option_of(fd, SO_RCVBUF);
-	o->so_snd_tmo_sec = (uint64_t)send.tv_sec;
-	o->so_snd_tmo_usec = (uint64_t)send.tv_usec;
-	o->so_rcv_tmo_sec = (uint64_t)receive.tv_sec;
-	o->so_rcv_tmo_usec = (uint64_t)receive.tv_usec;
-	o->has_so_passcred = true;
-	o->so_passcred = option_of(fd, SO_PASSCRED);
-}
-
 static int service_dump(struct file_table *t, struct open_file *f, struct cr_error *err)
 {
 	img_unix_sk_entry *e = pool_new(&t->pool, img_unix_sk_entry);
-	img_sk_opts_entry *opts = pool_new(&t->pool, img_sk_opts_entry);
 	img_unix_sk_ext *ext = pool_new(&t->pool, img_unix_sk_ext);
 	int r;
 
 	f->entry = file_entry_new(t, img_fd_types_UNIXSK, f->id, err);
-	if (!f->entry || !e || !opts || !ext)
+	if (!f->entry || !e || !ext)
 		return pool_failed(err);
 	e->id = f->id;
 	e->ino = (uint32_t)f->facts.st.st_ino;
-	e->type = (uint32_t)option_of(f->fd, SO_TYPE);
+	e->type = SOCK_SEQPACKET;
 	e->state = STATE_CLOSED;
 	e->flags = f->facts.flags;
 	e->uflags = UFLAG_SERVICE;
 	e->fown = fown_dump(t, f, &r, err);
 	if (!e->fown)
 		return r;
-	dump_options(f->fd, opts);
-	e->opts = opts;
+	r = sock_opts_dump(t, f, &e->opts, err);
+	if (r != 0)
+		return r;
 	if (t->ctx->opts->service_first) {
 		ext->has_first_generation = ext->first_generation = true;
 		e->ext = ext;
@@ -95,7 +67,7 @@ static int service_dump(struct file_table *t, struct open_file *f, struct cr_err
 	return 0;
 }
 
-static int socket_dump(struct file_table *t, struct open_file *f, struct cr_error *err)
+static int unix_dump(struct file_table *t, struct open_file *f, struct cr_error *err)
 {
 	char what[128];
 
@@ -107,7 +79,7 @@ static int socket_dump(struct file_table *t, struct open_file *f, struct cr_erro
 
 /* ----------------------------------------------------------------- restore */
 
-static int socket_check(const img_file_entry *e, struct cr_error *err)
+static int unix_check(const img_file_entry *e, struct cr_error *err)
 {
 	const img_unix_sk_entry *s = e->usk;
 
@@ -118,9 +90,8 @@ static int socket_check(const img_file_entry *e, struct cr_error *err)
 		return cr_refuse(err, -EBADMSG, "service socket %u: type %u", e->id, s->type);
 	if (s->peer || s->name.len)
 		return cr_refuse(err, -EBADMSG, "service socket %u has a peer or a name", e->id);
-	if (s->opts->so_snd_tmo_usec >= 1000000 || s->opts->so_rcv_tmo_usec >= 1000000 ||
-	    s->opts->so_snd_tmo_sec > INT64_MAX || s->opts->so_rcv_tmo_sec > INT64_MAX)
-		return cr_refuse(err, -EBADMSG, "service socket %u: timeout out of range", e->id);
+	if (sock_opts_check(s->opts, e->id, err) < 0)
+		return -EBADMSG;
 	return fown_check(s->fown, err);
 }
 
@@ -140,30 +111,12 @@ static int queue_answer(int fd, bool first, struct cr_error *err)
 	return r;
 }
 
-/* Sizes are set to half, since the kernel doubles them: sk_setsockopt() in net/core/sock.c. Beyond the limits they are cut. */
-static int set_options(int fd, const img_sk_opts_entry *o, struct cr_error *err)
-{
-	struct timeval send = { (time_t)o->so_snd_tmo_sec, (suseconds_t)o->so_snd_tmo_usec };
-	struct timeval receive = { (time_t)o->so_rcv_tmo_sec, (suseconds_t)o->so_rcv_tmo_usec };
-	int sndbuf = (int)(o->so_sndbuf / 2), rcvbuf = (int)(o->so_rcvbuf / 2),
-	    passcred = o->has_so_passcred && o->so_passcred;
-
-	if (setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &sndbuf, sizeof(sndbuf)) < 0 ||
-	    setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &rcvbuf, sizeof(rcvbuf)) < 0 ||
-	    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &send, sizeof(send)) < 0 ||
-	    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &receive, sizeof(receive)) < 0 ||
-	    (passcred && setsockopt(fd, SOL_SOCKET, SO_PASSCRED, &passcred, sizeof(passcred)) < 0))
-		return cr_fail(err, -errno, "socket options");
-	return 0;
-}
-
-static int socket_open(struct files *fs, struct restored_file *f, struct cr_error *err)
+static int unix_open(struct files *fs, struct restored_file *f, struct cr_error *err)
 {
 	const img_unix_sk_entry *e = f->entry->usk;
 	autofd int ours = -1, theirs = -1;
 	int fds[2], r;
 
-	(void)fs;
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | (e->flags & O_NONBLOCK ? SOCK_NONBLOCK : 0), 0, fds) <
 	    0)
 		return cr_fail(err, -errno, "socketpair");
@@ -171,24 +124,28 @@ static int socket_open(struct files *fs, struct restored_file *f, struct cr_erro
 	theirs = fds[1];
 	r = queue_answer(ours, e->ext && e->ext->has_first_generation && e->ext->first_generation, err);
 	if (r == 0)
-		r = set_options(theirs, e->opts, err);
+		r = sock_opts_restore(fs->ctx, theirs, e->opts, err);
+	if (r == 0)
+		r = sock_opts_finish(theirs, e->opts, err);
 	if (r == 0 && e->fown->signum && fcntl(theirs, F_SETSIG, e->fown->signum) < 0)
 		r = cr_fail(err, -errno, "signal of asynchronous I/O");
 	return r < 0 ? r : take_fd(&theirs);
 }
 
-static const img_fown_entry *socket_fown(const struct files *fs, const img_file_entry *e)
+static const img_fown_entry *unix_fown(const struct files *fs, const img_file_entry *e)
 {
 	(void)fs;
 	return e->usk->fown;
 }
 
-const struct file_ops socket_ops = {
-	.name = "socket",
+const struct file_ops unix_ops = {
+	.name = "UNIX socket",
 	.type = img_fd_types_UNIXSK,
-	.claims = socket_claims,
-	.dump = socket_dump,
-	.check = socket_check,
-	.open = socket_open,
-	.fown = socket_fown,
+	.claims = unix_claims,
+	.dump = unix_dump,
+	.check = unix_check,
+	.open = unix_open,
+	.fown = unix_fown,
 };
+
+const struct file_family unix_family = { .name = "UNIX sockets" };

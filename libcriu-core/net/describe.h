@@ -1,6 +1,6 @@
-/* What a socket is, in words: family, type, addresses. */
-#ifndef CR_FILES_SOCKETS_H
-#define CR_FILES_SOCKETS_H
+/* What a socket is, in words, for obstacles: family, type, addresses. */
+#ifndef CR_NET_DESCRIBE_H
+#define CR_NET_DESCRIBE_H
 
 #include <stddef.h>
 #include <sys/socket.h>
@@ -10,6 +10,5 @@ void socket_describe(int fd, char *ret, size_t size);
 
 /** socket_address_text() - "127.0.0.1:80", "[::1]:80", "/run/x.sock", "@name"; empty for an unnamed one. Pure. */
 void socket_address_text(const struct sockaddr_storage *sa, socklen_t len, char *ret, size_t size);
-
 
 #endif

@@ -1,5 +1,5 @@
-/* Sockets in words, for obstacles; see sockets.h. */
-#include "files/sockets.h"
+/* Sockets in words, for obstacles; see describe.h. */
+#include "net/describe.h"
 
 #include "base/array.h"
 
@@ -20,14 +20,23 @@ static int socket_option(int fd, int option)
 
 static const char *family_name(int family, int type)
 {
-	static const struct { int family, type; const char *name; } names[] = {
-		{ AF_INET, SOCK_STREAM, "TCP socket" },       { AF_INET6, SOCK_STREAM, "TCP socket" },
-		{ AF_INET, SOCK_DGRAM, "UDP socket" },        { AF_INET6, SOCK_DGRAM, "UDP socket" },
-		{ AF_INET, SOCK_RAW, "raw IP socket" },       { AF_INET6, SOCK_RAW, "raw IP socket" },
-		{ AF_UNIX, SOCK_STREAM, "UNIX stream socket" }, { AF_UNIX, SOCK_DGRAM, "UNIX datagram socket" },
+	static const struct {
+		int family, type;
+		const char *name;
+	} names[] = {
+		{ AF_INET, SOCK_STREAM, "TCP socket" },
+		{ AF_INET6, SOCK_STREAM, "TCP socket" },
+		{ AF_INET, SOCK_DGRAM, "UDP socket" },
+		{ AF_INET6, SOCK_DGRAM, "UDP socket" },
+		{ AF_INET, SOCK_RAW, "raw IP socket" },
+		{ AF_INET6, SOCK_RAW, "raw IP socket" },
+		{ AF_UNIX, SOCK_STREAM, "UNIX stream socket" },
+		{ AF_UNIX, SOCK_DGRAM, "UNIX datagram socket" },
 		{ AF_UNIX, SOCK_SEQPACKET, "UNIX packet socket" },
-		{ AF_NETLINK, -1, "netlink socket" },         { AF_PACKET, -1, "packet socket" },
-		{ AF_VSOCK, -1, "vsock socket" },             { AF_ALG, -1, "kernel crypto socket" },
+		{ AF_NETLINK, -1, "netlink socket" },
+		{ AF_PACKET, -1, "packet socket" },
+		{ AF_VSOCK, -1, "vsock socket" },
+		{ AF_ALG, -1, "kernel crypto socket" },
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(names); i++)
@@ -46,9 +55,11 @@ void socket_address_text(const struct sockaddr_storage *sa, socklen_t len, char 
 
 	ret[0] = '\0';
 	if (len >= sizeof(*in) && sa->ss_family == AF_INET)
-		snprintf(ret, size, "%s:%u", inet_ntop(AF_INET, &in->sin_addr, text, sizeof(text)), ntohs(in->sin_port));
+		snprintf(ret, size, "%s:%u", inet_ntop(AF_INET, &in->sin_addr, text, sizeof(text)),
+			 ntohs(in->sin_port));
 	else if (len >= sizeof(*in6) && sa->ss_family == AF_INET6)
-		snprintf(ret, size, "[%s]:%u", inet_ntop(AF_INET6, &in6->sin6_addr, text, sizeof(text)), ntohs(in6->sin6_port));
+		snprintf(ret, size, "[%s]:%u", inet_ntop(AF_INET6, &in6->sin6_addr, text, sizeof(text)),
+			 ntohs(in6->sin6_port));
 	else if (sa->ss_family == AF_UNIX && len > path && un->sun_path[0])
 		snprintf(ret, size, "%.*s", (int)(len - path), un->sun_path);
 	else if (sa->ss_family == AF_UNIX && len > path + 1)
