@@ -133,24 +133,18 @@ static void close_others(int *keep, size_t nr)
 	syscall(SYS_close_range, from, ~0u, 0);
 }
 
-/*
- * In the child. The daemon's terminal does not come along: what is restored for a client would be able to type on it. Nor
- * does its output for clients that have said too much already, unless the log is there.
- */
+/* In the child. The daemon's output does not come along for clients that have said too much already, unless the log is there. */
 static void leave_daemon(const struct daemon *d, int sock, bool may_log)
 {
 	int keep[] = { sock, d->sink.fd, d->access.journal_fd, d->alive[1] };
-	int null;
+	autofd int null = -1;
 	sigset_t none;
 
 	close_others(keep, sizeof(keep) / sizeof(keep[0]));
-	setsid();
-	null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	null = may_log ? -1 : open("/dev/null", O_RDWR | O_CLOEXEC);
 	for (int fd = 0; null >= 0 && fd <= 2; fd++)
-		if (fd == STDIN_FILENO || (!may_log && fd != d->sink.fd))
+		if (fd != d->sink.fd)
 			dup2(null, fd);
-	if (null >= 0)
-		close(null);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 }

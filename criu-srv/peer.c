@@ -93,6 +93,7 @@ int peer_read(int sock, bool spawned, struct peer *ret, struct cr_error *err)
 	ret->who.gid = spawned ? getgid() : cred.gid;
 	ret->trusted = spawned ? !privilege_elevated() || getuid() == 0 : cred.uid == 0;
 	ret->who.any = ret->trusted;
+	ret->spawned = spawned;
 	ret->equal = spawned && ret->trusted;
 	return ret->equal ? 0 : read_groups(sock, &ret->who, err);
 }
@@ -141,12 +142,29 @@ static int set_caps(uint64_t permitted, bool awake)
 	return caps_set(&caps);
 }
 
+/*
+ * What is restored as part of a shell job takes part in the session of the one who restores it, and may have its terminal:
+ * for root that is the daemon's, as it always was; anybody else would be able to type there.
+ */
+static int leave_terminal(struct cr_error *err)
+{
+	autofd int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
+
+	if (null < 0 || dup2(null, STDIN_FILENO) < 0)
+		return cr_fail(err, -errno, "give up the terminal");
+	setsid();
+	return 0;
+}
+
 int peer_assume(const struct peer *p, struct cr_error *err)
 {
 	int r;
 
 	if (p->equal)
 		return 0;
+	r = p->trusted || p->spawned ? 0 : leave_terminal(err);
+	if (r < 0)
+		return r;
 	/* a program with file capabilities has its caller's groups and file system identity already */
 	if (!p->trusted && (geteuid() != p->who.uid || geteuid() == 0)) {
 		r = set_caps(UINT64_MAX, true);

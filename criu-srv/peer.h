@@ -16,6 +16,7 @@ struct peer {
 	bool trusted; /* root, or this process has no rights that the client lacks */
 	bool judged;  /* it was found to be root indeed, not just user 0 */
 	bool learned; /* see peer_learn() */
+	bool spawned; /* it started this process */
 	bool equal;   /* started this process and has all of its rights: none of them is put to sleep */
 	struct policy_client who;
 };
