@@ -10,7 +10,7 @@
 #ifndef CRIU_SRV_CROWD_H
 #define CRIU_SRV_CROWD_H
 
-#include "limits.h"
+#include "srv-limits.h"
 
 #include <stdbool.h>
 #include <stddef.h>

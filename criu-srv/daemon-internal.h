@@ -9,7 +9,7 @@
 #include "access-log.h"
 #include "activation.h"
 #include "crowd.h"
-#include "limits.h"
+#include "srv-limits.h"
 #include "listener.h"
 
 #include "options/args.h"

@@ -2,7 +2,7 @@
 #ifndef CRIU_SRV_WORKER_H
 #define CRIU_SRV_WORKER_H
 
-#include "limits.h"
+#include "srv-limits.h"
 #include "session.h"
 #include "verbs.h"
 

@@ -1,6 +1,6 @@
 /* What the service gives at most, and how long it waits. */
-#ifndef CRIU_SRV_LIMITS_H
-#define CRIU_SRV_LIMITS_H
+#ifndef CRIU_SRV_SRV_LIMITS_H
+#define CRIU_SRV_SRV_LIMITS_H
 
 #include "options/settings.h"
 
