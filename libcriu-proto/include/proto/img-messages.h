@@ -134,6 +134,9 @@
 	X(timespec) \
 	X(timeval) \
 	X(tty_data_entry) \
+	X(tty_data_ext) \
+	X(tty_file_ext) \
+	X(tty_info_ext) \
 	X(tty_file_entry) \
 	X(tty_info_entry) \
 	X(tty_pty_entry) \
