@@ -49,7 +49,10 @@
 	X(ghost_file_ext) \
 	X(img_streamer_reply_entry) \
 	X(img_streamer_request_entry) \
+	X(inet_datagram) \
+	X(inet_group) \
 	X(inet_sk_entry) \
+	X(inet_sk_ext) \
 	X(inotify_file_entry) \
 	X(inotify_wd_entry) \
 	X(inventory_entry) \

@@ -49,6 +49,8 @@ PROTO_VEC(img_cpuinfo_s390_entry_vec, struct _img_cpuinfo_s390_entry);
 PROTO_VEC(img_cpuinfo_x86_entry_vec, struct _img_cpuinfo_x86_entry);
 PROTO_VEC(img_eventpoll_tfd_entry_vec, struct _img_eventpoll_tfd_entry);
 PROTO_VEC(img_fanotify_mark_entry_vec, struct _img_fanotify_mark_entry);
+PROTO_VEC(img_inet_datagram_vec, struct _img_inet_datagram);
+PROTO_VEC(img_inet_group_vec, struct _img_inet_group);
 PROTO_VEC(img_inotify_wd_entry_vec, struct _img_inotify_wd_entry);
 PROTO_VEC(img_netns_id_vec, struct _img_netns_id);
 PROTO_VEC(img_packet_mclist_vec, struct _img_packet_mclist);
