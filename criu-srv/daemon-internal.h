@@ -11,6 +11,7 @@
 #include "crowd.h"
 #include "srv-limits.h"
 #include "listener.h"
+#include "spawner.h"
 
 #include "options/args.h"
 #include "options/log-sink.h"
@@ -37,6 +38,7 @@ struct daemon {
 	int alive[2];    /* pipe whose write end every worker has, and the children that it leaves in charge */
 	bool has_pidfile;
 	int64_t settle_ms; /* when users were looked through last */
+	struct spawner spawner;
 	struct crowd crowd;
 };
 

@@ -8,20 +8,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #define ACCEPT_AT_ONCE 64 /* then the others have their turn */
 #define SETTLE_MS      10000
-
-#ifndef SYS_close_range
-#define SYS_close_range 436 /* 5.9 */
-#endif
 
 int daemon_watch_listeners(struct daemon *d, bool on)
 {
@@ -112,81 +106,65 @@ void daemon_heard(struct daemon *d, struct crowd_client *client)
 	crowd_asks(&d->crowd, client, daemon_now_ms());
 }
 
-static int compare_fds(const void *a, const void *b)
-{
-	return *(const int *)a - *(const int *)b;
-}
+/* What a worker takes over; the numbers of the descriptors are told by the spawner. */
+struct start {
+	const struct daemon *d;
+	bool legacy, may_log;
+};
 
-/* All descriptors but the standard ones and @keep, of which those below 0 are none. The order of @keep changes. */
-static void close_others(int *keep, size_t nr)
+/* The daemon's output does not come along for clients that have said too much already, unless the log is there. */
+static void leave_daemon(int log_fd, bool may_log)
 {
-	unsigned int from = 3;
-
-	qsort(keep, nr, sizeof(*keep), compare_fds);
-	for (size_t i = 0; i < nr; i++) {
-		if (keep[i] < (int)from)
-			continue;
-		if (keep[i] > (int)from)
-			syscall(SYS_close_range, from, keep[i] - 1, 0);
-		from = (unsigned int)keep[i] + 1;
-	}
-	syscall(SYS_close_range, from, ~0u, 0);
-}
-
-/* In the child. The daemon's output does not come along for clients that have said too much already, unless the log is there. */
-static void leave_daemon(const struct daemon *d, int sock, bool may_log)
-{
-	int keep[] = { sock, d->sink.fd, d->access.journal_fd, d->alive[1] };
-	autofd int null = -1;
+	autofd int null = may_log ? -1 : open("/dev/null", O_RDWR | O_CLOEXEC);
 	sigset_t none;
 
-	close_others(keep, sizeof(keep) / sizeof(keep[0]));
-	null = may_log ? -1 : open("/dev/null", O_RDWR | O_CLOEXEC);
 	for (int fd = 0; null >= 0 && fd <= 2; fd++)
-		if (fd != d->sink.fd)
+		if (fd != log_fd)
 			dup2(null, fd);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-/* Options of the daemon do not carry over to requests. */
-static void serve(struct daemon *d, int sock, bool legacy, bool may_log) __attribute__((noreturn));
-static void serve(struct daemon *d, int sock, bool legacy, bool may_log)
+/* In the child. Options of the daemon do not carry over to requests. */
+static void serve(void *arg, int fds[static SPAWNER_FDS])
 {
+	const struct start *start = arg;
+	const struct daemon *d = start->d;
 	autosettings struct settings fresh;
+	struct access_log access = { .fd = fds[1], .journal_fd = fds[2], .priorities = d->access.priorities };
 	struct worker_terms terms = {
-		.generation = legacy ? RPC_GENERATION_FIRST : RPC_GENERATION_TODAY,
-		.log_fd = may_log ? d->sink.fd : STDIN_FILENO, /* complaints are lines too */
-		.alive_fd = d->alive[1],
+		.generation = start->legacy ? RPC_GENERATION_FIRST : RPC_GENERATION_TODAY,
+		.log_fd = start->may_log ? fds[1] : STDIN_FILENO, /* complaints are lines too */
+		.alive_fd = fds[3],
 		.base = &fresh,
 		.limits = &d->limits,
-		.access = &d->access,
-		.quiet = !may_log,
+		.access = &access,
+		.quiet = !start->may_log,
 	};
 
-	leave_daemon(d, sock, may_log);
+	leave_daemon(fds[1], start->may_log);
 	settings_init(&fresh);
-	_exit(worker_run(sock, &terms));
+	_exit(worker_run(fds[0], &terms));
 }
 
 static void start_worker(struct daemon *d, struct crowd_client *client)
 {
+	const int fds[SPAWNER_FDS] = { client->fd, d->sink.fd, d->access.journal_fd, d->alive[1] };
 	struct cr_log log = daemon_log(d);
 	int64_t now = daemon_now_ms();
-	bool may_log = crowd_may_log(client->user, now);
-	int sock = client->fd;
-	pid_t pid = crowd_reserve(&d->crowd) < 0 ? -1 : fork();
+	struct start start = { d, client->legacy, crowd_may_log(client->user, now) };
+	pid_t pid = crowd_reserve(&d->crowd);
 
 	if (pid == 0)
-		serve(d, sock, client->legacy, may_log);
+		pid = spawner_fork(&d->spawner, fds, serve, &start);
 	if (pid < 0) {
-		log_warn(&log, "no worker for client %d: %s", (int)client->pid, strerrordesc_np(errno));
+		log_warn(&log, "no worker for client %d: %s", (int)client->pid, strerrordesc_np(-pid));
 		drop(d, client);
 		return;
 	}
 	log_debug(&log, "worker %d serves client %d of user %u", (int)pid, (int)client->pid, client->user->uid);
 	crowd_serve(&d->crowd, client, pid, now);
-	close(sock);
+	close(fds[0]);
 }
 
 void daemon_serve_waiting(struct daemon *d)

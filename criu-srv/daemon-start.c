@@ -272,6 +272,7 @@ int daemon_start(struct daemon *d, struct cr_error *err)
 	if (r == 0)
 		r = daemon_caps(false, err);
 	if (r == 0) {
+		spawner_start(&d->spawner);
 		r = daemon_watch_listeners(d, true);
 		if (r < 0)
 			return cr_fail(err, r, "watch the listening sockets");
@@ -287,6 +288,7 @@ void daemon_end(struct daemon *d)
 	int *fds[] = { &d->epoll_fd,    &d->signal_fd, &d->manager_fd, &d->work_dirfd,
 		       &d->start_dirfd, &d->alive[0],  &d->alive[1],   &d->access.journal_fd };
 
+	spawner_stop(&d->spawner);
 	for (int i = 0; i < d->nr_listeners; i++)
 		listener_close(&d->listeners[i]);
 	if (d->has_pidfile)
