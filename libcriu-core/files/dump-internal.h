@@ -76,6 +76,7 @@ struct pipe_data;
 struct memfd_inode;
 struct held_lock;
 struct unix_table;
+struct inet_table;
 DEFINE_VEC(ghost_vec, struct ghost *)
 DEFINE_VEC(link_remap_vec, struct link_remap *)
 DEFINE_VEC(pipe_data_vec, struct pipe_data *)
@@ -109,6 +110,7 @@ struct file_table {
 	struct tty_info_vec ttys;
 	struct file_lock_vec locks;
 	uint64_t fds_ahead;          /* descriptors of the tables that were begun, where the kernel tells */
+	struct inet_table *inet;    /* of net/inet-dump.c; NULL: no IP socket was met */
 	struct unix_table *sockets; /* of net/unix-dump.c; NULL: no UNIX socket was met */
 	struct lock_list *lock_list; /* /proc/locks, being read; NULL: not begun */
 	struct map locked_inodes;    /* st_ino + 1 -> table (anything) */

@@ -25,10 +25,10 @@ struct sub_message {
 
 static const struct sub_message subs[] = {
 	OWN(REG, reg, img_reg_file_entry),
-	SUB(INETSK, isk, img_inet_sk_entry),
+	OWN(INETSK, isk, img_inet_sk_entry),
 	SUB(NS, nsf, img_ns_file_entry),
-	SUB(PACKETSK, psk, img_packet_sock_entry),
-	SUB(NETLINKSK, nlsk, img_netlink_sk_entry),
+	OWN(PACKETSK, psk, img_packet_sock_entry),
+	OWN(NETLINKSK, nlsk, img_netlink_sk_entry),
 	OWN(EVENTFD, efd, img_eventfd_file_entry),
 	OWN(EVENTPOLL, epfd, img_eventpoll_file_entry),
 	OWN(SIGNALFD, sgfd, img_signalfd_entry),

@@ -62,6 +62,7 @@ struct restored_pipe;
 struct restored_memfd;
 struct tty_source;
 struct unix_set;
+struct inet_set;
 DEFINE_VEC(restored_pipe_vec, struct restored_pipe *)
 DEFINE_VEC(restored_memfd_vec, struct restored_memfd *)
 DEFINE_VEC(lock_entry_vec, img_file_lock_entry *)
@@ -89,6 +90,7 @@ struct files {
 	struct tty_source_vec ttys;
 	struct map tty_by_id;
 	struct lock_entry_vec locks;
+	struct inet_set *inet;    /* of net/inet-restore.c; NULL: there are no IP sockets */
 	struct unix_set *sockets; /* of net/unix-read.c; NULL: there are no UNIX sockets */
 };
 
