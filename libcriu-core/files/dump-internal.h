@@ -34,7 +34,8 @@ struct open_file {
 	const char *where; /* for people, where fd_there is -1: "working directory" */
 	int fd;            /* our copy while collecting; later only if keep_fd */
 	bool keep_fd;
-	bool fresh; /* not described yet */
+	bool in_flight; /* seen in a queue only: no task has a descriptor of it, fd is ours and kept */
+	bool fresh;     /* not described yet */
 	struct file_facts facts;
 	uint32_t mnt_id;       /* of facts; 0 unknown */
 	struct path_look look; /* at facts.link */
@@ -76,6 +77,7 @@ struct pipe_data;
 struct memfd_inode;
 struct held_lock;
 struct unix_table;
+struct pty_table;
 struct inet_table;
 DEFINE_VEC(ghost_vec, struct ghost *)
 DEFINE_VEC(link_remap_vec, struct link_remap *)
@@ -112,6 +114,7 @@ struct file_table {
 	uint64_t fds_ahead;          /* descriptors of the tables that were begun, where the kernel tells */
 	struct inet_table *inet;    /* of net/inet-dump.c; NULL: no IP socket was met */
 	struct unix_table *sockets; /* of net/unix-dump.c; NULL: no UNIX socket was met */
+	struct pty_table *ptys;      /* of pty.c; NULL: none was met */
 	struct lock_list *lock_list; /* /proc/locks, being read; NULL: not begun */
 	struct map locked_inodes;    /* st_ino + 1 -> table (anything) */
 	struct map locks_met;        /* hash of a lock and its owner -> table (anything) */
@@ -137,6 +140,11 @@ int file_add_path(struct file_table *t, struct task *task, int fd, const char *w
 		  struct cr_error *err);
 /** file_read_fdinfo() - the kind's lines of our own copy f->fd; text stays in t->fdinfo_text */
 int file_read_fdinfo(struct file_table *t, const struct open_file *f, struct scan *ret_rest, struct cr_error *err);
+/**
+ * file_add_in_flight() - a description that was found in the queue of a socket of @task
+ * @copy: ours; becomes -1 if it is kept. @ret: may be one that tasks have descriptors of, too. Return as file_describe().
+ */
+int file_add_in_flight(struct file_table *t, struct task *task, int *copy, struct open_file **ret, struct cr_error *err);
 int pool_failed(struct cr_error *err);
 
 /* facts.c */
@@ -160,6 +168,9 @@ int facts_read_link(struct file_table *t, int fd, struct cr_error *err);
  */
 int sharing_find(struct file_table *t, struct task *task, int fd, const struct file_facts *facts, uint64_t key,
 		 struct open_file **ret, bool *ret_new, struct cr_error *err);
+/** sharing_find_ours() - the same for @copy, which is a descriptor of our own */
+int sharing_find_ours(struct file_table *t, struct task *task, int copy, const struct file_facts *facts, uint64_t key,
+		      struct open_file **ret, bool *ret_new, struct cr_error *err);
 /** sharing_guess() - what the task's parent has at this number, if it is the same description. Return: 0 with *ret, NULL if not */
 int sharing_guess(struct file_table *t, const struct task *task, int fd, uint64_t key, struct open_file **ret,
 		  struct cr_error *err);

@@ -92,6 +92,7 @@ struct files;
 struct files_owner {
 	pid_t ns_pid;
 	uint32_t files_id; /* of its ids entry: tasks with equal numbers share one table */
+	pid_t ns_sid;      /* its session; 0 is outside of the pid namespace */
 };
 
 /**
@@ -150,6 +151,12 @@ size_t files_plan_size(const struct files *f, pid_t ns_pid);
  * @from: number at which the pidfd is when the task starts (its parent's service number, or the coordinator's own)
  */
 void files_plan_enter(const struct files *f, pid_t ns_pid, int from, struct program *p, struct routine *r);
+
+/**
+ * files_plan_session() - right after setsid(2): the controlling terminal of the new session, if it has one
+ * Before children are forked; uses the service descriptor and one more for a moment.
+ */
+void files_plan_session(const struct files *f, pid_t ns_pid, struct program *p, struct routine *r);
 
 /**
  * files_plan() - descriptors, working directory, root, umask

@@ -180,6 +180,7 @@ static int read_task(struct files *fs, const struct files_owner *o, struct cr_er
 		return files_no_memory(err);
 	*at = task;
 	task->ns_pid = o->ns_pid;
+	task->ns_sid = o->ns_sid;
 	if (files_task(fs, o->ns_pid))
 		return cr_refuse(err, -EBADMSG, "pid %d is there twice", o->ns_pid);
 	if (map_put(&fs->by_pid, (uint64_t)o->ns_pid + 1, task) < 0)
@@ -315,8 +316,6 @@ int files_read(struct cr_context *ctx, struct image_set *set, const struct files
 		r = pipes_read(fs, err);
 	if (r == 0)
 		r = memfds_read(fs, err);
-	if (r == 0)
-		r = ttys_read(fs, err);
 	if (r == 0)
 		r = locks_read(fs, err);
 	for (unsigned int i = 0; r == 0 && (family = file_family_at(i)); i++)

@@ -51,7 +51,7 @@ struct restored_table {
 DEFINE_VEC(restored_table_vec, struct restored_table *)
 
 struct restored_task {
-	pid_t ns_pid;
+	pid_t ns_pid, ns_sid;
 	struct restored_table *table;
 	img_fs_entry *fs;
 };
@@ -62,6 +62,7 @@ struct restored_pipe;
 struct restored_memfd;
 struct tty_source;
 struct unix_set;
+struct pty_set;
 struct inet_set;
 DEFINE_VEC(restored_pipe_vec, struct restored_pipe *)
 DEFINE_VEC(restored_memfd_vec, struct restored_memfd *)
@@ -90,6 +91,7 @@ struct files {
 	struct tty_source_vec ttys;
 	struct map tty_by_id;
 	struct lock_entry_vec locks;
+	struct pty_set *ptys;     /* of pty-restore.c; NULL: there are no terminals */
 	struct inet_set *inet;    /* of net/inet-restore.c; NULL: there are no IP sockets */
 	struct unix_set *sockets; /* of net/unix-read.c; NULL: there are no UNIX sockets */
 };
@@ -159,6 +161,10 @@ void restored_memfds_done(struct files *fs);
 
 /* tty.c */
 int ttys_read(struct files *fs, struct cr_error *err);
+
+/* pty-restore.c */
+/** foreground_plan() - the leader of a session brings a process group to the foreground; while the table is empty */
+void foreground_plan(const struct files *fs, pid_t ns_pid, struct program *p, struct routine *r);
 
 /* locks-restore.c */
 int locks_read(struct files *fs, struct cr_error *err);

@@ -121,16 +121,6 @@ static int write_remaps(const struct file_table *t, struct image_set *set, struc
 	return r < 0 ? r : image_writer_close(take_ptr(&w), false, err);
 }
 
-static int write_ttys(const struct file_table *t, struct image_set *set, struct cr_error *err)
-{
-	autofree_by(image_writer_drop) struct image_writer *w = NULL;
-	int r = image_writer_open(set, IMG_TTY_INFO, 0, &w, err);
-
-	for (size_t i = 0; i < t->ttys.nr && r == 0; i++)
-		r = image_write(w, t->ttys.items[i], err);
-	return r < 0 ? r : image_writer_close(take_ptr(&w), false, err);
-}
-
 int files_write(struct file_table *t, struct image_set *set, struct cr_error *err)
 {
 	const struct file_family *family;
@@ -144,8 +134,6 @@ int files_write(struct file_table *t, struct image_set *set, struct cr_error *er
 		r = write_fs(t, set, err);
 	if (r == 0)
 		r = write_remaps(t, set, err);
-	if (r == 0)
-		r = write_ttys(t, set, err);
 	if (r == 0)
 		r = ghosts_write(t, set, err);
 	if (r == 0)

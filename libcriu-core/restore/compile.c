@@ -208,6 +208,8 @@ static int emit_step(struct unit *u, const struct pstree_step *step, struct cr_e
 		return emit_fork(u, step->arg, true, err);
 	case PSTREE_SETSID:
 		emit_call(p, r, "lead a session", SYS_setsid, 0);
+		if (u->live)
+			files_plan_session(u->rs->files, (pid_t)u->task->entry->pid, p, r);
 		return 0;
 	case PSTREE_SETPGID:
 		emit_call(p, r, "join a process group", SYS_setpgid, 0, step->arg);

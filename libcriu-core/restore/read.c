@@ -182,7 +182,8 @@ int restore_read(struct restore *rs, struct cr_error *err)
 	for (size_t i = 0; i < rs->nr_tasks; i++)
 		if (!rs->tasks[i].zombie)
 			owners[nr_owners++] =
-				(struct files_owner){ (pid_t)rs->tasks[i].entry->pid, rs->tasks[i].ids->files_id };
+				(struct files_owner){ (pid_t)rs->tasks[i].entry->pid, rs->tasks[i].ids->files_id,
+						       (pid_t)rs->tasks[i].entry->sid };
 	r = files_read(rs->ctx, rs->set, owners, nr_owners, &rs->files, err);
 	free(owners);
 	return r;

@@ -22,6 +22,9 @@ class World:
     def __init__(self):
         self.ended = {}         # pid -> wait status of children that were reaped
         self.others = {1}       # processes that belong to the runner
+        # numbers of terminals are given out by each instance on its own, so that they are free to be had again
+        subprocess.run(["mount", "-t", "devpts", "-o", "newinstance,mode=620,ptmxmode=666,gid=5", "devpts", "/dev/pts"], check=False,
+                       stderr=subprocess.DEVNULL)
         self.mounts = self.read_mounts()
 
     @staticmethod
