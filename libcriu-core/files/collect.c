@@ -136,17 +136,6 @@ static int describe_copy(struct file_table *t, struct open_file *f, const char *
 	return r;
 }
 
-static int add_user(struct fd_table *tab, int fd, struct open_file *f, struct cr_error *err)
-{
-	struct fd_user *u = fd_user_vec_add(&tab->fds);
-
-	if (!u)
-		return pool_failed(err);
-	u->fd = fd;
-	u->file = f;
-	return 0;
-}
-
 /* The key that tells descriptions apart; anonymous inodes have it in their fdinfo. */
 static int key_of(struct file_table *t, int copy, const struct file_facts *facts, uint64_t *ret, struct cr_error *err)
 {
@@ -158,6 +147,45 @@ static int key_of(struct file_table *t, int copy, const struct file_facts *facts
 	if (r == 0)
 		*ret = sharing_key(facts, anon ? t->fdinfo_text.data : NULL);
 	return r;
+}
+
+int file_add_in_flight(struct file_table *t, struct task *task, int *copy, struct open_file **ret, struct cr_error *err)
+{
+	struct file_facts facts;
+	struct open_file *f = NULL;
+	uint32_t mnt_id;
+	uint64_t key;
+	bool new = false;
+	int r = facts_read(t, *copy, &facts, &mnt_id, err);
+
+	if (r == 0)
+		r = key_of(t, *copy, &facts, &key, err);
+	if (r == 0)
+		r = sharing_find_ours(t, task, *copy, &facts, key, &f, &new, err);
+	if (r < 0)
+		return r;
+	*ret = f;
+	if (!new)
+		return f->entry ? 0 : 1;
+	f->mnt_id = mnt_id;
+	f->where = "a descriptor in a socket's queue";
+	f->in_flight = f->keep_fd = true;
+	r = describe_copy(t, f, NULL, copy, err);
+	/* who would do what can only be done inside of a task that has it? */
+	if (r == 0 && (f->ops->settle || !f->ops->open || f->facts.fown.pid))
+		r = file_refuse(t, f, "", "%s that no process has open but through a socket's queue", f->ops->name);
+	return r;
+}
+
+static int add_user(struct fd_table *tab, int fd, struct open_file *f, struct cr_error *err)
+{
+	struct fd_user *u = fd_user_vec_add(&tab->fds);
+
+	if (!u)
+		return pool_failed(err);
+	u->fd = fd;
+	u->file = f;
+	return 0;
 }
 
 /* Return: 0; 1 there is no such descriptor; negative errno */

@@ -34,17 +34,32 @@ static uint64_t facts_key(const struct file_facts *facts)
 	return map_mix(h, facts->fown.pid);
 }
 
-/* Return: < 0 failure; 0 equal; 1 less; 2 greater: as kcmp(2) */
-static int compare(const struct task *task, int fd, const struct open_file *f, struct cr_error *err)
+/* How kcmp(2) names a description: a thread, and a number in its table. */
+struct holder {
+	pid_t tid;
+	int fd;
+};
+
+static struct holder holder_there(const struct task *task, int fd)
 {
-	long r = syscall(SYS_kcmp, task->lead->host_tid, f->task->lead->host_tid, KCMP_FILE, fd, f->fd_there);
+	return (struct holder){ task->lead->host_tid, fd };
+}
+
+static struct holder holder_of(const struct open_file *f)
+{
+	return f->in_flight ? (struct holder){ getpid(), f->fd } : holder_there(f->task, f->fd_there);
+}
+
+/* Return: < 0 failure; 0 equal; 1 less; 2 greater: as kcmp(2) */
+static int compare(struct holder h, const struct open_file *f, struct cr_error *err)
+{
+	struct holder other = holder_of(f);
+	long r = syscall(SYS_kcmp, h.tid, other.tid, KCMP_FILE, h.fd, other.fd);
 
 	if (r < 0)
-		return cr_fail(err, -errno, "compare fd %d of %d with fd %d of %d", fd, task->host_pid, f->fd_there,
-			       f->task->host_pid);
+		return cr_fail(err, -errno, "compare fd %d of %d with fd %d of %d", h.fd, h.tid, other.fd, other.tid);
 	if (r > 2)
-		return cr_refuse(err, -EPROTO, "descriptors of %d and %d cannot be put in an order", task->host_pid,
-				 f->task->host_pid);
+		return cr_refuse(err, -EPROTO, "descriptors of %d and %d cannot be put in an order", h.tid, other.tid);
 	return (int)r;
 }
 
@@ -62,14 +77,14 @@ static struct bucket *bucket_of(struct file_table *t, uint64_t key)
 }
 
 /* Position of the description in the bucket. Return: 0 found, 1 it belongs before *ret, negative errno */
-static int bucket_search(struct bucket *b, const struct task *task, int fd, size_t *ret, struct cr_error *err)
+static int bucket_search(struct bucket *b, struct holder h, size_t *ret, struct cr_error *err)
 {
 	size_t lo = 0, hi = b->files.nr;
 
 	while (lo < hi) {
 		/* forked tasks share what their parent has, in the same order: what was found last is asked first */
 		size_t mid = lo == 0 && hi == b->files.nr && b->last < hi ? b->last : lo + (hi - lo) / 2;
-		int r = compare(task, fd, b->files.items[mid], err);
+		int r = compare(h, b->files.items[mid], err);
 
 		if (r < 0)
 			return r;
@@ -116,14 +131,15 @@ int sharing_guess(struct file_table *t, const struct task *task, int fd, uint64_
 	}
 	if (!tab || lo == tab->fds.nr || tab->fds.items[lo].fd != fd || tab->fds.items[lo].file->key != key)
 		return 0;
-	r = compare(task, fd, tab->fds.items[lo].file, err);
+	r = compare(holder_there(task, fd), tab->fds.items[lo].file, err);
 	if (r == 0)
 		*ret = tab->fds.items[lo].file;
 	return r < 0 ? r : 0;
 }
 
-int sharing_find(struct file_table *t, struct task *task, int fd, const struct file_facts *facts, uint64_t key,
-		 struct open_file **ret, bool *ret_new, struct cr_error *err)
+/* @fd: number in the task, -1 for one of ours */
+static int find_held(struct file_table *t, struct task *task, int fd, struct holder h, const struct file_facts *facts,
+		     uint64_t key, struct open_file **ret, bool *ret_new, struct cr_error *err)
 {
 	struct bucket *b = bucket_of(t, key);
 	struct open_file *f;
@@ -132,7 +148,7 @@ int sharing_find(struct file_table *t, struct task *task, int fd, const struct f
 
 	if (!b)
 		return pool_failed(err);
-	r = bucket_search(b, task, fd, &at, err);
+	r = bucket_search(b, h, &at, err);
 	if (r < 0)
 		return r;
 	if (r == 0) {
@@ -149,6 +165,18 @@ int sharing_find(struct file_table *t, struct task *task, int fd, const struct f
 	*ret = f;
 	*ret_new = true;
 	return bucket_insert(b, at, f, err);
+}
+
+int sharing_find(struct file_table *t, struct task *task, int fd, const struct file_facts *facts, uint64_t key,
+		 struct open_file **ret, bool *ret_new, struct cr_error *err)
+{
+	return find_held(t, task, fd, holder_there(task, fd), facts, key, ret, ret_new, err);
+}
+
+int sharing_find_ours(struct file_table *t, struct task *task, int copy, const struct file_facts *facts, uint64_t key,
+		      struct open_file **ret, bool *ret_new, struct cr_error *err)
+{
+	return find_held(t, task, -1, (struct holder){ getpid(), copy }, facts, key, ret, ret_new, err);
 }
 
 /*

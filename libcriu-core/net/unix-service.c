@@ -1,12 +1,9 @@
 /*
- * Sockets. All of them are obstacles but one: the socket on which a process has asked to be dumped itself. It is stored
- * as closed and without a peer, with a mark. At restore it is connected to nobody, and holds the answer to the request:
- * whoever reads it learns that he was restored. Bound and other sockets: sockets.c says what they are.
+ * The socket on which a process has asked to be dumped itself. It is stored as closed and without a peer, with a mark. At
+ * restore it is connected to nobody, and holds the answer to the request: whoever reads it learns that he was restored.
  */
-#include "files/dump-internal.h"
-#include "files/restore-internal.h"
-#include "files/family.h"
-#include "net/describe.h"
+#include "net/unix-internal.h"
+
 #include "net/sock-opts.h"
 
 #include "base/own.h"
@@ -14,31 +11,19 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/magic.h>
-#include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/time.h>
-#include <unistd.h>
 
-#define UFLAG_SERVICE 2u /* unix_sk_entry.uflags */
-#define STATE_CLOSED  7u /* TCP_CLOSE of include/net/tcp_states.h */
-#define ANSWER_MAX    256
-
-static bool unix_claims(const struct file_facts *facts)
-{
-	return facts->sk_family == AF_UNIX;
-}
+#define ANSWER_MAX 256
 
 /* -------------------------------------------------------------------- dump */
 
 /* Inode numbers of sockets are unique on the machine while they are open: they come from one counter, get_next_ino(). */
-static bool is_service(const struct file_table *t, const struct open_file *f)
+bool unix_is_service(const struct file_table *t, const struct open_file *f)
 {
 	return t->ctx->opts->service_ino && f->facts.st.st_ino == t->ctx->opts->service_ino;
 }
 
-static int service_dump(struct file_table *t, struct open_file *f, struct cr_error *err)
+int unix_service_dump(struct file_table *t, struct open_file *f, struct cr_error *err)
 {
 	img_unix_sk_entry *e = pool_new(&t->pool, img_unix_sk_entry);
 	img_unix_sk_ext *ext = pool_new(&t->pool, img_unix_sk_ext);
@@ -50,7 +35,7 @@ static int service_dump(struct file_table *t, struct open_file *f, struct cr_err
 	e->id = f->id;
 	e->ino = (uint32_t)f->facts.st.st_ino;
 	e->type = SOCK_SEQPACKET;
-	e->state = STATE_CLOSED;
+	e->state = UNIX_STATE_CLOSED;
 	e->flags = f->facts.flags;
 	e->uflags = UFLAG_SERVICE;
 	e->fown = fown_dump(t, f, &r, err);
@@ -67,25 +52,12 @@ static int service_dump(struct file_table *t, struct open_file *f, struct cr_err
 	return 0;
 }
 
-static int unix_dump(struct file_table *t, struct open_file *f, struct cr_error *err)
-{
-	char what[128];
-
-	if (is_service(t, f))
-		return service_dump(t, f, err);
-	socket_describe(f->fd, what, sizeof(what));
-	return file_refuse(t, f, "", "%s", what);
-}
-
 /* ----------------------------------------------------------------- restore */
 
-static int unix_check(const img_file_entry *e, struct cr_error *err)
+int unix_service_check(const img_file_entry *e, struct cr_error *err)
 {
 	const img_unix_sk_entry *s = e->usk;
 
-	if (s->uflags != UFLAG_SERVICE)
-		return cr_refuse(err, -EOPNOTSUPP, "file %u is a UNIX socket, which this version cannot restore",
-				 e->id);
 	if (s->type != SOCK_SEQPACKET)
 		return cr_refuse(err, -EBADMSG, "service socket %u: type %u", e->id, s->type);
 	if (s->peer || s->name.len)
@@ -111,7 +83,7 @@ static int queue_answer(int fd, bool first, struct cr_error *err)
 	return r;
 }
 
-static int unix_open(struct files *fs, struct restored_file *f, struct cr_error *err)
+int unix_service_open(struct files *fs, struct restored_file *f, struct cr_error *err)
 {
 	const img_unix_sk_entry *e = f->entry->usk;
 	autofd int ours = -1, theirs = -1;
@@ -131,21 +103,3 @@ static int unix_open(struct files *fs, struct restored_file *f, struct cr_error 
 		r = cr_fail(err, -errno, "signal of asynchronous I/O");
 	return r < 0 ? r : take_fd(&theirs);
 }
-
-static const img_fown_entry *unix_fown(const struct files *fs, const img_file_entry *e)
-{
-	(void)fs;
-	return e->usk->fown;
-}
-
-const struct file_ops unix_ops = {
-	.name = "UNIX socket",
-	.type = img_fd_types_UNIXSK,
-	.claims = unix_claims,
-	.dump = unix_dump,
-	.check = unix_check,
-	.open = unix_open,
-	.fown = unix_fown,
-};
-
-const struct file_family unix_family = { .name = "UNIX sockets" };

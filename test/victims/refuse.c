@@ -318,7 +318,6 @@ const struct victim_case victim_cases[] = {
 	{ "tcp", set_up_tcp, check_tcp, .refuse = "TCP|--tcp-close" },
 	{ "netlink", set_up_netlink, NULL, .refuse = "netlink" },
 	{ "packet", set_up_packet, NULL, .refuse = "packet" },
-	{ "unix", set_up_unix, check_unix, .refuse = "unix" },
 	{ "epoll", set_up_epoll, check_epoll, .refuse = "epoll", .flags = CASE_KEEP_OR_REFUSE },
 	{ "inotify", set_up_inotify, check_inotify, .refuse = "inotify", .flags = CASE_KEEP_OR_REFUSE },
 	{ "fanotify", set_up_fanotify, NULL, .refuse = "fanotify" },
@@ -341,6 +340,6 @@ const struct victim_case victim_cases[] = {
 	{ "thread-with-own-files", set_up_thread_files, check_thread, .refuse = "descriptor" },
 	{ "traced", set_up_traced, check_kid, .refuse = "traced" },
 	{ "seccomp", set_up_seccomp, check_seccomp, .refuse = "seccomp", .flags = CASE_KEEP_OR_REFUSE },
-	{ "several", set_up_several, check_several, .refuse = "TCP|unix|netlink|packet" },
+	{ "several", set_up_several, check_several, .refuse = "TCP|netlink|packet" },
 	{ 0 },
 };
