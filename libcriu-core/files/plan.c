@@ -285,7 +285,7 @@ void files_plan(const struct files *fs, pid_t ns_pid, struct program *p, struct 
 		return;
 	e.tab = t->table;
 	/* The directories pass through a free descriptor. A full table has none later; but files of procfs need our own root. */
-	foreground_plan(fs, ns_pid, p, r);
+	terminal_plan(fs, ns_pid, p, r);
 	early = is_own_root(fs, files_find(fs, t->fs->root_id));
 	if (early)
 		plan_fs(fs, t, p, r);

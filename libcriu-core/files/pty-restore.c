@@ -8,18 +8,14 @@
 #include "base/own.h"
 #include "files/tty-line.h"
 #include "image/image-set.h"
-#include "infect/program.h"
-#include "kernel/uapi.h"
 
 #include <asm/termbits.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 struct restored_pty {
@@ -34,13 +30,6 @@ struct restored_pty {
 };
 DEFINE_VEC(restored_pty_vec, struct restored_pty *)
 
-/* A session of the tree and its controlling terminal. */
-struct terminal {
-	uint32_t sid, pgrp;
-	int fd;        /* in the coordinator, borrowed */
-	bool may_fail; /* it may belong to a session outside */
-};
-DEFINE_VEC(terminal_vec, struct terminal)
 DEFINE_VEC(tty_data_vec, img_tty_data_entry *)
 DEFINE_VEC(spare_vec, int)
 
@@ -48,7 +37,6 @@ struct pty_set {
 	struct restored_pty_vec ptys;
 	struct map by_index; /* index + 1 -> struct restored_pty */
 	struct tty_data_vec data;
-	struct terminal_vec terminals;
 };
 
 static struct restored_pty *pty_find(const struct files *fs, uint32_t index)
@@ -457,22 +445,6 @@ static int master_settle(const struct restored_pty *p, struct cr_error *err)
 	return r;
 }
 
-static int terminal_add(struct files *fs, const img_tty_info_entry *e, int fd, bool may_fail, struct cr_error *err)
-{
-	struct terminal *at;
-
-	if (!e || !e->sid || e->type == img_TtyType_EXT_TTY || e->type == img_TtyType_CTTY)
-		return 0;
-	for (size_t i = 0; i < fs->ptys->terminals.nr; i++)
-		if (fs->ptys->terminals.items[i].sid == e->sid)
-			return 0;
-	at = terminal_vec_add(&fs->ptys->terminals);
-	if (!at)
-		return files_no_memory(err);
-	*at = (struct terminal){ e->sid, e->pgrp, fd, may_fail };
-	return 0;
-}
-
 static int pty_settle(struct files *fs, struct restored_pty *p, struct cr_error *err)
 {
 	const img_tty_info_ext *ext = p->master_info ? p->master_info->ext : NULL;
@@ -551,51 +523,8 @@ void ttys_done(struct files *fs)
 		img_entry_free(fs->ptys->data.items[i]);
 	restored_pty_vec_done(&fs->ptys->ptys);
 	tty_data_vec_done(&fs->ptys->data);
-	terminal_vec_done(&fs->ptys->terminals);
+	terminals_done(fs);
 	map_done(&fs->ptys->by_index);
 	free(fs->ptys);
 	fs->ptys = NULL;
-}
-
-/* ------------------------------------------------------------------- plans */
-
-static const struct terminal *terminal_of(const struct files *fs, pid_t session)
-{
-	for (size_t i = 0; fs->ptys && i < fs->ptys->terminals.nr; i++)
-		if (fs->ptys->terminals.items[i].sid == (uint32_t)session)
-			return &fs->ptys->terminals.items[i];
-	return NULL;
-}
-
-static void with_terminal(const struct files *fs, pid_t pid, const struct terminal *t, const char *what,
-			  unsigned long request, uint64_t arg, struct program *p, struct routine *r)
-{
-	struct abi_op *op;
-
-	op_keep(emit_call(p, r, "take a terminal", __NR_pidfd_getfd, files_service_fd(fs, pid), t->fd, 0), SLOT_TMP);
-	op = op_from_slot(emit_call(p, r, what, SYS_ioctl, SLOT_TMP, request, arg), 0);
-	if (t->may_fail)
-		op_may_fail(op);
-	op_from_slot(emit_call(p, r, "close a terminal", SYS_close, SLOT_TMP), 0);
-}
-
-/* A child is born with the controlling terminal of its parent, and can come to it in no other way (copy_process()). */
-void files_plan_session(const struct files *fs, pid_t ns_pid, struct program *p, struct routine *r)
-{
-	const struct terminal *t = terminal_of(fs, ns_pid);
-
-	if (t)
-		with_terminal(fs, ns_pid, t, "controlling terminal", TIOCSCTTY, 0, p, r);
-}
-
-void foreground_plan(const struct files *fs, pid_t ns_pid, struct program *p, struct routine *r)
-{
-	const struct terminal *t = terminal_of(fs, ns_pid);
-	int32_t pgrp;
-
-	if (!t || !t->pgrp || t->pgrp == t->sid)
-		return;
-	pgrp = (int32_t)t->pgrp;
-	with_terminal(fs, ns_pid, t, "process group in the foreground", TIOCSPGRP,
-		      emit_data(p, r, &pgrp, sizeof(pgrp), 4), p, r);
 }

@@ -224,9 +224,6 @@ static int master_info(struct file_table *t, struct pty_pair *p, struct cr_error
 		return cr_fail(err, -errno, "state of the master of pseudo terminal %u", p->index);
 	e->locked = locked;
 	e->packet_mode = packet;
-	e->ext = pool_new(&t->pool, img_tty_info_ext);
-	if (!e->ext)
-		return pool_failed(err);
 	e->ext->has_slave_closed = e->ext->slave_closed = p->slave_closed;
 	p->master_info = e;
 	return 0;
@@ -325,6 +322,34 @@ static void warn_of_terminals(const struct file_table *t)
 	}
 }
 
+/* Whoever is born into a session with a terminal has it. */
+static int note_who_gave_up(struct file_table *t, img_tty_info_entry *e, struct cr_error *err)
+{
+	size_t nr = 0;
+
+	if (!e->sid)
+		return 0;
+	for (int pass = 0; pass < 2; pass++) {
+		for (size_t i = 0; i < t->tree->tasks.nr; i++) {
+			const struct task *task = t->tree->tasks.items[i];
+
+			if ((uint32_t)task->ns_sid != e->sid || task->stat.tty_nr || task->state == TASK_DEAD)
+				continue;
+			if (pass)
+				e->ext->gave_up.items[e->ext->gave_up.nr++] = (uint32_t)task->ns_pid;
+			else
+				nr++;
+		}
+		if (!nr)
+			return 0;
+		if (!pass)
+			e->ext->gave_up.items = pool_alloc(&t->pool, nr * sizeof(uint32_t));
+		if (!e->ext->gave_up.items)
+			return pool_failed(err);
+	}
+	return 0;
+}
+
 static int ttys_collected(struct file_table *t, struct cr_error *err)
 {
 	int r = 0;
@@ -336,6 +361,8 @@ static int ttys_collected(struct file_table *t, struct cr_error *err)
 		r = slaves_collected(t);
 	for (size_t i = 0; t->ptys && i < t->ptys->own.nr && r >= 0; i++)
 		r = own_collected(t, t->ptys->own.items[i]);
+	for (size_t i = 0; i < t->ttys.nr && r >= 0; i++)
+		r = note_who_gave_up(t, t->ttys.items[i], err);
 	if (r >= 0)
 		warn_of_terminals(t);
 	return r < 0 ? r : 0;

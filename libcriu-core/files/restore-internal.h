@@ -67,6 +67,15 @@ struct inet_set;
 DEFINE_VEC(restored_pipe_vec, struct restored_pipe *)
 DEFINE_VEC(restored_memfd_vec, struct restored_memfd *)
 DEFINE_VEC(lock_entry_vec, img_file_lock_entry *)
+
+/* A session of the tree and its controlling terminal. */
+struct terminal {
+	uint32_t sid, pgrp;
+	int fd;        /* in the coordinator, borrowed */
+	bool may_fail; /* it may belong to a session outside */
+	const img_tty_info_ext *ext; /* NULL: nothing more is known */
+};
+DEFINE_VEC(terminal_vec, struct terminal)
 DEFINE_VEC(tty_source_vec, img_tty_info_entry *)
 
 struct files {
@@ -91,6 +100,7 @@ struct files {
 	struct tty_source_vec ttys;
 	struct map tty_by_id;
 	struct lock_entry_vec locks;
+	struct terminal_vec terminals;
 	struct pty_set *ptys;     /* of pty-restore.c; NULL: there are no terminals */
 	struct inet_set *inet;    /* of net/inet-restore.c; NULL: there are no IP sockets */
 	struct unix_set *sockets; /* of net/unix-read.c; NULL: there are no UNIX sockets */
@@ -162,9 +172,12 @@ void restored_memfds_done(struct files *fs);
 /* tty.c */
 int ttys_read(struct files *fs, struct cr_error *err);
 
-/* pty-restore.c */
-/** foreground_plan() - the leader of a session brings a process group to the foreground; while the table is empty */
-void foreground_plan(const struct files *fs, pid_t ns_pid, struct program *p, struct routine *r);
+/* tty-session.c */
+/**
+ * terminal_plan() - the leader of a session brings a process group to the foreground, others give their terminal up
+ * While the table is empty, and all children have been forked.
+ */
+void terminal_plan(const struct files *fs, pid_t ns_pid, struct program *p, struct routine *r);
 
 /* locks-restore.c */
 int locks_read(struct files *fs, struct cr_error *err);

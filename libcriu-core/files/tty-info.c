@@ -72,6 +72,11 @@ img_tty_info_entry *tty_info_new(struct file_table *t, uint32_t id, img_TtyType 
 	e->gid = st->st_gid;
 	ioctl(fd, TIOCGEXCL, &exclusive); /* 3.8; zero where it cannot be asked */
 	e->exclusive = exclusive;
+	e->ext = pool_new(&t->pool, img_tty_info_ext);
+	if (!e->ext) {
+		pool_failed(err);
+		return NULL;
+	}
 	e->termios = termios_dump(t, fd, TCGETS2);
 	e->termios_locked = termios_dump(t, fd, TIOCGLCKTRMIOS);
 	e->winsize = winsize_dump(t, fd);

@@ -73,6 +73,12 @@ bool pty_is_made(const struct files *fs, const img_tty_file_entry *e);
 int pty_open(struct files *fs, const img_tty_file_entry *e, struct cr_error *err);
 /** pty_orphan() - a new pair for a slave whose master was outside; the master goes to whoever asked. Return: the slave, as ops.open */
 int pty_orphan(struct files *fs, const img_tty_info_entry *info, uint32_t flags, struct cr_error *err);
+
+/* tty-session.c */
+/** terminal_add() - session e->sid, if it has one, gets the terminal open at @fd (borrowed) as its controlling one */
+int terminal_add(struct files *fs, const img_tty_info_entry *e, int fd, bool may_fail, struct cr_error *err);
+void terminals_done(struct files *fs);
+
 int ptys_make(struct files *fs, struct cr_error *err);
 int ttys_settle(struct files *fs, struct cr_error *err);
 void ttys_done(struct files *fs);

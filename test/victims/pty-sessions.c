@@ -272,6 +272,44 @@ static void check_dead(void)
 	expect_echo(sessions[0].master, "left\r\nagain");
 }
 
+/* ------------------------------------------------------------------ given up */
+
+static void gave_up_child(long arg)
+{
+	victim_hold();
+	expect(open("/dev/tty", O_RDWR) < 0 && errno == ENXIO, "there is a controlling terminal");
+}
+
+static void gave_up_parent(long arg)
+{
+	need(ioctl(10, TIOCNOTTY) == 0);
+	close(10);
+	pid_t pid = victim_fork(gave_up_child, 0);
+	victim_hold();
+	expect(open("/dev/tty", O_RDWR) < 0 && errno == ENXIO, "there is a controlling terminal");
+	victim_reap(pid);
+}
+
+static void gave_up_leader(long arg)
+{
+	lead(sessions[0].name);
+	pid_t pid = victim_fork(gave_up_parent, 0);
+	victim_hold();
+	expect(open("/dev/tty", O_RDWR) >= 0, "no controlling terminal");
+	victim_reap(pid);
+}
+
+static void set_up_given_up(void)
+{
+	sessions[0].master = pair_new(sessions[0].name);
+	sessions[0].leader = victim_fork(gave_up_leader, 0);
+}
+
+static void check_given_up(void)
+{
+	victim_reap(sessions[0].leader);
+}
+
 /* ----------------------------------------------------------------- a shell */
 
 static void shell(long arg)
@@ -347,6 +385,7 @@ const struct victim_case victim_cases[] = {
 	{ "closed", set_up_closed, check_closed, .flags = CASE_MORE },
 	{ "dev-tty", set_up_own, check_own, .flags = CASE_MORE },
 	{ "dead-leader", set_up_dead, check_dead, .flags = CASE_MORE },
+	{ "given-up", set_up_given_up, check_given_up },
 	{ "shell", set_up_shell, check_shell, .flags = CASE_MORE },
 	{ NULL },
 };
