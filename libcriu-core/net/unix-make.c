@@ -67,17 +67,19 @@ static void link_init(const struct unix_set *set, struct restored_sock *s, struc
 {
 	struct restored_sock *p = is_gone(s) ? NULL : s->peer;
 	struct proto_bytes p_name = p ? p->e->name : s->e->ext ? s->e->ext->peer_name : (struct proto_bytes){ 0 };
-	bool first = s->e->name.len;
+	bool first = s->e->name.len || !p_name.len;
 
-	if (first && p_name.len && s->e->type != SOCK_DGRAM && !listens_under(set, s->e->name))
-		first = !listens_under(set, p_name) && p && s->e->ino > p->e->ino;
-	if (!first && p && p_name.len) {
-		*l = (struct link){ .a = p, .b = s, .a_name = p_name, .b_name = s->e->name };
-	} else {
-		*l = (struct link){ .a = s, .b = p, .a_name = s->e->name, .b_name = p_name };
-	}
+	if (s->e->name.len && p_name.len && s->e->type != SOCK_DGRAM && !listens_under(set, s->e->name))
+		first = !listens_under(set, p_name) && (!p || s->e->ino > p->e->ino);
+	*l = first ? (struct link){ .a = s, .b = p, .a_name = s->e->name, .b_name = p_name }
+		   : (struct link){ .a = p, .b = s, .a_name = p_name, .b_name = s->e->name };
 	l->type = (int)s->e->type;
 	l->fd[0] = l->fd[1] = -1;
+}
+
+static struct restored_sock *some_end(const struct link *l)
+{
+	return l->a ? l->a : l->b;
 }
 
 static bool by_socketpair(const struct link *l)
@@ -174,7 +176,7 @@ static int make_accepted(struct files *fs, struct link *first, size_t nr, struct
 		r = unix_bind_nowhere(fs, listener, a.name, &a.path_fd, err);
 	if (r < 0)
 		return r;
-	r = as_owner(first->b ? cred_of(first->b) : NULL, do_listen, &a);
+	r = as_owner(cred_of(first->b), do_listen, &a);
 	if (r == 0)
 		r = as_owner(cred_of(first->a), connect_all, &a);
 	if (a.path_fd >= 0)
@@ -201,20 +203,23 @@ static int compare_links(const void *x, const void *y)
 	if (!r && !by_socketpair(a))
 		r = a->type != b->type ? a->type - b->type : compare_names(a->a_name, b->a_name);
 	if (!r)
-		r = cred_compare(cred_of(a->a), cred_of(b->a));
+		r = by_socketpair(a) ? cred_compare(cred_of(some_end(a)), cred_of(some_end(b)))
+				     : cred_compare(cred_of(a->a), cred_of(b->a));
 	if (!r && !by_socketpair(a))
 		r = cred_compare(cred_of(a->b), cred_of(b->b));
 	if (!r)
-		r = a->a->e->ino < b->a->e->ino ? -1 : a->a->e->ino > b->a->e->ino;
+		r = some_end(a)->e->ino < some_end(b)->e->ino ? -1 : some_end(a)->e->ino > some_end(b)->e->ino;
 	return r;
 }
 
 static bool one_batch(const struct link *a, const struct link *b)
 {
-	if (by_socketpair(a) != by_socketpair(b) || cred_compare(cred_of(a->a), cred_of(b->a)))
-		return false;
-	return by_socketpair(a) || (a->type == b->type && !compare_names(a->a_name, b->a_name) &&
-				    !cred_compare(cred_of(a->b), cred_of(b->b)));
+	if (by_socketpair(a) || by_socketpair(b))
+		return by_socketpair(a) && by_socketpair(b) &&
+		       !cred_compare(cred_of(some_end(a)), cred_of(some_end(b)));
+	return !cred_compare(cred_of(a->a), cred_of(b->a)) &&
+	       (a->type == b->type && !compare_names(a->a_name, b->a_name) &&
+		!cred_compare(cred_of(a->b), cred_of(b->b)));
 }
 
 static int make_batch(struct files *fs, struct link *first, size_t nr, struct cr_error *err)
@@ -224,7 +229,7 @@ static int make_batch(struct files *fs, struct link *first, size_t nr, struct cr
 
 	if (!by_socketpair(first))
 		return make_accepted(fs, first, nr, err);
-	r = as_owner(cred_of(first->a), make_pairs, &p);
+	r = as_owner(cred_of(some_end(first)), make_pairs, &p);
 	return r < 0 ? cr_fail(err, r, "socketpair") : 0;
 }
 
@@ -248,15 +253,12 @@ static int hand_over(struct files *fs, struct link *l, struct cr_error *err)
 {
 	int r = 0;
 
-	l->a->fd = take_fd(&l->fd[0]);
-	if (l->b)
-		l->b->fd = take_fd(&l->fd[1]);
-	else
-		l->a->other = take_fd(&l->fd[1]);
+	*(l->a ? &l->a->fd : &l->b->other) = take_fd(&l->fd[0]);
+	*(l->b ? &l->b->fd : &l->a->other) = take_fd(&l->fd[1]);
 	if (l->type == SOCK_DGRAM) {
-		r = bind_datagram_end(fs, l->a, l->a_name, -1, err);
+		r = bind_datagram_end(fs, l->a, l->a_name, some_end(l)->other, err);
 		if (r == 0)
-			r = bind_datagram_end(fs, l->b, l->b_name, l->a->other, err);
+			r = bind_datagram_end(fs, l->b, l->b_name, some_end(l)->other, err);
 	}
 	return r;
 }
