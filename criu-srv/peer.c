@@ -11,6 +11,7 @@
 #include <linux/capability.h>
 #include <poll.h>
 #include <sys/fsuid.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -227,6 +228,20 @@ static uint64_t caps_of(const struct peer *p, enum peer_need need)
 	return need == PEER_NEED_NOTHING ? 0 : need == PEER_NEED_FILES ? CAPS_FILES : UINT64_MAX;
 }
 
+/*
+ * Images name paths, and CAP_SYS_PTRACE opens those that lead through /proc/PID of anybody: it stays asleep until tasks are
+ * seized (infect/trace-right.h). Before, they take descriptors out of this process, which is not dumpable since it took another
+ * file system identity (commit_creds(), kernel/cred.c). Dumpable again it is in reach of them, user 0 as it is, and of
+ * nobody else who was not before. For a set-user-id program they are strangers anyway: it goes on with the capability.
+ */
+static uint64_t asleep_at_restore(void)
+{
+	if (getuid() != geteuid())
+		return 0;
+	prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
+	return CAP_BIT(CAP_SYS_PTRACE);
+}
+
 int peer_raise(struct peer *p, enum peer_need need, struct cr_error *err)
 {
 	struct cap_sets caps;
@@ -243,6 +258,8 @@ int peer_raise(struct peer *p, enum peer_need need, struct cr_error *err)
 		if (!p->trusted && (need == PEER_NEED_DUMP || need == PEER_NEED_RESTORE))
 			caps.permitted &= caps_of(p, need);
 		caps.effective = caps.permitted & caps_of(p, need);
+		if (!p->trusted && need == PEER_NEED_RESTORE)
+			caps.effective &= ~asleep_at_restore();
 		r = caps_set(&caps);
 	}
 	return r < 0 ? cr_fail(err, r, "wake up capabilities") : 0;

@@ -320,6 +320,9 @@ static int gate_allow(const struct option_gate *gate, const struct option_row *r
 		cr_advise(err, "ask as root, or leave the option out");
 		return -EPERM;
 	}
+	/* the output of the service, as with log_to_stderr */
+	if (g->daemon && row->rpc && strcmp(row->rpc, "log_file") == 0 && value && strcmp(value, "-") == 0)
+		return cr_refuse(err, -EPERM, "option log_file of the request: standard output is for root only");
 	if (row->rpc && strcmp(row->rpc, "external") == 0 && value && !is_own_kind(value))
 		return cr_refuse(err, -EPERM, "option external of the request: %.64s is for root only", value);
 	return 0;

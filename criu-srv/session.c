@@ -45,6 +45,30 @@ static int check_server(const struct session *n, const rpc_criu_opts *o, struct 
 	return cr_refuse(err, -EINVAL, "option ps.fd of the request can be used with swrk only");
 }
 
+/*
+ * What a stranger names is looked up without any capability: CAP_SYS_PTRACE alone would lead through /proc/PID/cwd and
+ * /proc/PID/root of processes that are none of his.
+ */
+static uint64_t step_back(const struct session *n)
+{
+	return n->w->peer.trusted ? 0 : peer_doze(&n->w->peer);
+}
+
+static void step_forth(const struct session *n, uint64_t awake)
+{
+	if (!n->w->peer.trusted)
+		peer_wake(&n->w->peer, awake);
+}
+
+static int open_named(const struct session *n, const char *path, const char *what, struct cr_error *err)
+{
+	uint64_t awake = step_back(n);
+	int fd = engine_open_dir(path, what, err);
+
+	step_forth(n, awake);
+	return fd;
+}
+
 static int open_images(const struct session *n, struct cr_error *err)
 {
 	const rpc_criu_opts *o = &n->s.rpc;
@@ -52,7 +76,7 @@ static int open_images(const struct session *n, struct cr_error *err)
 	if (origin_of(n, "images-dir") != ORIGIN_REQUEST_CONFIG && o->images_dir_fd != -1)
 		return peer_open_dir(&n->w->peer, o->images_dir_fd, "images_dir_fd", err);
 	if (o->images_dir)
-		return engine_open_dir(o->images_dir, "images_dir", err);
+		return open_named(n, o->images_dir, "images_dir", err);
 	return cr_refuse(err, -EINVAL, "neither images_dir_fd nor images_dir is in the request");
 }
 
@@ -64,7 +88,7 @@ static int open_work(const struct session *n, struct cr_error *err)
 	if (origin_of(n, "work-dir") != ORIGIN_REQUEST_CONFIG && o->has_work_dir_fd)
 		return peer_open_dir(&n->w->peer, o->work_dir_fd, "work_dir_fd", err);
 	if (n->s.work_dir)
-		return engine_open_dir(n->s.work_dir, "work directory", err);
+		return open_named(n, n->s.work_dir, "work directory", err);
 	fd = fcntl(n->images_dirfd, F_DUPFD_CLOEXEC, 3);
 	return fd < 0 ? cr_fail(err, -errno, "work directory") : fd;
 }
@@ -98,15 +122,21 @@ static int look_at_fds(struct session *n, enum command command, struct cr_error 
 static int open_log(struct session *n, struct cr_error *err)
 {
 	const char *file = n->s.rpc.log_file;
+	uint64_t awake;
+	int r;
 
 	if (origin_of(n, "log-file") < ORIGIN_REQUEST)
 		file = n->s.rpc.log_to_stderr ? NULL : file ? file : "criu.log";
-	return log_sink_open(&n->sink, n->work_dirfd, file, n->s.rpc.log_level, err);
+	awake = step_back(n);
+	r = log_sink_open(&n->sink, n->work_dirfd, file, n->s.rpc.log_level, err);
+	step_forth(n, awake);
+	return r;
 }
 
 static int take_options(struct session *n, enum command command, struct cr_error *err)
 {
 	const rpc_criu_opts *o = n->req->opts;
+	uint64_t awake;
 	int r;
 
 	if (!o)
@@ -119,8 +149,10 @@ static int take_options(struct session *n, enum command command, struct cr_error
 	n->s.gate = &n->gate.gate;
 	if (r == 0)
 		r = check_server(n, o, err);
+	awake = step_back(n);
 	if (r == 0)
 		r = settings_merge_request(&n->s, o, err);
+	step_forth(n, awake);
 	return r == 0 ? settings_check(&n->s, command, err) : r;
 }
 
@@ -200,6 +232,9 @@ void session_fail(struct session *n, const struct cr_error *err, const struct ob
 	}
 	log = log_sink_log(&n->sink);
 	log_error(&log, "%s", err->text);
+	/* with log_level 0 nobody logs errors, but the client is told all the same */
+	if (!n->sink.first_error[0])
+		log_sink_line(&n->sink, CR_LOG_ERROR, err->text);
 	engine_log_obstacles(&log, list);
 	if (err->hint[0])
 		log_info(&log, "hint: %s", err->hint);

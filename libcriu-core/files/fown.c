@@ -124,3 +124,21 @@ const img_fown_entry *file_fown(const struct files *fs, const struct restored_fi
 {
 	return f->ops->fown ? f->ops->fown(fs, f->entry) : entry_fown(f->entry);
 }
+
+/*
+ * The ids of an owner are those in whose name the kernel sends the signals (sigio_perm() in fs/fcntl.c): with root's a file
+ * would be a means to kill any process.
+ */
+int file_owners_check(const struct files *fs, struct cr_error *err)
+{
+	const struct cr_options *opts = fs->ctx->opts;
+
+	for (size_t i = 0; opts->client_is_peer && i < fs->files.nr; i++) {
+		const img_fown_entry *o = file_fown(fs, fs->files.items[i]);
+
+		if (o && o->pid && (o->uid != opts->client_uid || o->euid != opts->client_uid))
+			return cr_refuse(err, -EPERM, "file %u sends signals as user %u, who is not the client",
+					 fs->files.items[i]->id, o->uid != opts->client_uid ? o->uid : o->euid);
+	}
+	return 0;
+}

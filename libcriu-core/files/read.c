@@ -321,6 +321,8 @@ int files_read(struct cr_context *ctx, struct image_set *set, const struct files
 	for (unsigned int i = 0; r == 0 && (family = file_family_at(i)); i++)
 		if (family->read)
 			r = family->read(fs, err);
+	if (r == 0)
+		r = file_owners_check(fs, err);
 	if (r < 0)
 		return r;
 	*ret = take_ptr(&fs);

@@ -128,6 +128,8 @@ int fdinfo_check(const img_fdinfo_entry *e, struct cr_error *err);
 int fown_finish(int fd, const img_fown_entry *o, struct cr_error *err);
 /** file_fown() - owner of an entry's file, be it in the entry or in that of its path; NULL: it has none */
 const img_fown_entry *file_fown(const struct files *fs, const struct restored_file *f);
+/** file_owners_check() - of all files: signals go out in nobody's name but the client's. Return: 0; -EPERM. */
+int file_owners_check(const struct files *fs, struct cr_error *err);
 
 /* reopen.c */
 /** path_open() - open the file behind a REG entry, wherever it is. @flags: of open(2). Return: descriptor, owned by the caller. */

@@ -25,6 +25,14 @@
 #define DEFAULT_TIMEOUT_S 10
 #define TASKS_MAX (1u << 22)   /* PID_MAX_LIMIT */
 
+/* Whoever may not dump a process may not stop it either. What it is once it has stopped is asked again (dump/dump.c). */
+static int ask_policy(const struct freezer *f, pid_t pid, struct cr_error *err)
+{
+	const struct cr_observer *obs = f->ctx->obs;
+
+	return obs && obs->may_dump ? obs->may_dump(obs->arg, pid, pid, err) : 0;
+}
+
 static int add_process(struct freezer *f, pid_t pid, struct cr_error *err)
 {
 	struct task **slot, *task = NULL;
@@ -48,7 +56,9 @@ static int add_process(struct freezer *f, pid_t pid, struct cr_error *err)
 	task->state = TASK_ALIVE;
 	if (freezer_index(f, task) < 0)
 		return cr_fail(err, -ENOMEM, "note pid %d", pid);
-	r = process_seize(f, task, pid, err);
+	r = ask_policy(f, pid, err);
+	if (r == 0)
+		r = process_seize(f, task, pid, err);
 	return r < 0 ? r : 0;
 }
 

@@ -6,6 +6,7 @@
 #include "blob-layout.h"
 #include "infect/control.h"
 #include "infect/takeover.h"
+#include "infect/trace-right.h"
 #include "kernel/stage.h"
 #include "procfs/proc-dir.h"
 #include "procfs/stat.h"
@@ -192,9 +193,14 @@ static int restore_await(struct restore *rs, uint32_t stage, struct cr_error *er
 /* From here on a coordinator that dies takes every thread with it, whatever the threads do with their death signals. */
 static int seize_all(struct restore *rs, struct cr_error *err)
 {
+	int r = rs->ctx->opts->client_is_peer ? trace_right_raise(err) : 0;
+
+	if (r < 0)
+		return r;
 	for (size_t i = 0; i < rs->threads.nr; i++) {
 		struct rthread *t = &rs->threads.items[i];
-		int r = t->exits ? takeover_seize_leader(t->tid, &t->hand, err) : takeover_seize(t->tid, &t->hand, err);
+
+		r = t->exits ? takeover_seize_leader(t->tid, &t->hand, err) : takeover_seize(t->tid, &t->hand, err);
 
 		if (r < 0)
 			return cr_within(err, r, "thread %d", t->tid);

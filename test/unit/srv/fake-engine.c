@@ -55,7 +55,8 @@ static int run_stages(struct cr_context *ctx, struct cr_error *err)
 		fake->give_result = give_fd(obs);
 	for (int i = 0; i < fake->nr_stages; i++) {
 		r = obs->notify ? obs->notify(obs->arg, fake->stages[i].script, fake->stages[i].pid) : 0;
-		fake->results[fake->nr_results++] = r;
+		if (fake->nr_results < FAKE_STAGES)
+			fake->results[fake->nr_results++] = r;
 		if (r < 0 && !fake->stages[i].optional)
 			return cr_refuse(err, r, "stage %s was refused", fake->stages[i].script);
 	}

@@ -324,12 +324,30 @@ static void options(void **state)
 	assert_string_equal(fake->calls, "");
 }
 
+/* A client that wants no log is told what failed like any other. */
+static void no_log(void **state)
+{
+	struct asked a;
+	struct talk t;
+
+	(void)state;
+	fake->code = -EXDEV;
+	asked_init(&a, T(DUMP));
+	a.opts.log_level = 0;
+	a.opts.has_pid = true;
+	a.opts.pid = 77;
+	talk_begin(&t, (struct talk_terms){ 0 });
+	talk_send(&t, &a.req);
+	expect_failure(&t, "log_level 0", T(DUMP), EXDEV, "told to fail");
+	talk_expect_end(&t, "log_level 0", 1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		SRV_TEST(version),         SRV_TEST(carried_out), SRV_TEST(check),    SRV_TEST(features),
 		SRV_TEST(cpuinfo),         SRV_TEST(self_dump),   SRV_TEST(exec_cmd), SRV_TEST(sibling),
-		SRV_TEST(not_for_daemons), SRV_TEST(options),
+		SRV_TEST(not_for_daemons), SRV_TEST(options),     SRV_TEST(no_log),
 	};
 
 	return cmocka_run_group_tests(tests, srv_group_begin, srv_group_end);
