@@ -12,6 +12,8 @@ fuzz-san     := -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recove
 
 fuzz-proto-objs := $(proto-srcs:%.c=$(fuzz-dir)/%.o)
 fuzz-core-objs  := $(core-srcs:%.c=$(fuzz-dir)/%.o)
+fuzz-srv-objs   := $(patsubst %.c,$(fuzz-dir)/%.o,$(filter-out criu-srv/main.c,$(wildcard criu-srv/*.c)))
+fuzz-fake-objs  := $(fuzz-dir)/test/unit/srv/fake-engine.o
 fuzz-main-objs  := $(fuzz-targets:%=$(fuzz-dir)/fuzz/%.o)
 
 # The codec needs nothing of the core; its targets show that by linking without it.
@@ -21,7 +23,7 @@ $(fuzz-dir)/%.o: %.c
 	@mkdir -p $(@D)
 	$(FUZZ_CC) $(CPPFLAGS) $(CFLAGS) -O1 $(fuzz-san) -MMD -MP -c $< -o $@
 
-$(fuzz-proto-objs) $(fuzz-core-objs) $(fuzz-main-objs): | $(proto-headers)
+$(fuzz-proto-objs) $(fuzz-core-objs) $(fuzz-srv-objs) $(fuzz-fake-objs) $(fuzz-main-objs): | $(proto-headers)
 
 $(fuzz-dir)/libcriu-proto.a: $(fuzz-proto-objs)
 	@rm -f $@
@@ -34,8 +36,16 @@ $(fuzz-dir)/libcriu-core.a: $(fuzz-core-objs) $(blob-dir)/blob-image.o
 
 $(filter-out $(fuzz-codec:%=$(fuzz-dir)/%),$(fuzz-bins)): $(fuzz-dir)/libcriu-core.a
 $(fuzz-bins): $(fuzz-dir)/%: $(fuzz-dir)/fuzz/%.o $(fuzz-dir)/libcriu-proto.a
-	$(FUZZ_CC) -fsanitize=fuzzer,address,undefined -o $@ $(filter %.o,$^) \
+	$(FUZZ_CC) -fsanitize=fuzzer,address,undefined -o $@ $(filter %.o,$^) $(fuzz-wraps:%=-Wl,--wrap=%) \
 		-Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(LDLIBS)
+
+# The service, with functions replaced that leave the process: its engine, its children, programs that it runs.
+$(fuzz-dir)/fuzz-connection: $(fuzz-srv-objs) $(fuzz-fake-objs)
+$(fuzz-dir)/fuzz-connection: fuzz-wraps := $(srv-test-wraps) aside_run cr_context_new cr_limit_as engine_open_dir \
+	process_become scripts_run shield_raise
+$(fuzz-dir)/fuzz-config: $(fuzz-dir)/criu-srv/policy.o
+$(fuzz-dir)/fuzz-config: fuzz-wraps := option_set_close
+$(fuzz-dir)/fuzz/fuzz-connection.o $(fuzz-dir)/fuzz/fuzz-config.o $(fuzz-fake-objs): CPPFLAGS += -I.
 
 fuzz: $(fuzz-bins)
 
