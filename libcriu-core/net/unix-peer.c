@@ -53,17 +53,6 @@ static int note_waiting(struct unix_table *u, struct cr_error *err)
 	return 0;
 }
 
-/* Bytes that @client (0: one that has gone) sent to a connection that nobody has accepted. */
-static uint32_t sent_ahead(const struct unix_table *u, uint32_t client)
-{
-	uint32_t sum = 0;
-
-	for (size_t i = 0; i < u->facts.all.nr; i++)
-		if (!u->facts.all.items[i].ino && u->facts.all.items[i].peer == client)
-			sum += u->facts.all.items[i].rqueue;
-	return sum;
-}
-
 static int refuse_external(struct file_table *t, struct unix_sock *s, uint32_t ino, const char *name)
 {
 	char advice[64];
@@ -146,15 +135,18 @@ static int with_copy(struct file_table *t, struct unix_sock *s, uint32_t ino, st
 	return r;
 }
 
+/*
+ * What it has sent lies in a socket that nobody can have a descriptor of, so it cannot be looked at; that there is something
+ * shows in the memory that it is charged for.
+ */
 static int resolve_waiting(struct file_table *t, struct unix_sock *s, const struct unix_fact *l, struct cr_error *err)
 {
-	uint32_t sent = sent_ahead(t->sockets, s->e->ino);
 	img_unix_sk_ext *ext = unix_ext(t, s->e, err);
 
-	if (sent)
+	if (s->fact->wqueue)
 		return file_refuse(
 			t, s->f, "let the server accept it first",
-			"UNIX socket that has sent %u bytes to a connection that nobody has accepted yet, %s", sent,
+			"UNIX socket that has sent something on a connection that nobody has accepted yet, %s",
 			s->f->facts.link);
 	s->e->peer = l->ino;
 	if (!ext || !(ext->own_cred = pool_new(&t->pool, img_unix_cred)))
@@ -199,7 +191,13 @@ static int resolve_listening(struct file_table *t, struct unix_sock *s, struct c
 	if (!ext || !(ext->pending.items = pool_alloc(&t->pool, s->fact->nr_icons * sizeof(uint32_t))))
 		return pool_failed(err);
 	for (size_t i = 0; i < s->fact->nr_icons; i++) {
-		if (icons[i] && !unix_sock_find(u, icons[i])) {
+		/* of those the kernel does not even tell whether they had sent anything */
+		if (!icons[i])
+			return file_refuse(
+				t, s->f, "let the server accept it first",
+				"UNIX socket with a connection that nobody has accepted yet, whose client has gone, %s",
+				s->f->facts.link);
+		if (!unix_sock_find(u, icons[i])) {
 			if (!unix_external_allowed(t->ctx->opts->rpc, icons[i], &listed))
 				return refuse_external(t, s, icons[i], "");
 			log_warn(&t->ctx->log,
@@ -212,30 +210,12 @@ static int resolve_listening(struct file_table *t, struct unix_sock *s, struct c
 	return 0;
 }
 
-/* What clients that have gone had sent: theirs are told from others' by the name alone, so all are looked at. */
-static int check_gone_clients(struct file_table *t, struct unix_sock *s)
-{
-	const uint32_t *icons = t->sockets->facts.icons.items + s->fact->first_icon;
-	uint32_t sent;
-
-	for (size_t i = 0; i < s->fact->nr_icons; i++)
-		if (!icons[i] && (sent = sent_ahead(t->sockets, 0)) != 0)
-			return file_refuse(t, s->f, "let the server accept it first",
-					   "UNIX socket with a connection that nobody has accepted yet, on which %u "
-					   "bytes were sent, %s",
-					   sent, s->f->facts.link);
-	return 0;
-}
-
 static int resolve(struct file_table *t, struct unix_sock *s, struct cr_error *err)
 {
 	const struct unix_fact *l;
 
-	if (s->fact->state == UNIX_STATE_LISTENING) {
-		int r = check_gone_clients(t, s);
-
-		return r == 0 ? resolve_listening(t, s, err) : r;
-	}
+	if (s->fact->state == UNIX_STATE_LISTENING)
+		return resolve_listening(t, s, err);
 	if (s->fact->peer)
 		return unix_sock_find(t->sockets, s->fact->peer) ? 0 : with_copy(t, s, s->fact->peer, err);
 	/* those without a connection end here, and the one of datagrams that had somebody's is noted when it is looked at */

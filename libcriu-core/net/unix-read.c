@@ -154,7 +154,7 @@ static int check_pending(const struct files *fs, const struct restored_sock *s, 
 	for (size_t i = 0; x && i < x->pending.nr; i++) {
 		const struct restored_sock *c = map_find(&fs->sockets->by_ino, (uint64_t)x->pending.items[i] + 1);
 
-		if (x->pending.items[i] && (!c || c->peer != s || s->e->state != UNIX_STATE_LISTENING))
+		if (!c || c->peer != s || s->e->state != UNIX_STATE_LISTENING)
 			return cr_refuse(err, -EBADMSG, "UNIX socket %u: inode %u does not wait there", s->file->id,
 					 x->pending.items[i]);
 	}

@@ -287,14 +287,6 @@ static int connect_external(struct restored_sock *s, struct cr_error *err)
 	return r;
 }
 
-/* A client that has gone while it waited: the server will accept it and find its end. */
-static int connect_ghost(struct restored_sock *l, struct cr_error *err)
-{
-	autofd int fd = socket(AF_UNIX, (int)l->e->type | SOCK_CLOEXEC, 0);
-
-	return fd < 0 ? cr_fail(err, -errno, "UNIX socket") : connect_as(fd, l->e->name, l->path_fd, NULL, err);
-}
-
 static int connect_waiting(struct restored_sock *c, struct cr_error *err)
 {
 	const img_unix_sk_ext *x = c->e->ext;
@@ -311,7 +303,8 @@ static int connect_pending(const struct unix_set *set, struct restored_sock *l, 
 	for (size_t i = 0; x && i < x->pending.nr && r == 0; i++) {
 		struct restored_sock *c = map_find(&set->by_ino, (uint64_t)x->pending.items[i] + 1);
 
-		r = !c ? connect_ghost(l, err) : !c->waits && is_ours(c) ? connect_waiting(c, err) : 0;
+		if (c && !c->waits && is_ours(c))
+			r = connect_waiting(c, err);
 	}
 	return r;
 }

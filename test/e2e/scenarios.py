@@ -18,6 +18,7 @@ import rpc   # noqa: E402
 import state   # noqa: E402
 from case import Case, TIMEOUT, first_error   # noqa: E402
 from jobs import Jobs   # noqa: E402
+from outside import Outside   # noqa: E402
 from terminals import Terminals   # noqa: E402
 from world import Failed, Skipped   # noqa: E402
 
@@ -25,7 +26,7 @@ from world import Failed, Skipped   # noqa: E402
 RICH = [("tree", "bush"), ("threads", "masks"), ("pipes", "ring"), ("shared", "anonymous"), ("signals", "pending-threads")]
 
 
-class Scenario(Jobs, Terminals, Case):
+class Scenario(Jobs, Terminals, Outside, Case):
     def __init__(self, args):
         super().__init__(dict(args, victim="", dump="", restore="", refuse="", flags=0))
         self.victims = args["victim"]

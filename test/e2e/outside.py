@@ -1,0 +1,115 @@
+"""UNIX sockets whose peer is outside of the tree: refused, allowed, connected again or replaced. Cases for scenarios.py."""
+import os
+import re
+import socket
+import threading
+
+from case import first_error
+from world import Failed
+
+
+class Service(threading.Thread):
+    """Listens, takes note of datagrams, and answers who asks whether it is alive."""
+
+    def __init__(self, base):
+        super().__init__(daemon=True)
+        self.log = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.log.bind(os.path.join(base, "log"))
+        self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.listener.bind(os.path.join(base, "service"))
+        self.listener.listen(5)
+        for name in ("log", "service"):
+            os.chmod(os.path.join(base, name), 0o777)
+        self.talks = []
+
+    def run(self):
+        try:
+            while True:
+                self.talks.append(self.listener.accept()[0])
+                threading.Thread(target=self.answer, args=(self.talks[-1],), daemon=True).start()
+        except OSError:
+            pass
+
+    @staticmethod
+    def answer(sock):
+        try:
+            while sock.recv(64) == b"alive":
+                sock.sendall(b"welcome")
+        except OSError:
+            pass
+
+
+class Outside:
+    def refused(self, what, *words, **kw):
+        code, said = self.dump(**kw)
+        if code == 0:
+            raise Failed(f"a dump of {what} succeeded")
+        for word in words:
+            if word not in said:
+                raise Failed(f"the error of a dump of {what} does not name '{word}': {first_error(said)}")
+        return said
+
+    def must_fail_with(self, options, why, *words):
+        plain = self.criu_run
+        self.criu_run = lambda *cmd: plain(*cmd, *options)
+        try:
+            self.must_fail_to_restore(why, *words)
+        finally:
+            self.criu_run = plain
+
+    def restored_with(self, *options, pass_fds=()):
+        code, said = self.criu_run("restore", "-d", "-D", self.images, "-o", "restore.log", "-v4", *options, pass_fds=pass_fds)
+        if code != 0:
+            raise Failed(f"restore {' '.join(options)}: {first_error(said + self.log('restore.log'))}")
+
+    def do_unix_service_outside(self):
+        """Clients of a service outside are connected to it again, by its name."""
+        service = Service(self.base)
+        service.start()
+        self.use("unix-outside", "named")
+        self.refused("a client of a service outside", "--ext-unix-sk")
+        self.must_dump("--ext-unix-sk")
+        self.must_be_gone()
+        self.must_fail_to_restore("without the option", "--ext-unix-sk")
+        self.restored_with("--ext-unix-sk")
+        self.finish("after the restore")
+        service.log.settimeout(5)
+        if service.log.recv(64) != b"alive":
+            raise Failed("the datagram did not come to the service")
+
+    def do_unix_service_gone(self):
+        """Without the service the restore fails, says so, and leaves nothing behind."""
+        service = Service(self.base)
+        self.use("unix-outside", "named")
+        said = self.refused("a client of a service outside", "--external unix[")
+        allowed = [w for ino in set(re.findall(r"--external (unix\[\d+\])", said)) for w in ("--external", ino)]
+        self.must_dump(*allowed)
+        self.must_be_gone()
+        service.listener.close()
+        self.must_fail_with(allowed, "without the service", "refused", "service")
+
+    def do_unix_client_outside(self):
+        """A connection whose other end has no name goes on with what the caller gives."""
+        Service(self.base)
+        client = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        starter = threading.Thread(target=self.connect_when_asked, args=(client,), daemon=True)
+        starter.start()
+        self.use("unix-outside", "accepted")
+        said = self.refused("a server with a client outside", "--external unix[")
+        peer = re.search(r"--external (unix\[\d+\])", said).group(1)
+        self.must_dump("--external", peer)
+        self.must_be_gone()
+        client.close()
+        self.must_fail_with(("--external", peer), "with nothing in place of the client", "--inherit-fd")
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        os.set_inheritable(theirs.fileno(), True)
+        self.restored_with("--external", peer, "--inherit-fd", f"fd[{theirs.fileno()}]:{peer}", pass_fds=(theirs.fileno(),))
+        theirs.close()
+        threading.Thread(target=Service.answer, args=(ours,), daemon=True).start()
+        self.finish("after the restore")
+
+    def connect_when_asked(self, client):
+        asked = os.path.join(self.base, "listening")
+        while not os.path.exists(asked):
+            threading.Event().wait(0.01)
+        client.connect(os.path.join(self.dir, "accepting"))
