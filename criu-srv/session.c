@@ -133,7 +133,7 @@ static int open_log(struct session *n, struct cr_error *err)
 	return r;
 }
 
-static int take_options(struct session *n, enum command command, struct cr_error *err)
+static int take_options(struct session *n, struct cr_error *err)
 {
 	const rpc_criu_opts *o = n->req->opts;
 	uint64_t awake;
@@ -153,7 +153,16 @@ static int take_options(struct session *n, enum command command, struct cr_error
 	if (r == 0)
 		r = settings_merge_request(&n->s, o, err);
 	step_forth(n, awake);
-	return r == 0 ? settings_check(&n->s, command, err) : r;
+	return r;
+}
+
+/* Many clients print a number and point at the log: so there is one, even if it is the options that are refused. */
+static void open_log_of_refused(struct session *n)
+{
+	struct cr_error ignored = { 0 };
+
+	if (open_dirs(n, &ignored) == 0 && open_log(n, &ignored) == 0)
+		log_sink_greet(&n->sink);
 }
 
 static void set_engine(struct session *n)
@@ -171,7 +180,12 @@ int session_begin(struct session *n, enum command command, struct cr_error *err)
 	int r = peer_learn(&n->w->peer, err);
 
 	if (r == 0)
-		r = take_options(n, command, err);
+		r = take_options(n, err);
+	if (r == 0) {
+		r = settings_check(&n->s, command, err);
+		if (r < 0)
+			open_log_of_refused(n);
+	}
 	if (r == 0)
 		r = open_dirs(n, err);
 	if (r == 0)
