@@ -2,7 +2,7 @@
  * File locks. The fdinfo of a descriptor in the task that has it tells its locks. With many descriptors only those are
  * looked at whose inode is in /proc/locks; that file is not read for a few, since the kernel waits for all processors
  * first (percpu_down_write() in locks_start(), fs/locks.c): some 10 ms of frozen time. POSIX locks belong to a process, flock(2) and OFD locks to an open file
- * description. All are taken again by a task, not by the coordinator, so that the kernel names the right holder.
+ * description, leases too. All are taken again by a task, not by the coordinator, so that the kernel names the right holder.
  */
 #include "files/dump-internal.h"
 #include "files/restore-internal.h"
@@ -10,6 +10,7 @@
 #include "base/own.h"
 #include "image/image-set.h"
 #include "infect/program.h"
+#include "kernel/uapi.h"
 #include "procfs/fdinfo.h"
 
 #include <errno.h>
@@ -21,8 +22,9 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
-enum lock_flag { LOCK_POSIX = 1, LOCK_FLOCK = 2, LOCK_OFD = 4 }; /* file_lock_entry.flag; 8 is a lease */
-enum lock_type { LOCK_SHARED = 0, LOCK_EXCLUSIVE = 1 };          /* file_lock_entry.type */
+enum lock_flag { LOCK_POSIX = 1, LOCK_FLOCK = 2, LOCK_OFD = 4, LOCK_LEASE = 8 }; /* file_lock_entry.flag */
+/* file_lock_entry.type. A lease that is being broken has what it is to become, and LOCK_BREAKING. */
+enum lock_type { LOCK_SHARED = 0, LOCK_EXCLUSIVE = 1, LOCK_NONE = 2, LOCK_BREAKING = 4 };
 
 #define LOOK_AT_EACH 1500 /* descriptors whose fdinfo is read sooner than /proc/locks */
 
@@ -149,16 +151,35 @@ static const char *kind_name(const struct proc_lock *l)
 	}
 }
 
+static int lock_flag(const struct proc_lock *l)
+{
+	switch (l->kind) {
+	case PROC_LOCK_POSIX:
+		return LOCK_POSIX;
+	case PROC_LOCK_FLOCK:
+		return LOCK_FLOCK;
+	case PROC_LOCK_LEASE:
+		return LOCK_LEASE;
+	default:
+		return LOCK_OFD;
+	}
+}
+
+static int lock_type(const struct proc_lock *l)
+{
+	int type = l->access == PROC_LOCK_WRITE ? LOCK_EXCLUSIVE : l->access == PROC_LOCK_READ ? LOCK_SHARED : LOCK_NONE;
+
+	return l->mode == PROC_LOCK_BREAKING ? type | LOCK_BREAKING : type;
+}
+
 static int lock_note(struct file_table *t, const struct fd_table *tab, const struct fd_user *u,
 		     const struct proc_lock *l, struct cr_error *err)
 {
 	struct open_file at = { .task = tab->task, .fd_there = u->fd }; /* whom an obstacle names */
 	const rpc_criu_opts *o = t->ctx->opts->rpc;
 	img_file_lock_entry e = {
-		.flag = l->kind == PROC_LOCK_POSIX   ? LOCK_POSIX
-			: l->kind == PROC_LOCK_FLOCK ? LOCK_FLOCK
-						     : LOCK_OFD,
-		.type = l->access == PROC_LOCK_WRITE ? LOCK_EXCLUSIVE : LOCK_SHARED,
+		.flag = (uint32_t)lock_flag(l),
+		.type = (uint32_t)lock_type(l),
 		.pid = tab->task->ns_pid,
 		.fd = u->fd,
 		.start = l->start,
@@ -169,8 +190,8 @@ static int lock_note(struct file_table *t, const struct fd_table *tab, const str
 
 	if (l->waiting || l->kind == PROC_LOCK_DELEG)
 		return 0;
-	if (l->kind == PROC_LOCK_LEASE || l->kind == PROC_LOCK_OTHER || l->access == PROC_LOCK_NONE ||
-	    l->access == PROC_LOCK_RW)
+	if (l->kind == PROC_LOCK_OTHER || l->access == PROC_LOCK_RW ||
+	    (l->access == PROC_LOCK_NONE && l->mode != PROC_LOCK_BREAKING))
 		return file_refuse(t, &at, "", "%s, %s", kind_name(l), u->file->facts.link);
 	if (!(o->has_file_locks && o->file_locks))
 		return file_refuse(t, &at, "--file-locks", "%s, %s", kind_name(l), u->file->facts.link);
@@ -228,7 +249,8 @@ int locks_write(struct file_table *t, struct image_set *set, struct cr_error *er
 
 /* ----------------------------------------------------------------- restore */
 
-static bool table_has(const struct restored_table *tab, int fd)
+/* The file that a table has at @fd; NULL: nothing */
+static const struct restored_file *table_file(const struct files *fs, const struct restored_table *tab, int fd)
 {
 	size_t lo = 0, hi = tab->want.nr;
 
@@ -236,25 +258,35 @@ static bool table_has(const struct restored_table *tab, int fd)
 		size_t mid = lo + (hi - lo) / 2;
 
 		if (tab->want.items[mid].fd == fd)
-			return true;
+			return files_find(fs, tab->want.items[mid].file);
 		if (tab->want.items[mid].fd < fd)
 			lo = mid + 1;
 		else
 			hi = mid;
 	}
-	return false;
+	return NULL;
+}
+
+static const struct restored_file *lock_file(const struct files *fs, const img_file_lock_entry *e)
+{
+	const struct restored_task *t = e->pid > 0 ? files_task(fs, e->pid) : NULL;
+
+	return t ? table_file(fs, t->table, e->fd) : NULL;
 }
 
 static int lock_check(const struct files *fs, const img_file_lock_entry *e, struct cr_error *err)
 {
-	const struct restored_task *t = e->pid > 0 ? files_task(fs, e->pid) : NULL;
+	const struct restored_file *f = lock_file(fs, e);
+	bool breaking = e->type == (LOCK_SHARED | LOCK_BREAKING) || e->type == (LOCK_NONE | LOCK_BREAKING);
 
-	if (e->flag != LOCK_POSIX && e->flag != LOCK_FLOCK && e->flag != LOCK_OFD)
+	if (e->flag != LOCK_POSIX && e->flag != LOCK_FLOCK && e->flag != LOCK_OFD && e->flag != LOCK_LEASE)
 		return cr_refuse(err, -ENOTSUP, "lock of kind %u", e->flag);
-	if (e->type != LOCK_SHARED && e->type != LOCK_EXCLUSIVE)
+	if (e->type != LOCK_SHARED && e->type != LOCK_EXCLUSIVE && !(e->flag == LOCK_LEASE && breaking))
 		return cr_refuse(err, -ENOTSUP, "lock of type %u", e->type);
-	if (!t || !table_has(t->table, e->fd))
+	if (!f)
 		return cr_refuse(err, -EBADMSG, "lock of pid %d on descriptor %d, which is not there", e->pid, e->fd);
+	if (e->flag == LOCK_LEASE && (f->entry->type != img_fd_types_REG || f->late))
+		return cr_refuse(err, -EBADMSG, "lease of pid %d on descriptor %d, which is no regular file", e->pid, e->fd);
 	if (e->start < 0 || e->len < 0 || (e->len && e->start > INT64_MAX - e->len + 1))
 		return cr_refuse(err, -EBADMSG, "lock from %lld, length %lld", (long long)e->start, (long long)e->len);
 	return 0;
@@ -286,7 +318,56 @@ int locks_read(struct files *fs, struct cr_error *err)
 	return cr_within(err, r, "filelocks.img");
 }
 
-static void lock_plan(const img_file_lock_entry *e, struct program *p, struct routine *r)
+/*
+ * Who wants the file opens it, and need not succeed, to have a lease broken: that tells the holder by a signal, which it has
+ * had or which is pending already, so nobody is the owner for that moment. The time in which it has to answer begins anew.
+ */
+static void break_plan(const struct files *fs, const img_file_lock_entry *e, struct program *p, struct routine *r)
+{
+	const struct restored_file *f = lock_file(fs, e);
+	int service = files_task(fs, e->pid)->table->service;
+	int mode = e->type == (LOCK_SHARED | LOCK_BREAKING) ? O_RDONLY : O_WRONLY;
+	struct f_owner_ex owner = { .type = F_OWNER_PID };
+	char name[12];
+
+	number_text((unsigned int)f->fd, name);
+	emit_call(p, r, "no owner of a lease", SYS_fcntl, e->fd, F_SETOWN_EX,
+		  emit_data(p, r, &owner, sizeof(owner), 8));
+	op_keep(emit_call(p, r, "take the list of descriptors", __NR_pidfd_getfd, service, fs->own_fds, 0), SLOT_TMP);
+	op_keep(op_may_fail(op_from_slot(emit_call(p, r, "break a lease", SYS_openat, SLOT_TMP,
+						   emit_data(p, r, name, sizeof(name), 1), mode | O_NONBLOCK | O_CLOEXEC),
+					 0)),
+		SLOT_TMP2);
+	op_may_fail(op_from_slot(emit_call(p, r, "close what was not to be opened", SYS_close, SLOT_TMP2), 0));
+	op_from_slot(emit_call(p, r, "close the list of descriptors", SYS_close, SLOT_TMP), 0);
+	owner_plan(fs, f, e->fd, p, r);
+}
+
+/* What is being taken back altogether was a lease for reading, unless the file is open for writing. */
+static int lease_before(const struct files *fs, const img_file_lock_entry *e)
+{
+	bool writes = (entry_flags(lock_file(fs, e)->entry) & O_ACCMODE) != O_RDONLY;
+
+	if (e->type == LOCK_EXCLUSIVE || e->type == (LOCK_SHARED | LOCK_BREAKING))
+		return F_WRLCK;
+	return e->type == (LOCK_NONE | LOCK_BREAKING) && writes ? F_WRLCK : F_RDLCK;
+}
+
+static void lease_plan(const struct files *fs, const img_file_lock_entry *e, struct program *p, struct routine *r)
+{
+	const img_fown_entry *owner = file_fown(fs, lock_file(fs, e));
+	struct f_owner_ex none = { .type = F_OWNER_PID };
+
+	emit_call(p, r, "lease", SYS_fcntl, e->fd, F_SETLEASE, lease_before(fs, e));
+	if (e->type & LOCK_BREAKING)
+		break_plan(fs, e, p, r);
+	/* who takes a lease becomes the owner where there is none (lease_setup() in fs/locks.c) */
+	else if (!owner || !owner->pid)
+		emit_call(p, r, "no owner of a lease", SYS_fcntl, e->fd, F_SETOWN_EX,
+			  emit_data(p, r, &none, sizeof(none), 8));
+}
+
+static void lock_plan(const struct files *fs, const img_file_lock_entry *e, struct program *p, struct routine *r)
 {
 	struct flock fl = {
 		.l_type = e->type == LOCK_EXCLUSIVE ? F_WRLCK : F_RDLCK,
@@ -295,7 +376,9 @@ static void lock_plan(const img_file_lock_entry *e, struct program *p, struct ro
 		.l_len = e->len,
 	};
 
-	if (e->flag == LOCK_FLOCK)
+	if (e->flag == LOCK_LEASE)
+		lease_plan(fs, e, p, r);
+	else if (e->flag == LOCK_FLOCK)
 		emit_call(p, r, "flock lock", SYS_flock, e->fd,
 			  (e->type == LOCK_EXCLUSIVE ? LOCK_EX : LOCK_SH) | LOCK_NB);
 	else
@@ -303,11 +386,23 @@ static void lock_plan(const img_file_lock_entry *e, struct program *p, struct ro
 			  emit_data(p, r, &fl, sizeof(fl), 8));
 }
 
+int locks_settle(struct files *fs, struct cr_error *err)
+{
+	for (size_t i = 0; i < fs->locks.nr && fs->own_fds < 0; i++) {
+		if (fs->locks.items[i]->flag != LOCK_LEASE || !(fs->locks.items[i]->type & LOCK_BREAKING))
+			continue;
+		fs->own_fds = open("/proc/self/fd", O_PATH | O_DIRECTORY | O_CLOEXEC);
+		if (fs->own_fds < 0)
+			return cr_fail(err, -errno, "open /proc/self/fd");
+	}
+	return 0;
+}
+
 void locks_plan(const struct files *fs, pid_t ns_pid, struct program *p, struct routine *r)
 {
 	for (size_t i = 0; i < fs->locks.nr; i++)
 		if (fs->locks.items[i]->pid == ns_pid)
-			lock_plan(fs->locks.items[i], p, r);
+			lock_plan(fs, fs->locks.items[i], p, r);
 }
 
 size_t locks_plan_ops(const struct files *fs, pid_t ns_pid)
@@ -315,6 +410,7 @@ size_t locks_plan_ops(const struct files *fs, pid_t ns_pid)
 	size_t nr = 0;
 
 	for (size_t i = 0; i < fs->locks.nr; i++)
-		nr += fs->locks.items[i]->pid == ns_pid;
+		if (fs->locks.items[i]->pid == ns_pid)
+			nr += fs->locks.items[i]->flag == LOCK_LEASE ? 12 : 1;
 	return nr;
 }

@@ -131,6 +131,8 @@ int files_open(struct files *fs, int root_fd, struct cr_error *err)
 		if (family->settle)
 			r = family->settle(fs, err);
 	if (r == 0)
+		r = locks_settle(fs, err);
+	if (r == 0)
 		pipes_settle(fs);
 	return r;
 }
@@ -318,6 +320,14 @@ static void plan_owner(const img_fown_entry *o, int fd, struct program *p, struc
 	emit_call(p, r, "die with the coordinator", SYS_prctl, PR_SET_PDEATHSIG, SIGKILL);
 }
 
+void owner_plan(const struct files *fs, const struct restored_file *f, int fd, struct program *p, struct routine *r)
+{
+	const img_fown_entry *o = file_fown(fs, f);
+
+	if (o && o->pid)
+		plan_owner(o, fd, p, r);
+}
+
 /* Return: flags with O_ASYNC to be set, 0 if it is not set */
 static uint32_t settle_async(const struct files *fs, const struct restored_file *f)
 {
@@ -337,8 +347,7 @@ static void plan_settle(const struct files *fs, const struct restored_file *f, s
 
 	if (o && o->signum && f->late)
 		emit_call(p, r, "signal of asynchronous I/O", SYS_fcntl, f->user_fd, F_SETSIG, o->signum);
-	if (o && o->pid)
-		plan_owner(o, f->user_fd, p, r);
+	owner_plan(fs, f, f->user_fd, p, r);
 	/* signals tell the number of the descriptor through which this was set, so it has to be done here */
 	if (settle_async(fs, f))
 		emit_call(p, r, "asynchronous I/O", SYS_fcntl, f->user_fd, F_SETFL, settle_async(fs, f));

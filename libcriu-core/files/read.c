@@ -302,6 +302,7 @@ int files_read(struct cr_context *ctx, struct image_set *set, const struct files
 	fs->ctx = ctx;
 	fs->set = set;
 	fs->root_fd = -1;
+	fs->own_fds = -1;
 	fs->pool.max = (size_t)4 << 30;   /* content of pipes is in it */
 	r = read_files(fs, err);
 	if (r == 0)
@@ -350,6 +351,8 @@ void files_free(struct files *fs)
 	for (unsigned int i = 0; (family = file_family_at(i)); i++)
 		if (family->done)
 			family->done(fs);
+	if (fs->own_fds >= 0)
+		close(fs->own_fds);
 	restored_pipes_done(fs);
 	restored_memfds_done(fs);
 	ghost_sources_done(fs);

@@ -100,6 +100,7 @@ struct files {
 	struct tty_source_vec ttys;
 	struct map tty_by_id;
 	struct lock_entry_vec locks;
+	int own_fds; /* /proc/self/fd, -1: nobody needs it */
 	struct terminal_vec terminals;
 	struct pty_set *ptys;     /* of pty-restore.c; NULL: there are no terminals */
 	struct inet_set *inet;    /* of net/inet-restore.c; NULL: there are no IP sockets */
@@ -130,6 +131,10 @@ int fown_finish(int fd, const img_fown_entry *o, struct cr_error *err);
 const img_fown_entry *file_fown(const struct files *fs, const struct restored_file *f);
 /** file_owners_check() - of all files: signals go out in nobody's name but the client's. Return: 0; -EPERM. */
 int file_owners_check(const struct files *fs, struct cr_error *err);
+
+/* plan.c */
+/** owner_plan() - owner of asynchronous I/O of the task's descriptor @fd, which is @f; nothing if it has none */
+void owner_plan(const struct files *fs, const struct restored_file *f, int fd, struct program *p, struct routine *r);
 
 /* reopen.c */
 /** path_open() - open the file behind a REG entry, wherever it is. @flags: of open(2). Return: descriptor, owned by the caller. */
@@ -183,6 +188,8 @@ void terminal_plan(const struct files *fs, pid_t ns_pid, struct program *p, stru
 
 /* locks-restore.c */
 int locks_read(struct files *fs, struct cr_error *err);
+/** locks_settle() - once all files are open */
+int locks_settle(struct files *fs, struct cr_error *err);
 void locks_plan(const struct files *fs, pid_t ns_pid, struct program *p, struct routine *r);
 size_t locks_plan_ops(const struct files *fs, pid_t ns_pid);
 
