@@ -303,7 +303,8 @@ static int restore_more(int fd, const img_sk_opts_entry *o, bool late, struct cr
  * The kernel doubles what it is given (sk_setsockopt() in net/core/sock.c) and notes that the size is not to be changed any
  * more. Beyond net.core.wmem_max and rmem_max only the forced form helps, which needs CAP_NET_ADMIN.
  */
-static int restore_size(struct cr_context *ctx, int fd, uint32_t want, int option, int forced, struct cr_error *err)
+static int restore_size(struct cr_context *ctx, int fd, uint32_t want, int option, int forced, bool *changed,
+			struct cr_error *err)
 {
 	int half = (int)(want / 2), now;
 	int r = get_int(fd, option, &now);
@@ -312,6 +313,7 @@ static int restore_size(struct cr_context *ctx, int fd, uint32_t want, int optio
 		return cr_fail(err, r, "size of a socket's buffer");
 	if ((uint32_t)now == want)
 		return 0;
+	*changed = true;
 	if (setsockopt(fd, SOL_SOCKET, forced, &half, sizeof(half)) == 0)
 		return 0;
 	if (setsockopt(fd, SOL_SOCKET, option, &half, sizeof(half)) < 0 || get_int(fd, option, &now) < 0)
@@ -324,12 +326,14 @@ static int restore_size(struct cr_context *ctx, int fd, uint32_t want, int optio
 
 static int restore_sizes(struct cr_context *ctx, int fd, const img_sk_opts_entry *o, struct cr_error *err)
 {
-	int r = restore_size(ctx, fd, o->so_sndbuf, SO_SNDBUF, SO_SNDBUFFORCE, err);
+	bool changed = false;
+	int r = restore_size(ctx, fd, o->so_sndbuf, SO_SNDBUF, SO_SNDBUFFORCE, &changed, err);
 	int lock;
 
 	if (r == 0)
-		r = restore_size(ctx, fd, o->so_rcvbuf, SO_RCVBUF, SO_RCVBUFFORCE, err);
-	if (r == 0 && o->has_so_buf_lock && get_int(fd, SO_BUF_LOCK, &lock) == 0 && (uint32_t)lock != o->so_buf_lock)
+		r = restore_size(ctx, fd, o->so_rcvbuf, SO_RCVBUF, SO_RCVBUFFORCE, &changed, err);
+	if (r == 0 && o->has_so_buf_lock && (changed || o->so_buf_lock) && get_int(fd, SO_BUF_LOCK, &lock) == 0 &&
+	    (uint32_t)lock != o->so_buf_lock)
 		r = set_int(fd, SO_BUF_LOCK, (int)o->so_buf_lock, "SO_BUF_LOCK", err);
 	return r;
 }

@@ -34,8 +34,9 @@ struct unix_sock {
 	struct open_file *f;
 	img_unix_sk_entry *e;
 	const struct unix_fact *fact;
-	bool gone;  /* it is connected to a socket that nobody has open any more */
-	bool error; /* one waits to be read */
+	struct proto_bytes peer_name; /* of its peer, wherever that is; no data: it has none */
+	bool gone;                    /* it is connected to a socket that nobody has open any more */
+	bool error;                   /* one waits to be read */
 	struct unix_packet *first, **last;
 };
 
@@ -56,7 +57,10 @@ img_unix_sk_ext *unix_ext(struct file_table *t, img_unix_sk_entry *e, struct cr_
 /* unix-name.c */
 /** unix_name_dump() - e->name and what belongs to it. Return as file_describe(). */
 int unix_name_dump(struct file_table *t, struct open_file *f, img_unix_sk_entry *e, struct cr_error *err);
-/** unix_name_read() - bytes of sun_path of a socket, or of its peer; in the pool. *ret without data: it has no name */
+/**
+ * unix_name_read() - bytes of sun_path of a socket, or of its peer; in the pool. *ret without data: it has no name
+ * Return: 0; 1 it is connected to nobody; negative errno.
+ */
 int unix_name_read(struct file_table *t, int fd, bool peer, struct proto_bytes *ret, struct cr_error *err);
 /** unix_name_text() - "/run/x.sock", "@name", "" for people. Pure. */
 void unix_name_text(struct proto_bytes name, char *ret, size_t size);

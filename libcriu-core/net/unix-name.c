@@ -49,7 +49,7 @@ int unix_name_read(struct file_table *t, int fd, bool peer, struct proto_bytes *
 
 	*ret = (struct proto_bytes){ 0 };
 	if (r < 0)
-		return peer && errno == ENOTCONN ? 0 : cr_fail(err, -errno, "name of a UNIX socket");
+		return peer && errno == ENOTCONN ? 1 : cr_fail(err, -errno, "name of a UNIX socket");
 	if (len <= head || len > sizeof(sa))
 		return 0;
 	ret->data = (const uint8_t *)pool_text(&t->pool, (const char *)&sa + head, len - head);

@@ -8,12 +8,9 @@
 #include "procfs/scan.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 
 static bool parse_external(const char *text, uint64_t *ret)
 {
@@ -89,16 +86,13 @@ static int external_entry(struct file_table *t, struct unix_sock *s, uint32_t in
 	return 0;
 }
 
-/* @ino: of the peer, or of the listening socket at which @s waits; @fd: of @s */
-static int resolve_external(struct file_table *t, struct unix_sock *s, int fd, uint32_t ino, struct cr_error *err)
+/* @ino: of the peer, or of the listening socket at which @s waits */
+static int resolve_external(struct file_table *t, struct unix_sock *s, uint32_t ino, struct cr_error *err)
 {
-	struct proto_bytes name;
+	struct proto_bytes name = s->peer_name;
 	char text[UNIX_NAME_MAX + 1];
 	bool listed;
-	int r = unix_name_read(t, fd, true, &name, err);
 
-	if (r < 0)
-		return r;
 	unix_name_text(name, text, sizeof(text));
 	if (!unix_external_allowed(t->ctx->opts->rpc, ino, &listed))
 		return refuse_external(t, s, ino, text);
@@ -118,21 +112,6 @@ static int resolve_external(struct file_table *t, struct unix_sock *s, int fd, u
 			"UNIX socket with unread data of its peer unix[%u] outside of the tree", ino);
 	s->e->peer = ino;
 	return external_entry(t, s, ino, name, err);
-}
-
-/* A second copy: ours was closed after the look, unless there was something in the queue. */
-static int with_copy(struct file_table *t, struct unix_sock *s, uint32_t ino, struct cr_error *err)
-{
-	int fd = s->f->fd, own = -1, r;
-
-	if (fd < 0)
-		fd = own = (int)syscall(__NR_pidfd_getfd, s->f->task->pidfd, s->f->fd_there, 0);
-	if (fd < 0)
-		return cr_fail(err, -errno, "take a copy of fd %d", s->f->fd_there);
-	r = resolve_external(t, s, fd, ino, err);
-	if (own >= 0)
-		close(own);
-	return r;
 }
 
 /*
@@ -157,22 +136,17 @@ static int resolve_waiting(struct file_table *t, struct unix_sock *s, const stru
 					  .uid = s->f->task->status.uid[1],
 					  .has_gid = true,
 					  .gid = s->f->task->status.gid[1] };
-	return unix_sock_find(t->sockets, l->ino) ? 0 : with_copy(t, s, l->ino, err);
+	return unix_sock_find(t->sockets, l->ino) ? 0 : resolve_external(t, s, l->ino, err);
 }
 
 /* Its peer was closed: whether with unread data shows as an error that waits, and it may have had a name. */
 static int resolve_gone(struct file_table *t, struct unix_sock *s, struct cr_error *err)
 {
-	struct proto_bytes name;
-	img_unix_sk_ext *ext;
-	int r = s->f->fd < 0 ? 0 : unix_name_read(t, s->f->fd, true, &name, err);
+	img_unix_sk_ext *ext = unix_ext(t, s->e, err);
 
-	if (r < 0 || s->f->fd < 0)
-		return r;
-	ext = unix_ext(t, s->e, err);
 	if (!ext)
 		return -ENOMEM;
-	ext->peer_name = name;
+	ext->peer_name = s->peer_name;
 	ext->has_peer_gone = ext->peer_gone = true;
 	if (s->error)
 		ext->has_reset = ext->reset = true;
@@ -217,7 +191,7 @@ static int resolve(struct file_table *t, struct unix_sock *s, struct cr_error *e
 	if (s->fact->state == UNIX_STATE_LISTENING)
 		return resolve_listening(t, s, err);
 	if (s->fact->peer)
-		return unix_sock_find(t->sockets, s->fact->peer) ? 0 : with_copy(t, s, s->fact->peer, err);
+		return unix_sock_find(t->sockets, s->fact->peer) ? 0 : resolve_external(t, s, s->fact->peer, err);
 	/* those without a connection end here, and the one of datagrams that had somebody's is noted when it is looked at */
 	if (s->e->type == SOCK_DGRAM || s->fact->state != UNIX_STATE_CONNECTED)
 		return s->e->type == SOCK_DGRAM && s->gone ? resolve_gone(t, s, err) : 0;

@@ -8,6 +8,7 @@
 #include "net/sock-opts.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -44,17 +45,31 @@ static int table_begin(struct file_table *t, struct cr_error *err)
 	return unix_facts_read(&t->sockets->facts, err);
 }
 
+/* Is there something in its queue, or an error? Then it is looked at again when all are known. */
+static bool look_again(const struct open_file *f, const struct unix_fact *fact)
+{
+	struct pollfd p = { .fd = f->fd, .events = POLLIN };
+
+	return fact->rqueue || (fact->state != UNIX_STATE_LISTENING && poll(&p, 1, 0) == 1);
+}
+
+/* A connection whose peer has no inode: that one is closed, or not accepted yet, which the list of who waits shows. */
 static int sock_add(struct file_table *t, struct open_file *f, img_unix_sk_entry *e, const struct unix_fact *fact,
-		    bool gone, struct cr_error *err)
+		    struct cr_error *err)
 {
 	struct unix_sock *s = pool_new(&t->pool, struct unix_sock);
 	struct unix_sock **at = s ? unix_sock_vec_add(&t->sockets->socks) : NULL;
+	int r = 1;
 
 	if (!at || map_put(&t->sockets->by_ino, (uint64_t)e->ino + 1, s) < 0)
 		return pool_failed(err);
 	*at = s;
-	*s = (struct unix_sock){ .f = f, .e = e, .fact = fact, .gone = gone, .last = &s->first };
-	return 0;
+	*s = (struct unix_sock){ .f = f, .e = e, .fact = fact, .last = &s->first };
+	if (fact->state != UNIX_STATE_LISTENING)
+		r = unix_name_read(t, f->fd, true, &s->peer_name, err);
+	s->gone = r == 0 && !fact->peer;
+	f->keep_fd |= look_again(f, fact);
+	return r < 0 ? r : 0;
 }
 
 /* Who made it, as its peer sees it; the pid as the tree counts. */
@@ -69,7 +84,7 @@ static int dump_cred(struct file_table *t, struct open_file *f, img_unix_sk_entr
 
 	if (getsockopt(f->fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) < 0 || cred.pid <= 0)
 		return 0;
-	r = owner_pid(t, cred.pid, 1 /* F_OWNER_PID */, &pid, err);
+	r = owner_pid(t, cred.pid, F_OWNER_PID, &pid, err);
 	if (r < 0)
 		return r;
 	/* of somebody outside the number is worth keeping only if both of us count alike */
@@ -89,28 +104,10 @@ static int dump_cred(struct file_table *t, struct open_file *f, img_unix_sk_entr
 	return 0;
 }
 
-/* Is there something in its queue, or has its peer gone? Then it is looked at again when all are known. */
-static bool look_again(const struct open_file *f, const struct unix_fact *fact)
-{
-	struct pollfd p = { .fd = f->fd, .events = POLLIN };
-
-	return fact->rqueue || (fact->state != UNIX_STATE_LISTENING && poll(&p, 1, 0) == 1);
-}
-
-/* A connection whose peer has no inode: that one is closed, or not accepted yet, which the list of who waits shows. */
-static bool has_gone_peer(int fd, const struct unix_fact *fact)
-{
-	struct sockaddr_storage sa;
-	socklen_t len = sizeof(sa);
-
-	return !fact->peer && fact->state != UNIX_STATE_LISTENING && getpeername(fd, (struct sockaddr *)&sa, &len) == 0;
-}
-
 static int sock_dump(struct file_table *t, struct open_file *f, struct cr_error *err)
 {
 	img_unix_sk_entry *e = pool_new(&t->pool, img_unix_sk_entry);
 	const struct unix_fact *fact;
-	bool gone;
 	int r = e ? table_begin(t, err) : pool_failed(err);
 
 	if (r < 0)
@@ -137,9 +134,7 @@ static int sock_dump(struct file_table *t, struct open_file *f, struct cr_error 
 		r = dump_cred(t, f, e, err);
 	if (r != 0)
 		return r;
-	gone = has_gone_peer(f->fd, fact);
-	f->keep_fd |= gone || look_again(f, fact);
-	return sock_add(t, f, e, fact, gone, err);
+	return sock_add(t, f, e, fact, err);
 }
 
 static int unix_dump(struct file_table *t, struct open_file *f, struct cr_error *err)

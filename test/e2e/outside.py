@@ -1,4 +1,5 @@
-"""UNIX sockets whose peer is outside of the tree: refused, allowed, connected again or replaced. Cases for scenarios.py."""
+"""UNIX sockets and what is outside of the tree: peers that are refused, allowed, connected again or replaced; files that
+sockets are bound to, after a restore that failed. Cases for scenarios.py."""
 import os
 import re
 import socket
@@ -113,3 +114,65 @@ class Outside:
         while not os.path.exists(asked):
             threading.Event().wait(0.01)
         client.connect(os.path.join(self.dir, "accepting"))
+
+    def socket_file(self):
+        st = os.stat(os.path.join(self.dir, "server"))
+        return st.st_mode, st.st_uid, st.st_gid
+
+    def fail_at_every_stage(self, check):
+        for stage in range(1, 30):
+            code, said = self.criu_run("restore", "-d", "-D", self.images, "-o", "restore.log", "-v4", "--inject-stage", str(stage))
+            if code == 0:
+                return
+            if self.world.tree():
+                raise Failed(f"stage {stage} of the restore failed and left processes: {first_error(said)}")
+            check(stage)
+
+    def do_unix_file_undone(self):
+        """A restore that fails leaves the file of a socket as it was, or where there was none, none."""
+        self.use("unix-named", "path")
+        self.must_dump()
+        self.must_be_gone()
+        path, was = os.path.join(self.dir, "server"), self.socket_file()
+
+        def gone(stage):
+            if os.path.exists(path):
+                raise Failed(f"stage {stage} of the restore failed and left the file of a socket")
+
+        def same(stage):
+            if self.socket_file() != was:
+                raise Failed(f"stage {stage} of the restore failed, and the file is {self.socket_file()}, was {was}")
+
+        images = self.images
+        self.fail_at_every_stage(same)
+        self.expect_same("after the restore")
+        self.new_images()
+        self.must_dump()
+        self.must_be_gone()
+        os.unlink(path)
+        self.fail_at_every_stage(gone)
+        same("no")
+        self.finish("after the restore")
+        self.images = images
+
+    def do_unix_name_taken(self):
+        """What others have put in the place of a socket's file stays, and the error names it."""
+        self.use("unix-named", "path")
+        self.must_dump()
+        self.must_be_gone()
+        path = os.path.join(self.dir, "server")
+        os.unlink(path)
+        with open(path, "w", encoding="utf-8") as f:
+            f.write("precious")
+        self.must_fail_to_restore("over a file", "no socket", path)
+        with open(path, encoding="utf-8") as f:
+            if f.read() != "precious":
+                raise Failed("the file was changed")
+        os.unlink(path)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as other, socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as client:
+            other.bind(path)
+            other.listen(1)
+            self.must_fail_to_restore("over the socket of somebody else", "somebody else", path)
+            client.connect(path)
+        self.restore()
+        self.finish("after the restore")
