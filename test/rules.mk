@@ -44,7 +44,7 @@ $(fault-bins): $(BUILD)/%: %.c test/victims/victim.c test/victims/victim.h
 	$(call say,CC,$@)
 	$(Q)$(CC) $(VICTIM_CFLAGS) -Itest/victims -o $@ $(filter %.c,$^) -lpthread
 
-bench-bins := $(patsubst %.c,$(BUILD)/%,$(wildcard test/bench/*.c))
+bench-bins := $(patsubst %.c,$(BUILD)/%,$(wildcard test/bench/*.c test/soak/*.c))
 $(bench-bins): $(BUILD)/%: %.c
 	@mkdir -p $(@D)
 	$(call say,CC,$@)
@@ -55,7 +55,7 @@ $(bench-bins): $(BUILD)/%: %.c
 victims: $(victim-bins) $(victim-static) $(fault-bins)
 
 # --- packages: asked for only by the goals that promise to do all set-up, and before anything is compiled
-ifneq ($(filter check demo bench unit e2e faults apps deps,$(MAKECMDGOALS)),)
+ifneq ($(filter check demo bench soak unit e2e faults apps deps,$(MAKECMDGOALS)),)
 $(proto-headers) $(blob-objs) $(victim-bins) $(victim-static) $(fault-bins) $(bench-bins): | deps
 endif
 
@@ -90,6 +90,10 @@ apps: all
 bench: all $(bench-bins)
 	@$(PYTHON) test/bench/bench.py --criu $(BUILD)/criu --tools $(BUILD)/test/bench $(BENCH)
 
+# an hour of requests by many clients; `make check` has a short one
+soak: all $(bench-bins)
+	@$(PYTHON) test/soak/soak.py --criu $(BUILD)/criu --tools $(BUILD)/test/soak $(SOAK)
+
 # on other kernels, in an emulated machine: minutes, so by hand
 kernels: all victims
 	@$(PYTHON) test/kernels/run.py --criu $(BUILD)/criu --victims $(BUILD)/test/victims --cache $(BUILD)/kernels $(KERNELS)
@@ -111,4 +115,4 @@ lint: $(proto-headers)
 format:
 	clang-format -i $(all-srcs)
 
-.PHONY: check unit repo e2e faults clients apps bench kernels demo lint format deps victims
+.PHONY: check unit repo e2e faults clients apps bench soak kernels demo lint format deps victims

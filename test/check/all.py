@@ -183,8 +183,16 @@ def suite_bench(args, tally):
         suite_program("bench", cmd, tally, 60, criu_env(args.san))
 
 
+def suite_soak(args, tally):
+    """Long enough to see a leak of one descriptor or process; `make soak` is the long one."""
+    if need_root("soak", tally):
+        cmd = [sys.executable, "test/soak/soak.py", "--criu", os.path.abspath(os.path.join(args.build, "criu")), "--tools",
+               os.path.join(args.build, "test/soak"), "--clients", "16", "--requests", "800", "--rounds", "2"]
+        suite_program("soak", cmd, tally, 120, criu_env(args.san))
+
+
 SUITES = {"unit": suite_unit, "repo": suite_repo, "e2e": suite_e2e, "faults": suite_faults, "clients": suite_clients,
-          "apps": suite_apps, "bench": suite_bench}
+          "apps": suite_apps, "bench": suite_bench, "soak": suite_soak}
 
 
 def main():
