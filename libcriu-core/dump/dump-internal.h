@@ -22,6 +22,7 @@ struct dump {
 	struct image_set        *set;
 	img_task_kobj_ids_entry  root_ids;     /* of the dumper */
 	struct mm_dump_stats     pages;
+	char                     run_id[37];   /* UUID of this dump */
 	bool                     thawed;
 	bool                     kept;         /* the images stay, whatever follows */
 	uint64_t                 begin_us, freezing_us, frozen_since_us, frozen_us, memdump_us;
@@ -29,6 +30,7 @@ struct dump {
 
 int dump_collect(struct dump *d, struct cr_error *err);   /* collect.c */
 int dump_ask(struct dump *d, struct cr_error *err);       /* ask.c */
+void dump_run_id(struct dump *d);                        /* write.c */
 int dump_write(struct dump *d, struct cr_error *err);     /* write.c */
 int dump_inventory(struct dump *d, struct cr_error *err);
 

@@ -3,6 +3,7 @@
 #include "image/stats.h"
 #include "infect/freeze.h"
 #include "kernel/stage-tables.h"
+#include "net/connections.h"
 #include "tasks/tasks.h"
 #include "tasks/thread-share.h"
 
@@ -90,6 +91,22 @@ static int stage_ask(void *op, struct cr_error *err)
 	return d->ctx->obstacles.nr ? dump_obstacles(d, err) : r;
 }
 
+static int stage_hold(void *op, struct cr_error *err)
+{
+	struct dump *d = op;
+
+	dump_run_id(d);
+	return connections_hold(d->files, d->run_id, err);
+}
+
+static void undo_hold(void *op)
+{
+	struct dump *d = op;
+
+	if (d->files)
+		connections_let_go(d->files);
+}
+
 static int stage_write(void *op, struct cr_error *err)
 {
 	return dump_write(op, err);
@@ -136,6 +153,10 @@ static int stage_end(void *op, struct cr_error *err)
 	struct dump *d = op;
 	const rpc_criu_opts *rpc = d->ctx->opts->rpc;
 
+	if (rpc->leave_stopped || rpc->leave_running)
+		connections_let_go(d->files);
+	else if (connections_vanish(d->files, err) < 0)
+		return err->code;
 	d->kept = true;
 	file_table_commit(d->files);
 	return thaw(d, rpc->leave_stopped ? THAW_STOPPED : rpc->leave_running ? THAW_RUNNING : THAW_KILLED, err);
@@ -146,6 +167,7 @@ const struct stage dump_stages[] = {
 	{ "check rights", stage_policy, NULL, false },
 	{ "collect", stage_collect, NULL, false },
 	{ "ask", stage_ask, NULL, false },
+	{ "hold connections", stage_hold, undo_hold, false },
 	{ "write images", stage_write, NULL, false },
 	{ "write memory", stage_memory, NULL, false },
 	{ "commit", stage_commit, undo_commit, false },

@@ -2,6 +2,7 @@
 #include "dump/dump-internal.h"
 #include "image/cpuinfo.h"
 #include "infect/parallel.h"
+#include "net/connections.h"
 #include "tasks/tasks.h"
 
 #include <errno.h>
@@ -110,7 +111,7 @@ int dump_write(struct dump *d, struct cr_error *err)
 	return r == 0 ? write_clocks(d, err) : r;
 }
 
-static void run_id(char ret[37])
+void dump_run_id(struct dump *d)
 {
 	uint8_t b[16] = { 0 };
 
@@ -122,21 +123,24 @@ static void run_id(char ret[37])
 	}
 	b[6] = (uint8_t)((b[6] & 0x0f) | 0x40);
 	b[8] = (uint8_t)((b[8] & 0x3f) | 0x80);
-	snprintf(ret, 37, "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", b[0], b[1], b[2], b[3], b[4],
+	snprintf(d->run_id, sizeof(d->run_id), "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", b[0], b[1], b[2], b[3], b[4],
 		 b[5], b[6], b[7], b[8], b[9], b[10], b[11], b[12], b[13], b[14], b[15]);
 }
 
+/* inventory_entry.network_lock_method */
+enum { LOCKED_NFTABLES = 1, LOCKED_SKIP = 2 };
+
 int dump_inventory(struct dump *d, struct cr_error *err)
 {
-	char id[37];
+	const rpc_criu_opts *rpc = d->ctx->opts->rpc;
 	img_plugins_entry plugins = { 0 };
 	img_inventory_entry inv = {
 		.img_version = 2, .has_fdinfo_per_id = true, .fdinfo_per_id = true, .root_ids = &d->root_ids,
 		.has_ns_per_id = true, .ns_per_id = true, .has_root_cg_set = true, .root_cg_set = 1,
-		.has_lsmtype = true, .lsmtype = img_lsmtype_NO_LSM, .has_network_lock_method = true, .network_lock_method = 2,
-		.plugins_entry = &plugins, .dump_criu_run_id = id,
+		.has_lsmtype = true, .lsmtype = img_lsmtype_NO_LSM, .has_network_lock_method = true, .network_lock_method = connections_locked(d->files) ? LOCKED_NFTABLES : LOCKED_SKIP,
+		.has_tcp_close = rpc->tcp_close, .tcp_close = rpc->tcp_close,
+		.plugins_entry = &plugins, .dump_criu_run_id = d->run_id,
 	};
 
-	run_id(id);
 	return image_set_commit(d->set, &inv, err);
 }

@@ -70,6 +70,7 @@ static void table_done(struct file_table *t)
 {
 	if (!t->inet)
 		return;
+	inet_connections_done(t);
 	inet_fresh_done(&t->inet->fresh);
 	inet_group_seen_vec_done(&t->inet->groups);
 	free(t->inet);
@@ -231,7 +232,10 @@ const struct file_ops inet_ops = {
 
 const struct file_family inet_family = {
 	.name = "IP sockets",
+	.write = inet_connections_write,
 	.table_done = table_done,
+	.read = inet_streams_read,
+	.make = inet_streams_lock,
 	.settle = inet_settle,
 	.done = inet_set_done,
 };

@@ -4,9 +4,11 @@
 
 #include "files/dump-internal.h"
 #include "files/restore-internal.h"
+#include "kernel/net-lock.h"
 #include "net/inet-address.h"
 #include "net/inet-groups.h"
 #include "net/inet-options.h"
+#include "net/tcp-repair.h"
 
 #include <netinet/in.h>
 
@@ -31,12 +33,29 @@ enum inet_state {
 
 /* -------------------------------------------------------------------- dump */
 
+/* A TCP connection that is kept; f keeps its descriptor. */
+struct inet_connection {
+	struct open_file *f;
+	img_inet_sk_entry *e;
+	struct inet_end own, peer;
+	bool reuse; /* SO_REUSEADDR */
+	struct tcp_saved saved;
+};
+
+DEFINE_VEC(inet_connection_vec, struct inet_connection)
+
+#define INET_RUN_ID 37 /* dump_criu_run_id of inventory.img: a UUID and its NUL */
+
 /* In struct file_table; made at the first IP socket. */
 struct inet_table {
 	struct inet_fresh_vec fresh;
 	bool groups_known;
 	struct inet_group_seen_vec groups;
 	uint64_t netns; /* SO_NETNS_COOKIE of our own, 0: this kernel does not tell */
+	struct inet_connection_vec connections;
+	struct net_lock *lock; /* of them; NULL: none */
+	bool vanished;         /* they are to be closed in repair mode */
+	char run_id[INET_RUN_ID];
 };
 
 /** inet_address_words() - @end as images hold it, in the pool. Return: 0 or -ENOMEM. */
@@ -46,6 +65,20 @@ int inet_address_words(struct file_table *t, const struct inet_end *end, struct 
 /* inet-tcp.c */
 /** inet_tcp_dump() - state of a TCP or MPTCP socket, and what stands in the way. Return as file_describe(). */
 int inet_tcp_dump(struct file_table *t, struct open_file *f, img_inet_sk_entry *e, struct cr_error *err);
+
+/* inet-connection.c */
+/** inet_connection_add() - a connection in @state, to be kept. Return as file_describe(). */
+int inet_connection_add(struct file_table *t, struct open_file *f, img_inet_sk_entry *e, int state,
+			struct cr_error *err);
+int inet_connections_write(struct file_table *t, struct image_set *set, struct cr_error *err);
+void inet_connections_done(struct file_table *t);
+/** inet_tuples_of() - both directions of a connection */
+void inet_tuples_of(const struct inet_end *own, const struct inet_end *peer, struct net_tuple ret[static 2]);
+/** inet_lock_name() - of the table for this dump; @what: "hold" while it lasts, "lock" afterwards, "restore" */
+void inet_lock_name(const char *run_id, const char *what, char ret[static NET_LOCK_NAME]);
+/** inet_lock() - net_lock_new(), with advice */
+int inet_lock(const char *name, bool owned, const struct net_tuple *tuples, size_t nr, struct net_lock **ret,
+	      struct cr_error *err);
 
 /* inet-queue.c */
 /** inet_queue_dump() - peek at datagrams that wait. Return as file_describe(). */
@@ -57,14 +90,29 @@ int inet_queue_check(const img_inet_sk_entry *e, struct cr_error *err);
 struct restored_inet {
 	struct restored_file *file; /* file->fd is its descriptor */
 	bool inherited;             /* given by the caller: it is left as it is */
+	bool repaired;              /* a connection, in repair mode until connections_go_on() */
 };
+
+/* A connection of the images, as read. */
+struct inet_stream {
+	struct restored_file *file;
+	img_tcp_stream_entry *entry;
+	const char *in, *out; /* in the pool of the files */
+};
+
+DEFINE_VEC(inet_stream_vec, struct inet_stream)
 
 DEFINE_VEC(restored_inet_vec, struct restored_inet)
 
 /* In struct files; made at the first IP socket. */
 struct inet_set {
 	struct restored_inet_vec socks; /* that were made */
-	int raw[2];                     /* raw sockets that packets are sent from: IPv4, IPv6; -1 not needed yet */
+	struct inet_stream_vec streams;
+	struct map stream_by_id; /* file id + 1 -> index in streams + 1 */
+	bool lock_wanted;
+	struct net_lock *lock;    /* while they are made */
+	char run_id[INET_RUN_ID]; /* of the dump; "": not known */
+	int raw[2];               /* raw sockets that packets are sent from: IPv4, IPv6; -1 not needed yet */
 };
 
 /** inet_entry_ends() - addresses of a checked entry. Return: 0; -ENODEV its interface is not there. */
@@ -75,7 +123,24 @@ struct inet_set *inet_set_of(struct files *fs, struct cr_error *err);
 /** inet_queue_refill() - of a socket that is bound but not connected. */
 int inet_queue_refill(struct files *fs, int fd, const img_inet_sk_entry *e, const struct inet_end *own,
 		      struct cr_error *err);
+/** inet_raw() - the raw socket of a family. Return: descriptor, not the caller's; negative errno. */
+int inet_raw(struct inet_set *s, int family, struct cr_error *err);
 int inet_int(int fd, int level, int option);
+
+/* inet-streams.c */
+int inet_streams_read(struct files *fs, struct cr_error *err);
+/** inet_streams_lock() - before any of them is made */
+int inet_streams_lock(struct files *fs, struct cr_error *err);
+/** inet_stream_find() - of a connection that is to be made again; NULL: it is not, or is made as a closed one */
+const struct inet_stream *inet_stream_find(const struct files *fs, uint32_t id);
+/** inet_stream_make() - @fd has its options and is not bound. It stays in repair mode. */
+int inet_stream_make(struct files *fs, int fd, const struct inet_stream *s, struct cr_error *err);
+void inet_streams_done(struct files *fs);
+/** inet_is_connection() - of a checked entry: does it have an image of its own? */
+bool inet_is_connection(const img_inet_sk_entry *e);
+/** inet_bind_to(), inet_connect_to() - with addresses in errors, and advice */
+int inet_bind_to(int fd, const struct inet_end *own, struct cr_error *err);
+int inet_connect_to(int fd, const struct inet_end *peer, struct cr_error *err);
 
 /* inet-restore.c */
 int inet_check(const img_file_entry *e, struct cr_error *err);

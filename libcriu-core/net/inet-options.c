@@ -42,6 +42,7 @@
 enum option_when {
 	ALWAYS,
 	UNCONNECTED, /* in other states it says something else, or cannot be set */
+	DATAGRAM,    /* TCP has values there that nobody can set */
 	V6_ONLY,     /* an IPv4 socket has a field for it upstream */
 };
 
@@ -79,10 +80,10 @@ static const struct inet_option options[] = {
 	O(IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT),
 	O(IPPROTO_IP, IP_RECVFRAGSIZE),
 	O(IPPROTO_IP, IP_RECVERR_RFC4884),
-	O(IPPROTO_IP, IP_MULTICAST_IF),
-	O(IPPROTO_IP, IP_MULTICAST_TTL),
-	O(IPPROTO_IP, IP_MULTICAST_LOOP),
-	O(IPPROTO_IP, IP_MULTICAST_ALL),
+	WHEN(DATAGRAM, IPPROTO_IP, IP_MULTICAST_IF),
+	WHEN(DATAGRAM, IPPROTO_IP, IP_MULTICAST_TTL),
+	WHEN(DATAGRAM, IPPROTO_IP, IP_MULTICAST_LOOP),
+	WHEN(DATAGRAM, IPPROTO_IP, IP_MULTICAST_ALL),
 	O(IPPROTO_IP, IP_UNICAST_IF),
 	O(IPPROTO_IP, IP_LOCAL_PORT_RANGE),
 	O(IPPROTO_IPV6, IPV6_2292PKTINFO),
@@ -92,10 +93,10 @@ static const struct inet_option options[] = {
 	O(IPPROTO_IPV6, IPV6_2292HOPLIMIT),
 	O(IPPROTO_IPV6, IPV6_CHECKSUM),
 	O(IPPROTO_IPV6, IPV6_UNICAST_HOPS),
-	O(IPPROTO_IPV6, IPV6_MULTICAST_IF),
-	O(IPPROTO_IPV6, IPV6_MULTICAST_HOPS),
-	O(IPPROTO_IPV6, IPV6_MULTICAST_LOOP),
-	O(IPPROTO_IPV6, IPV6_MULTICAST_ALL),
+	WHEN(DATAGRAM, IPPROTO_IPV6, IPV6_MULTICAST_IF),
+	WHEN(DATAGRAM, IPPROTO_IPV6, IPV6_MULTICAST_HOPS),
+	WHEN(DATAGRAM, IPPROTO_IPV6, IPV6_MULTICAST_LOOP),
+	WHEN(DATAGRAM, IPPROTO_IPV6, IPV6_MULTICAST_ALL),
 	O(IPPROTO_IPV6, IPV6_MTU_DISCOVER),
 	O(IPPROTO_IPV6, IPV6_RECVERR),
 	O(IPPROTO_IPV6, IPV6_RECVERR_RFC4884),
@@ -230,7 +231,9 @@ static const struct inet_fresh *fresh_like(struct inet_fresh_vec *v, const img_i
 static bool is_asked(const struct inet_option *o, const img_inet_sk_entry *e)
 {
 	if (o->when == UNCONNECTED)
-		return e->state == INET_CLOSED || e->state == INET_LISTENING;
+		return (e->state == INET_CLOSED && !e->has_shutdown) || e->state == INET_LISTENING;
+	if (o->when == DATAGRAM)
+		return e->type != SOCK_STREAM;
 	return o->when != V6_ONLY || e->family == AF_INET6;
 }
 

@@ -1,6 +1,7 @@
 #include "net/inet-packet.h"
 
 #include "base/own.h"
+#include "kernel/net-lock.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -18,7 +19,7 @@
 int inet_packet_socket(int family, struct cr_error *err)
 {
 	autofd int fd = socket(family, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_RAW);
-	int mark = INET_PACKET_MARK;
+	int mark = NET_LOCK_MARK;
 
 	/* IPPROTO_RAW means that headers are ours, in IPv6 as well since 4.5 */
 	if (fd < 0)

@@ -11,9 +11,6 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Packets with this mark pass the lock of connections (kernel/net-lock.h). */
-#define INET_PACKET_MARK 0x43524955u
-
 struct tcp_segment {
 	uint32_t seq, ack;
 	bool fin;

@@ -185,15 +185,6 @@ static struct inet_end destination(const img_inet_datagram *d, const struct inet
 	return to;
 }
 
-static int raw_for(struct inet_set *s, int family, struct cr_error *err)
-{
-	int *at = &s->raw[family == AF_INET ? 0 : 1];
-
-	if (*at < 0)
-		*at = inet_packet_socket(family, err);
-	return *at;
-}
-
 static bool arrived(int fd, uint32_t before)
 {
 	for (int left = ARRIVE_MS; left > 0; left--) {
@@ -209,7 +200,7 @@ static int send_again(struct files *fs, struct inet_set *s, int fd, const img_in
 {
 	struct inet_end from = end_of_bytes(d->from, (uint16_t)d->from_port), to = destination(d, &from, own);
 	uint32_t before = queued_memory(fd);
-	int raw = raw_for(s, inet_end_unmap(&from).family, err);
+	int raw = inet_raw(s, inet_end_unmap(&from).family, err);
 	char text[INET_TEXT_MAX];
 	int r = raw < 0 ? raw : inet_packet_udp(raw, (int)e->proto, &from, &to, d->data.data, d->data.len, err);
 

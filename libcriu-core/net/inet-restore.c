@@ -3,6 +3,7 @@
 
 #include "base/own.h"
 #include "files/inherit.h"
+#include "net/inet-packet.h"
 #include "net/sock-opts.h"
 
 #include <errno.h>
@@ -33,8 +34,10 @@ static bool known_kind(const img_inet_sk_entry *e)
 
 static int check_state(const img_inet_sk_entry *e, struct cr_error *err)
 {
-	if (e->type == SOCK_STREAM && e->state != INET_CLOSED && e->state != INET_LISTENING)
-		return cr_refuse(err, -ENOTSUP, "socket %u is a TCP connection, which this version does not restore",
+	if (e->type == SOCK_STREAM && e->state != INET_CLOSED && e->state != INET_LISTENING && !inet_is_connection(e))
+		return cr_refuse(err, -ENOTSUP, "socket %u: TCP connection in state %u", e->id, e->state);
+	if (inet_is_connection(e) && e->proto == IPPROTO_MPTCP)
+		return cr_refuse(err, -ENOTSUP, "socket %u is an MPTCP connection, which this version does not restore",
 				 e->id);
 	if (e->type != SOCK_STREAM && e->state != INET_CLOSED && e->state != INET_ESTABLISHED)
 		return cr_refuse(err, -EBADMSG, "socket %u: state %u", e->id, e->state);
@@ -86,10 +89,20 @@ struct inet_set *inet_set_of(struct files *fs, struct cr_error *err)
 	return fs->inet;
 }
 
+int inet_raw(struct inet_set *s, int family, struct cr_error *err)
+{
+	int *at = &s->raw[family == AF_INET ? 0 : 1];
+
+	if (*at < 0)
+		*at = inet_packet_socket(family, err);
+	return *at;
+}
+
 void inet_set_done(struct files *fs)
 {
 	if (!fs->inet)
 		return;
+	inet_streams_done(fs);
 	for (size_t i = 0; i < ARRAY_LEN(fs->inet->raw); i++)
 		if (fs->inet->raw[i] >= 0)
 			close(fs->inet->raw[i]);
@@ -141,7 +154,7 @@ static int prepare_bind(int fd, const img_inet_sk_entry *e, struct cr_error *err
 	return r;
 }
 
-static int bind_to(int fd, const struct inet_end *own, struct cr_error *err)
+int inet_bind_to(int fd, const struct inet_end *own, struct cr_error *err)
 {
 	struct sockaddr_storage sa;
 	socklen_t len = inet_sockaddr(own, &sa);
@@ -160,7 +173,7 @@ static int bind_to(int fd, const struct inet_end *own, struct cr_error *err)
 	return code;
 }
 
-static int connect_to(int fd, const struct inet_end *peer, struct cr_error *err)
+int inet_connect_to(int fd, const struct inet_end *peer, struct cr_error *err)
 {
 	struct sockaddr_storage sa;
 	socklen_t len = inet_sockaddr(peer, &sa);
@@ -205,6 +218,11 @@ static int new_socket(const img_inet_sk_entry *e, struct cr_error *err)
 	return fd;
 }
 
+static bool was_connected(const img_inet_sk_entry *e)
+{
+	return e->type == SOCK_STREAM && (inet_is_connection(e) || (e->state == INET_CLOSED && e->dst_port));
+}
+
 static int make(struct files *fs, int fd, const img_inet_sk_entry *e, struct cr_error *err)
 {
 	struct inet_end own, peer;
@@ -214,18 +232,27 @@ static int make(struct files *fs, int fd, const img_inet_sk_entry *e, struct cr_
 		r = inet_options_restore(fd, e, err);
 	if (r == 0)
 		r = prepare_bind(fd, e, err);
-	if (r == 0 && (own.port || !inet_end_any(&own)))
-		r = bind_to(fd, &own, err);
+	/* one that had a peer and is closed now has given its address back */
+	if (r == 0 && (own.port || !inet_end_any(&own)) && !was_connected(e))
+		r = inet_bind_to(fd, &own, err);
 	/* datagrams of others come in before it listens to one alone; their room is that of the images after that */
 	if (r == 0)
 		r = inet_queue_refill(fs, fd, e, &own, err);
 	if (r == 0)
 		r = restore_options(fs, fd, e, err);
 	if (r == 0 && e->type != SOCK_STREAM && e->state == INET_ESTABLISHED)
-		r = connect_to(fd, &peer, err);
+		r = inet_connect_to(fd, &peer, err);
 	if (r == 0 && e->state != INET_LISTENING)
 		r = inet_options_cork(fd, e, err);
 	return r < 0 ? r : inet_groups_restore(fd, e, err);
+}
+
+static int make_connection(struct files *fs, int fd, const img_inet_sk_entry *e, const struct inet_stream *stream,
+			   struct cr_error *err)
+{
+	int r = inet_options_restore(fd, e, err);
+
+	return r < 0 ? r : inet_stream_make(fs, fd, stream, err);
 }
 
 static int inherited(struct files *fs, const img_inet_sk_entry *e, struct cr_error *err)
@@ -243,17 +270,19 @@ int inet_open(struct files *fs, struct restored_file *f, struct cr_error *err)
 	const img_inet_sk_entry *e = f->entry->isk;
 	struct inet_set *s = inet_set_of(fs, err);
 	struct restored_inet *at = s ? restored_inet_vec_add(&s->socks) : NULL;
+	const struct inet_stream *stream;
 	autofd int fd = at ? inherited(fs, e, err) : files_no_memory(err);
 	int r;
 
 	if (fd != -ENOENT) {
 		if (at)
-			*at = (struct restored_inet){ f, true };
+			*at = (struct restored_inet){ f, true, false };
 		return take_fd(&fd);
 	}
-	*at = (struct restored_inet){ f, false };
+	stream = inet_stream_find(fs, f->id);
+	*at = (struct restored_inet){ f, false, stream };
 	fd = new_socket(e, err);
-	r = fd < 0 ? fd : make(fs, fd, e, err);
+	r = fd < 0 ? fd : stream ? make_connection(fs, fd, e, stream, err) : make(fs, fd, e, err);
 	return r < 0 ? r : fown_finish(take_fd(&fd), e->fown, err);
 }
 
@@ -277,9 +306,12 @@ static int start_listening(int fd, const img_inet_sk_entry *e, struct cr_error *
 /* On a socket that is not connected it says ENOTCONN, and is done all the same: inet_shutdown() in net/ipv4/af_inet.c. */
 static int shut(int fd, const img_inet_sk_entry *e, struct cr_error *err)
 {
-	if (!e->has_shutdown || e->shutdown == img_sk_shutdown_NONE || e->state == INET_LISTENING)
+	int how = was_connected(e) ? SHUT_RDWR : (int)e->shutdown - 1;
+
+	if (e->state == INET_LISTENING ||
+	    (!was_connected(e) && (!e->has_shutdown || e->shutdown == img_sk_shutdown_NONE)))
 		return 0;
-	return shutdown(fd, (int)e->shutdown - 1) < 0 && errno != ENOTCONN ? cr_fail(err, -errno, "shut a socket") : 0;
+	return shutdown(fd, how) < 0 && errno != ENOTCONN ? cr_fail(err, -errno, "shut a socket") : 0;
 }
 
 static int finish(const struct restored_inet *i, struct cr_error *err)
@@ -299,7 +331,7 @@ int inet_settle(struct files *fs, struct cr_error *err)
 	int r = 0;
 
 	for (size_t i = 0; fs->inet && r == 0 && i < fs->inet->socks.nr; i++)
-		if (!fs->inet->socks.items[i].inherited)
+		if (!fs->inet->socks.items[i].inherited && !fs->inet->socks.items[i].repaired)
 			r = cr_within(err, finish(&fs->inet->socks.items[i], err), "file %u",
 				      fs->inet->socks.items[i].file->id);
 	return r;

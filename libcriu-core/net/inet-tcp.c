@@ -42,7 +42,8 @@ static int closed_dump(struct file_table *t, struct open_file *f, img_inet_sk_en
 	return file_refuse(t, f, "", "%s that is closed, with %d unread bytes", what, unread);
 }
 
-static int connected_dump(struct file_table *t, struct open_file *f, img_inet_sk_entry *e, int state)
+static int connected_dump(struct file_table *t, struct open_file *f, img_inet_sk_entry *e, int state,
+			  struct cr_error *err)
 {
 	const rpc_criu_opts *o = t->ctx->opts->rpc;
 	char what[128];
@@ -60,8 +61,10 @@ static int connected_dump(struct file_table *t, struct open_file *f, img_inet_sk
 	}
 	if (e->proto == IPPROTO_MPTCP)
 		return file_refuse(t, f, "--tcp-close: it is restored as closed", "MPTCP connection, %s", what);
-	(void)state;
-	return file_refuse(t, f, "--tcp-close: it is restored as closed", "TCP connection, %s", what);
+	if (!o->tcp_established)
+		return file_refuse(t, f, "--tcp-established, or --tcp-close: it is restored as closed",
+				   "TCP connection, %s", what);
+	return inet_connection_add(t, f, e, state, err);
 }
 
 /* TCP_INFO of an MPTCP socket is that of its first subflow, or not to be had without one. */
@@ -78,9 +81,9 @@ int inet_tcp_dump(struct file_table *t, struct open_file *f, img_inet_sk_entry *
 		return listening_dump(t, f, &info, e);
 	}
 	if (e->proto == IPPROTO_MPTCP)
-		return inet_end_peer(f->fd, &peer) == 0 ? connected_dump(t, f, e, INET_ESTABLISHED)
+		return inet_end_peer(f->fd, &peer) == 0 ? connected_dump(t, f, e, INET_ESTABLISHED, err)
 							: closed_dump(t, f, e);
 	if (r < 0)
 		return cr_fail(err, r, "state of a TCP socket");
-	return info.tcpi_state == INET_CLOSED ? closed_dump(t, f, e) : connected_dump(t, f, e, info.tcpi_state);
+	return info.tcpi_state == INET_CLOSED ? closed_dump(t, f, e) : connected_dump(t, f, e, info.tcpi_state, err);
 }

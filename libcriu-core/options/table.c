@@ -251,7 +251,7 @@ const struct option_row option_table[] = {
 	{ "skip-in-flight", NEG, RPC_FLAG(tcp_skip_in_flight), FOR(D), .group = OPTION_GROUP_RESOURCES,
 	  .help = "leave out connections that are not accepted yet" },
 	{ "network-lock", .value = "METHOD", RPC_WORD(network_lock, network_lock_words), FOR(D),
-	  .group = OPTION_GROUP_RESOURCES, .help = "how traffic is blocked: iptables (default), nftables, skip" },
+	  .group = OPTION_GROUP_RESOURCES, .help = "how packets of connections are kept away: nftables (default; iptables does the same), skip" },
 	{ "file-locks", .letter = 'l', NEG, RPC_FLAG(file_locks), FOR(D | R), .group = OPTION_GROUP_RESOURCES,
 	  .help = "dump and restore file locks" },
 	{ "link-remap", NEG, RPC_FLAG(link_remap), FOR(D), .group = OPTION_GROUP_RESOURCES,

@@ -8,6 +8,7 @@
  */
 #include "infect/takeover.h"
 #include "kernel/stage.h"
+#include "net/connections.h"
 #include "procfs/proc-dir.h"
 #include "procfs/stat.h"
 #include "restore/restore-internal.h"
@@ -254,6 +255,8 @@ int restore_resume(struct restore *rs, struct cr_error *err)
 
 	if (r == 0)
 		r = load_all(rs, err);
+	if (r == 0)
+		r = connections_go_on(rs->files, err);
 	if (r < 0)
 		return r;
 	/*

@@ -11,6 +11,7 @@ import sys
 import traceback
 
 sys.dont_write_bytecode = True
+import net   # noqa: E402
 import rpc   # noqa: E402
 import state   # noqa: E402
 from world import Failed, Skipped, World   # noqa: E402
@@ -351,6 +352,8 @@ class Case:
         except Exception:   # a bug of the runner must not look like a passed case
             verdict, why = "FAIL", "runner: " + traceback.format_exc()[-600:].replace("\n", " / ")
         left = self.world.clear()
+        if "--tcp-established" in self.dump_args and net.ours():
+            left = f"{left} tables of nf_tables: {net.ours()}"
         if left and verdict == "PASS":
             verdict, why = "FAIL", left
         print(json.dumps({"mode": mode, "verdict": verdict, "why": re.sub(r"\s*\n\s*", " | ", why)}), flush=True)
@@ -369,6 +372,12 @@ def main():
     # The session of whoever started us has no number in this namespace.
     os.setsid()
     case = Case(args)
+    # Connections are locked by tables of the whole network.
+    if "--tcp-established" in case.dump_args:
+        try:
+            net.own_network()
+        except Skipped:
+            pass   # then they are in everybody's
     for mode in args["modes"]:
         if case.go(mode) == "SKIP":
             break

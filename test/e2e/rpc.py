@@ -11,12 +11,13 @@ OPTS = {
     "shell_job": (7, "int"), "file_locks": (8, "int"), "log_level": (9, "int"), "log_file": (10, "bytes"),
     "notify_scripts": (12, "int"), "work_dir_fd": (17, "int"), "link_remap": (18, "int"), "rst_sibling": (26, "int"),
     "inherit_fd": (27, "inherit_fd"), "ghost_limit": (35, "int"), "external": (37, "list"),
-    "orphan_pts_master": (50, "int"), "leave_stopped": (69, "int"),
+    "orphan_pts_master": (50, "int"), "tcp_close": (52, "int"), "leave_stopped": (69, "int"),
 }
 
 # what a command line says, as fields
 FROM_ARGS = {"--shell-job": ("shell_job", None), "--file-locks": ("file_locks", None), "--link-remap": ("link_remap", None),
-             "--ghost-limit": ("ghost_limit", "size"), "--external": ("external", "text")}
+             "--ghost-limit": ("ghost_limit", "size"), "--external": ("external", "text"),
+             "--tcp-established": ("tcp_established", None), "--tcp-close": ("tcp_close", None)}
 
 
 def varint(n):

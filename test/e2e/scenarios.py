@@ -17,6 +17,7 @@ sys.dont_write_bytecode = True
 import rpc   # noqa: E402
 import state   # noqa: E402
 from case import Case, TIMEOUT, first_error   # noqa: E402
+from connections import Connections   # noqa: E402
 from jobs import Jobs   # noqa: E402
 from outside import Outside   # noqa: E402
 from terminals import Terminals   # noqa: E402
@@ -26,7 +27,7 @@ from world import Failed, Skipped   # noqa: E402
 RICH = [("tree", "bush"), ("threads", "masks"), ("pipes", "ring"), ("shared", "anonymous"), ("signals", "pending-threads")]
 
 
-class Scenario(Jobs, Terminals, Outside, Case):
+class Scenario(Jobs, Terminals, Outside, Connections, Case):
     def __init__(self, args):
         super().__init__(dict(args, victim="", dump="", restore="", refuse="", flags=0))
         self.victims = args["victim"]

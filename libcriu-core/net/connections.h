@@ -1,0 +1,40 @@
+/*
+ * TCP connections of a tree: what the orchestrators see of them.
+ *
+ * Dump: connections_hold() once nothing stands in the way any more, then files_write(); at the end either
+ * connections_let_go(), when the tree lives on, or connections_vanish(), right before it is killed.
+ * Restore: connections_go_on() right before the tasks are let go.
+ */
+#ifndef CR_NET_CONNECTIONS_H
+#define CR_NET_CONNECTIONS_H
+
+#include "base/error.h"
+
+#include <stdbool.h>
+
+struct file_table;
+struct files;
+
+/**
+ * connections_hold() - nobody sees packets of the connections from here on; their state is read
+ * @run_id: of this dump, in inventory.img: it names the lock that outlives it
+ * Return: 0, also without connections; negative errno: nothing was changed.
+ */
+int connections_hold(struct file_table *t, const char *run_id, struct cr_error *err);
+
+/** connections_locked() - is there anything that was locked? For inventory.img */
+bool connections_locked(const struct file_table *t);
+
+/** connections_let_go() - they go on as if nothing had been; may be called at any time, also without need */
+void connections_let_go(struct file_table *t);
+
+/**
+ * connections_vanish() - when the tasks end now, no packet tells the other side; the lock stays until a restore
+ * Return: 0; negative errno: they are as before.
+ */
+int connections_vanish(struct file_table *t, struct cr_error *err);
+
+/** connections_go_on() - restore: unlock them, and let them send what they have. Return: 0 or negative errno. */
+int connections_go_on(struct files *fs, struct cr_error *err);
+
+#endif

@@ -1,0 +1,179 @@
+"""Scenarios with TCP connections whose other end is outside of the tree: nothing of them may be lost, or be told to the other
+end, in a dump, a restore, and what can go wrong with both."""
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import net
+from case import TIMEOUT, first_error
+from world import Failed, Skipped
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+KEEP = "--tcp-established"
+
+
+class Connections:
+    # the peer: peer.py, in another network or in this one
+
+    def peer_file(self, name):
+        try:
+            with open(os.path.join(self.base, name), encoding="utf-8") as f:
+                return f.read().strip()
+        except OSError:
+            return ""
+
+    def start_peer(self, address, network=None):
+        enter = ["nsenter", f"--net=/proc/{network}/ns/net"] if network else []
+        self.peer = self.world.start([*enter, sys.executable, os.path.join(HERE, "peer.py"), self.base, address],
+                                     stdin=subprocess.DEVNULL, start_new_session=True)
+        self.world.others.add(self.peer)
+        self.world.until(lambda: self.peer_file("port") or self.peer in self.world.ended, TIMEOUT, "the peer listens")
+
+    def lines(self):
+        if self.peer_file("error") or self.peer in self.world.ended:
+            raise Failed(f"the other end: {self.peer_file('error') or 'it ended'}")
+        return int(self.peer_file("count") or 0)
+
+    def more_lines(self, when):
+        want = self.lines() + 60
+        self.world.until(lambda: self.lines() >= want, TIMEOUT, f"lines go to and fro {when}")
+
+    def start_talk(self, address="127.0.0.1", network=None):
+        self.start_peer(address, network)
+        self.use("tcp-established", "outside")
+        self.more_lines("at first")
+
+    def end_talk(self, when):
+        with open(os.path.join(self.base, "stop"), "w", encoding="utf-8"):
+            pass
+        self.world.until(lambda: self.peer in self.world.ended, TIMEOUT, "the peer ends")
+        if self.world.ended[self.peer]:
+            raise Failed(f"the other end {when}: {self.peer_file('error')}")
+        self.finish(when)
+
+    def must_be_still(self):
+        """The other end talks to nobody, and nobody answers."""
+        time.sleep(0.7)
+        before = self.lines()
+        time.sleep(0.3)
+        if self.lines() != before:
+            raise Failed("lines go to and fro while the tree is gone")
+
+    def round_trip(self):
+        self.must_dump(KEEP)
+        self.must_be_gone()
+        if not net.ours():
+            raise Failed("connections are not locked after the dump")
+        self.must_be_still()
+        self.restore_args = [KEEP]
+        self.restore()
+        net.no_tables("after the restore")
+        self.more_lines("after the restore")
+
+    def do_tcp_outside(self):
+        net.own_network()
+        self.start_talk()
+        self.round_trip()
+        self.round_trip()
+        self.end_talk("after two rounds")
+
+    def two_networks(self):
+        net.own_network()
+        other = self.world.start(["unshare", "--net", "sleep", "600"], stdin=subprocess.DEVNULL)
+        self.world.others.add(other)
+        ours = os.readlink("/proc/self/ns/net")
+        self.world.until(lambda: os.readlink(f"/proc/{other}/ns/net") != ours, 5, "another network")
+        inside = ["nsenter", f"--net=/proc/{other}/ns/net"]
+        net.run("ip", "link", "add", "veth0", "type", "veth", "peer", "name", "veth1", "netns", str(other))
+        net.run("ip", "addr", "add", "10.99.0.1/24", "dev", "veth0")
+        net.run("ip", "link", "set", "veth0", "up")
+        net.run(*inside, "ip", "addr", "add", "10.99.0.2/24", "dev", "veth1")
+        net.run(*inside, "ip", "link", "set", "veth1", "up")
+        return other
+
+    def do_tcp_other_network(self):
+        self.start_talk("10.99.0.2", self.two_networks())
+        self.round_trip()
+        self.end_talk("after the restore")
+
+    def do_tcp_leave_running(self):
+        net.own_network()
+        self.start_talk()
+        for _ in range(5):
+            self.must_dump(KEEP, "--leave-running")
+            net.no_tables("after the dump")
+            self.more_lines("after the dump")
+        self.end_talk("after dumps that left it running")
+
+    def do_tcp_failed_stages(self):
+        """A dump that fails at any stage, and a restore: the connection goes on as if nothing had been."""
+        net.own_network()
+        self.start_talk()
+        for n in range(1, 30):
+            code, said = self.dump(KEEP, "--inject-stage", str(n))
+            if code == 0:
+                self.must_be_gone()
+                break
+            net.no_tables(f"after a dump that failed at stage {n}")
+            self.more_lines(f"after a dump that failed at stage {n}")
+        else:
+            raise Failed("there is no end of stages")
+        for n in range(1, 30):
+            code, said = self.criu_run("restore", "-d", "-D", self.images, "-o", "restore.log", "-v4", KEEP, "--inject-stage", str(n))
+            if code == 0:
+                break
+            if not net.ours():
+                raise Failed(f"connections are not locked after a restore that failed at stage {n}")
+            if len(net.ours()) != 1:
+                raise Failed(f"after a restore that failed at stage {n} there are {net.ours()}")
+            self.lines()
+            self.world.until(lambda: not self.world.tree(), 5, "a failed restore leaves no process")
+        net.no_tables("after the restore")
+        self.more_lines("after the restore")
+        self.end_talk("after the restore")
+
+    def do_tcp_killed_dumper(self):
+        net.own_network()
+        self.start_talk()
+        for _ in range(25):
+            self.new_images()
+            pid = self.world.start([self.criu, "dump", "-t", str(self.root), "-D", self.images, "-o", "dump.log", KEEP,
+                                    "--leave-running"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                   stderr=subprocess.DEVNULL, start_new_session=True)
+            self.world.others.add(pid)
+            time.sleep(random.uniform(0.0005, 0.02))
+            # the child that dumps, and the one in front of it
+            for victim in self.children(pid) if random.random() < 0.5 else [pid]:
+                try:
+                    os.kill(victim, signal.SIGKILL)
+                except ProcessLookupError:
+                    pass
+            self.world.until(lambda: pid in self.world.ended, TIMEOUT, "the dumper ends")
+            self.world.until(lambda: not set(self.world.tree()) - set(self.before.tasks), 5, "its child ends")
+            self.world.until(lambda: not net.ours(), 2, "no lock is left")
+            self.more_lines("after a dumper was killed")
+        self.end_talk("after dumpers were killed")
+
+    @staticmethod
+    def children(pid):
+        try:
+            with open(f"/proc/{pid}/task/{pid}/children", encoding="utf-8") as f:
+                return [int(p) for p in f.read().split()]
+        except OSError:
+            return []
+
+    def do_tcp_needs_option(self):
+        """Images with connections are not restored without saying what is to become of them."""
+        self.use("tcp-established", "idle")
+        self.must_dump(KEEP)
+        self.must_be_gone()
+        code, said = self.criu_run("restore", "-d", "-D", self.images, "-o", "restore.log", "-v4")
+        said += self.log("restore.log")
+        if code == 0 or "--tcp-close" not in said:
+            raise Failed(f"a restore without --tcp-established: exit status {code}: {first_error(said)}")
+        self.restore_args = [KEEP]
+        self.restore()
+        self.finish("after the restore")

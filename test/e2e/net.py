@@ -1,0 +1,58 @@
+"""Networks of cases that need one of their own, and what may be left behind in them."""
+import ctypes
+import os
+import socket
+import struct
+import subprocess
+
+from world import Failed, Skipped
+
+NEWNET = 0x40000000
+NFT_GETTABLE = 10 << 8 | 1
+
+
+def run(*cmd):
+    p = subprocess.run(cmd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+    if p.returncode:
+        raise Failed(f"{' '.join(cmd)}: {p.stdout.decode().strip()}")
+
+
+def own_network():
+    """This process and what it starts from now on are in a network of their own, with a loopback device that is up."""
+    if ctypes.CDLL(None, use_errno=True).unshare(NEWNET) < 0:
+        raise Skipped(f"no network namespace: {os.strerror(ctypes.get_errno())}")
+    run("ip", "link", "set", "lo", "up")
+
+
+def tables():
+    """Names of all nf_tables tables of this network; None where that cannot be told."""
+    try:
+        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 12) as s:
+            s.settimeout(2)
+            s.send(struct.pack("=IHHII", 20, NFT_GETTABLE, 0x301, 1, 0) + struct.pack("=BBH", 0, 0, 0))
+            names = []
+            while True:
+                data = s.recv(65536)
+                while data:
+                    size, kind = struct.unpack_from("=IH", data)
+                    if kind in (2, 3):
+                        return names
+                    at = 20
+                    while at + 4 <= size:
+                        length, attr = struct.unpack_from("=HH", data, at)
+                        if attr & 0x3fff == 1:
+                            names.append(data[at + 4:at + length - 1].decode())
+                        at += max(4, (length + 3) & ~3)
+                    data = data[(size + 3) & ~3:]
+    except OSError:
+        return None
+
+
+def ours():
+    return [n for n in tables() or [] if n.startswith("criu-")]
+
+
+def no_tables(when):
+    left = ours()
+    if left:
+        raise Failed(f"{when} a table of nf_tables is left: {left}")
