@@ -45,7 +45,8 @@ static bool children_go_elsewhere(void)
 	return strcmp(own, next) != 0;
 }
 
-int apart_run(int (*fn)(void *arg), void *arg, struct cr_error *err)
+/* Return: as apart_run(); -EAGAIN no process can be had, nothing was done */
+static int run(int (*fn)(void *arg), void *arg, int flags, struct cr_error *err)
 {
 	alignas(64) char stack[APART_STACK];
 	struct apart a = { .fn = fn, .arg = arg };
@@ -56,12 +57,24 @@ int apart_run(int (*fn)(void *arg), void *arg, struct cr_error *err)
 		/* handlers of ours are not to run there; no exit signal, so that nobody else waits for it by accident */
 		sigfillset(&all);
 		pthread_sigmask(SIG_SETMASK, &all, &old);
-		pid = clone(apart_main, stack + sizeof(stack), CLONE_VM | CLONE_FILES | CLONE_VFORK, &a);
+		pid = clone(apart_main, stack + sizeof(stack), CLONE_VM | CLONE_VFORK | flags, &a);
 		pthread_sigmask(SIG_SETMASK, &old, NULL);
 	}
 	if (pid < 0)
-		return fn(arg);
+		return -EAGAIN;
 	while (waitpid(pid, NULL, __WCLONE) < 0 && errno == EINTR)
 		;
 	return a.done ? a.result : cr_refuse(err, -ECHILD, "a process that worked for us was killed");
+}
+
+int apart_run(int (*fn)(void *arg), void *arg, struct cr_error *err)
+{
+	int r = run(fn, arg, CLONE_FILES, err);
+
+	return r == -EAGAIN ? fn(arg) : r;
+}
+
+int apart_run_copies(int (*fn)(void *arg), void *arg, struct cr_error *err)
+{
+	return run(fn, arg, 0, err);
 }

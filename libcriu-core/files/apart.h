@@ -15,4 +15,10 @@
  */
 int apart_run(int (*fn)(void *arg), void *arg, struct cr_error *err);
 
+/**
+ * apart_run_copies() - the same with a copy of our descriptor table, in which @fn may do what it likes
+ * Return: as apart_run(); -EAGAIN where no process can be had, and nothing was done.
+ */
+int apart_run_copies(int (*fn)(void *arg), void *arg, struct cr_error *err);
+
 #endif

@@ -536,6 +536,7 @@ void file_table_free(struct file_table *t)
 		fd_user_vec_done(&t->tables.items[i]->fds);
 	fd_table_vec_done(&t->tables);
 	open_file_vec_done(&t->files);
+	open_file_vec_done(&t->epolls);
 	fs_task_vec_done(&t->fs_tasks);
 	ghost_vec_done(&t->ghosts);
 	link_remap_vec_done(&t->links);

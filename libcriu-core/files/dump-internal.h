@@ -114,6 +114,7 @@ struct file_table {
 	uint64_t fds_ahead;          /* descriptors of the tables that were begun, where the kernel tells */
 	struct inet_table *inet;    /* of net/inet-dump.c; NULL: no IP socket was met */
 	struct unix_table *sockets; /* of net/unix-dump.c; NULL: no UNIX socket was met */
+	struct open_file_vec epolls; /* with watches */
 	struct pty_table *ptys;      /* of pty.c; NULL: none was met */
 	struct lock_list *lock_list; /* /proc/locks, being read; NULL: not begun */
 	struct map locked_inodes;    /* st_ino + 1 -> table (anything) */

@@ -1,17 +1,19 @@
 /*
- * Descriptors made by epoll_create1(2). The kernel names what is watched by the number it had when it was added; the
- * number may be another file by now. kcmp(2) tells (KCMP_EPOLL_TFD, Linux 4.13).
+ * Descriptors made by epoll_create1(2). The kernel names what is watched by the number it had when it was added, and goes on
+ * knowing it by that number when it is closed or something else, as long as the file is open elsewhere; epoll-watch.c finds out.
  */
 #include "files/dump-internal.h"
+#include "files/epoll-watch.h"
+#include "files/family.h"
 #include "files/restore-internal.h"
 
 #include "base/own.h"
 #include "infect/program.h"
+#include "kernel/uapi.h"
 #include "procfs/fdinfo.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/kcmp.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/syscall.h>
@@ -66,47 +68,20 @@ static size_t count_watches(struct scan rest)
 	return nr;
 }
 
-/* Is what is watched still at its number? */
-static bool watch_in_place(const struct open_file *f, uint32_t tfd)
-{
-	struct kcmp_epoll_slot slot = { .efd = (uint32_t)f->fd_there, .tfd = tfd };
-
-	pid_t tid = f->task->lead->host_tid;
-
-	return syscall(SYS_kcmp, tid, tid, KCMP_EPOLL_TFD, tfd, &slot) == 0;
-}
-
-/* @numbers: those met so far */
-static int watch_read(struct file_table *t, struct open_file *f, struct scan line, struct map *numbers,
-		      img_eventpoll_tfd_entry *e, struct cr_error *err)
-{
-	if (watch_parse(line, e) < 0)
-		return cr_refuse(err, -EINVAL, "fdinfo of an epoll descriptor is not understood");
-	/* two watches of one number: at least one is of a file that is no longer there */
-	if (map_find(numbers, (uint64_t)e->tfd + 1) || !watch_in_place(f, e->tfd))
-		return file_refuse(t, f, "", "epoll watches a file whose number %u is closed or used for another",
-				   e->tfd);
-	return map_put(numbers, (uint64_t)e->tfd + 1, t) < 0 ? pool_failed(err) : 0;
-}
-
-static int watches_read(struct file_table *t, struct open_file *f, struct scan rest, img_eventpoll_file_entry *e,
-			struct cr_error *err)
+static int watches_read(struct file_table *t, struct scan rest, img_eventpoll_file_entry *e, struct cr_error *err)
 {
 	size_t nr = count_watches(rest);
-	struct map numbers = { 0 };
 	struct scan line;
-	int r = 0;
 
 	if (nr > MAX_WATCHES)
 		return cr_refuse(err, -E2BIG, "epoll watches %zu descriptors", nr);
 	e->tfd.items = nr ? pool_alloc(&t->pool, nr * sizeof(*e->tfd.items)) : NULL;
 	if (nr && !e->tfd.items)
 		return pool_failed(err);
-	while (r == 0 && proc_fdinfo_next(&rest, &line))
-		if (scan_lit(&line, "tfd:") == 0)
-			r = watch_read(t, f, line, &numbers, &e->tfd.items[e->tfd.nr++], err);
-	map_done(&numbers);
-	return r;
+	while (proc_fdinfo_next(&rest, &line))
+		if (scan_lit(&line, "tfd:") == 0 && watch_parse(line, &e->tfd.items[e->tfd.nr++]) < 0)
+			return cr_refuse(err, -EINVAL, "fdinfo of an epoll descriptor is not understood");
+	return 0;
 }
 
 static int epoll_dump(struct file_table *t, struct open_file *f, struct cr_error *err)
@@ -121,7 +96,8 @@ static int epoll_dump(struct file_table *t, struct open_file *f, struct cr_error
 	if (r != 0)
 		return r;
 	f->entry->epfd = e;
-	return watches_read(t, f, rest, e, err);
+	r = watches_read(t, rest, e, err);
+	return r < 0 || !e->tfd.nr ? r : epoll_note(t, f, err);
 }
 
 static int epoll_check(const img_file_entry *e, struct cr_error *err)
@@ -145,23 +121,104 @@ static int epoll_open(struct files *fs, struct restored_file *f, struct cr_error
 	return fown_finish(take_fd(&fd), f->entry->epfd->fown, err);
 }
 
+/* What is at a number in the table of the task that settles this: a descriptor with these flags, or nothing (-1) */
+static int occupant(const struct files *fs, const struct restored_file *f, int number)
+{
+	const struct restored_table *tab = files_task(fs, f->user_pid)->table;
+	size_t lo = 0, hi = tab->fds.nr;
+
+	if (number == tab->service)
+		return FD_CLOEXEC;
+	while (lo < hi) {
+		size_t mid = lo + (hi - lo) / 2;
+
+		if ((int)tab->fds.items[mid]->fd == number)
+			return (int)tab->fds.items[mid]->flags;
+		if ((int)tab->fds.items[mid]->fd < number)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return -1;
+}
+
+/*
+ * What is watched takes its old number for a moment. What is there now steps aside; record locks, which that would cost, are
+ * taken later.
+ */
+static void settle_moved(const struct files *fs, const struct restored_file *f, int fd,
+			 const img_eventpoll_tfd_entry *e, uint64_t event, struct program *p, struct routine *r)
+{
+	const struct restored_file *target = files_find(fs, e->ext->file_id);
+	int number = (int)e->ext->number, flags = occupant(fs, f, number);
+
+	if (target->late)
+		op_keep(emit_call(p, r, "duplicate what epoll watches", SYS_fcntl, e->tfd, F_DUPFD_CLOEXEC, 0), SLOT_TMP);
+	else
+		op_keep(emit_call(p, r, "take what epoll watches", __NR_pidfd_getfd, files_service_fd(fs, f->user_pid),
+				  target->fd, 0),
+			SLOT_TMP);
+	if (flags >= 0)
+		op_keep(emit_call(p, r, "keep a descriptor aside", SYS_fcntl, number, F_DUPFD_CLOEXEC, 0), SLOT_TMP2);
+	op_from_slot(emit_call(p, r, "give a number to what epoll watches", SYS_dup2, SLOT_TMP, number), 0);
+	emit_call(p, r, "epoll watch", SYS_epoll_ctl, fd, EPOLL_CTL_ADD, number, event);
+	if (flags >= 0) {
+		op_from_slot(emit_call(p, r, "put a descriptor back", SYS_dup3, SLOT_TMP2, number,
+				       flags & FD_CLOEXEC ? O_CLOEXEC : 0),
+			     0);
+		op_from_slot(emit_call(p, r, "close a duplicate", SYS_close, SLOT_TMP2), 0);
+		op_from_slot(emit_call(p, r, "close a duplicate", SYS_close, SLOT_TMP), 0);
+		return;
+	}
+	emit_call(p, r, "free a number", SYS_close, number);
+	/* it may have come to the very number that it is wanted at, and is closed then */
+	op_may_fail(op_from_slot(emit_call(p, r, "close a duplicate", SYS_close, SLOT_TMP), 0));
+}
+
 static void epoll_settle(const struct files *fs, const struct restored_file *f, int fd, struct program *p,
 			 struct routine *r)
 {
 	const struct img_eventpoll_tfd_entry_vec *v = &f->entry->epfd->tfd;
 
-	(void)fs;
 	for (size_t i = 0; i < v->nr; i++) {
 		struct epoll_event ev = { .events = v->items[i].events, .data.u64 = v->items[i].data };
+		uint64_t at = emit_data(p, r, &ev, sizeof(ev), 8);
 
-		emit_call(p, r, "epoll watch", SYS_epoll_ctl, fd, EPOLL_CTL_ADD, v->items[i].tfd,
-			  emit_data(p, r, &ev, sizeof(ev), 8));
+		if (v->items[i].ext)
+			settle_moved(fs, f, fd, &v->items[i], at, p, r);
+		else
+			emit_call(p, r, "epoll watch", SYS_epoll_ctl, fd, EPOLL_CTL_ADD, v->items[i].tfd, at);
 	}
 }
 
 static size_t epoll_settle_size(const struct restored_file *f)
 {
-	return f->entry->epfd->tfd.nr * (sizeof(struct abi_op) + sizeof(struct epoll_event) + 8);
+	const struct img_eventpoll_tfd_entry_vec *v = &f->entry->epfd->tfd;
+	size_t ops = 0;
+
+	for (size_t i = 0; i < v->nr; i++)
+		ops += v->items[i].ext ? 8 : 1;
+	return ops * sizeof(struct abi_op) + v->nr * (sizeof(struct epoll_event) + 8);
+}
+
+/* References of watches that moved. */
+static int epolls_read(struct files *fs, struct cr_error *err)
+{
+	for (size_t i = 0; i < fs->files.nr; i++) {
+		const img_file_entry *e = fs->files.items[i]->entry;
+
+		for (size_t k = 0; e->type == img_fd_types_EVENTPOLL && k < e->epfd->tfd.nr; k++) {
+			const img_eventpoll_tfd_ext *ext = e->epfd->tfd.items[k].ext;
+			const struct restored_file *target = ext ? files_find(fs, ext->file_id) : NULL;
+
+			if (!ext)
+				continue;
+			if (!ext->has_number || !ext->has_file_id || ext->number > INT32_MAX / 16 || !target || !target->used)
+				return cr_refuse(err, -EBADMSG, "epoll %u watches file %u at number %u", e->id, ext->file_id,
+						 ext->number);
+		}
+	}
+	return 0;
 }
 
 const struct file_ops epoll_ops = {
@@ -173,4 +230,10 @@ const struct file_ops epoll_ops = {
 	.open = epoll_open,
 	.settle = epoll_settle,
 	.settle_size = epoll_settle_size,
+};
+
+const struct file_family epoll_family = {
+	.name = "epoll",
+	.collected = epolls_collected,
+	.read = epolls_read,
 };

@@ -31,6 +31,7 @@
 	X(eventfd_file_entry) \
 	X(eventpoll_file_entry) \
 	X(eventpoll_tfd_entry) \
+	X(eventpoll_tfd_ext) \
 	X(ext_file_entry) \
 	X(fanotify_file_entry) \
 	X(fanotify_inode_mark_entry) \
