@@ -11,6 +11,7 @@
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/fsuid.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -58,30 +59,58 @@ static pid_t spawn(const img_unix_cred *cred)
 }
 
 /* Capabilities go with the ids: what follows needs none. */
-static void become(const img_unix_cred *cred)
+static bool become(const img_unix_cred *cred)
 {
+	bool good = true;
+
 	if (cred->has_gid && cred->gid != getegid())
-		syscall(SYS_setresgid, cred->gid, cred->gid, cred->gid);
+		good = syscall(SYS_setresgid, cred->gid, cred->gid, cred->gid) == 0;
 	if (cred->has_uid && cred->uid != geteuid())
-		syscall(SYS_setresuid, cred->uid, cred->uid, cred->uid);
+		good = syscall(SYS_setresuid, cred->uid, cred->uid, cred->uid) == 0 && good;
+	return good;
+}
+
+/*
+ * The service works with the file system identity of its client. What sockets say of their makers is then that one, whatever
+ * images say: with root's, a server elsewhere would take the client for root. There is no doing it in this process either.
+ * Both calls return the former id; -1 is never valid, so it stays.
+ */
+static bool for_a_client(img_unix_cred *cred)
+{
+	cred->uid = (uint32_t)setfsuid((uid_t)-1);
+	cred->gid = (uint32_t)setfsgid((gid_t)-1);
+	if (cred->uid == geteuid())
+		return false;
+	cred->has_uid = cred->has_gid = true;
+	return true;
 }
 
 int as_owner(const img_unix_cred *cred, int (*fn)(void *arg), void *arg)
 {
+	img_unix_cred who = { 0 };
+	bool client = for_a_client(&who);
 	int *result;
 	pid_t pid;
 	int r;
 
-	if (!cred || children_go_elsewhere() || !(result = owner_memory(sizeof(*result))))
+	if (!client && (!cred || children_go_elsewhere()))
 		return fn(arg);
+	result = owner_memory(sizeof(*result));
+	if (!result)
+		return client ? -ENOMEM : fn(arg);
+	if (client && cred) {
+		who.has_pid = cred->has_pid;
+		who.pid = cred->pid;
+	} else if (!client) {
+		who = *cred;
+	}
 	*result = -ECHILD;
-	pid = spawn(cred);
+	pid = spawn(&who);
 	if (pid == 0) {
-		become(cred);
-		*result = fn(arg);
+		*result = become(&who) || !client ? fn(arg) : -EPERM;
 		_exit(0);
 	}
-	r = pid < 0 ? fn(arg) : 0;
+	r = pid > 0 ? 0 : client ? -EAGAIN : fn(arg);
 	while (pid > 0 && waitpid(pid, NULL, __WALL) < 0 && errno == EINTR)
 		;
 	if (pid > 0)

@@ -159,6 +159,7 @@ int unix_settle(struct files *fs, struct cr_error *err);
 /* unix-cred.c */
 /**
  * as_owner() - run @fn in a process with the pid and ids @cred, as far as these can be had; NULL: in this one
+ * Where this process has the file system identity of a client, the ids are the client's.
  * It shares our descriptors, not our memory. Return: what @fn returned.
  */
 int as_owner(const img_unix_cred *cred, int (*fn)(void *arg), void *arg);

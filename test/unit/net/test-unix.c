@@ -14,6 +14,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/fsuid.h>
 #include <sys/socket.h>
 
 #include <cmocka.h>
@@ -307,12 +308,41 @@ static void test_owner(void **state)
 	owner_memory_done(fds, 2 * sizeof(*fds));
 }
 
+/* For a client, whose file system identity this process has, nothing is made in anybody else's name. */
+static void test_owner_for_client(void **state)
+{
+	img_unix_cred root = { .has_pid = true, .pid = 31998, .has_uid = true, .has_gid = true };
+	const img_unix_cred *creds[] = { NULL, &root, &(img_unix_cred){ 0 } };
+	int *fds = owner_memory(2 * sizeof(*fds));
+
+	(void)state;
+	assert_non_null(fds);
+	if (geteuid() != 0)
+		skip();
+	setfsgid(72);
+	setfsuid(71);
+	for (size_t i = 0; i < ARRAY_LEN(creds); i++) {
+		struct ucred got = { 0 };
+		socklen_t len = sizeof(got);
+
+		assert_int_equal(as_owner(creds[i], pair_of_owner, fds), 0);
+		assert_int_equal(getsockopt(fds[0], SOL_SOCKET, SO_PEERCRED, &got, &len), 0);
+		assert_int_equal(got.uid, 71);
+		assert_int_equal(got.gid, 72);
+		close(fds[0]);
+		close(fds[1]);
+	}
+	setfsuid(0);
+	setfsgid(0);
+	owner_memory_done(fds, 2 * sizeof(*fds));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_parse),    cmocka_unit_test(test_cut),   cmocka_unit_test(test_errors),
 		cmocka_unit_test(test_names),    cmocka_unit_test(test_check), cmocka_unit_test(test_options),
-		cmocka_unit_test(test_external), cmocka_unit_test(test_owner),
+		cmocka_unit_test(test_external), cmocka_unit_test(test_owner), cmocka_unit_test(test_owner_for_client),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
