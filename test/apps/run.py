@@ -4,14 +4,21 @@ out. Each runs in namespaces of its own (see test/e2e), and prints one of PASS, 
 
 An application is a row: the command that prepares its directory, the command to run, and the file whose contents are
 compared. Rows that need a program which is not installed skip and say so. Needs root.
+
+Servers and whatever else waits for somebody are rows of BUSY: a program that works with them, counts what it has done in a
+file "progress", checks every answer, winds up when there is a file "stop", and writes "ok" to "out" if nothing was lost.
+They are checkpointed each time when more was done, and know no times. Everything they need is in their tree.
 """
 import argparse
 import concurrent.futures
+import fcntl
 import hashlib
 import json
 import os
 import shutil
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -41,7 +48,15 @@ APPS = {
     "java": (["java", "javac"], "cp {here}/Primes.java . && javac Primes.java",
              "exec java -XX:-UsePerfData -XX:+UseSerialGC -Xshare:auto Primes > out", "out", 2),
 }
-LOCKS = {"sqlite": ["--file-locks"]}
+# name: (programs it needs, preparation, command, more options of dump and restore, work between checkpoints)
+BUSY = {
+    "node": (["node"], None, "exec node {here}/busy.js", [], 400),
+    "asyncio": (["python3"], None, "exec python3 {here}/busy-asyncio.py", [], 300),
+    "redis": (["redis-server"], None, "exec python3 {here}/busy-redis.py", [], 200),
+    "redis-tcp": (["redis-server"], None, "exec python3 {here}/busy-redis.py tcp", ["--tcp-established"], 200),
+}
+OPTIONS = {"sqlite": ["--file-locks"]}
+ROUNDS = 3
 TIMEOUT = 60
 
 
@@ -53,7 +68,12 @@ def digest(path):
 class App:
     def __init__(self, args):
         self.name, self.criu, self.base = args["name"], args["criu"], args["base"]
-        self.needs, self.prepare, self.command, self.compared, self.rounds = APPS[self.name]
+        self.busy = self.name in BUSY
+        if self.busy:
+            _, self.prepare, self.command, self.options, self.work = BUSY[self.name]
+        else:
+            _, self.prepare, self.command, self.compared, self.rounds = APPS[self.name]
+            self.options = OPTIONS.get(self.name, [])
         self.world = World()
 
     def directory(self, name):
@@ -66,7 +86,7 @@ class App:
         return path
 
     def start(self, path):
-        env = {"PATH": "/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C", "HOME": path}
+        env = {"PATH": "/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C", "HOME": path, "PYTHONDONTWRITEBYTECODE": "1"}
         with open(os.path.join(path, "err"), "ab") as err:
             return self.world.start(["sh", "-c", self.command.format(here=HERE)], cwd=path, env=env, stdin=subprocess.DEVNULL,
                                     stdout=err, stderr=err, start_new_session=True)
@@ -76,9 +96,12 @@ class App:
         self.world.until(lambda: not self.world.tree(), 10, "all its processes end")
         status = self.world.ended.get(pid, 0)
         if status != 0:
-            with open(os.path.join(path, "err"), encoding="utf-8", errors="replace") as f:
-                raise Failed(f"status {status} {when}: {f.read()[-300:]}")
-        return digest(os.path.join(path, self.compared))
+            raise Failed(f"status {status} {when}: {self.said(path)}")
+
+    @staticmethod
+    def said(path):
+        with open(os.path.join(path, "err"), encoding="utf-8", errors="replace") as f:
+            return f.read()[-400:]
 
     @staticmethod
     def alive(pid):
@@ -88,19 +111,21 @@ class App:
         images = os.path.join(self.base, f"images-{number}")
         os.mkdir(images)
         for what, cmd in (("dump", ["-t", str(pid)]), ("restore", ["-d"])):
-            code, said = self.world.run([self.criu, what, *cmd, *LOCKS.get(self.name, []), "-D", images, "-o", f"{what}.log", "-v4"], 30)
+            code, said = self.world.run([self.criu, what, *cmd, *self.options, "-D", images, "-o", f"{what}.log", "-v4"], 30)
             if code != 0:
                 log = os.path.join(images, f"{what}.log")
                 text = open(log, encoding="utf-8", errors="replace").read() if os.path.exists(log) else ""
                 raise Failed(f"{what} {number}: {first_error(said + text)}")
             if what == "dump":
                 self.world.until(lambda: not self.world.tree(), 10, "the tree is gone after the dump")
+                self.world.ended.pop(pid, None)     # the next one to end with this number is the restored one
         shutil.rmtree(images)
 
     def run(self):
         reference = self.directory("reference")
         start = time.monotonic()
-        want = self.finish(self.start(reference), reference, "undisturbed")
+        self.finish(self.start(reference), reference, "undisturbed")
+        want = digest(os.path.join(reference, self.compared))
         took = time.monotonic() - start
         shutil.rmtree(reference)
         if took < 0.2:
@@ -117,14 +142,45 @@ class App:
             taken += 1
         if not taken:
             raise Failed("it ended before it could be checkpointed")
-        got = self.finish(pid, path, "after the restore")
-        if got != want:
+        self.finish(pid, path, "after the restore")
+        if digest(os.path.join(path, self.compared)) != want:
             raise Failed("the output differs from that of an undisturbed run")
+
+    def more(self, pid, path, when):
+        """Waits until the program has done some more work."""
+        def done():
+            try:
+                return os.stat(os.path.join(path, "progress")).st_size
+            except FileNotFoundError:
+                return 0
+
+        want = done() + self.work
+        gone = lambda: pid in self.world.ended or not self.alive(pid)
+        try:
+            self.world.until(lambda: gone() or done() >= want, TIMEOUT, f"work goes on {when}")
+        except Failed as e:
+            raise Failed(f"{e}: {done()} of {want} done; {self.said(path)}") from None
+        if gone():
+            raise Failed(f"it ended {when}, status {self.world.ended.get(pid)}: {self.said(path)}")
+
+    def run_busy(self):
+        path = self.directory("work")
+        pid = self.start(path)
+        self.more(pid, path, "at first")
+        for n in range(ROUNDS):
+            self.checkpoint(pid, path, n)
+            self.more(pid, path, f"after restore {n}")
+        with open(os.path.join(path, "stop"), "wb"):
+            pass
+        self.finish(pid, path, "after it was told to stop")
+        with open(os.path.join(path, "out"), encoding="utf-8", errors="replace") as f:
+            if f.read() != "ok\n":
+                raise Failed(f"no verdict: {self.said(path)}")
 
     def go(self):
         verdict, why = "PASS", ""
         try:
-            self.run()
+            self.run_busy() if self.busy else self.run()
         except Failed as e:
             verdict, why = "FAIL", str(e)
         left = self.world.clear()
@@ -133,16 +189,23 @@ class App:
         print(json.dumps({"verdict": verdict, "why": " | ".join(why.split("\n"))}), flush=True)
 
 
+def loopback_up():
+    """A network of one's own is without even that."""
+    flags = struct.pack("16sH14x", b"lo", 1)    # IFF_UP
+    with socket.socket() as s:
+        fcntl.ioctl(s, 0x8914, flags)           # SIOCSIFFLAGS, linux/sockios.h
+
+
 def outside(args, base, name):
-    needs = APPS[name][0]
+    needs = (APPS.get(name) or BUSY[name])[0]
     missing = [n for n in needs if not shutil.which(n)]
     if missing:
         return f"SKIP {name}: not installed: {', '.join(missing)}"
     directory = os.path.join(base, name)
     os.mkdir(directory)
     job = json.dumps({"name": name, "criu": args.criu, "base": directory})
-    cmd = ["unshare", "--pid", "--fork", "--kill-child=KILL", "--mount", "--mount-proc", "--propagation", "private", sys.executable,
-           os.path.abspath(__file__), "--inside", job]
+    cmd = ["unshare", "--pid", "--fork", "--kill-child=KILL", "--mount", "--mount-proc", "--propagation", "private", "--net", "--ipc",
+           sys.executable, os.path.abspath(__file__), "--inside", job]
     with tempfile.TemporaryFile() as out:
         p = subprocess.Popen(cmd, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True)
         try:
@@ -171,6 +234,7 @@ def main():
     args = ap.parse_args()
     if args.inside:
         os.setsid()
+        loopback_up()
         App(json.loads(args.inside)).go()
         return 0
     if os.geteuid() != 0:
@@ -179,7 +243,7 @@ def main():
     base = tempfile.mkdtemp(prefix="criu-apps-")
     failed = False
     try:
-        names = [n for n in APPS if args.k in n]
+        names = [n for n in (*APPS, *BUSY) if args.k in n]
         with concurrent.futures.ThreadPoolExecutor(args.jobs) as pool:
             for row in pool.map(lambda n: outside(args, base, n), names):
                 failed |= row.startswith("FAIL")

@@ -19,6 +19,7 @@ if [ "$(id -u)" != 0 ]; then
 fi
 echo "installing:$missing"
 export DEBIAN_FRONTEND=noninteractive
+export RUNLEVEL=1	# has invoke-rc.d start no servers
 apt-get update -qq
 # shellcheck disable=SC2086 # one word per package is meant
 apt-get install -y -qq --no-install-recommends $missing >/dev/null

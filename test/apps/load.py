@@ -1,0 +1,54 @@
+"""What drives a busy application from inside of its tree: counts work, hears that it is to stop, waits, and ends with a verdict."""
+import os
+import socket
+import subprocess
+import sys
+import time
+
+DEADLINE = 60
+
+
+def need(true, why):
+    if not true:
+        raise SystemExit(f"lost: {why}")
+
+
+class Load:
+    def __init__(self):
+        self.progress = os.open("progress", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
+
+    def worked(self):
+        """One more piece of work is done and was found right. True while there is to be more."""
+        os.write(self.progress, b".")
+        return not os.path.exists("stop")
+
+    @staticmethod
+    def ok():
+        with open("out", "w", encoding="utf-8") as f:
+            f.write("ok\n")
+
+
+def server(*cmd, **kw):
+    """Starts a server that stays in this process group and says what it has to say to our standard error."""
+    return subprocess.Popen(cmd, stdin=subprocess.DEVNULL, stdout=sys.stderr, **kw)
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def connected(address):
+    """Connects as soon as somebody listens: at a path, or at a port of this machine."""
+    deadline = time.monotonic() + DEADLINE
+    while True:
+        s = socket.socket(socket.AF_UNIX if isinstance(address, str) else socket.AF_INET)
+        try:
+            s.connect(address if isinstance(address, str) else ("127.0.0.1", address))
+            return s
+        except (FileNotFoundError, ConnectionRefusedError):
+            s.close()
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.01)
