@@ -7,6 +7,8 @@
 
 #include "base/error.h"
 
+#include <sys/types.h>
+
 /**
  * apart_run() - run @fn in a short-lived process that shares our memory and descriptors, and wait for it
  * @fn: touches only what @arg leads to; must not allocate, since whoever holds a lock of the allocator may be dead by then
@@ -14,6 +16,9 @@
  * Return: what @fn returned; -ECHILD that process was killed itself, which is in @err.
  */
 int apart_run(int (*fn)(void *arg), void *arg, struct cr_error *err);
+
+/** apart_corpse() - a child of ours that has ended with @status (as wait(2) has it) and waits to be reaped (__WALL). Return: its pid; negative errno. */
+pid_t apart_corpse(int status);
 
 /**
  * apart_run_copies() - the same with a copy of our descriptor table, in which @fn may do what it likes

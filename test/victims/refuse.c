@@ -34,7 +34,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static int a = -1, b = -1, pair[2], tcp[3];
+static int a = -1, pair[2], tcp[3];
 static pid_t kid;
 
 static void set_up_tcp(void)
@@ -169,14 +169,6 @@ static void set_up_pidfd(void)
 static void check_pidfd(void)
 {
 	expect(syscall(SYS_pidfd_send_signal, a, 0, NULL, 0) == 0, "the pidfd is of nobody");
-}
-
-static void set_up_pty(void)
-{
-	if ((a = posix_openpt(O_RDWR | O_NOCTTY)) < 0)
-		victim_skip("pty: %s", strerror(errno));
-	need(grantpt(a) == 0 && unlockpt(a) == 0);
-	b = open(ptsname(a), O_RDWR | O_NOCTTY);
 }
 
 static void set_up_memfd_secret(void)
@@ -326,7 +318,6 @@ const struct victim_case victim_cases[] = {
 	{ "userfaultfd", set_up_userfaultfd, NULL, .refuse = "userfaultfd" },
 	{ "io-uring", set_up_io_uring, NULL, .refuse = "io_uring" },
 	{ "pidfd", set_up_pidfd, check_pidfd, .refuse = "pidfd", .flags = CASE_KEEP_OR_REFUSE },
-	{ "pty", set_up_pty, NULL, .refuse = "terminal" },
 	{ "memfd-secret", set_up_memfd_secret, NULL, .refuse = "secret" },
 	{ "shared-vm", set_up_shared_vm, check_kid, .refuse = "shared" },
 	{ "shared-fs", set_up_shared_fs, check_kid, .refuse = "shared" },

@@ -87,6 +87,7 @@
 	X(pagemap_entry) \
 	X(pagemap_head) \
 	X(pidfd_entry) \
+	X(pidfd_ext) \
 	X(pidns_entry) \
 	X(pipe_data_entry) \
 	X(pipe_data_ext) \
