@@ -118,6 +118,8 @@ static int assume_identity(const struct peer *p, struct cr_error *err)
 {
 	int r = p->pid > 0 ? cr_join_cgroups_of(p->pid, err) : 0;
 
+	if (r == 0 && p->pid > 0)
+		r = cr_inherit_from(p->pid, err);
 	if (r < 0)
 		return cr_within(err, r, "client %d", (int)p->pid);
 	if (setgroups(p->who.nr_groups, p->who.groups) < 0)

@@ -33,6 +33,13 @@ int cr_who_read(pid_t pid, pid_t tid, struct cr_who *ret, struct cr_error *err);
  */
 int cr_join_cgroups_of(pid_t pid, struct cr_error *err);
 
+/**
+ * cr_inherit_from() - what children of @pid would have from it: no better nice value, its oom_score_adj as the least, its
+ * audit login; and a session keyring that is not ours
+ * Return: 0; negative errno with @err filled.
+ */
+int cr_inherit_from(pid_t pid, struct cr_error *err);
+
 /** cr_limit_as() - lower the resource limits of the calling process to the hard ones of @pid. Return: 0; negative errno. */
 int cr_limit_as(pid_t pid, struct cr_error *err);
 

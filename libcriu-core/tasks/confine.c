@@ -1,7 +1,8 @@
-/* Taking over what holds another process in: cgroups and resource limits; see criu-who.h. */
+/* Taking over what holds another process in: cgroups, resource limits and what is inherited; see criu-who.h. */
 #include "criu-who.h"
 
 #include "base/error.h"
+#include "base/io.h"
 #include "base/own.h"
 #include "procfs/cgroup.h"
 #include "procfs/limits.h"
@@ -9,9 +10,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/keyctl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 /* Is @word one of the words between commas in @list? */
@@ -98,6 +101,57 @@ int cr_join_cgroups_of(pid_t pid, struct cr_error *err)
 		if (r == 0)
 			r = join_one(&mounts, &goal.items[i], err);
 	}
+	return r;
+}
+
+/* A number of one line in procfs, where a kernel that does not have the file is none to be confined by. */
+static int copy_number(const struct proc_dir *theirs, const char *name, const char *unset, struct cr_error *err)
+{
+	autofd int own = -1;
+	char path[64], text[32];
+	ssize_t len;
+	int fd = proc_open(theirs, name, O_RDONLY, err);
+
+	if (fd < 0)
+		return fd == -ENOENT ? 0 : fd;
+	len = fd_read_all(fd, text, sizeof(text) - 1);
+	close(fd);
+	if (len < 0)
+		return cr_fail(err, (int)len, "read %s", name);
+	text[len] = '\0';
+	text[strcspn(text, "\n")] = '\0';
+	if (!text[0] || (unset && strcmp(text, unset) == 0))
+		return 0;
+	snprintf(path, sizeof(path), "/proc/self/%s", name);
+	own = open(path, O_WRONLY | O_CLOEXEC);
+	if (own < 0 || write(own, text, strlen(text)) < 0)
+		return cr_fail(err, -errno, "set %s to %s", name, text);
+	return 0;
+}
+
+/*
+ * With CAP_SYS_RESOURCE a new oom_score_adj is also the least that is possible without it (__set_oom_adj() in fs/proc/base.c).
+ * Whose login is not set may set it once, to anybody's (audit_set_loginuid() in kernel/audit.c): so it is set here. An
+ * unset one is of user -1; it cannot be unset again, and a client without one could do so himself.
+ */
+int cr_inherit_from(pid_t pid, struct cr_error *err)
+{
+	autoprocdir struct proc_dir theirs = PROC_DIR_NONE;
+	int r = proc_dir_open(AT_FDCWD, pid, &theirs, err), nice;
+
+	if (r < 0)
+		return r;
+	errno = 0;
+	nice = getpriority(PRIO_PROCESS, (id_t)pid);
+	if (nice == -1 && errno)
+		return cr_fail(err, -errno, "nice of process %d", (int)pid);
+	if (nice > getpriority(PRIO_PROCESS, 0) && setpriority(PRIO_PROCESS, 0, nice) < 0)
+		return cr_fail(err, -errno, "take over nice %d", nice);
+	r = copy_number(&theirs, "oom_score_adj", NULL, err);
+	if (r == 0)
+		r = copy_number(&theirs, "loginuid", "4294967295", err);
+	if (r == 0 && syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL) < 0 && errno != ENOSYS)
+		r = cr_fail(err, -errno, "leave the session keyring");
 	return r;
 }
 
