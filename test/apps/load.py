@@ -10,7 +10,9 @@ DEADLINE = 60
 
 def need(true, why):
     if not true:
-        raise SystemExit(f"lost: {why}")
+        # said at once: a thread that exits says nothing
+        print(f"lost: {why}", file=sys.stderr, flush=True)
+        raise SystemExit(1)
 
 
 class Load:

@@ -12,6 +12,7 @@ They are checkpointed each time when more was done, and know no times. Everythin
 import argparse
 import concurrent.futures
 import fcntl
+import glob
 import hashlib
 import json
 import os
@@ -48,12 +49,20 @@ APPS = {
     "java": (["java", "javac"], "cp {here}/Primes.java . && javac Primes.java",
              "exec java -XX:-UsePerfData -XX:+UseSerialGC -Xshare:auto Primes > out", "out", 2),
 }
+NOBODY = "setpriv --reuid nobody --regid nogroup --clear-groups"
+POSTGRES = "/usr/lib/postgresql/*/bin/initdb"
 # name: (programs it needs, preparation, command, more options of dump and restore, work between checkpoints)
 BUSY = {
     "node": (["node"], None, "exec node {here}/busy.js", [], 400),
     "asyncio": (["python3"], None, "exec python3 {here}/busy-asyncio.py", [], 300),
     "redis": (["redis-server"], None, "exec python3 {here}/busy-redis.py", [], 200),
     "redis-tcp": (["redis-server"], None, "exec python3 {here}/busy-redis.py tcp", ["--tcp-established"], 200),
+    "nginx": (["nginx"], None, "exec python3 {here}/busy-nginx.py", [], 200),
+    "nginx-tcp": (["nginx"], None, "exec python3 {here}/busy-nginx.py tcp", ["--tcp-established"], 200),
+    "memcached": (["memcached"], None, "exec python3 {here}/busy-memcached.py", [], 200),
+    "memcached-tcp": (["memcached"], None, "exec python3 {here}/busy-memcached.py tcp", ["--tcp-established"], 200),
+    "postgres": (["setpriv", POSTGRES], f"chown nobody . && exec {NOBODY} $(ls {POSTGRES} | tail -n 1) -D data -A trust --no-sync -E UTF8 --locale=C",
+                 "exec " + NOBODY + " python3 {here}/busy-postgres.py", [], 40),
 }
 OPTIONS = {"sqlite": ["--file-locks"]}
 ROUNDS = 3
@@ -198,7 +207,7 @@ def loopback_up():
 
 def outside(args, base, name):
     needs = (APPS.get(name) or BUSY[name])[0]
-    missing = [n for n in needs if not shutil.which(n)]
+    missing = [n for n in needs if not (glob.glob(n) or shutil.which(n))]
     if missing:
         return f"SKIP {name}: not installed: {', '.join(missing)}"
     directory = os.path.join(base, name)
@@ -241,6 +250,7 @@ def main():
         sys.exit("needs root")
     args.criu = os.path.abspath(args.criu)
     base = tempfile.mkdtemp(prefix="criu-apps-")
+    os.chmod(base, 0o711)   # for those that are not root
     failed = False
     try:
         names = [n for n in (*APPS, *BUSY) if args.k in n]
