@@ -6,7 +6,6 @@ import re
 import signal
 import sys
 import threading
-import time
 
 import load
 from load import need
@@ -19,6 +18,7 @@ http {{
     upstream again {{ server unix:nginx.sock; keepalive 4; }}
     server {{
         listen unix:nginx.sock; listen 127.0.0.1:{port} reuseport; root files; sendfile on;
+        proxy_max_temp_file_size 0;
         location /again/ {{ proxy_pass http://again/; proxy_http_version 1.1; proxy_set_header Connection ""; }}
     }}
 }}
@@ -87,6 +87,7 @@ with open("nginx.conf", "w", encoding="ascii") as f:
     f.write(CONFIG.format(port=port))
 nginx = load.server("nginx", "-p", os.getcwd(), "-c", "nginx.conf", "-e", "stderr")
 load.connected("nginx.sock").close()
+load.until(lambda: len(children(nginx.pid)) == 2, "both workers")
 workers = children(nginx.pid)
 work = Load()
 plans = [("nginx.sock", False, ""), ("nginx.sock", True, ""), ("nginx.sock", False, "again/")]
@@ -97,13 +98,10 @@ for t in threads:
     t.start()
 for t in threads:
     t.join()
-need(children(nginx.pid) == workers, "workers")
+need(children(nginx.pid) == workers, f"workers {workers}: there are {children(nginx.pid)}")
 Browser(port).get("/0", False)
 nginx.send_signal(signal.SIGHUP)
-deadline = time.monotonic() + load.DEADLINE
-while set(children(nginx.pid)) & set(workers):
-    need(time.monotonic() < deadline, "the master's part in the reload")
-    time.sleep(0.01)
+load.until(lambda: not set(children(nginx.pid)) & set(workers), "the master's part in the reload")
 need(Browser(port).get("/3", False) == FILES[3], "a file after the reload")
 nginx.send_signal(signal.SIGQUIT)
 need(nginx.wait(load.DEADLINE) == 0, "the server's end")

@@ -15,6 +15,13 @@ def need(true, why):
         raise SystemExit(1)
 
 
+def until(condition, what):
+    deadline = time.monotonic() + DEADLINE
+    while not condition():
+        need(time.monotonic() < deadline, what)
+        time.sleep(0.01)
+
+
 class Load:
     def __init__(self):
         self.progress = os.open("progress", os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)

@@ -66,6 +66,9 @@ BUSY = {
 }
 OPTIONS = {"sqlite": ["--file-locks"]}
 ROUNDS = 3
+# Refusals of what is so for a moment only; the tree has to be well afterwards, and another dump is made then.
+MOMENTS = ("that nobody has accepted yet",)
+AGAIN = 50
 TIMEOUT = 60
 
 
@@ -102,10 +105,10 @@ class App:
 
     def finish(self, pid, path, when):
         self.world.until(lambda: pid in self.world.ended or not self.alive(pid), TIMEOUT, f"the end of the program {when}")
-        self.world.until(lambda: not self.world.tree(), 10, "all its processes end")
         status = self.world.ended.get(pid, 0)
         if status != 0:
             raise Failed(f"status {status} {when}: {self.said(path)}")
+        self.world.until(lambda: not self.world.tree(), 10, "all its processes end")
 
     @staticmethod
     def said(path):
@@ -119,16 +122,29 @@ class App:
     def checkpoint(self, pid, path, number):
         images = os.path.join(self.base, f"images-{number}")
         os.mkdir(images)
-        for what, cmd in (("dump", ["-t", str(pid)]), ("restore", ["-d"])):
-            code, said = self.world.run([self.criu, what, *cmd, *self.options, "-D", images, "-o", f"{what}.log", "-v4"], 30)
-            if code != 0:
-                log = os.path.join(images, f"{what}.log")
-                text = open(log, encoding="utf-8", errors="replace").read() if os.path.exists(log) else ""
-                raise Failed(f"{what} {number}: {first_error(said + text)}")
-            if what == "dump":
-                self.world.until(lambda: not self.world.tree(), 10, "the tree is gone after the dump")
-                self.world.ended.pop(pid, None)     # the next one to end with this number is the restored one
+        why = self.criu_run("dump", images, "-t", str(pid))
+        for _ in range(AGAIN):
+            if not any(words in why for words in MOMENTS):
+                break
+            self.more(pid, path, "after a refused dump", 1)
+            why = self.criu_run("dump", images, "-t", str(pid))
+        if why:
+            raise Failed(f"dump {number}: {why}")
+        self.world.until(lambda: not self.world.tree(), 10, "the tree is gone after the dump")
+        self.world.ended.pop(pid, None)     # the next one to end with this number is the restored one
+        why = self.criu_run("restore", images, "-d")
+        if why:
+            raise Failed(f"restore {number}: {why}")
         shutil.rmtree(images)
+
+    def criu_run(self, what, images, *args):
+        """Returns what went wrong, or an empty string."""
+        code, said = self.world.run([self.criu, what, *args, *self.options, "-D", images, "-o", f"{what}.log", "-v4"], 30)
+        if code == 0:
+            return ""
+        log = os.path.join(images, f"{what}.log")
+        text = open(log, encoding="utf-8", errors="replace").read() if os.path.exists(log) else ""
+        return first_error(said + text) or f"status {code}"
 
     def run(self):
         reference = self.directory("reference")
@@ -155,7 +171,7 @@ class App:
         if digest(os.path.join(path, self.compared)) != want:
             raise Failed("the output differs from that of an undisturbed run")
 
-    def more(self, pid, path, when):
+    def more(self, pid, path, when, pieces=None):
         """Waits until the program has done some more work."""
         def done():
             try:
@@ -163,7 +179,7 @@ class App:
             except FileNotFoundError:
                 return 0
 
-        want = done() + self.work
+        want = done() + (pieces or self.work)
         gone = lambda: pid in self.world.ended or not self.alive(pid)
         try:
             self.world.until(lambda: gone() or done() >= want, TIMEOUT, f"work goes on {when}")
