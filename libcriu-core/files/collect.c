@@ -149,6 +149,16 @@ static int key_of(struct file_table *t, int copy, const struct file_facts *facts
 	return r;
 }
 
+/* Locks that belong to the description show in the fdinfo of our copy, too. Return: as file_describe(). */
+static int refuse_locked(struct file_table *t, struct open_file *f, struct cr_error *err)
+{
+	struct proc_dir self = { .fd = t->self_fdinfo, .pid = getpid() };
+	autofdinfo struct proc_fdinfo info = { 0 };
+	int r = S_ISREG(f->facts.st.st_mode) ? proc_fdinfo_read(&self, f->fd, &t->fdinfo_text, &info, err) : 0;
+
+	return r < 0 || !info.locks.nr ? r : file_refuse(t, f, "", "locked file %s", f->facts.link);
+}
+
 int file_add_in_flight(struct file_table *t, struct task *task, int *copy, struct open_file **ret, struct cr_error *err)
 {
 	struct file_facts facts;
@@ -174,7 +184,7 @@ int file_add_in_flight(struct file_table *t, struct task *task, int *copy, struc
 	/* who would do what can only be done inside of a task that has it? */
 	if (r == 0 && (f->ops->settle || !f->ops->open || f->facts.fown.pid))
 		r = file_refuse(t, f, "", "%s that no process has open but through a socket's queue", f->ops->name);
-	return r;
+	return r == 0 ? refuse_locked(t, f, err) : r;
 }
 
 static int add_user(struct fd_table *tab, int fd, struct open_file *f, struct cr_error *err)
@@ -537,6 +547,7 @@ void file_table_free(struct file_table *t)
 	fd_table_vec_done(&t->tables);
 	open_file_vec_done(&t->files);
 	open_file_vec_done(&t->epolls);
+	open_file_vec_done(&t->inotifies);
 	fs_task_vec_done(&t->fs_tasks);
 	ghost_vec_done(&t->ghosts);
 	link_remap_vec_done(&t->links);

@@ -197,6 +197,12 @@ int unix_name_dump(struct file_table *t, struct open_file *f, img_unix_sk_entry 
 		return file_refuse(t, f, "give the file its old name back",
 				   "UNIX socket bound to %.60s, whose file was renamed or linked to %.60s", name,
 				   p.path);
+	if (p.gone && !p.known && needs_file(e))
+		log_warn(&t->ctx->log,
+			 "the file of UNIX socket %s is not there; without CAP_NET_ADMIN nobody can tell whether it "
+			 "has another "
+			 "name, continuing as if it had none",
+			 name);
 	if (p.gone)
 		e->has_deleted = e->deleted = true;
 	if (!p.known)

@@ -6,7 +6,9 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/file.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -365,6 +367,35 @@ static void check_senders(void)
 	check_from(d[1], "later", "sender", false);
 }
 
+/* --- what cannot be on its way */
+
+static void set_up_epoll(void)
+{
+	int e = epoll_create1(0);
+
+	need(e >= 0 && socketpair(AF_UNIX, SOCK_STREAM, 0, s) == 0);
+	send_fds(s[0], "e", 1, &e, 1);
+	close(e);
+}
+
+static void set_up_locked(void)
+{
+	int f;
+
+	spill(victim_path("locked"), "content", 7);
+	need((f = open(victim_path("locked"), O_RDWR)) >= 0 && flock(f, LOCK_EX) == 0);
+	need(socketpair(AF_UNIX, SOCK_STREAM, 0, s) == 0);
+	send_fds(s[0], "f", 1, &f, 1);
+	close(f);
+}
+
+static void check_one(void)
+{
+	struct got g = receive(s[1], 64);
+
+	expect(g.len == 1 && g.nr == 1, "%zd bytes, %d descriptors", g.len, g.nr);
+}
+
 const struct victim_case victim_cases[] = {
 	{ "data", set_up_data, check_data, .flags = CASE_MORE },
 	{ "full", set_up_full, check_full, .flags = CASE_MORE },
@@ -372,5 +403,7 @@ const struct victim_case victim_cases[] = {
 	{ "nested-rights", set_up_nested, check_nested, .flags = CASE_MORE },
 	{ "credentials", set_up_credentials, check_credentials, .flags = CASE_MORE },
 	{ "senders", set_up_senders, check_senders, .flags = CASE_MORE },
+	{ "epoll-on-its-way", set_up_epoll, check_one, .refuse = "epoll|queue" },
+	{ "lock-on-its-way", set_up_locked, check_one, .dump = "--file-locks", .refuse = "locked|queue" },
 	{ 0 },
 };
