@@ -115,6 +115,7 @@ struct file_table {
 	struct inet_table *inet;    /* of net/inet-dump.c; NULL: no IP socket was met */
 	struct unix_table *sockets; /* of net/unix-dump.c; NULL: no UNIX socket was met */
 	struct open_file_vec epolls; /* with watches */
+	struct open_file_vec inotifies; /* with watches of files that no path leads to */
 	struct pty_table *ptys;      /* of pty.c; NULL: none was met */
 	struct lock_list *lock_list; /* /proc/locks, being read; NULL: not begun */
 	struct map locked_inodes;    /* st_ino + 1 -> table (anything) */

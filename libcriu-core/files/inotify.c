@@ -1,12 +1,13 @@
 /*
  * Descriptors made by inotify_init1(2). The kernel names what is watched by a file handle; the path that leads to it is
- * found by opening the handle on a mount of its file system. Watch numbers are given out upwards, so that a number is
- * reached by making watches and dropping them. Events that were not read are lost, which the log says.
+ * found by opening the handle on a mount of its file system. A file without a name can be watched as long as somebody has it
+ * open. Watch numbers are given out upwards, so that a number is reached by making watches and dropping them. Events that were not read are lost, which the log says.
  */
 #include "files/dump-internal.h"
 #include "files/restore-internal.h"
 
 #include "base/own.h"
+#include "files/family.h"
 #include "files/irmap.h"
 #include "procfs/fdinfo.h"
 #include "procfs/mountinfo.h"
@@ -147,7 +148,7 @@ static int watch_find(struct file_table *t, const struct proc_mount_list *mounts
 	return r;
 }
 
-static int watch_dump(struct file_table *t, struct open_file *f, const struct proc_mount_list *mounts, struct scan line,
+static int watch_dump(struct file_table *t, const struct proc_mount_list *mounts, struct scan line,
 		      img_inotify_wd_entry *e, struct cr_error *err)
 {
 	struct fd_handle h;
@@ -165,12 +166,7 @@ static int watch_dump(struct file_table *t, struct open_file *f, const struct pr
 		return pool_failed(err);
 	e->f_handle->handle.nr = HANDLE_WORDS;
 	memcpy(e->f_handle->handle.items, h.bytes, h.h.handle_bytes);
-	r = watch_find(t, mounts, &h, e, err);
-	if (r == 0 && !e->f_handle->path)
-		return file_refuse(t, f, "--irmap-scan-path DIR",
-				   "inotify watches a file (inode %llu) that no path leads to",
-				   (unsigned long long)e->i_ino);
-	return r;
+	return watch_find(t, mounts, &h, e, err);
 }
 
 static int watches_dump(struct file_table *t, struct open_file *f, struct scan rest, img_inotify_file_entry *e,
@@ -178,6 +174,7 @@ static int watches_dump(struct file_table *t, struct open_file *f, struct scan r
 {
 	struct proc_dir self = { .fd = t->self_fdinfo, .pid = getpid() };
 	automounts struct proc_mount_list mounts = { 0 };
+	struct open_file **nameless = NULL;
 	struct scan count = rest, line;
 	size_t nr = 0;
 	int r = 0;
@@ -194,8 +191,15 @@ static int watches_dump(struct file_table *t, struct open_file *f, struct scan r
 	while (r == 0 && e->wd.nr < nr && proc_fdinfo_next(&rest, &line)) {
 		struct scan probe = line;
 
-		if (scan_lit(&probe, "inotify ") == 0)
-			r = watch_dump(t, f, &mounts, line, &e->wd.items[e->wd.nr++], err);
+		if (scan_lit(&probe, "inotify ") != 0)
+			continue;
+		r = watch_dump(t, &mounts, line, &e->wd.items[e->wd.nr++], err);
+		if (r == 0 && !e->wd.items[e->wd.nr - 1].f_handle->path && !nameless) {
+			nameless = open_file_vec_add(&t->inotifies);
+			if (!nameless)
+				return pool_failed(err);
+			*nameless = f;
+		}
 	}
 	return r;
 }
@@ -219,6 +223,47 @@ static int inotify_dump(struct file_table *t, struct open_file *f, struct cr_err
 	return watches_dump(t, f, rest, e, err);
 }
 
+static bool is_same_file(const struct open_file *f, const img_inotify_wd_entry *e)
+{
+	uint32_t dev = (uint32_t)major(f->facts.st.st_dev) << 20 | minor(f->facts.st.st_dev);
+
+	return f->entry && f->entry->type == img_fd_types_REG && f->facts.st.st_ino == e->i_ino && dev == e->s_dev;
+}
+
+static int nameless_collected(struct file_table *t, struct open_file *f, img_inotify_wd_entry *e, struct cr_error *err)
+{
+	for (size_t i = 0; i < t->files.nr; i++) {
+		/* what is only mapped, or somebody's program, is not open at restore */
+		if (!is_same_file(t->files.items[i], e) || t->files.items[i]->fd_there < 0)
+			continue;
+		e->ext = pool_new(&t->pool, img_inotify_wd_ext);
+		if (!e->ext)
+			return pool_failed(err);
+		e->ext->has_file_id = true;
+		e->ext->file_id = t->files.items[i]->id;
+		return 0;
+	}
+	return file_refuse(t, f, "--irmap-scan-path DIR", "inotify watches a file (inode %llu) that no path leads to",
+			   (unsigned long long)e->i_ino);
+}
+
+static int inotifies_collected(struct file_table *t, struct cr_error *err)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < t->inotifies.nr && r >= 0; i++) {
+		struct open_file *f = t->inotifies.items[i];
+		struct img_inotify_wd_entry_vec *v = f->entry ? &f->entry->ify->wd : NULL;
+
+		/* an obstacle takes the entry away */
+		for (size_t k = 0; v && k < v->nr && r == 0; k++)
+			if (!v->items[k].f_handle->path)
+				r = nameless_collected(t, f, &v->items[k], err);
+		r = r > 0 ? 0 : r;
+	}
+	return r < 0 ? r : 0;
+}
+
 /* ----------------------------------------------------------------- restore */
 
 static int inotify_check(const img_file_entry *e, struct cr_error *err)
@@ -228,6 +273,8 @@ static int inotify_check(const img_file_entry *e, struct cr_error *err)
 
 		if (w->wd == 0 || w->wd > MAX_WATCHES)
 			return cr_refuse(err, -EBADMSG, "inotify %u has a watch %u", e->id, w->wd);
+		if (w->ext && w->ext->has_file_id)
+			continue;
 		if (!w->f_handle->path || w->f_handle->path[0] != '/' || strlen(w->f_handle->path) >= PATH_MAX)
 			return cr_refuse(err, -ENOTSUP, "watch %u of inotify %u has no path", w->wd, e->id);
 	}
@@ -244,24 +291,25 @@ static int by_number(const void *a, const void *b)
 
 static int watch_add(struct files *fs, int fd, const img_inotify_wd_entry *w, struct cr_error *err)
 {
-	autofd int what = path_open_at(fs, w->f_handle->path, O_PATH | O_NOFOLLOW, 0, err);
+	bool nameless = w->ext && w->ext->has_file_id;
+	autofd int named = nameless ? -1 : path_open_at(fs, w->f_handle->path, O_PATH | O_NOFOLLOW, 0, err);
+	const char *name = nameless ? "a file without a name" : w->f_handle->path;
 	char path[40];
 	int wd;
 
-	if (what < 0)
-		return what;
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", what);
+	if (!nameless && named < 0)
+		return named;
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", nameless ? files_find(fs, w->ext->file_id)->fd : named);
 	for (;;) {
 		wd = inotify_add_watch(fd, path, w->mask & MASK_USER);
 		if (wd < 0)
-			return cr_fail(err, -errno, "watch %s", w->f_handle->path);
+			return cr_fail(err, -errno, "watch %s", name);
 		if ((uint32_t)wd == w->wd)
 			return 0;
 		if ((uint32_t)wd > w->wd)
-			return cr_refuse(err, -EBADMSG, "watch of %s is number %d, not %u", w->f_handle->path, wd,
-					 w->wd);
+			return cr_refuse(err, -EBADMSG, "watch of %s is number %d, not %u", name, wd, w->wd);
 		if (inotify_rm_watch(fd, wd) < 0)
-			return cr_fail(err, -errno, "drop a watch of %s", w->f_handle->path);
+			return cr_fail(err, -errno, "drop a watch of %s", name);
 	}
 }
 
@@ -279,24 +327,56 @@ static int drain(int fd, struct cr_error *err)
 static int inotify_open(struct files *fs, struct restored_file *f, struct cr_error *err)
 {
 	const img_inotify_file_entry *e = f->entry->ify;
+	int fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+
+	(void)fs;
+	return fd < 0 ? cr_fail(err, -errno, "inotify_init1") : fown_finish(fd, e->fown, err);
+}
+
+/* Once all files are open, since some have no name. */
+static int inotify_settle(struct files *fs, struct restored_file *f, struct cr_error *err)
+{
+	const img_inotify_file_entry *e = f->entry->ify;
 	autofree const img_inotify_wd_entry **order = calloc(e->wd.nr + 1, sizeof(*order));
-	autofd int fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
 	int r = 0;
 
-	if (fd < 0 || !order)
-		return cr_fail(err, fd < 0 ? -errno : -ENOMEM, "inotify_init1");
+	if (!order)
+		return files_no_memory(err);
 	for (size_t i = 0; i < e->wd.nr; i++)
 		order[i] = &e->wd.items[i];
 	qsort(order, e->wd.nr, sizeof(order[0]), by_number);
 	for (size_t i = 0; i < e->wd.nr && r == 0; i++)
-		r = watch_add(fs, fd, order[i], err);
+		r = watch_add(fs, f->fd, order[i], err);
 	if (r == 0)
-		r = drain(fd, err);
-	if (r == 0)
-		r = fd_set_flags(fd, e->flags, err);
-	if (r < 0)
-		return r;
-	return fown_finish(take_fd(&fd), e->fown, err);
+		r = drain(f->fd, err);
+	return r < 0 ? r : fd_set_flags(f->fd, e->flags, err);
+}
+
+static int inotifies_settle(struct files *fs, struct cr_error *err)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < fs->files.nr && r == 0; i++)
+		if (fs->files.items[i]->entry->type == img_fd_types_INOTIFY && fs->files.items[i]->fd >= 0)
+			r = cr_within(err, inotify_settle(fs, fs->files.items[i], err), "file %u", fs->files.items[i]->id);
+	return r;
+}
+
+static int inotifies_read(struct files *fs, struct cr_error *err)
+{
+	for (size_t i = 0; i < fs->files.nr; i++) {
+		const img_file_entry *e = fs->files.items[i]->entry;
+
+		for (size_t k = 0; e->type == img_fd_types_INOTIFY && k < e->ify->wd.nr; k++) {
+			const img_inotify_wd_ext *ext = e->ify->wd.items[k].ext;
+			const struct restored_file *target = ext && ext->has_file_id ? files_find(fs, ext->file_id) : NULL;
+
+			if (ext && ext->has_file_id && (!target || !target->used || target->late))
+				return cr_refuse(err, -EBADMSG, "inotify %u watches file %u, which is not there", e->id,
+						 ext->file_id);
+		}
+	}
+	return 0;
 }
 
 const struct file_ops inotify_ops = {
@@ -306,4 +386,11 @@ const struct file_ops inotify_ops = {
 	.dump = inotify_dump,
 	.check = inotify_check,
 	.open = inotify_open,
+};
+
+const struct file_family inotify_family = {
+	.name = "inotify",
+	.collected = inotifies_collected,
+	.read = inotifies_read,
+	.settle = inotifies_settle,
 };

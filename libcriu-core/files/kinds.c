@@ -9,7 +9,8 @@ extern const struct file_ops regular_ops, pipe_ops, fifo_ops, eventfd_ops, memfd
 	timerfd_ops, epoll_ops, inotify_ops, pidfd_ops, unix_ops, socket_ops,
 	inet_ops;
 extern const struct file_family inet_family;
-extern const struct file_family unix_family, tty_family, epoll_family, pidfd_family;
+extern const struct file_family unix_family, tty_family, epoll_family, pidfd_family,
+	inotify_family;
 
 static const struct file_ops *const kinds[] = {
 	&regular_ops,   &pipe_ops,          &fifo_ops,       &eventfd_ops,     &memfd_ops,   &tty_ops,
@@ -45,6 +46,7 @@ static const struct file_family *const families[] = {
 	&tty_family,
 	&epoll_family,
 	&pidfd_family,
+	&inotify_family,
 	&inet_family,
 };
 

@@ -34,7 +34,7 @@ static const char *const not_in_facts[] = {
 	"task_ext", "sud_ext",        "thread_ext",          "vma_ext",
 	"mm_ext",   "ghost_file_ext", "unix_sk_ext",         "pipe_data_ext",
 	"unix_cred", "sk_packet_ext",  "sk_opts_ext",
-	"inet_sk_ext", "inet_datagram", "inet_group", "pidfd_ext", "eventpoll_tfd_ext", "tty_info_ext", "tty_file_ext", "tty_data_ext",
+	"inet_sk_ext", "inet_datagram", "inet_group", "pidfd_ext", "inotify_wd_ext", "eventpoll_tfd_ext", "tty_info_ext", "tty_file_ext", "tty_data_ext",
 	"criu_msg", "criu_dump_req",  "criu_dump_resp_2013",
 };
 
