@@ -7,7 +7,7 @@
 
 extern const struct file_ops regular_ops, pipe_ops, fifo_ops, eventfd_ops, memfd_ops, tty_ops, signalfd_ops,
 	timerfd_ops, epoll_ops, inotify_ops, pidfd_ops, unix_ops, socket_ops,
-	inet_ops;
+	inet_ops, netlink_ops, packet_ops;
 extern const struct file_family inet_family;
 extern const struct file_family unix_family, tty_family, epoll_family, pidfd_family,
 	inotify_family;
@@ -17,7 +17,7 @@ static const struct file_ops *const kinds[] = {
 	&signalfd_ops,  &timerfd_ops,       &epoll_ops,      &unix_ops,        &inotify_ops, &fanotify_ops,
 	&io_uring_ops,  &perf_ops,          &bpf_ops,        &userfaultfd_ops, &pidfd_ops,   &namespace_file_ops,
 	&secretmem_ops, &message_queue_ops, &anon_other_ops, &device_ops,      &socket_ops,
-	&inet_ops,
+	&inet_ops,      &netlink_ops,       &packet_ops,
 };
 
 const struct file_ops *file_ops_for(const struct file_facts *facts)

@@ -160,6 +160,19 @@ static int dump_datagrams(struct file_table *t, struct inet_table *n, struct ope
 	return r < 0 ? r : inet_queue_dump(t, f, e, err);
 }
 
+int inet_network_check(struct file_table *t, struct open_file *f, struct cr_error *err)
+{
+	const struct inet_table *n = table_of(t, err);
+	char what[128];
+
+	if (!n)
+		return -ENOMEM;
+	if (netns_of(f->fd) == n->netns)
+		return 0;
+	socket_describe(f->fd, what, sizeof(what));
+	return file_refuse(t, f, "", "%s of another network namespace", what);
+}
+
 static bool known_protocol(const img_inet_sk_entry *e)
 {
 	switch (e->type) {
@@ -173,7 +186,7 @@ static bool known_protocol(const img_inet_sk_entry *e)
 	}
 }
 
-static int find_kind(struct file_table *t, struct inet_table *n, struct open_file *f, img_inet_sk_entry *e)
+static int find_kind(struct file_table *t, struct open_file *f, img_inet_sk_entry *e, struct cr_error *err)
 {
 	char what[128];
 
@@ -186,9 +199,7 @@ static int find_kind(struct file_table *t, struct inet_table *n, struct open_fil
 	socket_describe(f->fd, what, sizeof(what));
 	if (!known_protocol(e))
 		return file_refuse(t, f, "", "%s, protocol %u", what, e->proto);
-	if (netns_of(f->fd) != n->netns)
-		return file_refuse(t, f, "", "%s of another network namespace", what);
-	return 0;
+	return inet_network_check(t, f, err);
 }
 
 static int inet_dump(struct file_table *t, struct open_file *f, struct cr_error *err)
@@ -204,7 +215,7 @@ static int inet_dump(struct file_table *t, struct open_file *f, struct cr_error 
 	if (r != 0)
 		return r;
 	f->entry->isk = e;
-	r = find_kind(t, n, f, e);
+	r = find_kind(t, f, e, err);
 	if (r == 0)
 		r = dump_addresses(t, f, e, &connected, err);
 	if (r == 0)

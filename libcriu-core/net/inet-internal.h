@@ -58,6 +58,9 @@ struct inet_table {
 	char run_id[INET_RUN_ID];
 };
 
+/** inet_network_check() - is the socket f->fd, of any family, of our own network namespace? Return as file_describe(). */
+int inet_network_check(struct file_table *t, struct open_file *f, struct cr_error *err);
+
 /** inet_address_words() - @end as images hold it, in the pool. Return: 0 or -ENOMEM. */
 int inet_address_words(struct file_table *t, const struct inet_end *end, struct proto_u32_vec *ret,
 		       struct cr_error *err);

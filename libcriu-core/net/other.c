@@ -7,7 +7,7 @@
 static bool socket_claims(const struct file_facts *facts)
 {
 	return facts->sk_family != AF_UNSPEC && facts->sk_family != AF_UNIX && facts->sk_family != AF_INET &&
-	       facts->sk_family != AF_INET6;
+	       facts->sk_family != AF_INET6 && facts->sk_family != AF_NETLINK && facts->sk_family != AF_PACKET;
 }
 
 static int socket_dump(struct file_table *t, struct open_file *f, struct cr_error *err)

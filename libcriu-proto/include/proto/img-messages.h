@@ -76,6 +76,7 @@
 	X(mnt_entry) \
 	X(net_device_entry) \
 	X(netlink_sk_entry) \
+	X(netlink_sk_ext) \
 	X(netns_entry) \
 	X(netns_id) \
 	X(ns_file_entry) \

@@ -1,0 +1,98 @@
+#include "net/packet-diag.h"
+
+#include "base/own.h"
+
+#include <errno.h>
+#include <linux/netlink.h>
+#include <linux/rtnetlink.h>
+#include <linux/sock_diag.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+void packet_fact_done(struct packet_fact *f)
+{
+	packet_mclist_vec_done(&f->groups);
+}
+
+static int parse_groups(const struct rtattr *a, struct packet_fact *ret)
+{
+	size_t nr = RTA_PAYLOAD(a) / sizeof(struct packet_diag_mclist);
+
+	for (size_t i = 0; i < nr; i++) {
+		struct packet_diag_mclist *at = packet_mclist_vec_add(&ret->groups);
+
+		if (!at)
+			return -ENOMEM;
+		memcpy(at, (const char *)RTA_DATA(a) + i * sizeof(*at), sizeof(*at));
+		if (at->pdmc_alen > sizeof(at->pdmc_addr))
+			return -EBADMSG;
+	}
+	return 0;
+}
+
+static int parse_socket(const struct nlmsghdr *h, uint32_t ino, struct packet_fact *ret)
+{
+	const struct packet_diag_msg *m = NLMSG_DATA(h);
+	struct rtattr *a = (struct rtattr *)((char *)NLMSG_DATA(h) + NLMSG_ALIGN(sizeof(*m)));
+	int left = (int)h->nlmsg_len - (int)NLMSG_SPACE(sizeof(*m)), r = 0;
+
+	if (left < 0)
+		return -EBADMSG;
+	if (m->pdiag_ino != ino)
+		return 0;
+	ret->found = true;
+	for (; r == 0 && RTA_OK(a, left); a = RTA_NEXT(a, left)) {
+		if (a->rta_type == PACKET_DIAG_MCLIST)
+			r = parse_groups(a, ret);
+		ret->has_ring |= a->rta_type == PACKET_DIAG_RX_RING || a->rta_type == PACKET_DIAG_TX_RING;
+	}
+	return r;
+}
+
+int packet_diag_parse(const void *packet, size_t len, uint32_t ino, struct packet_fact *ret)
+{
+	int r = 0;
+
+	for (const struct nlmsghdr *h = packet; NLMSG_OK(h, len) && r == 0; h = NLMSG_NEXT(h, len)) {
+		if (h->nlmsg_type == NLMSG_DONE)
+			return 1;
+		if (h->nlmsg_type == NLMSG_ERROR)
+			return h->nlmsg_len >= NLMSG_LENGTH(sizeof(int)) && *(const int *)NLMSG_DATA(h) < 0
+				       ? *(const int *)NLMSG_DATA(h)
+				       : -EBADMSG;
+		if (h->nlmsg_type == SOCK_DIAG_BY_FAMILY)
+			r = parse_socket(h, ino, ret);
+	}
+	return r;
+}
+
+int packet_fact_read(uint32_t ino, struct packet_fact *ret, struct cr_error *err)
+{
+	struct {
+		struct nlmsghdr h;
+		struct packet_diag_req q;
+	} rq = { .h = { .nlmsg_len = sizeof(rq),
+			.nlmsg_type = SOCK_DIAG_BY_FAMILY,
+			.nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP },
+		 .q = { .sdiag_family = AF_PACKET,
+			.pdiag_show = PACKET_SHOW_INFO | PACKET_SHOW_MCLIST | PACKET_SHOW_RING_CFG } };
+	autofd int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
+	struct timeval limit = { .tv_sec = 5 };
+	char buf[32768] __attribute__((aligned(8)));
+	int r = 0;
+
+	*ret = (struct packet_fact){ 0 };
+	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit)) < 0 ||
+	    send(fd, &rq, sizeof(rq), 0) < 0)
+		return cr_fail(err, -errno, "ask about packet sockets");
+	while (r == 0) {
+		ssize_t n = recv(fd, buf, sizeof(buf), 0);
+
+		r = n < 0 ? -errno : packet_diag_parse(buf, (size_t)n, ino, ret);
+	}
+	if (r > 0 && !ret->found)
+		r = -ENOENT;
+	return r < 0 ? cr_fail(err, r, "what the kernel tells of a packet socket") : 0;
+}

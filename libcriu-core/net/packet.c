@@ -1,0 +1,231 @@
+/* Packet sockets (AF_PACKET): protocol, interface, options, memberships, fanout. Those with rings are refused. */
+#include "net/inet-internal.h"
+
+#include "base/own.h"
+#include "net/describe.h"
+#include "net/packet-diag.h"
+#include "net/sock-opts.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/if_packet.h>
+#include <net/if.h>
+#include <poll.h>
+#include <string.h>
+#include <unistd.h>
+
+#ifndef SOL_PACKET
+#define SOL_PACKET 263
+#endif
+
+#define NO_FANOUT UINT32_MAX /* the default of the member */
+
+static bool packet_claims(const struct file_facts *facts)
+{
+	return facts->sk_family == AF_PACKET;
+}
+
+static uint32_t option_of(int fd, int option)
+{
+	int v = inet_int(fd, SOL_PACKET, option);
+
+	return v < 0 ? 0 : (uint32_t)v;
+}
+
+/* -------------------------------------------------------------------- dump */
+
+static int dump_groups(struct file_table *t, const struct packet_fact *fact, img_packet_sock_entry *e,
+		       struct cr_error *err)
+{
+	for (size_t i = 0; i < fact->groups.nr; i++) {
+		const struct packet_diag_mclist *m = &fact->groups.items[i];
+
+		/* joined so many times */
+		for (uint32_t n = 0; n < m->pdmc_count && n < 1024; n++) {
+			void *items = e->mclist.items;
+			img_packet_mclist *at = pool_vec_add(&t->pool, &items, &e->mclist.nr, sizeof(*at));
+
+			if (!at)
+				return pool_failed(err);
+			e->mclist.items = items;
+			at->index = m->pdmc_index;
+			at->type = m->pdmc_type;
+			at->addr.data = (const uint8_t *)pool_text(&t->pool, (const char *)m->pdmc_addr, m->pdmc_alen);
+			at->addr.len = m->pdmc_alen;
+			if (!at->addr.data)
+				return pool_failed(err);
+		}
+	}
+	return 0;
+}
+
+static int dump_hidden(struct file_table *t, struct open_file *f, img_packet_sock_entry *e, struct cr_error *err)
+{
+	struct packet_fact fact;
+	int r = packet_fact_read((uint32_t)f->facts.st.st_ino, &fact, err);
+
+	if (r == 0 && fact.has_ring)
+		r = file_refuse(t, f, "", "packet socket with a ring of buffers");
+	if (r == 0)
+		r = dump_groups(t, &fact, e, err);
+	packet_fact_done(&fact);
+	return r;
+}
+
+static int dump_options(struct file_table *t, struct open_file *f, img_packet_sock_entry *e, struct cr_error *err)
+{
+	struct sockaddr_ll own = { 0 };
+	socklen_t len = sizeof(own);
+	struct pollfd p = { .fd = f->fd, .events = POLLIN };
+
+	if (getsockname(f->fd, (struct sockaddr *)&own, &len) < 0)
+		return cr_fail(err, -errno, "address of a packet socket");
+	e->protocol = own.sll_protocol;
+	e->ifindex = (uint32_t)own.sll_ifindex;
+	e->type = (uint32_t)inet_int(f->fd, SOL_SOCKET, SO_TYPE);
+	e->version = option_of(f->fd, PACKET_VERSION);
+	e->reserve = option_of(f->fd, PACKET_RESERVE);
+	e->aux_data = option_of(f->fd, PACKET_AUXDATA);
+	e->orig_dev = option_of(f->fd, PACKET_ORIGDEV);
+	e->vnet_hdr = option_of(f->fd, PACKET_VNET_HDR);
+	e->loss = option_of(f->fd, PACKET_LOSS);
+	e->timestamp = option_of(f->fd, PACKET_TIMESTAMP);
+	e->copy_thresh = option_of(f->fd, PACKET_COPY_THRESH);
+	e->fanout = option_of(f->fd, PACKET_FANOUT);
+	e->has_fanout = e->fanout;
+	e->has_ns_id = f->task->ids.has_net_ns_id;
+	e->ns_id = f->task->ids.net_ns_id;
+	if (poll(&p, 1, 0) > 0 && p.revents & POLLIN)
+		log_warn(&t->ctx->log,
+			 "pid %d: fd %d: packets that wait in a packet socket are lost, continuing without them",
+			 f->task->host_pid, f->fd_there);
+	return 0;
+}
+
+static int packet_dump(struct file_table *t, struct open_file *f, struct cr_error *err)
+{
+	img_packet_sock_entry *e = pool_new(&t->pool, img_packet_sock_entry);
+	int r;
+
+	if (!e)
+		return pool_failed(err);
+	r = owned_begin(t, f, img_fd_types_PACKETSK, OWNED_ENTRY(e), err);
+	if (r != 0)
+		return r;
+	f->entry->psk = e;
+	r = inet_network_check(t, f, err);
+	if (r == 0)
+		r = dump_options(t, f, e, err);
+	if (r == 0)
+		r = dump_hidden(t, f, e, err);
+	return r == 0 ? sock_opts_dump(t, f, &e->opts, err) : r;
+}
+
+/* ----------------------------------------------------------------- restore */
+
+static int packet_check(const img_file_entry *f, struct cr_error *err)
+{
+	const img_packet_sock_entry *e = f->psk;
+	int r;
+
+	if ((e->type != SOCK_RAW && e->type != SOCK_DGRAM) || e->protocol > UINT16_MAX || e->ifindex > INT32_MAX ||
+	    e->version > TPACKET_V3)
+		return cr_refuse(err, -EBADMSG, "packet socket %u: type %u, protocol 0x%x, interface %u, version %u",
+				 e->id, e->type, e->protocol, e->ifindex, e->version);
+	if (e->rx_ring || e->tx_ring)
+		return cr_refuse(err, -ENOTSUP,
+				 "packet socket %u has a ring of buffers, which this version does not restore", e->id);
+	for (size_t i = 0; i < e->mclist.nr; i++)
+		if (e->mclist.items[i].addr.len > 8 || e->mclist.items[i].index > INT32_MAX ||
+		    e->mclist.items[i].type > UINT16_MAX)
+			return cr_refuse(err, -EBADMSG, "packet socket %u: membership %zu makes no sense", e->id, i);
+	r = fown_check(e->fown, err);
+	return r < 0 ? r : sock_opts_check(e->opts, e->id, err);
+}
+
+static int restore_options(int fd, const img_packet_sock_entry *e, struct cr_error *err)
+{
+	const struct {
+		int option;
+		uint32_t value;
+		const char *name;
+	} wanted[] = {
+		{ PACKET_VERSION, e->version, "PACKET_VERSION" },
+		{ PACKET_RESERVE, e->reserve, "PACKET_RESERVE" },
+		{ PACKET_AUXDATA, e->aux_data, "PACKET_AUXDATA" },
+		{ PACKET_ORIGDEV, e->orig_dev, "PACKET_ORIGDEV" },
+		{ PACKET_VNET_HDR, e->vnet_hdr, "PACKET_VNET_HDR" },
+		{ PACKET_LOSS, e->loss, "PACKET_LOSS" },
+		{ PACKET_TIMESTAMP, e->timestamp, "PACKET_TIMESTAMP" },
+		{ PACKET_COPY_THRESH, e->copy_thresh, "PACKET_COPY_THRESH" },
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(wanted); i++) {
+		int v = (int)wanted[i].value;
+
+		if (v && setsockopt(fd, SOL_PACKET, wanted[i].option, &v, sizeof(v)) < 0)
+			return cr_fail(err, -errno, "socket option %s %d", wanted[i].name, v);
+	}
+	return 0;
+}
+
+static int restore_groups(int fd, const img_packet_sock_entry *e, struct cr_error *err)
+{
+	for (size_t i = 0; i < e->mclist.nr; i++) {
+		const img_packet_mclist *g = &e->mclist.items[i];
+		struct packet_mreq m = { .mr_ifindex = (int)g->index,
+					 .mr_type = (unsigned short)g->type,
+					 .mr_alen = (unsigned short)g->addr.len };
+
+		if (g->addr.len)
+			memcpy(m.mr_address, g->addr.data, g->addr.len);
+		if (setsockopt(fd, SOL_PACKET, PACKET_ADD_MEMBERSHIP, &m, sizeof(m)) < 0)
+			return cr_fail(err, -errno, "membership of a packet socket on interface %u", g->index);
+	}
+	return 0;
+}
+
+/* The protocol comes with bind(2), so that nothing is received before. */
+static int start_receiving(int fd, const img_packet_sock_entry *e, struct cr_error *err)
+{
+	struct sockaddr_ll own = { .sll_family = AF_PACKET,
+				   .sll_protocol = (uint16_t)e->protocol,
+				   .sll_ifindex = (int)e->ifindex };
+	int fanout = (int)e->fanout;
+
+	if ((e->protocol || e->ifindex) && bind(fd, (struct sockaddr *)&own, sizeof(own)) < 0)
+		return cr_fail(err, -errno, "bind a packet socket to interface %u", e->ifindex);
+	if (e->has_fanout && e->fanout && e->fanout != NO_FANOUT &&
+	    setsockopt(fd, SOL_PACKET, PACKET_FANOUT, &fanout, sizeof(fanout)) < 0)
+		return cr_fail(err, -errno, "socket option PACKET_FANOUT 0x%x", e->fanout);
+	return 0;
+}
+
+static int packet_open(struct files *fs, struct restored_file *f, struct cr_error *err)
+{
+	const img_packet_sock_entry *e = f->entry->psk;
+	autofd int fd = socket(AF_PACKET, (int)e->type | SOCK_CLOEXEC | (e->flags & O_NONBLOCK ? SOCK_NONBLOCK : 0), 0);
+	int r;
+
+	if (fd < 0)
+		return cr_fail(err, -errno, "packet socket");
+	r = restore_options(fd, e, err);
+	if (r == 0)
+		r = restore_groups(fd, e, err);
+	if (r == 0)
+		r = sock_opts_restore(fs->ctx, fd, e->opts, err);
+	if (r == 0)
+		r = sock_opts_finish(fd, e->opts, err);
+	if (r == 0)
+		r = start_receiving(fd, e, err);
+	return r < 0 ? r : fown_finish(take_fd(&fd), e->fown, err);
+}
+
+const struct file_ops packet_ops = {
+	.name = "packet socket",
+	.type = img_fd_types_PACKETSK,
+	.claims = packet_claims,
+	.dump = packet_dump,
+	.check = packet_check,
+	.open = packet_open,
+};

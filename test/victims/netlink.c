@@ -1,0 +1,193 @@
+/* Netlink and packet sockets. */
+#include "victim.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/if_ether.h>
+#include <linux/if_packet.h>
+#include <linux/netlink.h>
+#include <linux/rtnetlink.h>
+#include <net/if.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+static int s[4] = { -1, -1, -1, -1 };
+static struct sockaddr_nl own[4];
+
+static int get(int fd, int level, int option)
+{
+	int v = -1;
+	socklen_t len = sizeof(v);
+
+	expect(getsockopt(fd, level, option, &v, &len) == 0, "getsockopt %d %d", level, option);
+	return v;
+}
+
+static void set(int fd, int level, int option, int value)
+{
+	need(setsockopt(fd, level, option, &value, sizeof(value)) == 0);
+}
+
+static void note(int i)
+{
+	socklen_t len = sizeof(own[i]);
+
+	need(getsockname(s[i], (struct sockaddr *)&own[i], &len) == 0);
+}
+
+static void same(int i)
+{
+	struct sockaddr_nl now = { 0 };
+	socklen_t len = sizeof(now);
+
+	expect(getsockname(s[i], (struct sockaddr *)&now, &len) == 0 && memcmp(&now, &own[i], len) == 0,
+	       "socket %d: port %u, groups %x; was %u, %x", i, now.nl_pid, now.nl_groups, own[i].nl_pid,
+	       own[i].nl_groups);
+}
+
+/* asks for the loopback device, and gets it */
+static void ask(int fd)
+{
+	struct {
+		struct nlmsghdr h;
+		struct ifinfomsg m;
+	} q = { { sizeof(q), RTM_GETLINK, NLM_F_REQUEST, 7, 0 }, { .ifi_index = 1 } };
+	char buf[16384];
+	ssize_t n;
+
+	expect(send(fd, &q, sizeof(q), 0) == sizeof(q), "send");
+	n = recv(fd, buf, sizeof(buf), 0);
+	expect(n > (ssize_t)sizeof(struct nlmsghdr) && ((struct nlmsghdr *)buf)->nlmsg_type == RTM_NEWLINK &&
+		       ((struct nlmsghdr *)buf)->nlmsg_seq == 7,
+	       "answer of %zd bytes", n);
+}
+
+static void set_up_plain(void)
+{
+	struct sockaddr_nl any = { .nl_family = AF_NETLINK };
+
+	s[0] = socket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE);
+	s[1] = socket(AF_NETLINK, SOCK_DGRAM | SOCK_NONBLOCK, NETLINK_ROUTE);
+	need(bind(s[1], (struct sockaddr *)&any, sizeof(any)) == 0);
+	note(1);
+	set(s[1], SOL_NETLINK, NETLINK_EXT_ACK, 1);
+	set(s[1], SOL_NETLINK, NETLINK_PKTINFO, 1);
+	set(s[1], SOL_SOCKET, SO_RCVBUF, 50000);
+	s[2] = socket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE);
+	any.nl_groups = RTMGRP_LINK | RTMGRP_IPV4_IFADDR;
+	need(bind(s[2], (struct sockaddr *)&any, sizeof(any)) == 0);
+	set(s[2], SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, 33);
+	note(2);
+}
+
+static void check_plain(void)
+{
+	uint32_t groups[4] = { 0 };
+	socklen_t len = sizeof(groups);
+
+	same(1);
+	same(2);
+	expect(get(s[1], SOL_NETLINK, NETLINK_EXT_ACK) == 1 && get(s[1], SOL_NETLINK, NETLINK_PKTINFO) == 1 &&
+		       get(s[1], SOL_NETLINK, NETLINK_CAP_ACK) == 0,
+	       "options");
+	expect(get(s[1], SOL_SOCKET, SO_TYPE) == SOCK_DGRAM && get(s[1], SOL_SOCKET, SO_RCVBUF) == 100000,
+	       "type or size");
+	expect(getsockopt(s[2], SOL_NETLINK, NETLINK_LIST_MEMBERSHIPS, groups, &len) == 0 && groups[1] == 1,
+	       "group 33: %x", groups[1]);
+	fcntl(s[1], F_SETFL, 0);
+	ask(s[0]);
+	ask(s[1]);
+}
+
+static void set_up_unread(void)
+{
+	struct {
+		struct nlmsghdr h;
+		struct ifinfomsg m;
+	} q = { { sizeof(q), RTM_GETLINK, NLM_F_REQUEST, 7, 0 }, { .ifi_index = 1 } };
+
+	s[0] = socket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE);
+	need(send(s[0], &q, sizeof(q), 0) == sizeof(q));
+}
+
+static void check_unread(void)
+{
+	char buf[16384];
+	expect(recv(s[0], buf, sizeof(buf), MSG_DONTWAIT) > 0, "the answer is gone");
+}
+
+/* --- packet sockets */
+
+static struct sockaddr_ll link_of(int fd)
+{
+	struct sockaddr_ll ll = { 0 };
+	socklen_t len = sizeof(ll);
+
+	expect(getsockname(fd, (struct sockaddr *)&ll, &len) == 0, "getsockname");
+	return ll;
+}
+
+static void set_up_packet(void)
+{
+	struct sockaddr_ll lo = { .sll_family = AF_PACKET,
+				  .sll_protocol = htons(0x88b5),
+				  .sll_ifindex = (int)if_nametoindex("lo") };
+	struct packet_mreq m = { .mr_ifindex = lo.sll_ifindex, .mr_type = PACKET_MR_PROMISC };
+
+	if ((s[0] = socket(AF_PACKET, SOCK_RAW, 0)) < 0)
+		victim_skip("packet sockets: %s", strerror(errno));
+	s[1] = socket(AF_PACKET, SOCK_DGRAM | SOCK_NONBLOCK, 0);
+	set(s[1], SOL_PACKET, PACKET_AUXDATA, 1);
+	set(s[1], SOL_PACKET, PACKET_ORIGDEV, 1);
+	set(s[1], SOL_PACKET, PACKET_VERSION, TPACKET_V2);
+	need(bind(s[1], (struct sockaddr *)&lo, sizeof(lo)) == 0);
+	need(setsockopt(s[1], SOL_PACKET, PACKET_ADD_MEMBERSHIP, &m, sizeof(m)) == 0);
+	s[2] = socket(AF_PACKET, SOCK_RAW, 0);
+	need(bind(s[2], (struct sockaddr *)&lo, sizeof(lo)) == 0);
+	set(s[2], SOL_PACKET, PACKET_FANOUT, (getpid() & 0xffff) | PACKET_FANOUT_LB << 16);
+}
+
+static void check_packet(void)
+{
+	struct sockaddr_ll a = link_of(s[0]), b = link_of(s[1]), c = link_of(s[2]);
+	struct packet_mreq m = { .mr_ifindex = (int)if_nametoindex("lo"), .mr_type = PACKET_MR_PROMISC };
+	struct sockaddr_ll to = { .sll_family = AF_PACKET,
+				  .sll_protocol = htons(0x88b5),
+				  .sll_ifindex = (int)if_nametoindex("lo"),
+				  .sll_halen = 6 };
+	char buf[100];
+
+	expect(a.sll_protocol == 0 && a.sll_ifindex == 0, "the unbound one");
+	expect(b.sll_protocol == htons(0x88b5) && b.sll_ifindex == (int)if_nametoindex("lo"), "the bound one");
+	expect(c.sll_protocol == htons(0x88b5), "the one in a group");
+	expect(get(s[1], SOL_PACKET, PACKET_AUXDATA) == 1 && get(s[1], SOL_PACKET, PACKET_ORIGDEV) == 1 &&
+		       get(s[1], SOL_PACKET, PACKET_VERSION) == TPACKET_V2 &&
+		       get(s[1], SOL_SOCKET, SO_TYPE) == SOCK_DGRAM,
+	       "options");
+	expect(get(s[2], SOL_PACKET, PACKET_FANOUT) == ((getpid() & 0xffff) | PACKET_FANOUT_LB << 16), "fanout is %x",
+	       get(s[2], SOL_PACKET, PACKET_FANOUT));
+	expect(setsockopt(s[1], SOL_PACKET, PACKET_DROP_MEMBERSHIP, &m, sizeof(m)) == 0, "the membership is lost");
+	expect(sendto(s[1], "frame", 5, 0, (struct sockaddr *)&to, sizeof(to)) == 5, "sendto");
+	sleep_ms(10);
+	expect(recv(s[1], buf, sizeof(buf), MSG_DONTWAIT) == 5 && memcmp(buf, "frame", 5) == 0, "nothing is received");
+}
+
+static void set_up_ring(void)
+{
+	struct tpacket_req r = { .tp_block_size = 4096, .tp_block_nr = 2, .tp_frame_size = 2048, .tp_frame_nr = 4 };
+
+	if ((s[0] = socket(AF_PACKET, SOCK_RAW, 0)) < 0)
+		victim_skip("packet sockets: %s", strerror(errno));
+	need(setsockopt(s[0], SOL_PACKET, PACKET_RX_RING, &r, sizeof(r)) == 0);
+}
+
+const struct victim_case victim_cases[] = {
+	{ "netlink", set_up_plain, check_plain, .flags = CASE_MORE },
+	{ "netlink-unread", set_up_unread, check_unread, .refuse = "netlink|unread" },
+	{ "packet", set_up_packet, check_packet, .flags = CASE_MORE },
+	{ "packet-ring", set_up_ring, NULL, .refuse = "packet|ring" },
+	{ 0 },
+};
