@@ -114,7 +114,7 @@ DEFINE_VEC(restored_sock_vec, struct restored_sock *)
 struct unix_set {
 	struct restored_sock_vec socks;
 	struct map by_ino, by_id;
-	struct map by_name; /* hash -> the first with that name */
+	struct map by_name; /* hash of type and name -> one that listens or is for datagrams */
 	struct map
 		live; /* hash of device and inode of a file -> table (anything): a socket of this machine is bound to it */
 	bool live_known;
@@ -128,14 +128,8 @@ void unix_set_done(struct files *fs);
 /** restored_sock_fd() - wherever it is now */
 int restored_sock_fd(const struct restored_sock *s);
 bool unix_name_is_path(struct proto_bytes name);
-static inline uint64_t unix_name_hash(struct proto_bytes name)
-{
-	uint64_t h = map_mix(1, name.len);
-
-	for (size_t i = 0; i < name.len; i++)
-		h = map_mix(h, name.data[i]);
-	return h;
-}
+/** unix_find_name() - the listening socket, or the one for datagrams, of that name; NULL: none is in the images */
+struct restored_sock *unix_find_name(const struct unix_set *set, uint32_t type, struct proto_bytes name);
 
 /* unix-make.c */
 int unix_make(struct files *fs, struct cr_error *err);

@@ -47,18 +47,6 @@ static bool is_pair(const struct restored_sock *s)
 	return s->e->type != SOCK_DGRAM || !s->e->name.len || !p->e->name.len;
 }
 
-static bool listens_under(const struct unix_set *set, struct proto_bytes name)
-{
-	for (size_t i = 0; name.len && i < set->socks.nr; i++) {
-		const img_unix_sk_entry *e = set->socks.items[i]->e;
-
-		if (e->state == UNIX_STATE_LISTENING && e->name.len == name.len &&
-		    memcmp(e->name.data, name.data, name.len) == 0)
-			return true;
-	}
-	return false;
-}
-
 /*
  * Which end accepted? One without a name did not. Of two with names it is the one that is called like a listening socket; or
  * the younger, by its inode, since it was made for a client that was there.
@@ -69,8 +57,8 @@ static void link_init(const struct unix_set *set, struct restored_sock *s, struc
 	struct proto_bytes p_name = p ? p->e->name : s->e->ext ? s->e->ext->peer_name : (struct proto_bytes){ 0 };
 	bool first = s->e->name.len || !p_name.len;
 
-	if (s->e->name.len && p_name.len && s->e->type != SOCK_DGRAM && !listens_under(set, s->e->name))
-		first = !listens_under(set, p_name) && (!p || s->e->ino > p->e->ino);
+	if (s->e->name.len && p_name.len && s->e->type != SOCK_DGRAM && !unix_find_name(set, s->e->type, s->e->name))
+		first = !unix_find_name(set, s->e->type, p_name) && (!p || s->e->ino > p->e->ino);
 	*l = first ? (struct link){ .a = s, .b = p, .a_name = s->e->name, .b_name = p_name }
 		   : (struct link){ .a = p, .b = s, .a_name = p_name, .b_name = s->e->name };
 	l->type = (int)s->e->type;
@@ -322,12 +310,13 @@ static int make_single(struct files *fs, struct restored_sock *s, struct cr_erro
 	return s->e->name.len ? unix_bind(fs, s, err) : 0;
 }
 
+/* There may be more who wait than now may. */
 static int listen_one(void *arg)
 {
 	const struct restored_sock *s = arg;
-	int backlog = s->e->backlog > INT32_MAX ? INT32_MAX : (int)s->e->backlog;
+	size_t waiting = s->e->ext ? s->e->ext->pending.nr : 0;
 
-	return listen(s->fd, backlog) < 0 ? -errno : 0;
+	return listen(s->fd, (int)(s->e->backlog > waiting ? s->e->backlog & INT32_MAX : waiting)) < 0 ? -errno : 0;
 }
 
 /* The caller may give what stands for a socket, by its own inode or by that of its peer outside. */

@@ -258,11 +258,34 @@ static int check_sender(const struct restored_sock *s, struct cr_error *err)
 	return cr_refuse(err, -EBADMSG, "UNIX socket %u has unread data that nobody can have sent", s->file->id);
 }
 
+static uint64_t unix_name_key(uint32_t type, struct proto_bytes name)
+{
+	uint64_t h = map_mix(type, name.len);
+
+	for (size_t i = 0; i < name.len; i++)
+		h = map_mix(h, name.data[i]);
+	return h;
+}
+
+/* Those that can be sent to or connected to; connections share the name of the socket that they were accepted from. */
 static int by_name_add(struct unix_set *set, struct restored_sock *s)
 {
-	uint64_t key = unix_name_hash(s->e->name);
+	uint64_t key = unix_name_key(s->e->type, s->e->name);
 
-	return !s->e->name.len || map_find(&set->by_name, key) ? 0 : map_put(&set->by_name, key, s);
+	if (!s->e->name.len || s->e->uflags & UFLAG_EXTERNAL ||
+	    (s->e->type != SOCK_DGRAM && s->e->state != UNIX_STATE_LISTENING) || map_find(&set->by_name, key))
+		return 0;
+	return map_put(&set->by_name, key, s);
+}
+
+struct restored_sock *unix_find_name(const struct unix_set *set, uint32_t type, struct proto_bytes name)
+{
+	struct restored_sock *s = name.len ? map_find(&set->by_name, unix_name_key(type, name)) : NULL;
+
+	return s && s->e->type == type && s->e->name.len == name.len &&
+			       memcmp(s->e->name.data, name.data, name.len) == 0
+		       ? s
+		       : NULL;
 }
 
 int unix_read(struct files *fs, struct cr_error *err)
@@ -288,7 +311,7 @@ int unix_read(struct files *fs, struct cr_error *err)
 		r = check_pending(fs, s, err);
 		if (r == 0)
 			r = check_sender(s, err);
-		if (r == 0 && !(s->e->uflags & UFLAG_EXTERNAL) && by_name_add(fs->sockets, s) < 0)
+		if (r == 0 && by_name_add(fs->sockets, s) < 0)
 			r = files_no_memory(err);
 	}
 	return r;

@@ -153,11 +153,11 @@ static int send_all(struct refill *f, const struct queued *q, const struct queue
 /* Through whom a datagram from @name comes: a socket of the tree, or one of a moment. @ret_own: to be closed by the caller */
 static int datagram_sender(struct files *fs, struct proto_bytes name, int *ret_own, struct cr_error *err)
 {
-	const struct restored_sock *s = name.len ? map_find(&fs->sockets->by_name, unix_name_hash(name)) : NULL;
+	const struct restored_sock *s = unix_find_name(fs->sockets, SOCK_DGRAM, name);
 	int path_fd = -1, r = 0;
 
 	*ret_own = -1;
-	if (s && s->e->type == SOCK_DGRAM && is_ours(s) && same_bytes(s->e->name, name))
+	if (s && is_ours(s))
 		return restored_sock_fd(s);
 	*ret_own = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	if (*ret_own < 0)
@@ -350,12 +350,25 @@ static void close_other(struct restored_sock *s)
 	close(take_fd(&s->other));
 }
 
+/* See listen_one() in unix-make.c. */
+static int listen_again(void *arg)
+{
+	const struct restored_sock *s = arg;
+
+	return listen(restored_sock_fd(s), (int)s->e->backlog) < 0 ? -errno : 0;
+}
+
 static int finish(struct files *fs, struct restored_sock *s, struct cr_error *err)
 {
 	const img_unix_sk_entry *e = s->e;
 	int fd = restored_sock_fd(s), r;
 
 	close_other(s);
+	if (e->state == UNIX_STATE_LISTENING && e->ext && e->ext->pending.nr > e->backlog) {
+		r = as_owner(e->ext->peer_cred, listen_again, s);
+		if (r < 0)
+			return cr_fail(err, r, "listen");
+	}
 	if (e->has_shutdown && e->shutdown != img_sk_shutdown_NONE && shutdown(fd, (int)e->shutdown - 1) < 0 &&
 	    errno != ENOTCONN)
 		return cr_fail(err, -errno, "shut down in way %d", (int)e->shutdown);

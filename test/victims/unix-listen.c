@@ -67,6 +67,7 @@ static void set_up_pending(void)
 	need((c[2] = socket(AF_UNIX, SOCK_STREAM, 0)) >= 0 && bind(c[2], (struct sockaddr *)&sa, sizeof(sa)) == 0);
 	need(try_connect(c[2], "server") == 0 && shutdown(c[2], SHUT_WR) == 0);
 	c[3] = client_of("server", SOCK_STREAM);
+	need(listen(l, 2) == 0); /* fewer than are there */
 	fcntl(l, F_SETFL, O_NONBLOCK);
 }
 
@@ -76,8 +77,9 @@ static void check_pending(void)
 	socklen_t len = sizeof(sa);
 	struct ucred cred = { 0 };
 	char byte;
-	int s[4];
+	int s[4], late = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0);
 
+	expect(try_connect(late, "server") < 0 && errno == EAGAIN, "there is room for one more");
 	for (int i = 0; i < 4; i++)
 		expect((s[i] = accept(l, NULL, NULL)) >= 0, "connection %d", i);
 	expect(accept(l, NULL, NULL) < 0 && errno == EAGAIN, "somebody else waits");
