@@ -3,10 +3,15 @@
 
 #include "base/array.h"
 #include "base/error.h"
+#include "base/own.h"
+#include "options/privilege.h"
 #include "options/table.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <linux/capability.h>
 #include <string.h>
+#include <unistd.h>
 
 static int refuse(struct cr_error *err, const char *why)
 {
@@ -38,6 +43,19 @@ int policy_dump(const struct policy_client *c, const struct cr_who *t, struct cr
 	if (!t->dumpable)
 		return refuse(err, "the process is marked as not dumpable");
 	return 0;
+}
+
+/*
+ * Documentation/admin-guide/LSM/Yama.rst: 1, descendants only; 2, with CAP_SYS_PTRACE only; 3, nobody. Whom a process has
+ * named by PR_SET_PTRACER nobody can ask.
+ */
+int policy_trace(const struct policy_client *c, bool below, struct cr_error *err)
+{
+	if (c->any || c->yama <= 0 || (c->yama == 1 && below) || (c->yama < 3 && c->cap_eff & CAP_BIT(CAP_SYS_PTRACE)))
+		return 0;
+	cr_refuse(err, -EPERM, "kernel.yama.ptrace_scope is %d, and the client may not trace the process", c->yama);
+	cr_advise(err, "ask as root, or from the process that has started it");
+	return -EPERM;
 }
 
 static bool has_group(const struct policy_client *c, uint32_t gid)
@@ -90,7 +108,9 @@ int policy_restore(const struct policy_client *c, const img_creds_entry *e, stru
 	if (c->seccomp)
 		return refuse(err, "the client is confined by seccomp, and the restored processes would not be");
 	if (c->elsewhere)
-		return refuse(err, "the client lives in other namespaces than the service");
+		return refuse(err, "the client lives in other namespaces or below another root than the service");
+	if (c->labelled)
+		return refuse(err, "the client has another security label than the restored processes would have");
 	r = check_ids(c, e, err);
 	if (r < 0)
 		return r;
@@ -108,6 +128,21 @@ int policy_restore(const struct policy_client *c, const img_creds_entry *e, stru
 	return 0;
 }
 
+static int read_yama(int *ret, struct cr_error *err)
+{
+	autofd int fd = open("/proc/sys/kernel/yama/ptrace_scope", O_RDONLY | O_CLOEXEC);
+	char c = '0';
+
+	if (fd < 0 && errno == ENOENT) {
+		*ret = 0;
+		return 0;
+	}
+	if (fd < 0 || read(fd, &c, 1) != 1)
+		return cr_fail(err, -errno, "read kernel.yama.ptrace_scope");
+	*ret = c - '0';
+	return 0;
+}
+
 int policy_read_client(pid_t pid, struct policy_client *c, struct cr_error *err)
 {
 	struct cr_who w;
@@ -121,8 +156,10 @@ int policy_read_client(pid_t pid, struct policy_client *c, struct cr_error *err)
 	c->cap_bnd = w.cap_bnd;
 	c->no_new_privs = w.no_new_privs;
 	c->seccomp = w.seccomp;
-	c->elsewhere = w.other_ns;
-	return 0;
+	c->elsewhere = w.other_ns || w.other_root;
+	c->labelled = w.other_label;
+	c->pid = pid;
+	return read_yama(&c->yama, err);
 }
 
 int policy_may_dump(void *arg, pid_t pid, pid_t tid, struct cr_error *err)
@@ -136,6 +173,10 @@ int policy_may_dump(void *arg, pid_t pid, pid_t tid, struct cr_error *err)
 	r = cr_who_read(pid, tid, &t, err);
 	if (r == 0)
 		r = policy_dump(c, &t, err);
+	if (r == 0 && c->yama > 0) {
+		r = cr_is_below(pid, c->pid, err);
+		r = r < 0 ? r : policy_trace(c, r, err);
+	}
 	return cr_within(err, r, "pid %d", (int)tid);
 }
 

@@ -27,11 +27,21 @@ struct policy_client {
 	size_t nr_groups;
 	uint64_t cap_eff, cap_bnd;
 	bool no_new_privs, seccomp;
-	bool elsewhere; /* lives in other namespaces than this process */
+	bool elsewhere; /* lives in other namespaces than this process, or below another root directory */
+	bool labelled;  /* has a label of a security module that this process has not */
+	pid_t pid;
+	int yama; /* kernel.yama.ptrace_scope; 0: everybody may trace his own */
 };
 
 /** policy_dump() - Return: 0; -EPERM with the reason in @err */
 int policy_dump(const struct policy_client *c, const struct cr_who *t, struct cr_error *err);
+
+/**
+ * policy_trace() - and what Yama asks beyond that, if the kernel has it
+ * @below: the process is a descendant of the client, or the client
+ * Return: 0; -EPERM with the reason in @err
+ */
+int policy_trace(const struct policy_client *c, bool below, struct cr_error *err);
 
 /** policy_restore() - of one thread with these credentials. Return: 0; -EPERM with the reason in @err */
 int policy_restore(const struct policy_client *c, const img_creds_entry *creds, struct cr_error *err);

@@ -17,10 +17,15 @@ struct cr_who {
 	bool no_new_privs;
 	bool seccomp; /* strict mode or filters */
 	uint64_t cap_eff, cap_bnd;
+	bool other_root;  /* has another root directory than this process */
+	bool other_label; /* has another label of a security module */
 };
 
 /** cr_who_read() - of one thread. Return: 0; -ESRCH there is no such thread; negative errno with @err filled. */
 int cr_who_read(pid_t pid, pid_t tid, struct cr_who *ret, struct cr_error *err);
+
+/** cr_is_below() - is @pid that process or a descendant of it? Return: 1, 0; negative errno with @err filled. */
+int cr_is_below(pid_t pid, pid_t ancestor, struct cr_error *err);
 
 /*
  * A process that is restored inherits from whoever restores it. A service that does so for somebody else first puts itself

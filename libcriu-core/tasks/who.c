@@ -3,12 +3,17 @@
 
 #include "base/array.h"
 #include "base/error.h"
+#include "base/io.h"
+#include "base/own.h"
+#include "procfs/stat.h"
 #include "procfs/status.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 /*
  * The files of a process in procfs belong to its effective user if it is dumpable, else to the root of its user
@@ -53,6 +58,52 @@ static int read_namespaces(const struct proc_dir *d, struct cr_who *w, struct cr
 	return 0;
 }
 
+/* Without a module that has labels there is no such file, or it cannot be read. */
+static ssize_t read_label(const struct proc_dir *d, char *ret, size_t size)
+{
+	autofd int fd = proc_open(d, "attr/current", O_RDONLY, NULL);
+	ssize_t len = fd < 0 ? 0 : fd_read_all(fd, ret, size);
+
+	return len < 0 ? 0 : len;
+}
+
+static int read_confinement(const struct proc_dir *d, struct cr_who *w, struct cr_error *err)
+{
+	autoprocdir struct proc_dir own = PROC_DIR_NONE;
+	char theirs[4096], ours[4096];
+	ssize_t len;
+	int r = other_namespace(d, "root", err);
+
+	if (r < 0)
+		return r;
+	w->other_root = r;
+	r = proc_dir_open(AT_FDCWD, getpid(), &own, err);
+	if (r < 0)
+		return r;
+	len = read_label(d, theirs, sizeof(theirs));
+	w->other_label = len != read_label(&own, ours, sizeof(ours)) || memcmp(theirs, ours, (size_t)len) != 0;
+	return 0;
+}
+
+int cr_is_below(pid_t pid, pid_t ancestor, struct cr_error *err)
+{
+	for (int i = 0; i < 4096 && pid > 0; i++) {
+		autoprocdir struct proc_dir dir = PROC_DIR_NONE;
+		struct proc_stat st;
+		int r;
+
+		if (pid == ancestor)
+			return 1;
+		r = proc_dir_open(AT_FDCWD, pid, &dir, err);
+		if (r == 0)
+			r = proc_stat_read(&dir, &st, err);
+		if (r < 0)
+			return r;
+		pid = st.ppid;
+	}
+	return 0;
+}
+
 int cr_who_read(pid_t pid, pid_t tid, struct cr_who *ret, struct cr_error *err)
 {
 	autoprocdir struct proc_dir d = PROC_DIR_NONE;
@@ -76,6 +127,8 @@ int cr_who_read(pid_t pid, pid_t tid, struct cr_who *ret, struct cr_error *err)
 	r = read_namespaces(&d, &w, err);
 	if (r == 0)
 		r = read_dumpable(&d, &w, err);
+	if (r == 0)
+		r = read_confinement(&d, &w, err);
 	if (r == 0)
 		*ret = w;
 	return r;

@@ -74,6 +74,37 @@ static void test_dump_confined(void **state)
 	assert_int_equal(policy_dump(&c, &t, &err), -EPERM);
 }
 
+static void test_yama(void **state)
+{
+	static const struct {
+		const char *name;
+		int scope;
+		bool below, cap;
+		int r;
+	} cases[] = {
+		{ "no Yama", 0, false, false, 0 },
+		{ "a stranger's", 1, false, false, -EPERM },
+		{ "own child", 1, true, false, 0 },
+		{ "with the capability", 1, false, true, 0 },
+		{ "own child, administrators only", 2, true, false, -EPERM },
+		{ "administrators only", 2, false, true, 0 },
+		{ "nobody", 3, true, true, -EPERM },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		struct policy_client c = user;
+		struct cr_error err = { 0 };
+
+		c.yama = cases[i].scope;
+		c.cap_eff = cases[i].cap ? 1 << 19 : 0;
+		expect_int(cases[i].name, policy_trace(&c, cases[i].below, &err), cases[i].r);
+		expect_int(cases[i].name, err.text[0] != '\0', cases[i].r < 0);
+		c.any = true;
+		expect_int(cases[i].name, policy_trace(&c, false, &err), 0);
+	}
+}
+
 #define WHO(r, e, s, f, rg, eg, sg, fg) \
 	.uid = r, .euid = e, .suid = s, .fsuid = f, .gid = rg, .egid = eg, .sgid = sg, .fsgid = fg
 #define CREDS WHO(10, 10, 10, 10, 20, 20, 20, 20)
@@ -135,6 +166,9 @@ static void test_restore_confined(void **state)
 	struct cr_error err = { 0 };
 
 	(void)state;
+	c.labelled = true;
+	assert_int_equal(policy_restore(&c, &e, &err), -EPERM);
+	c.labelled = false;
 	c.no_new_privs = true;
 	assert_int_equal(policy_restore(&c, &e, &err), -EPERM);
 	e.has_no_new_privs = true;
@@ -419,11 +453,17 @@ static void test_request(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_dump),           cmocka_unit_test(test_dump_confined),
-		cmocka_unit_test(test_restore),        cmocka_unit_test(test_restore_confined),
-		cmocka_unit_test(test_facts),          cmocka_unit_test(test_every_option),
-		cmocka_unit_test(test_unknown_option), cmocka_unit_test(test_external),
-		cmocka_unit_test(test_config_file),    cmocka_unit_test(test_request),
+		cmocka_unit_test(test_dump),
+		cmocka_unit_test(test_dump_confined),
+		cmocka_unit_test(test_yama),
+		cmocka_unit_test(test_restore),
+		cmocka_unit_test(test_restore_confined),
+		cmocka_unit_test(test_facts),
+		cmocka_unit_test(test_every_option),
+		cmocka_unit_test(test_unknown_option),
+		cmocka_unit_test(test_external),
+		cmocka_unit_test(test_config_file),
+		cmocka_unit_test(test_request),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
