@@ -50,6 +50,8 @@ void cli_end(struct cli *c);
 
 /* The commands. Return: exit code. */
 int cli_dump(struct cli *c);
+int cli_pre_dump(struct cli *c);
+int cli_dedup(struct cli *c);
 int cli_restore(struct cli *c);
 int cli_check(struct cli *c);
 int cli_cpuinfo(struct cli *c);

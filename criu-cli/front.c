@@ -20,10 +20,8 @@ static const struct {
 	int code;
 	const char *why;
 } refused[] = {
-	{ COMMAND_PRE_DUMP, 1, "pre-dump is not supported yet by this version" },
 	{ COMMAND_LAZY_PAGES, 1, "lazy-pages is not supported yet by this version" },
 	{ COMMAND_PAGE_SERVER, 1, "page-server is not supported yet by this version" },
-	{ COMMAND_DEDUP, 1, "dedup is not supported yet by this version: it has no images with a parent" },
 	{ COMMAND_EXEC, 255, "exec was removed; compel(1) runs system calls in other processes" },
 	{ COMMAND_SHOW, 255, "show was removed; crit(1) shows images" },
 };
@@ -173,6 +171,8 @@ static int run(const struct settings *s, const struct args *args, enum command c
 	code = command == COMMAND_DUMP      ? cli_dump(&c)
 	       : command == COMMAND_RESTORE ? cli_restore(&c)
 	       : command == COMMAND_CPUINFO ? cli_cpuinfo(&c)
+	       : command == COMMAND_PRE_DUMP ? cli_pre_dump(&c)
+	       : command == COMMAND_DEDUP   ? cli_dedup(&c)
 					    : cli_check(&c);
 	cli_end(&c);
 	return code;

@@ -4,6 +4,7 @@
 #include "transport.h"
 
 #include "base/obstacle.h"
+#include "base/own.h"
 #include "options/engine.h"
 #include "options/request.h"
 #include "options/table.h"
@@ -104,6 +105,18 @@ static int open_dirs(struct session *n, struct cr_error *err)
 	return fchdir(n->work_dirfd) < 0 ? cr_fail(err, -errno, "enter the work directory") : 0;
 }
 
+/* The engine opens it again, where it is needed: an option that is wrong is to be told as one. */
+static int check_parent(const struct session *n, enum command command, struct cr_error *err)
+{
+	const char *path = n->s.rpc.parent_img;
+	autofd int fd = -1;
+
+	if (!path || !(command & (COMMAND_DUMP | COMMAND_PRE_DUMP)))
+		return 0;
+	fd = openat(n->images_dirfd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return fd < 0 ? cr_refuse(err, -EINVAL, "parent_img %s: %s", path, strerror(errno)) : 0;
+}
+
 static int look_at_fds(struct session *n, enum command command, struct cr_error *err)
 {
 	const rpc_criu_opts *o = &n->s.rpc;
@@ -194,7 +207,9 @@ int session_begin(struct session *n, enum command command, struct cr_error *err)
 		return r;
 	log_sink_greet(&n->sink);
 	set_engine(n);
-	r = look_at_fds(n, command, err);
+	r = check_parent(n, command, err);
+	if (r == 0)
+		r = look_at_fds(n, command, err);
 	n->ready = r == 0;
 	return r;
 }

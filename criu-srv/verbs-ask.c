@@ -52,8 +52,8 @@ int verb_version(struct worker *w, const rpc_criu_req *req)
 }
 
 /*
- * A member is true if it was asked for and works. Memory tracking and lazy pages are asked for by those who go on to use
- * them: as long as pre-dumps and lazy restores are refused, the answer is no, whatever the kernel can do.
+ * A member is true if it was asked for and works. Lazy pages are asked for by those who go on to use them: as long as
+ * lazy restores are refused, the answer is no, whatever the kernel can do.
  */
 int verb_features(struct worker *w, const rpc_criu_req *req)
 {
@@ -76,6 +76,8 @@ int verb_features(struct worker *w, const rpc_criu_req *req)
 	} else {
 		if (req->features->has_pidfd_store && req->features->pidfd_store)
 			f.pidfd_store = cr_check_feature(ctx, "pidfd_store", &row) == 0 && row.result == 0;
+		if (req->features->has_mem_track && req->features->mem_track)
+			f.mem_track = cr_check_feature(ctx, "mem_dirty_track", &row) == 0 && row.result == 0;
 		resp.success = true;
 		resp.features = &f;
 	}

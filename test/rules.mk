@@ -44,6 +44,13 @@ $(fault-bins): $(BUILD)/%: %.c test/victims/victim.c test/victims/victim.h
 	$(call say,CC,$@)
 	$(Q)$(CC) $(VICTIM_CFLAGS) -Itest/victims -o $@ $(filter %.c,$^) -lpthread
 
+# subject of the tests of incremental dumps
+memory-bin := $(BUILD)/test/memory/writer
+$(memory-bin): test/memory/writer.c
+	@mkdir -p $(@D)
+	$(call say,CC,$@)
+	$(Q)$(CC) $(VICTIM_CFLAGS) -o $@ $<
+
 bench-bins := $(patsubst %.c,$(BUILD)/%,$(wildcard test/bench/*.c test/soak/*.c))
 $(bench-bins): $(BUILD)/%: %.c
 	@mkdir -p $(@D)
@@ -52,10 +59,10 @@ $(bench-bins): $(BUILD)/%: %.c
 
 -include $(wildcard test/unit/*/rules.mk)
 
-victims: $(victim-bins) $(victim-static) $(fault-bins)
+victims: $(victim-bins) $(victim-static) $(fault-bins) $(memory-bin)
 
 # --- packages: asked for only by the goals that promise to do all set-up, and before anything is compiled
-ifneq ($(filter check demo bench soak unit e2e faults apps deps,$(MAKECMDGOALS)),)
+ifneq ($(filter check demo bench soak unit e2e faults memory apps deps,$(MAKECMDGOALS)),)
 $(proto-headers) $(blob-objs) $(victim-bins) $(victim-static) $(fault-bins) $(bench-bins): | deps
 endif
 
@@ -80,6 +87,9 @@ e2e: all victims
 
 faults: all victims
 	@$(ALL-RUN) faults
+
+memory: all victims
+	@$(ALL-RUN) memory
 
 clients: all
 	@$(ALL-RUN) clients
@@ -115,4 +125,4 @@ lint: $(proto-headers)
 format:
 	clang-format -i $(all-srcs)
 
-.PHONY: check unit repo e2e faults clients apps bench soak kernels demo lint format deps victims
+.PHONY: check unit repo e2e faults memory clients apps bench soak kernels demo lint format deps victims

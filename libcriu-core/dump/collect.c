@@ -37,7 +37,9 @@ static int check_session(struct dump *d, struct cr_error *err)
 
 int dump_collect(struct dump *d, struct cr_error *err)
 {
-	struct mm_dump_config config = { .sink = &d->sink };
+	struct mm_dump_config config = {
+		.sink = &d->sink, .parent = d->parent, .parent_round = d->parent_round
+	};
 	int r = check_session(d, err);
 
 	if (r == 0)

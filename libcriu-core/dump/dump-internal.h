@@ -4,6 +4,7 @@
 
 #include "files/files.h"
 #include "image/image-set.h"
+#include "infect/freeze.h"
 #include "infect/task.h"
 #include "kernel/context.h"
 #include "mm/mm.h"
@@ -14,6 +15,9 @@ struct dump {
 	struct cr_context       *ctx;
 	struct cr_dump_result   *result;
 	bool                     look_only;    /* check --tree: stop after collecting */
+	bool                     pre;          /* memory only, of a tree that runs on */
+	struct image_set        *parent;       /* previous images, NULL: none are named */
+	char                     parent_round[40]; /* id of the dump that made them, "" unknown */
 	struct tree             *tree;
 	struct thread_share     *share;        /* under way from collecting to asking */
 	struct file_table       *files;
@@ -33,6 +37,20 @@ int dump_ask(struct dump *d, struct cr_error *err);       /* ask.c */
 void dump_run_id(struct dump *d);                        /* write.c */
 int dump_write(struct dump *d, struct cr_error *err);     /* write.c */
 int dump_inventory(struct dump *d, struct cr_error *err);
+
+int dump_open_parent(struct dump *d, struct cr_error *err); /* rounds.c */
+uint64_t dump_uptime(void); /* microseconds, as inventories have it */
+void dump_dedup(struct dump *d);
+
+/* stages that a pre-dump has in common with a dump; dump.c */
+int dump_freeze(void *op, struct cr_error *err);
+void dump_undo_freeze(void *op);
+int dump_check_rights(void *op, struct cr_error *err);
+int dump_memory(void *op, struct cr_error *err);
+int dump_thaw(struct dump *d, enum thaw how, struct cr_error *err);
+/** dump_report() - after a success: the result, and stats-dump */
+void dump_report(struct dump *d, struct cr_dump_result *ret);
+void dump_done(struct dump *d);
 
 /** dump_obstacles() - Return: 0 if nothing stands in the way; -EBUSY with a sentence that counts, and shows the first */
 int dump_obstacles(struct dump *d, struct cr_error *err);

@@ -17,12 +17,14 @@ static int notify(struct dump *d, const char *script, struct cr_error *err)
 	return r < 0 ? cr_fail(err, r, "notification %s was refused", script) : 0;
 }
 
-static int stage_freeze(void *op, struct cr_error *err)
+int dump_freeze(void *op, struct cr_error *err)
 {
 	struct dump *d = op;
 	uint64_t begin;
-	int r = d->look_only ? 0 : notify(d, "pre-dump", err);
+	int r = d->look_only ? 0 : dump_open_parent(d, err);
 
+	if (r == 0 && !d->look_only && !d->pre)
+		r = notify(d, "pre-dump", err);
 	if (r < 0)
 		return r;
 	begin = time_us();
@@ -32,7 +34,7 @@ static int stage_freeze(void *op, struct cr_error *err)
 	return r;
 }
 
-static int thaw(struct dump *d, enum thaw how, struct cr_error *err)
+int dump_thaw(struct dump *d, enum thaw how, struct cr_error *err)
 {
 	int r;
 
@@ -44,17 +46,17 @@ static int thaw(struct dump *d, enum thaw how, struct cr_error *err)
 	return r;
 }
 
-static void undo_freeze(void *op)
+void dump_undo_freeze(void *op)
 {
 	struct dump *d = op;
 	struct cr_error err = { 0 };
 
-	if (thaw(d, THAW_RUNNING, &err) < 0)
+	if (dump_thaw(d, THAW_RUNNING, &err) < 0)
 		log_warn(&d->ctx->log, "let the tree go on: %s", err.text);
 }
 
 /* Whose tree is it? The service must not become a way to read other people's processes. */
-static int stage_policy(void *op, struct cr_error *err)
+int dump_check_rights(void *op, struct cr_error *err)
 {
 	struct dump *d = op;
 	const struct cr_observer *obs = d->ctx->obs;
@@ -69,7 +71,7 @@ static int stage_policy(void *op, struct cr_error *err)
 			if (r < 0)
 				return r;
 		}
-	return d->look_only ? 0 : notify(d, "query-ext-files", err);
+	return d->look_only || d->pre ? 0 : notify(d, "query-ext-files", err);
 }
 
 /* Obstacles found so far do not end it here: some show only from inside, and one run is to name them all. */
@@ -112,7 +114,7 @@ static int stage_write(void *op, struct cr_error *err)
 	return dump_write(op, err);
 }
 
-static int stage_memory(void *op, struct cr_error *err)
+int dump_memory(void *op, struct cr_error *err)
 {
 	struct dump *d = op;
 	uint64_t begin = time_us();
@@ -148,10 +150,16 @@ static int stage_announce(void *op, struct cr_error *err)
 	return r;
 }
 
+static bool lives_on(const rpc_criu_opts *rpc)
+{
+	return rpc->leave_stopped || rpc->leave_running;
+}
+
 static int stage_end(void *op, struct cr_error *err)
 {
 	struct dump *d = op;
 	const rpc_criu_opts *rpc = d->ctx->opts->rpc;
+	struct cr_error why = { 0 };
 
 	if (rpc->leave_stopped || rpc->leave_running)
 		connections_let_go(d->files);
@@ -159,17 +167,20 @@ static int stage_end(void *op, struct cr_error *err)
 		return err->code;
 	d->kept = true;
 	file_table_commit(d->files);
-	return thaw(d, rpc->leave_stopped ? THAW_STOPPED : rpc->leave_running ? THAW_RUNNING : THAW_KILLED, err);
+	/* for the next round; after all that could have ended this one */
+	if (lives_on(rpc) && rpc->has_track_mem && rpc->track_mem && mm_track(d->mm, d->tree, &why) < 0)
+		log_warn(&d->ctx->log, "%s, continuing without", why.text);
+	return dump_thaw(d, rpc->leave_stopped ? THAW_STOPPED : rpc->leave_running ? THAW_RUNNING : THAW_KILLED, err);
 }
 
 const struct stage dump_stages[] = {
-	{ "freeze", stage_freeze, undo_freeze, false },
-	{ "check rights", stage_policy, NULL, false },
+	{ "freeze", dump_freeze, dump_undo_freeze, false },
+	{ "check rights", dump_check_rights, NULL, false },
 	{ "collect", stage_collect, NULL, false },
 	{ "ask", stage_ask, NULL, false },
 	{ "hold connections", stage_hold, undo_hold, false },
 	{ "write images", stage_write, NULL, false },
-	{ "write memory", stage_memory, NULL, false },
+	{ "write memory", dump_memory, NULL, false },
 	{ "commit", stage_commit, undo_commit, false },
 	{ "announce", stage_announce, NULL, false },
 	{ "end", stage_end, NULL, true },
@@ -179,9 +190,10 @@ const size_t nr_dump_stages = ARRAY_LEN(dump_stages);
 /* check --tree goes only so far */
 #define NR_LOOK_STAGES 4
 
-static void dump_done(struct dump *d)
+void dump_done(struct dump *d)
 {
 	image_set_free(d->set);
+	image_set_free(d->parent);
 	thread_share_drop(d->share);
 	for (size_t i = 0; d->tree && i < d->tree->tasks.nr; i++)
 		if (d->tree->tasks.items[i]->mm)
@@ -198,7 +210,8 @@ static void write_stats(struct dump *d)
 	img_dump_stats_entry dump = {
 		.freezing_time = (uint32_t)d->freezing_us, .frozen_time = (uint32_t)d->frozen_us,
 		.memdump_time = (uint32_t)d->memdump_us, .memwrite_time = (uint32_t)d->memdump_us,
-		.pages_scanned = d->pages.pages_scanned, .pages_written = d->pages.pages_written,
+		.pages_scanned = d->pages.pages_scanned, .pages_skipped_parent = d->pages.pages_skipped,
+		.pages_written = d->pages.pages_written,
 		.has_shpages_scanned = true, .shpages_scanned = d->pages.shpages_scanned,
 		.has_shpages_written = true, .shpages_written = d->pages.shpages_written,
 	};
@@ -209,17 +222,39 @@ static void write_stats(struct dump *d)
 		log_warn(&d->ctx->log, "%s, continuing without statistics", err.text);
 }
 
+void dump_report(struct dump *d, struct cr_dump_result *ret)
+{
+	*ret = (struct cr_dump_result){ .frozen_us = d->frozen_us, .pages_written = d->pages.pages_written,
+					.bytes_written = d->pages.bytes_written };
+	write_stats(d);
+}
+
+/* A dump that tracks leaves that to a keeper; one that only looked gives back what it took from it. */
+static void pass_tracking_on(struct dump *d, int result)
+{
+	struct cr_error err = { 0 };
+	bool tracks = d->ctx->opts->rpc->has_track_mem && d->ctx->opts->rpc->track_mem;
+
+	if (!d->mm || (result == 0 && !lives_on(d->ctx->opts->rpc)))
+		return;
+	if (result == 0 && tracks && mm_track_keep(d->mm, d->run_id, &err) < 0)
+		log_warn(&d->ctx->log, "%s, continuing without: the next dump will store all pages", err.text);
+	/* one of the series that does not track is its last */
+	if (result < 0 || !d->parent)
+		mm_track_return(d->mm);
+}
+
 int cr_dump(struct cr_context *ctx, struct cr_dump_result *ret, struct cr_error *err)
 {
 	struct dump d = { .ctx = ctx, .result = ret, .begin_us = time_us() };
 	int r = stages_run(ctx, dump_stages, nr_dump_stages, &d, ctx->opts->inject_stage, NULL, err);
 
 	if (r == 0) {
-		*ret = (struct cr_dump_result){ .frozen_us = d.frozen_us, .pages_written = d.pages.pages_written,
-						.bytes_written = d.pages.bytes_written };
-		write_stats(&d);
+		dump_dedup(&d);
+		dump_report(&d, ret);
 		log_info(&ctx->log, "Dumping finished successfully");
 	}
+	pass_tracking_on(&d, r);
 	dump_done(&d);
 	return r;
 }
@@ -229,7 +264,9 @@ int cr_check_tree(struct cr_context *ctx, struct cr_error *err)
 	struct dump d = { .ctx = ctx, .look_only = true };
 	int r = stages_run(ctx, dump_stages, NR_LOOK_STAGES, &d, 0, NULL, err);
 
-	undo_freeze(&d);
+	dump_undo_freeze(&d);
+	if (d.mm)
+		mm_track_return(d.mm);
 	dump_done(&d);
 	return r;
 }

@@ -95,6 +95,8 @@ int dump_write(struct dump *d, struct cr_error *err)
 	img_seccomp_entry none = { 0 };
 	int r = image_set_create(d->ctx->opts->images_dirfd, &d->set, err);
 
+	if (r == 0 && d->parent)
+		r = image_set_link(d->set, d->ctx->opts->rpc->parent_img, err);
 	if (r == 0)
 		r = write_pstree(d, err);
 	for (size_t i = 0; r == 0 && i < d->tree->tasks.nr; i++) {
@@ -142,5 +144,9 @@ int dump_inventory(struct dump *d, struct cr_error *err)
 		.plugins_entry = &plugins, .dump_criu_run_id = d->run_id,
 	};
 
+	if (rpc->has_track_mem && rpc->track_mem) {
+		inv.has_dump_uptime = true;
+		inv.dump_uptime = dump_uptime();
+	}
 	return image_set_commit(d->set, &inv, err);
 }

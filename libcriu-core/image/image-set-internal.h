@@ -17,11 +17,17 @@ struct made_image {
 DEFINE_VEC(made_vec, struct made_image)
 
 struct image_set {
-	int dirfd; /* borrowed */
+	int dirfd; /* borrowed, of a parent its own */
+	bool own_dirfd;
+	bool parent_known, linked; /* @parent is final; the link was made by us */
+	struct image_set *parent;
 	bool writing, committed;
 	pthread_mutex_t lock; /* of made */
 	struct made_vec made; /* what a set being written has created, in order */
 };
+
+/** image_set_over() - a set for reading, whether it is whole or not */
+int image_set_over(int dirfd, struct image_set **ret, struct cr_error *err);
 
 /* open an image by its name; never follows links. Return: descriptor */
 int image_set_openat(struct image_set *set, enum img_type type, uint64_t id, int flags, struct cr_error *err);

@@ -32,6 +32,11 @@ static int set_new(int dirfd, bool writing, struct image_set **ret, struct cr_er
 	return 0;
 }
 
+int image_set_over(int dirfd, struct image_set **ret, struct cr_error *err)
+{
+	return set_new(dirfd, false, ret, err);
+}
+
 int image_set_create(int dirfd, struct image_set **ret, struct cr_error *err)
 {
 	char name[IMG_NAME_MAX];
@@ -170,7 +175,18 @@ void image_set_free(struct image_set *set)
 			if (img_name(set->made.items[i].type, set->made.items[i].id, name, sizeof(name)) == 0)
 				unlinkat(set->dirfd, name, 0);
 		}
+		if (set->linked)
+			unlinkat(set->dirfd, IMAGE_PARENT_LINK, 0);
 	}
+	/* in a loop, since chains may be long */
+	for (struct image_set *p = take_ptr(&set->parent); p;) {
+		struct image_set *next = take_ptr(&p->parent);
+
+		image_set_free(p);
+		p = next;
+	}
+	if (set->own_dirfd)
+		close(set->dirfd);
 	made_vec_done(&set->made);
 	pthread_mutex_destroy(&set->lock);
 	free(set);

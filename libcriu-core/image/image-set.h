@@ -57,6 +57,39 @@ int image_write_single(struct image_set *set, enum img_type type, uint64_t id, c
 /** image_open_raw() - create (O_RDWR) or open (O_RDONLY, of a set opened for reading) an image without framing. Return: descriptor, owned by the caller */
 int image_open_raw(struct image_set *set, enum img_type type, uint64_t id, struct cr_error *err);
 
+/** image_open_stored() - the same of an image that is there, whatever the set was opened for. @flags: O_RDONLY or O_RDWR */
+int image_open_stored(struct image_set *set, enum img_type type, uint64_t id, int flags, struct cr_error *err);
+
+/*
+ * Parents: an incremental set has a link "parent" to the one before it. A parent needs no inventory: a page server stores
+ * pages alone.
+ */
+#define IMAGE_PARENT_LINK "parent"
+
+/** image_set_parent() - the set that @set's link leads to; opened once, owned by @set. Return: 0; 1 there is none; negative errno */
+int image_set_parent(struct image_set *set, struct image_set **ret, struct cr_error *err);
+
+/** image_set_open_any() - a directory of images that need not be whole, or a pre-dump. @dirfd is borrowed */
+int image_set_open_any(int dirfd, struct image_set **ret, struct cr_error *err);
+
+/**
+ * image_set_open_previous() - the parent of a set that is going to be written into @dirfd
+ * Where a link is there already, its target; else @path, relative to @dirfd.
+ * Return: 0; -EINVAL it is the same directory; negative errno.
+ */
+int image_set_open_previous(int dirfd, const char *path, struct image_set **ret, struct cr_error *err);
+
+/**
+ * image_set_link() - make the link, before image_set_commit(); taken away if the set is not committed
+ * @path: relative to the set's directory. A link that is there already stays.
+ */
+int image_set_link(struct image_set *set, const char *path, struct cr_error *err);
+
+/** image_set_each() - ids of all images of @type in the directory. @fn ends it with a negative errno. Return: 0, that. */
+int image_set_each(struct image_set *set, enum img_type type,
+		   int (*fn)(void *arg, enum img_type type, uint64_t id, struct cr_error *err), void *arg,
+		   struct cr_error *err);
+
 /* Reading: a whole image as a stream of entries. */
 struct image_reader;
 /** image_reader_open() - Return: 0; 1 the image does not exist (*ret is NULL: no entries); negative errno */

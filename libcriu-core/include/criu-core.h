@@ -121,9 +121,15 @@ int cr_restore(struct cr_context *ctx, struct cr_restore_result *ret, struct cr_
 
 /**
  * cr_pre_dump() - store the memory of a tree that goes on running, for a dump that follows
- * Return: 0; -ENOTSUP this version cannot; negative errno. The tree runs in any case.
+ * Return: 0; -EOPNOTSUPP the kernel cannot track memory; negative errno. The tree runs in any case.
  */
 int cr_pre_dump(struct cr_context *ctx, struct cr_dump_result *ret, struct cr_error *err);
+
+/**
+ * cr_dedup() - free pages of earlier images that those of the work directory, and of each other, have stored anew
+ * Return: 0; -ENOENT there is no parent; negative errno.
+ */
+int cr_dedup(struct cr_context *ctx, struct cr_error *err);
 
 /**
  * cr_page_server() - receive the pages of one dump into the images directory: one connection, until its end

@@ -6,6 +6,7 @@
 #include "mm/look-ahead.h"
 #include "mm/page-select.h"
 #include "mm/smaps-stream.h"
+#include "mm/track.h"
 
 #include "infect/program.h"
 #include "infect/task.h"
@@ -39,6 +40,12 @@ static void mm_task_free(struct mm_task *mt)
 	}
 	img_vmas_done(&mt->vmas);
 	page_runs_done(&mt->pages);
+	page_runs_done(&mt->to_copy);
+	page_runs_done(&mt->unread);
+	mm_ranges_done(&mt->tracked);
+	mm_ranges_done(&mt->stays);
+	if (mt->mem >= 0)
+		close(mt->mem);
 	free(mt->entry.mm_saved_auxv.items);
 	if (mt->task->mm == &mt->entry)
 		mt->task->mm = NULL;
@@ -98,6 +105,7 @@ void mm_dump_free(struct mm_dump *d)
 		close(d->segments.items[i].fd);
 	segments_done(&d->segments);
 	file_cache_free(d->files);
+	tracker_free(d->tracker);
 	free(d);
 }
 
@@ -180,6 +188,8 @@ static int add_vma(struct mm_dump *d, struct mm_task *mt, const struct proc_vma 
 		.has_madv = c.madv != 0,
 		.madv = c.madv,
 	};
+	if (d->config.memory_only)
+		return 0;
 	if (c.kind == VMA_FILE || c.kind == VMA_MEMFD || c.kind == VMA_SYSV) {
 		v->pgoff = p->pgoff;
 		v->has_fdflags = c.kind != VMA_SYSV;
@@ -210,8 +220,13 @@ static int collect_some(void *arg, const struct proc_vma_list *list, struct cr_e
 	struct collector *c = arg;
 	int r = 0;
 
-	for (size_t i = 0; i < list->nr && r == 0; i++)
-		r = add_vma(c->d, c->mt, &list->items[i], proc_vma_path(list, &list->items[i]), err);
+	for (size_t i = 0; i < list->nr && r == 0; i++) {
+		struct proc_vma v = list->items[i];
+
+		r = mm_rounds_look(c->d, c->mt, &v, err);
+		if (r == 0)
+			r = add_vma(c->d, c->mt, &v, proc_vma_path(list, &v), err);
+	}
 	warn_unknown_flags(c->d, c->mt->task, list);
 	return r;
 }
@@ -327,19 +342,24 @@ static void fill_layout(struct mm_task *mt)
 static int collect(struct mm_dump *d, struct mm_task *mt, struct cr_error *err)
 {
 	struct collector c = { d, mt };
-	int r = smaps_end(take_ptr(&mt->smaps), collect_some, &c, err);
+	bool all = !d->config.memory_only;
+	int r = mm_rounds_begin(d, mt->task, err);
 
 	if (r == 0)
+		r = mm_rounds_distrust(d, mt, err);
+	if (r == 0)
+		r = smaps_end(take_ptr(&mt->smaps), collect_some, &c, err);
+	if (r == 0 && all)
 		r = collect_auxv(mt, err);
-	if (r == 0)
+	if (r == 0 && all)
 		r = collect_exe(d, mt, err);
-	if (r == 0)
+	if (r == 0 && all)
 		r = collect_policies(d, mt, err);
 	look_ahead_wait(mt->ahead);
 	if (r == 0)
 		r = page_select(d, mt, &mt->ahead->scan, err);
 	look_ahead_free(take_ptr(&mt->ahead));
-	if (r < 0)
+	if (r < 0 || !all)
 		return r;
 	fill_layout(mt);
 	mt->entry.vmas = (struct img_vma_entry_vec){ .items = mt->vmas.items, .nr = mt->vmas.nr };
@@ -358,10 +378,10 @@ static int begin(struct mm_dump *d, struct mm_task *mt, struct cr_error *err)
 	if (!mt->ahead)
 		return cr_fail(err, -ENOMEM, "read mappings");
 	if (mt->task->status.vm_rss_kb >= AHEAD_RSS_KB)
-		look_ahead_begin(mt->ahead, d, mt->task, wants_policies(d, mt));
+		look_ahead_begin(mt->ahead, d, mt->task, !d->config.memory_only && wants_policies(d, mt));
 	r = smaps_begin(&mt->task->dir, &mt->smaps, &mt->many, err);
 	if (mt->many)
-		look_ahead_begin(mt->ahead, d, mt->task, wants_policies(d, mt));
+		look_ahead_begin(mt->ahead, d, mt->task, !d->config.memory_only && wants_policies(d, mt));
 	return r;
 }
 
@@ -372,6 +392,7 @@ int mm_begin(struct mm_dump *d, struct task *task, struct cr_error *err)
 	if (!mt)
 		return cr_fail(err, -ENOMEM, "note the mappings of pid %d", task->host_pid);
 	mt->task = task;
+	mt->mem = -1;
 	slot = mm_tasks_add(&d->tasks);
 	if (!slot) {
 		free(mt);

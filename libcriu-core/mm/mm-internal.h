@@ -37,14 +37,18 @@ enum {
 /* pagemap_entry.flags */
 enum { MM_PE_PARENT = 1, MM_PE_LAZY = 2, MM_PE_PRESENT = 4 };
 
+/* Not written to since the round before; only until it is known whether that round has stored the page. */
+#define MM_RUN_CLEAN (UINT32_C(1) << 31)
+
 /* A run of pages that is stored: address in the task, or offset in a segment. */
 struct page_run {
 	uint64_t start, end;
-	uint32_t flags; /* MM_PE_* */
+	uint32_t flags; /* MM_PE_*, MM_RUN_CLEAN */
 	uint32_t slow;  /* not to be read with process_vm_readv(): no read access, or shared copy-on-write */
 };
 DEFINE_VEC(page_runs, struct page_run)
 DEFINE_VEC(img_vmas, img_vma_entry)
+DEFINE_VEC(mm_ranges, struct mm_range)
 
 /* A segment whose content is stored once, however many tasks map it. */
 struct segment {
@@ -61,6 +65,11 @@ struct mm_task {
 	img_mm_entry entry;
 	struct img_vmas vmas; /* entry.vmas borrows from it */
 	struct page_runs pages;
+	struct page_runs to_copy;     /* those of pages that no earlier set has; used only if there is one */
+	struct mm_ranges tracked;     /* mappings that are watched since the round before, ascending */
+	struct mm_ranges stays;       /* what is stored here even if it is unchanged */
+	int mem;                      /* /proc/PID/mem, opened before the task runs on; -1: not needed */
+	struct page_runs unread;      /* gone, or not to be had, when they were to be read from a running task */
 	uint64_t nr_scanned;
 	bool many;                    /* mappings: a few hundred or more */
 	struct smaps_stream *smaps;   /* both under way between mm_begin() and mm_collect() */
@@ -88,6 +97,18 @@ struct mm_dump {
 	uint32_t next_pages_id;
 	bool many_nodes; /* more than one memory node: policies matter */
 	bool warned_flags;
+	struct tracker *tracker; /* NULL: nobody has asked for it yet */
+	bool knows_parent;       /* what it knows refers to the parent */
+	bool tracks;             /* it was renewed in this round */
+	bool running;            /* tasks run while their pages are read */
 };
+
+/* mm_rounds_begin() - find out what is known since the parent was made; before the mappings of the first task */
+int mm_rounds_begin(struct mm_dump *d, const struct task *task, struct cr_error *err);
+/* mm_rounds_distrust() - note what the parent lacks of a task */
+int mm_rounds_distrust(struct mm_dump *d, struct mm_task *mt, struct cr_error *err);
+/* mm_rounds_look() - note a mapping that we watch, and take the sign of it off @v */
+struct proc_vma;
+int mm_rounds_look(struct mm_dump *d, struct mm_task *mt, struct proc_vma *v, struct cr_error *err);
 
 #endif

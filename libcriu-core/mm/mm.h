@@ -39,6 +39,9 @@ struct mm_dump_config {
 	const struct file_sink *sink; /* outlives the dump */
 	bool own_ipc_ns;              /* the tree has an IPC namespace of its own: its segments belong to ns/ */
 	uint32_t ipc_ns_id;           /* number of the IPC namespace in image names */
+	bool memory_only;             /* pre-dump: contents of private memory alone; files are not looked at */
+	struct image_set *parent;     /* what it has and what is unchanged is left out; NULL: all is stored */
+	const char *parent_round;     /* id of the dump that made it, "" if it says none */
 };
 
 /** mm_dump_new() - Return: 0, -ENOMEM. */
@@ -83,6 +86,7 @@ int mm_write(struct mm_dump *d, const struct task *task, struct image_set *set, 
 struct mm_dump_stats {
 	uint64_t pages_scanned;   /* pages of mappings whose content was considered */
 	uint64_t pages_written;   /* of tasks */
+	uint64_t pages_skipped;   /* of tasks, left to the parent */
 	uint64_t shpages_written; /* of shared segments */
 	uint64_t shpages_scanned;
 	uint64_t bytes_written;
@@ -95,13 +99,35 @@ struct mm_dump_stats {
 int mm_dump_pages(struct mm_dump *d, const struct tree *tree, struct image_set *set, struct mm_dump_stats *ret,
 		  struct cr_error *err);
 
+/**
+ * mm_track() - watch the memory of all tasks from now on, so that the next round can leave out what stays as it is
+ * All tasks are stopped, nothing of ours is in them; each is asked for a descriptor if it was not watched before.
+ * Return: 0; -EOPNOTSUPP the kernel cannot. Tasks that cannot be watched are named in the log, and stored whole next time.
+ */
+int mm_track(struct mm_dump *d, const struct tree *tree, struct cr_error *err);
+
+/** mm_can_track() - Return: 0; -EOPNOTSUPP as above */
+int mm_can_track(struct cr_context *ctx, struct cr_error *err);
+
+/** mm_track_keep() - the round is complete, its id is @round: leave the tracking to a process that outlives this one */
+int mm_track_keep(struct mm_dump *d, const char *round, struct cr_error *err);
+
+/** mm_track_return() - nothing came of this round: if the pages still refer to the one before, it goes on from there */
+void mm_track_return(struct mm_dump *d);
+
+/** mm_prepare_running() - get hold of memory that is to be read while its owner runs on, or execs */
+int mm_prepare_running(struct mm_dump *d, struct cr_error *err);
+
+/** mm_dedup() - free what older sets of the chain of @set need no longer have. Return: 0; -ENOENT no parent; negative errno */
+int mm_dedup(struct cr_context *ctx, struct image_set *set, struct cr_error *err);
+
 /* ---------------------------------------------------------------- restore */
 
 /* One address space as the images describe it, checked. */
 struct mm_space;
 
 /**
- * mm_read() - read and check mm-PID.img, pagemap-PID.img and the size of its pages file
+ * mm_read() - read and check mm-PID.img, and pagemap-PID.img and the size of its pages file through all parents
  * Return: 0; -ENOENT no such process in the set; -EBADMSG something is out of range, named; -EOPNOTSUPP cannot be
  * restored here, named; negative errno.
  */
@@ -111,9 +137,6 @@ DEFINE_SLOT(struct mm_space, mm_space_free)
 
 /* The mm entry as read; belongs to @s. For dumpable (tasks/) and references to files. */
 const img_mm_entry *mm_space_entry(const struct mm_space *s);
-/* Open pages image, -1 if nothing is stored; belongs to @s and must stay open in the coordinator while tasks read. */
-int mm_space_pages_fd(const struct mm_space *s);
-
 /** mm_space_uses_file() - is @id mapped or the executable of this space? */
 bool mm_space_uses_file(const struct mm_space *s, uint32_t id);
 

@@ -5,6 +5,7 @@
  * are stored in order; so nothing has to be put together afterwards.
  */
 #include "mm/page-copy.h"
+#include "mm/page-select.h"
 
 #include "base/io.h"
 #include "kernel/context.h"
@@ -82,6 +83,10 @@ static int open_job(struct copy *c, struct copy_job *j, struct cr_error *err)
 		return j->out;
 	if (ftruncate(j->out, (off_t)page_runs_bytes(j->runs)) < 0)
 		return cr_fail(err, -errno, "make room in pages-%" PRIu32 ".img", j->pages_id);
+	if (j->unread) {
+		j->mem = fcntl(j->running_mem, F_DUPFD_CLOEXEC, 3);
+		return j->mem < 0 ? cr_fail(err, -errno, "memory of pid %d", j->pid) : 0;
+	}
 	if (j->pid && slow) {
 		j->mem = proc_open(j->dir, "mem", O_RDONLY, err);
 		if (j->mem < 0)
@@ -129,7 +134,7 @@ static int take_chunk(struct copy *c, struct chunk *ch)
 		uint64_t left = run->end - run->start - j->run_off, n = left < CHUNK - ch->len ? left : CHUNK - ch->len;
 
 		ch->iov[ch->nr] = (struct iovec){ (void *)(uintptr_t)(run->start + j->run_off), n };
-		ch->slow[ch->nr++] = run->slow;
+		ch->slow[ch->nr++] = run->slow || (j->unread && c->d->ctx->opts->client_is_peer);
 		ch->len += n;
 		j->run_off = n == left ? 0 : j->run_off + n;
 		j->run += n == left;
@@ -139,8 +144,21 @@ static int take_chunk(struct copy *c, struct chunk *ch)
 	return 1;
 }
 
+/* A page of a running task that is not there any more, or not to be had: one at a time, since others behind it may be. */
+static ssize_t skip_page(struct copy *c, struct copy_job *j, uint64_t at, char *buf)
+{
+	int r;
+
+	memset(buf, 0, MM_PAGE);
+	pthread_mutex_lock(&c->lock);
+	r = page_runs_put(j->unread, at, at + MM_PAGE, 0, false);
+	pthread_mutex_unlock(&c->lock);
+	return r < 0 ? r : (ssize_t)MM_PAGE;
+}
+
 /* Reads one area through /proc/PID/mem, which a tracer may read whatever the protection. */
-static int read_slow(struct copy_job *j, const struct iovec *iov, uint64_t skip, char *buf, struct cr_error *err)
+static int read_slow(struct copy *c, struct copy_job *j, const struct iovec *iov, uint64_t skip, char *buf,
+		     struct cr_error *err)
 {
 	uint64_t at = (uintptr_t)iov->iov_base + skip;
 	autofd int own = j->mem < 0 ? proc_open(j->dir, "mem", O_RDONLY, err) : -1;
@@ -151,6 +169,8 @@ static int read_slow(struct copy_job *j, const struct iovec *iov, uint64_t skip,
 	for (uint64_t left = iov->iov_len - skip; left;) {
 		ssize_t n = pread(mem, buf, left, (off_t)at);
 
+		if (n <= 0 && j->unread && at % MM_PAGE == 0)
+			n = skip_page(c, j, at, buf);
 		if (n <= 0)
 			return cr_fail(err, n ? -errno : -EIO, "read memory of pid %d at %" PRIx64, j->pid, at);
 		at += (uint64_t)n;
@@ -160,7 +180,7 @@ static int read_slow(struct copy_job *j, const struct iovec *iov, uint64_t skip,
 	return 0;
 }
 
-static int read_task(const struct chunk *ch, char *buf, struct cr_error *err)
+static int read_task(struct copy *c, const struct chunk *ch, char *buf, struct cr_error *err)
 {
 	struct iovec rest[CHUNK / MM_PAGE];
 	uint64_t at = 0;
@@ -175,7 +195,7 @@ static int read_task(const struct chunk *ch, char *buf, struct cr_error *err)
 		}
 		ssize_t got = n ? process_vm_readv(ch->job->pid, &(struct iovec){ buf + at, len }, 1, rest, n, 0) : 0;
 
-		if (got < 0 && errno != EFAULT)
+		if (got < 0 && errno != EFAULT && !ch->job->unread)
 			return cr_fail(err, -errno, "read memory of pid %d", ch->job->pid);
 		/* what could not be read so is read the slow way, up to the end of its area; then fast again */
 		uint64_t left = got > 0 ? (uint64_t)got : 0;
@@ -186,7 +206,7 @@ static int read_task(const struct chunk *ch, char *buf, struct cr_error *err)
 		if (i == ch->nr || (n && (uint64_t)(got > 0 ? got : 0) == len))
 			continue;
 
-		int r = read_slow(ch->job, &ch->iov[i], left, buf + at, err);
+		int r = read_slow(c, ch->job, &ch->iov[i], left, buf + at, err);
 
 		if (r < 0)
 			return r;
@@ -258,7 +278,7 @@ static void *work(void *arg)
 		pthread_mutex_unlock(&c->lock);
 		if (r <= 0)
 			return NULL;
-		r = ch->job->pid ? read_task(ch, buf, &err) : read_segment(ch, buf, &err);
+		r = ch->job->pid ? read_task(c, ch, buf, &err) : read_segment(ch, buf, &err);
 		if (r == 0)
 			r = write_chunk(ch, buf, &err);
 		pthread_mutex_lock(&c->lock);

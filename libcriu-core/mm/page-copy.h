@@ -12,6 +12,12 @@ struct copy_job {
 	const struct proc_dir *dir;   /* of the task, for memory without read access */
 	int fd;                       /* segment */
 	const struct page_runs *runs; /* ascending; the content of all is stored */
+	/*
+	 * The task runs meanwhile: pages that it takes away are stored as zeroes and noted here. NULL: it is stopped. Its memory
+	 * is read through running_mem alone if it is a client's, since a process that execs keeps its number.
+	 */
+	struct page_runs *unread;
+	int running_mem;
 
 	size_t run; /* private from here on: next byte to be handed out */
 	uint64_t run_off, out_off;

@@ -3,6 +3,7 @@
  * made again.
  */
 #include "mm/page-copy.h"
+#include "mm/page-chain.h"
 #include "mm/page-select.h"
 
 #include "infect/task.h"
@@ -185,36 +186,70 @@ static void page_work_done(struct page_work *w)
 	free(w->jobs);
 }
 
+/* What the parent has of a task; nothing if it cannot be read, since then it could not be restored from either. */
+static int leave_out(struct mm_dump *d, struct mm_task *mt, const struct addr_vec *eager, struct cr_error *err)
+{
+	struct stored_runs runs = { 0 };
+	struct page_files files = { 0 };
+	struct cr_error why = { 0 };
+	int r = 0;
+
+	for (size_t i = 0; i < eager->nr; i++) {
+		struct mm_range *to = mm_ranges_add(&mt->stays);
+
+		if (!to)
+			return cr_fail(err, -ENOMEM, "note stacks");
+		*to = (struct mm_range){ eager->items[i], eager->items[i] + MM_PAGE };
+	}
+	if (d->knows_parent)
+		r = page_chain_read(d->config.parent, IMG_PAGEMAP, (uint64_t)mt->task->ns_pid, NULL, NULL, &runs, &files,
+				    &why);
+	if (r < 0)
+		log_warn(&d->ctx->log, "pid %d: earlier images: %s, continuing with all pages", mt->task->host_pid,
+			 why.text);
+	r = page_select_unchanged(mt, r < 0 ? NULL : &runs, err);
+	stored_runs_done(&runs);
+	page_files_close(&files);
+	return r;
+}
+
 static int add_task(struct mm_dump *d, struct mm_task *mt, struct image_set *set, struct page_work *w,
 		    struct mm_dump_stats *stats, struct cr_error *err)
 {
 	struct addr_vec eager = { 0 };
+	const struct page_runs *copied;
 	uint32_t id = d->next_pages_id;
 	int r;
 
 	stats->pages_scanned += mt->nr_scanned;
 	if (!mt->pages.nr)
 		return 0;
-	/* only relatives share memory copy-on-write */
-	r = d->tasks.nr > 1 ? page_select_shared(mt, err) : 0;
+	/* only relatives share memory copy-on-write; those that run may have ended, and are looked at before they do */
+	r = d->tasks.nr > 1 && !d->running ? page_select_shared(mt, err) : 0;
 	if (r < 0)
 		return r;
 	r = stack_pages(mt->task, &eager);
 	if (r < 0)
 		cr_fail(err, r, "find stack pointers");
-	else
+	if (r == 0 && d->config.parent)
+		r = leave_out(d, mt, &eager, err);
+	if (r == 0)
 		r = write_pagemap(set, IMG_PAGEMAP, (uint64_t)mt->task->ns_pid, id, &mt->pages, &eager, err);
 	addr_vec_done(&eager);
 	if (r < 0)
 		return r;
 	d->next_pages_id++;
-	stats->pages_written += page_runs_bytes(&mt->pages) / MM_PAGE;
+	copied = d->config.parent ? &mt->to_copy : &mt->pages;
+	stats->pages_written += page_runs_bytes(copied) / MM_PAGE;
+	stats->pages_skipped += (page_runs_bytes(&mt->pages) - page_runs_bytes(copied)) / MM_PAGE;
 	w->jobs[w->nr++] = (struct copy_job){
 		.pages_id = id,
 		.pid = mt->task->lead->host_tid,
 		.dir = &mt->task->dir,
 		.fd = -1,
-		.runs = &mt->pages,
+		.runs = copied,
+		.unread = d->running ? &mt->unread : NULL,
+		.running_mem = mt->mem,
 	};
 	return 0;
 }

@@ -4,6 +4,7 @@
  * the zero page, which then is copied and left out as a page of zeroes.
  */
 #include "mm/page-select.h"
+#include "mm/track.h"
 
 #include "infect/task.h"
 #include "kernel/context.h"
@@ -12,6 +13,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <stdlib.h>
 #include <sys/mman.h>
 
 /* What do_pagemap_scan() collects in one pass (PAGEMAP_WALK_SIZE); fs/proc/task_mmu.c */
@@ -51,11 +53,20 @@ static uint32_t flags_for(const img_vma_entry *v)
 	return MM_PE_PRESENT | (lazy ? MM_PE_LAZY : 0);
 }
 
-static int put_piece(struct page_runs *runs, const img_vma_entry *v, uint64_t start, uint64_t end)
+static int put_piece(struct page_runs *runs, const img_vma_entry *v, uint64_t start, uint64_t end, bool clean)
 {
 	uint64_t from = start > v->start ? start : v->start, to = end < v->end ? end : v->end;
+	uint32_t flags = flags_for(v) | (clean ? MM_RUN_CLEAN : 0);
 
-	return from < to ? page_runs_put(runs, from, to, flags_for(v), !(v->prot & PROT_READ)) : 0;
+	return from < to ? page_runs_put(runs, from, to, flags, !(v->prot & PROT_READ)) : 0;
+}
+
+/* Is the mapping watched since the round before? Asked in ascending order; @at: where the last answer was found. */
+static bool is_tracked(const struct mm_task *mt, const img_vma_entry *v, size_t *at)
+{
+	while (*at < mt->tracked.nr && mt->tracked.items[*at].end <= v->start)
+		++*at;
+	return *at < mt->tracked.nr && mt->tracked.items[*at].start <= v->start && v->end <= mt->tracked.items[*at].end;
 }
 
 DEFINE_VEC(region_vec, struct uapi_page_region)
@@ -63,12 +74,20 @@ DEFINE_VEC(region_vec, struct uapi_page_region)
 /* Regions of one scan, fetched as they are needed. */
 struct scanner {
 	int fd;
-	bool guards;
+	bool guards, written;
+	uint64_t changed; /* category of pages that were written to */
 	uint64_t at, end; /* still to be scanned */
 	struct uapi_page_region *vec;
 	size_t nr, next;
 	struct page_runs found_guards;
 };
+
+static uint64_t changed_category(const struct mm_dump *d)
+{
+	if (!d->config.parent)
+		return 0;
+	return track_engine(d->ctx) == TRACK_UFFD ? PAGE_IS_WRITTEN : PAGE_IS_SOFT_DIRTY;
+}
 
 static int scanner_fetch(struct scanner *s)
 {
@@ -81,7 +100,8 @@ static int scanner_fetch(struct scanner *s)
 		.category_inverted = PAGE_IS_FILE | PAGE_IS_PFNZERO,
 		.category_mask = PAGE_IS_FILE | PAGE_IS_PFNZERO,
 		.category_anyof_mask = PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
-		.return_mask = s->guards ? PAGE_IS_GUARD : PAGE_IS_FILE,
+		.return_mask = (s->guards ? PAGE_IS_GUARD : PAGE_IS_FILE) |
+			       (s->written ? PAGE_IS_PRESENT | s->changed : 0),
 	};
 	long n = ioctl(s->fd, UAPI_PAGEMAP_SCAN, &arg);
 
@@ -113,13 +133,21 @@ void page_scan_open(struct mm_dump *d, struct task *task, struct page_scan *ret)
 	if (!kernel_has(&d->ctx->probes, KERNEL_PAGEMAP_SCAN))
 		return;
 	ret->guards = kernel_has(&d->ctx->probes, KERNEL_PAGEMAP_GUARD);
+	ret->written = d->config.parent != NULL;
+	ret->changed = changed_category(d);
 	ret->fd = proc_open(&task->dir, "pagemap", O_RDONLY, NULL);
 	ret->opened = ret->fd >= 0;
 }
 
 void page_scan_run(struct page_scan *scan)
 {
-	struct scanner s = { .fd = scan->fd, .guards = scan->guards, .end = SCAN_END };
+	struct scanner s = {
+		.fd = scan->fd,
+		.guards = scan->guards,
+		.written = scan->written,
+		.changed = scan->changed,
+		.end = SCAN_END,
+	};
 	int r = 0;
 
 	if (!scan->opened)
@@ -178,14 +206,25 @@ static int scanner_peek(struct scanner *s, const struct uapi_page_region **ret)
 	}
 }
 
-static int scan_vma(struct scanner *s, struct page_runs *runs, const img_vma_entry *v)
+/*
+ * A page that is swapped out in a mapping of a file may be no page at all but a marker of the kernel: the protected page was
+ * dropped, and what shows is the file's (zap_install_uffd_wp_if_needed() in mm/memory.c). So there only pages count that
+ * are present.
+ */
+static bool is_clean(const struct scanner *s, const img_vma_entry *v, const struct uapi_page_region *g)
+{
+	return !(g->categories & s->changed) &&
+	       (g->categories & PAGE_IS_PRESENT || v->status & MM_ST_ANON_PRIVATE);
+}
+
+static int scan_vma(struct scanner *s, struct page_runs *runs, const img_vma_entry *v, bool tracked)
 {
 	const struct uapi_page_region *g;
 	int r;
 
 	while ((r = scanner_peek(s, &g)) > 0 && g->start < v->end) {
 		if (g->end > v->start) {
-			r = put_piece(runs, v, g->start, g->end);
+			r = put_piece(runs, v, g->start, g->end, tracked && is_clean(s, v, g));
 			if (r < 0)
 				return r;
 		}
@@ -234,8 +273,14 @@ static int scanner_init(struct scanner *s, const struct mm_task *mt, size_t nr_v
 
 static int select_by_scan(struct mm_dump *d, struct mm_task *mt, int fd, size_t nr_vmas, struct page_scan *scan)
 {
-	struct scanner s = { .fd = fd, .guards = kernel_has(&d->ctx->probes, KERNEL_PAGEMAP_GUARD) };
+	struct scanner s = {
+		.fd = fd,
+		.guards = kernel_has(&d->ctx->probes, KERNEL_PAGEMAP_GUARD),
+		.written = d->config.parent != NULL,
+		.changed = changed_category(d),
+	};
 	const struct uapi_page_region *g;
+	size_t at = 0;
 	int r = scanner_init(&s, mt, nr_vmas, scan);
 
 	for (size_t i = 0; i < nr_vmas && r >= 0; i++) {
@@ -243,9 +288,9 @@ static int select_by_scan(struct mm_dump *d, struct mm_task *mt, int fd, size_t 
 		enum vma_content content = vma_content_of(v);
 
 		if (content == VMA_CONTENT_ALL)
-			r = put_piece(&mt->pages, v, v->start, v->end);
+			r = put_piece(&mt->pages, v, v->start, v->end, false);
 		else if (content == VMA_CONTENT_PRIVATE)
-			r = scan_vma(&s, &mt->pages, v);
+			r = scan_vma(&s, &mt->pages, v, d->config.parent && is_tracked(mt, v, &at));
 	}
 	while (r >= 0 && (r = scanner_peek(&s, &g)) > 0)
 		s.next++;
@@ -256,7 +301,8 @@ static int select_by_scan(struct mm_dump *d, struct mm_task *mt, int fd, size_t 
 	return r;
 }
 
-static int pagemap_vma(struct mm_task *mt, int fd, const img_vma_entry *v, uint64_t *words)
+/* Without scans there are soft-dirty bits only; those of swapped pages count as well. */
+static int pagemap_vma(struct mm_task *mt, int fd, const img_vma_entry *v, uint64_t *words, bool tracked)
 {
 	for (uint64_t at = v->start; at < v->end;) {
 		uint64_t want = (v->end - at) / MM_PAGE;
@@ -269,26 +315,27 @@ static int pagemap_vma(struct mm_task *mt, int fd, const img_vma_entry *v, uint6
 
 			if (!(w & (UAPI_PM_PRESENT | UAPI_PM_SWAP)) || w & (UAPI_PM_FILE | UAPI_PM_GUARD_REGION))
 				continue;
-			if (put_piece(&mt->pages, v, at, at + MM_PAGE) < 0)
+			if (put_piece(&mt->pages, v, at, at + MM_PAGE, tracked && !(w & UAPI_PM_SOFT_DIRTY)) < 0)
 				return -ENOMEM;
 		}
 	}
 	return 0;
 }
 
-static int select_by_pagemap(struct mm_task *mt, int fd, size_t nr_vmas)
+static int select_by_pagemap(struct mm_dump *d, struct mm_task *mt, int fd, size_t nr_vmas)
 {
 	autofree uint64_t *words = calloc(MAP_WORDS, sizeof(*words));
 	int r = words ? 0 : -ENOMEM;
+	size_t tracked = 0;
 
 	for (size_t i = 0; i < nr_vmas && r == 0; i++) {
 		const img_vma_entry *v = &mt->vmas.items[i];
 		enum vma_content content = vma_content_of(v);
 
 		if (content == VMA_CONTENT_ALL)
-			r = put_piece(&mt->pages, v, v->start, v->end);
+			r = put_piece(&mt->pages, v, v->start, v->end, false);
 		else if (content == VMA_CONTENT_PRIVATE)
-			r = pagemap_vma(mt, fd, v, words);
+			r = pagemap_vma(mt, fd, v, words, d->config.parent && is_tracked(mt, v, &tracked));
 	}
 	return r;
 }
@@ -311,7 +358,7 @@ int page_select(struct mm_dump *d, struct mm_task *mt, struct page_scan *scan, s
 	if (kernel_has(&d->ctx->probes, KERNEL_PAGEMAP_SCAN))
 		r = select_by_scan(d, mt, fd, nr_vmas, scan);
 	else
-		r = select_by_pagemap(mt, fd, nr_vmas);
+		r = select_by_pagemap(d, mt, fd, nr_vmas);
 	return r < 0 ? cr_fail(err, r, "find the pages of %d mappings", (int)nr_vmas) : 0;
 }
 
@@ -351,5 +398,115 @@ int page_select_shared(struct mm_task *mt, struct cr_error *err)
 	}
 	page_runs_done(&mt->pages);
 	mt->pages = split;
+	return 0;
+}
+
+/* The first stored run that ends above @at, from @i on */
+static size_t skip_to(const struct stored_runs *runs, size_t i, uint64_t at)
+{
+	while (i < runs->nr && runs->items[i].end <= at)
+		i++;
+	return i;
+}
+
+static int split_clean(struct page_runs *to, const struct page_run *run, const struct stored_runs *parent, size_t *at)
+{
+	uint32_t here = run->flags & ~MM_RUN_CLEAN;
+	int r = 0;
+
+	for (uint64_t start = run->start; start < run->end && r == 0;) {
+		const struct stored_run *p;
+		uint64_t end = run->end;
+		bool has;
+
+		*at = skip_to(parent, *at, start);
+		p = *at < parent->nr ? &parent->items[*at] : NULL;
+		has = p && p->start <= start;
+		if (p && !has && p->start < end)
+			end = p->start;
+		if (has && p->end < end)
+			end = p->end;
+		r = page_runs_put(to, start, end, has ? MM_PE_PARENT : here, !has && run->slow);
+		start = end;
+	}
+	return r;
+}
+
+static int by_start(const void *a, const void *b)
+{
+	const struct mm_range *x = a, *y = b;
+
+	return x->start < y->start ? -1 : x->start > y->start;
+}
+
+/* Sorted, and none inside of another. */
+static void tidy(struct mm_ranges *l)
+{
+	size_t nr = 0;
+
+	if (l->nr)
+		qsort(l->items, l->nr, sizeof(*l->items), by_start);
+	for (size_t i = 0; i < l->nr; i++) {
+		if (nr && l->items[i].start <= l->items[nr - 1].end) {
+			if (l->items[i].end > l->items[nr - 1].end)
+				l->items[nr - 1].end = l->items[i].end;
+		} else {
+			l->items[nr++] = l->items[i];
+		}
+	}
+	l->nr = nr;
+}
+
+/* Around what stays. @x, @at: where the run before has got to in both lists */
+static int split_run_at_stays(struct page_runs *to, const struct page_run *run, const struct stored_runs *parent,
+			      const struct mm_ranges *stays, size_t *x, size_t *at)
+{
+	int r = 0;
+
+	for (struct page_run piece = *run; piece.start < run->end && r == 0; piece.start = piece.end) {
+		const struct mm_range *s;
+
+		while (*x < stays->nr && stays->items[*x].end <= piece.start)
+			++*x;
+		s = *x < stays->nr ? &stays->items[*x] : NULL;
+		piece.end = run->end;
+		if (s && s->start <= piece.start) {
+			piece.end = s->end < run->end ? s->end : run->end;
+			r = page_runs_put(to, piece.start, piece.end, run->flags & ~MM_RUN_CLEAN, run->slow);
+			continue;
+		}
+		if (s && s->start < run->end)
+			piece.end = s->start;
+		r = split_clean(to, &piece, parent, at);
+	}
+	return r;
+}
+
+int page_select_unchanged(struct mm_task *mt, const struct stored_runs *parent, struct cr_error *err)
+{
+	const struct stored_runs none = { 0 };
+	struct page_runs all = { 0 };
+	size_t at = 0, x = 0;
+	int r = 0;
+
+	tidy(&mt->stays);
+	for (size_t i = 0; i < mt->pages.nr && r == 0; i++) {
+		const struct page_run *run = &mt->pages.items[i];
+
+		if (run->flags & MM_RUN_CLEAN)
+			r = split_run_at_stays(&all, run, parent ? parent : &none, &mt->stays, &x, &at);
+		else
+			r = page_runs_put(&all, run->start, run->end, run->flags, run->slow);
+	}
+	for (size_t i = 0; i < all.nr && r == 0; i++)
+		if (all.items[i].flags & MM_PE_PRESENT)
+			r = page_runs_put(&mt->to_copy, all.items[i].start, all.items[i].end, all.items[i].flags,
+					  all.items[i].slow);
+	if (r < 0) {
+		page_runs_done(&all);
+		return cr_fail(err, r, "find pages that the parent has");
+	}
+	page_runs_done(&mt->pages);
+	mt->pages = all;
 	return 0;
 }

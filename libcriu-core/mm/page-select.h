@@ -2,6 +2,7 @@
 #ifndef CR_MM_PAGE_SELECT_H
 #define CR_MM_PAGE_SELECT_H
 
+#include "mm/page-chain.h"
 #include "mm/vma-class.h"
 
 struct region_vec;
@@ -11,8 +12,9 @@ enum vma_content vma_content_of(const img_vma_entry *v);
 
 /* A scan of one task that was made beforehand. All zero: none. */
 struct page_scan {
-	bool guards, done;
+	bool guards, written, done; /* what is asked for; it was carried out */
 	bool opened;
+	uint64_t changed; /* category of pages that were written to, if it is wanted */
 	int fd; /* once it is opened */
 	struct region_vec *regions;
 };
@@ -37,6 +39,12 @@ int page_select(struct mm_dump *d, struct mm_task *mt, struct page_scan *scan, s
  * (gup_must_unshare() in mm/gup.c, since 5.19): a dump that leaves the tree running would double its memory.
  */
 int page_select_shared(struct mm_task *mt, struct cr_error *err);
+
+/**
+ * page_select_unchanged() - mark pages that @parent has and that were not written to since as in the parent
+ * Except for those in mt->stays, which is put in order. @parent: NULL: none has
+ */
+int page_select_unchanged(struct mm_task *mt, const struct stored_runs *parent, struct cr_error *err);
 
 /**
  * page_runs_put() - add a run, joined with the last one where it continues it

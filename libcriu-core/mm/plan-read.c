@@ -115,13 +115,16 @@ static enum read_mode mode_of(const struct vma_work *w)
 	return w->special ? READ_SKIP : w->kept ? READ_COMPARE : READ_PLAIN;
 }
 
-static void read_all(struct planner *pl, struct read_batch *b)
+/* What is in one file; so each is taken once, and runs of the others go by. */
+static void read_all(struct planner *pl, struct read_batch *b, uint32_t file)
 {
 	size_t at = 0;
 
 	for (size_t i = 0; i < pl->space->pages.nr; i++) {
 		const struct stored_run *run = &pl->space->pages.items[i];
 
+		if (run->file != file)
+			continue;
 		while (at < pl->nr && pl->work[at].v->end <= run->start)
 			at++;
 		/* a run may go through several mappings: space_check_run() saw that there is no gap between them */
@@ -141,29 +144,41 @@ static void read_all(struct planner *pl, struct read_batch *b)
 	flush(pl, b);
 }
 
-static bool reads_anything(const struct planner *pl)
+/* Files from which anything is read; @ret: one flag for each. Of a vDSO, say, nothing may be needed. */
+static void files_needed(const struct planner *pl, bool *ret)
 {
-	for (size_t i = 0; i < pl->nr; i++)
-		if (pl->work[i].pages && !pl->work[i].special)
-			return true;
-	return false;
+	size_t at = 0;
+
+	for (size_t i = 0; i < pl->space->pages.nr; i++) {
+		const struct stored_run *run = &pl->space->pages.items[i];
+
+		while (at < pl->nr && pl->work[at].v->end <= run->start)
+			at++;
+		for (size_t j = at; j < pl->nr && pl->work[j].v->start < run->end && !ret[run->file]; j++)
+			ret[run->file] = !pl->work[j].special;
+	}
 }
 
 int plan_read(struct planner *pl, struct cr_error *err)
 {
+	const struct page_files *files = &pl->space->files;
 	autofree struct read_batch *b = calloc(1, sizeof(*b));
+	autofree bool *needed = calloc(files->nr + 1, sizeof(*needed));
 
-	if (!b)
+	if (!b || !needed)
 		return cr_fail(err, -ENOMEM, "plan the reading of pages");
 	for (size_t i = 0; i < pl->nr; i++)
 		if (pl->work[i].kept)
 			drop_parents_pages(pl, &pl->work[i]);
-	if (!reads_anything(pl))
-		return 0;
-	op_keep(op_from_slot(
-			plan_call(pl, "take the pages image", __NR_pidfd_getfd, SLOT_PIDFD, pl->space->pages_fd, 0), 0),
-		SLOT_PAGES);
-	read_all(pl, b);
-	op_from_slot(plan_call(pl, "close the pages image", SYS_close, SLOT_PAGES), 0);
+	files_needed(pl, needed);
+	for (uint32_t i = 0; i < files->nr; i++) {
+		if (!needed[i])
+			continue;
+		op_keep(op_from_slot(
+				plan_call(pl, "take a pages image", __NR_pidfd_getfd, SLOT_PIDFD, files->items[i], 0), 0),
+			SLOT_PAGES);
+		read_all(pl, b, i);
+		op_from_slot(plan_call(pl, "close the pages image", SYS_close, SLOT_PAGES), 0);
+	}
 	return 0;
 }

@@ -281,7 +281,7 @@ size_t mm_plan_size(const struct mm_space *s)
 	}
 	/* a read takes an area of an iovec array; runs that lie in kept and new memory are read by different operations */
 	data += (s->pages.nr + s->nr_vmas) * sizeof(struct abi_iov);
-	ops += s->pages.nr / 1024 + s->pages.nr + 2 * s->nr_vmas;
+	ops += s->pages.nr / 1024 + s->pages.nr + 2 * s->nr_vmas + 2 * s->files.nr;
 	for (size_t i = 0; i < s->pages.nr; i++) {
 		uint64_t pieces = (s->pages.items[i].end - s->pages.items[i].start) / MM_POPULATE;
 

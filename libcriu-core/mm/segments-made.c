@@ -7,6 +7,7 @@
  * attached, so that it goes with the last of them.
  */
 #include "mm/segments-made.h"
+#include "mm/page-chain.h"
 #include "mm/page-copy.h"
 
 #include "base/io.h"
@@ -99,60 +100,55 @@ static int fill_run(int from, struct target *to, uint64_t off, uint64_t at, uint
 	return 0;
 }
 
-/* Walks pagemap-shmem-ID.img. */
-static int fill_from(struct image_set *set, struct image_reader *reader, struct target *to, struct cr_error *err)
+/* Copies all that is stored, wherever in the chain of sets it is. */
+static int fill_from(const struct stored_runs *runs, const struct page_files *files, struct target *to,
+		     struct cr_error *err)
 {
 	const size_t buf_size = 256 * 1024;
 	autofree char *buf = aligned_alloc(MM_PAGE, buf_size);
-	autofd int pages = -1;
-	uint64_t off = 0, floor = 0;
-	void *entry = NULL;
-	int r = image_read(reader, &entry, err);
 
-	if (r <= 0)
-		return r < 0 ? r : cr_refuse(err, -EBADMSG, "page map without a head");
-	pages = image_open_raw(set, IMG_PAGES, ((img_pagemap_head *)entry)->pages_id, err);
-	img_entry_free(entry);
-	if (pages < 0)
-		return pages;
 	if (!buf)
 		return cr_fail(err, -ENOMEM, "read pages");
-	while ((r = image_read(reader, &entry, err)) > 0) {
-		const img_pagemap_entry *e = entry;
-		uint64_t at = e->vaddr, nr = e->has_nr_pages ? e->nr_pages : e->compat_nr_pages;
-		bool present = e->has_flags ? e->flags & 4 && !(e->flags & 1) : !(e->has_in_parent && e->in_parent);
+	for (size_t i = 0; i < runs->nr; i++) {
+		const struct stored_run *run = &runs->items[i];
+		int r = fill_run(files->items[run->file], to, run->off, run->start, run->end - run->start, buf, buf_size);
 
-		img_entry_free(entry);
-		if (!present)
-			return cr_refuse(err, -EOPNOTSUPP, "pages at offset %" PRIx64 " are not in this set", at);
-		if (at % MM_PAGE || at < floor || nr > SEGMENT_MAX / MM_PAGE || at > SEGMENT_MAX)
-			return cr_refuse(err, -EBADMSG, "pages at offset %" PRIx64 " are out of range", at);
-		r = fill_run(pages, to, off, at, nr * MM_PAGE, buf, buf_size);
 		if (r < 0)
-			return cr_fail(err, r, "copy pages to offset %" PRIx64, at);
-		off += nr * MM_PAGE;
-		floor = at + nr * MM_PAGE;
+			return cr_fail(err, r, "copy pages to offset %" PRIx64, run->start);
 	}
-	return r;
+	return 0;
+}
+
+static int check_run(void *arg, uint64_t start, uint64_t nr_pages, struct cr_error *err)
+{
+	(void)arg;
+	if (nr_pages > SEGMENT_MAX / MM_PAGE || start > SEGMENT_MAX)
+		return cr_refuse(err, -EBADMSG, "pages at offset %" PRIx64 " are out of range", start);
+	return 0;
 }
 
 int mm_fill(struct cr_context *ctx, struct image_set *set, uint32_t shmid, int fd, uint64_t size, struct cr_error *err)
 {
-	autofree_by(image_reader_close) struct image_reader *reader = NULL;
-	int r = image_reader_open(set, IMG_PAGEMAP_SHMEM, shmid, &reader, err);
+	struct stored_runs runs = { 0 };
+	struct page_files files = { 0 };
+	int r = page_chain_read(set, IMG_PAGEMAP_SHMEM, shmid, check_run, NULL, &runs, &files, err);
 	struct target to = { .fd = fd, .size = size };
 	struct statfs fs;
 
 	(void)ctx;
-	if (r == 0 && fstatfs(fd, &fs) == 0 && fs.f_type == HUGETLBFS_MAGIC && size) {
+	if (r == 0 && runs.nr && fstatfs(fd, &fs) == 0 && fs.f_type == HUGETLBFS_MAGIC && size) {
 		to.map = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-		if (to.map == MAP_FAILED)
-			return cr_fail(err, -errno, "map shared memory %" PRIu32 " of huge pages", shmid);
+		if (to.map == MAP_FAILED) {
+			to.map = NULL;
+			r = cr_fail(err, -errno, "map it, of huge pages");
+		}
 	}
-	if (r == 0)
-		r = fill_from(set, reader, &to, err);
+	if (r == 0 && runs.nr)
+		r = fill_from(&runs, &files, &to, err);
 	if (to.map)
 		munmap(to.map, size);
+	stored_runs_done(&runs);
+	page_files_close(&files);
 	return r < 0 ? cr_within(err, r, "shared memory %" PRIu32, shmid) : 0;
 }
 

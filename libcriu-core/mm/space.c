@@ -6,11 +6,8 @@
 #include "kernel/uapi.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
-#include <sys/stat.h>
 
 size_t space_find(const struct mm_space *s, uint64_t at)
 {
@@ -61,7 +58,7 @@ int space_read_stored(const struct mm_space *s, uint64_t start, void *ret, size_
 			return 1;
 
 		uint64_t stop = run->end < end ? run->end : end;
-		ssize_t n = fd_pread_all(s->pages_fd, to, stop - at, (off_t)(run->off + at - run->start));
+		ssize_t n = fd_pread_all(s->files.items[run->file], to, stop - at, (off_t)(run->off + at - run->start));
 
 		if (n < 0 || (uint64_t)n != stop - at)
 			return n < 0 ? (int)n : -EBADMSG;
@@ -71,91 +68,9 @@ int space_read_stored(const struct mm_space *s, uint64_t start, void *ret, size_
 	return 0;
 }
 
-static int add_run(struct mm_space *s, const img_pagemap_entry *e, uint64_t *off, struct cr_error *err)
+static int check_run(void *arg, uint64_t start, uint64_t nr_pages, struct cr_error *err)
 {
-	uint64_t nr = e->has_nr_pages ? e->nr_pages : e->compat_nr_pages;
-	uint32_t flags = e->has_flags ? e->flags : e->has_in_parent && e->in_parent ? MM_PE_PARENT : MM_PE_PRESENT;
-	struct stored_run *run;
-	int r = space_check_run(s, e->vaddr, nr, err);
-
-	if (r < 0)
-		return r;
-	if (flags & MM_PE_PARENT)
-		return cr_refuse(err, -EOPNOTSUPP,
-				 "pages at %" PRIx64 " are in an earlier set: incremental sets cannot be restored",
-				 e->vaddr);
-	if (!(flags & MM_PE_PRESENT))
-		return cr_refuse(err, -EOPNOTSUPP, "pages at %" PRIx64 " were left at their source (lazy dump)",
-				 e->vaddr);
-	run = stored_runs_add(&s->pages);
-	if (!run)
-		return cr_fail(err, -ENOMEM, "remember where pages are");
-	*run = (struct stored_run){ .start = e->vaddr, .end = e->vaddr + nr * MM_PAGE, .off = *off };
-	*off += nr * MM_PAGE;
-	return 0;
-}
-
-static int read_runs(struct mm_space *s, struct image_reader *reader, uint32_t *ret_pages_id, uint64_t *ret_bytes,
-		     struct cr_error *err)
-{
-	void *entry = NULL;
-	uint64_t off = 0;
-	int r = image_read(reader, &entry, err);
-
-	if (r <= 0)
-		return r < 0 ? r : cr_refuse(err, -EBADMSG, "page map without a head");
-	*ret_pages_id = ((img_pagemap_head *)entry)->pages_id;
-	img_entry_free(entry);
-	for (;;) {
-		r = image_read(reader, &entry, err);
-		if (r <= 0)
-			break;
-		r = add_run(s, entry, &off, err);
-		img_entry_free(entry);
-		if (r < 0)
-			break;
-	}
-	*ret_bytes = off;
-	return r;
-}
-
-/* One descriptor for each process stays open: large trees need more than the usual limit. */
-static int open_pages(struct image_set *set, uint32_t pages_id, struct cr_error *err)
-{
-	int fd = image_open_raw(set, IMG_PAGES, pages_id, err);
-	struct rlimit lim;
-
-	if (fd != -EMFILE || getrlimit(RLIMIT_NOFILE, &lim) < 0 || lim.rlim_cur == lim.rlim_max)
-		return fd;
-	lim.rlim_cur = lim.rlim_max;
-	if (setrlimit(RLIMIT_NOFILE, &lim) < 0)
-		return fd;
-	cr_error_clear(err);
-	return image_open_raw(set, IMG_PAGES, pages_id, err);
-}
-
-static int read_pages(struct mm_space *s, struct image_set *set, struct cr_error *err)
-{
-	autofree_by(image_reader_close) struct image_reader *reader = NULL;
-	uint32_t pages_id = 0;
-	uint64_t bytes = 0;
-	struct stat st;
-	int r = image_reader_open(set, IMG_PAGEMAP, (uint64_t)s->ns_pid, &reader, err);
-
-	if (r != 0)
-		return r < 0 ? r : 0;
-	r = read_runs(s, reader, &pages_id, &bytes, err);
-	if (r < 0 || !bytes)
-		return r;
-	s->pages_fd = open_pages(set, pages_id, err);
-	if (s->pages_fd < 0)
-		return s->pages_fd;
-	if (fstat(s->pages_fd, &st) < 0)
-		return cr_fail(err, -errno, "look at pages-%" PRIu32 ".img", pages_id);
-	if ((uint64_t)st.st_size < bytes)
-		return cr_refuse(err, -EBADMSG, "pages-%" PRIu32 ".img has %lld bytes and should have %" PRIu64,
-				 pages_id, (long long)st.st_size, bytes);
-	return 0;
+	return space_check_run(arg, start, nr_pages, err);
 }
 
 int mm_read(struct cr_context *ctx, struct image_set *set, pid_t ns_pid, struct mm_space **ret, struct cr_error *err)
@@ -168,14 +83,13 @@ int mm_read(struct cr_context *ctx, struct image_set *set, pid_t ns_pid, struct 
 	if (!s)
 		return cr_fail(err, -ENOMEM, "read the memory of pid %d", ns_pid);
 	s->ns_pid = ns_pid;
-	s->pages_fd = -1;
 	r = image_read_single(set, IMG_MM, (uint64_t)ns_pid, &entry, err);
 	if (r != 0)
 		return r < 0 ? r : cr_refuse(err, -ENOENT, "no mm-%d.img in the set", ns_pid);
 	s->entry = entry;
 	r = space_check(s, err);
 	if (r == 0)
-		r = read_pages(s, set, err);
+		r = page_chain_read(set, IMG_PAGEMAP, (uint64_t)ns_pid, check_run, s, &s->pages, &s->files, err);
 	if (r < 0)
 		return cr_within(err, r, "memory of pid %d", ns_pid);
 	*ret = take_ptr(&s);
@@ -188,19 +102,13 @@ void mm_space_free(struct mm_space *s)
 		return;
 	img_entry_free(s->entry);
 	stored_runs_done(&s->pages);
-	if (s->pages_fd >= 0)
-		close(s->pages_fd);
+	page_files_close(&s->files);
 	free(s);
 }
 
 const img_mm_entry *mm_space_entry(const struct mm_space *s)
 {
 	return s->entry;
-}
-
-int mm_space_pages_fd(const struct mm_space *s)
-{
-	return s->pages_fd;
 }
 
 bool mm_space_uses_file(const struct mm_space *s, uint32_t id)

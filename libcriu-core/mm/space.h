@@ -2,17 +2,10 @@
 #ifndef CR_MM_SPACE_H
 #define CR_MM_SPACE_H
 
-#include "mm/mm-internal.h"
+#include "mm/page-chain.h"
 
 /* Highest end of a mapping: 56 bits with five levels of page tables, less the page that the kernel keeps back. */
 #define MM_SPACE_END ((UINT64_C(1) << 56) - MM_PAGE)
-
-/* A run of pages in the pages file. */
-struct stored_run {
-	uint64_t start, end;
-	uint64_t off; /* in the pages file */
-};
-DEFINE_VEC(stored_runs, struct stored_run)
 
 #define MM_SPECIALS 8
 
@@ -28,7 +21,7 @@ struct mm_space {
 	img_mm_entry *entry;
 	size_t nr_vmas;           /* real ones; guard pseudo-mappings follow in entry->vmas */
 	struct stored_runs pages; /* ascending */
-	int pages_fd;
+	struct page_files files;  /* that they are in, the newest first as far as any is needed */
 	struct mm_specials specials; /* where they are once the plan has run */
 	bool proxy_vdso;             /* the dumped vDSO lives on as ordinary memory that calls the kernel's */
 };

@@ -323,10 +323,10 @@ const struct option_row option_table[] = {
 
 	/* memory transfer */
 	{ "prev-images-dir", .value = "PATH", RPC_TEXT(parent_img), .flags = OPTION_AFTER_CONFIG, FOR(D | P | S),
-	  LATER(D | P | S), .group = OPTION_GROUP_MEMORY, .help = "images of the dump before, relative to -D" },
-	{ "track-mem", NEG, RPC_FLAG(track_mem), FOR(D | P), LATER(D | P), .group = OPTION_GROUP_MEMORY,
+	  LATER(S), .group = OPTION_GROUP_MEMORY, .help = "images of the dump before, relative to -D" },
+	{ "track-mem", NEG, RPC_FLAG(track_mem), FOR(D | P), .group = OPTION_GROUP_MEMORY,
 	  .help = "track memory for a later dump" },
-	{ "auto-dedup", NEG, RPC_FLAG(auto_dedup), FOR(D | P | R | S), LATER(P | R | S), .group = OPTION_GROUP_MEMORY,
+	{ "auto-dedup", NEG, RPC_FLAG(auto_dedup), FOR(D | P | R | S), LATER(R | S), .group = OPTION_GROUP_MEMORY,
 	  .help = "free pages of images that are not needed any more" },
 	{ "pre-dump-mode", .value = "MODE", RPC_WORD(pre_dump_mode, pre_dump_words), FOR(P),
 	  .group = OPTION_GROUP_MEMORY, .help = "splice (default) or read" },

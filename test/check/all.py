@@ -150,6 +150,13 @@ def suite_faults(args, tally):
         suite_program("faults", cmd, tally, 400, criu_env(args.san))
 
 
+def suite_memory(args, tally):
+    if need_root("memory", tally):
+        cmd = [sys.executable, "test/memory/run.py", "--criu", os.path.join(args.build, "criu"), "--writer",
+               os.path.join(args.build, "test/memory/writer")]
+        suite_program("memory", cmd, tally, 400, criu_env(args.san))
+
+
 def suite_apps(args, tally):
     if need_root("apps", tally):
         cmd = [sys.executable, "test/apps/run.py", "--criu", os.path.join(args.build, "criu"), "--jobs", str(args.jobs)]
@@ -191,8 +198,8 @@ def suite_soak(args, tally):
         suite_program("soak", cmd, tally, 120, criu_env(args.san))
 
 
-SUITES = {"unit": suite_unit, "repo": suite_repo, "e2e": suite_e2e, "faults": suite_faults, "clients": suite_clients,
-          "apps": suite_apps, "bench": suite_bench, "soak": suite_soak}
+SUITES = {"unit": suite_unit, "repo": suite_repo, "e2e": suite_e2e, "faults": suite_faults, "memory": suite_memory,
+          "clients": suite_clients, "apps": suite_apps, "bench": suite_bench, "soak": suite_soak}
 
 
 def main():

@@ -9,7 +9,8 @@ DUMP, RESTORE, CHECK, NOTIFY, VERSION = 1, 2, 3, 6, 10
 OPTS = {
     "images_dir_fd": (1, "int"), "pid": (2, "int"), "leave_running": (3, "int"), "tcp_established": (5, "int"),
     "shell_job": (7, "int"), "file_locks": (8, "int"), "log_level": (9, "int"), "log_file": (10, "bytes"),
-    "notify_scripts": (12, "int"), "work_dir_fd": (17, "int"), "link_remap": (18, "int"), "rst_sibling": (26, "int"),
+    "notify_scripts": (12, "int"), "parent_img": (14, "bytes"), "track_mem": (15, "int"), "work_dir_fd": (17, "int"), "link_remap": (18, "int"),
+    "rst_sibling": (26, "int"),
     "inherit_fd": (27, "inherit_fd"), "ghost_limit": (35, "int"), "external": (37, "list"),
     "orphan_pts_master": (50, "int"), "tcp_close": (52, "int"), "leave_stopped": (69, "int"),
 }

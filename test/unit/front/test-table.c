@@ -240,8 +240,9 @@ static void test_refused(void **state)
 {
 	static const struct { const char *name, *value; enum command c; int r; } cases[] = {
 		{ "lazy-pages", NULL, COMMAND_DUMP, -ENOTSUP },      { "lazy-pages", NULL, COMMAND_CHECK, 0 },
-		{ "track-mem", NULL, COMMAND_DUMP, -ENOTSUP },       { "no-track-mem", NULL, COMMAND_DUMP, 0 },
-		{ "prev-images-dir", "../a", COMMAND_DUMP, -ENOTSUP }, { "root", "/x", COMMAND_DUMP, 0 },
+		{ "track-mem", NULL, COMMAND_DUMP, 0 },              { "no-track-mem", NULL, COMMAND_DUMP, 0 },
+		{ "prev-images-dir", "../a", COMMAND_DUMP, 0 },      { "prev-images-dir", "../a", COMMAND_PAGE_SERVER, -ENOTSUP },
+		{ "root", "/x", COMMAND_DUMP, 0 },
 		{ "root", "/x", COMMAND_RESTORE, -ENOTSUP },         { "tls", NULL, COMMAND_DUMP, -ENOTSUP },
 		{ "tls-cert", "/x", COMMAND_DUMP, 0 },               { "tcp-established", NULL, COMMAND_DUMP, 0 },
 		{ "manage-cgroups", "strict", COMMAND_RESTORE, -ENOTSUP }, { "manage-cgroups", "strict", COMMAND_DUMP, 0 },

@@ -52,8 +52,8 @@ static void store(struct made *m, uint64_t start, uint64_t nr, const uint64_t *w
 
 	*run = (struct stored_run){ .start = start, .end = start + nr * 4096, .off = off };
 	for (uint64_t i = 0; i < nr; i++)
-		assert_int_equal(pwrite(m->space.pages_fd, &words[i], 8, (off_t)(off + i * 4096)), 8);
-	assert_int_equal(ftruncate(m->space.pages_fd, (off_t)(off + nr * 4096)), 0);
+		assert_int_equal(pwrite(m->space.files.items[0], &words[i], 8, (off_t)(off + i * 4096)), 8);
+	assert_int_equal(ftruncate(m->space.files.items[0], (off_t)(off + nr * 4096)), 0);
 }
 
 static void random_vma(img_vma_entry *v, uint64_t start, uint64_t end)
@@ -133,8 +133,8 @@ static void add_specials(struct made *m, size_t page, const uint8_t *code)
 static void begin_space(struct made *m)
 {
 	memset(m, 0, sizeof(*m));
-	m->space.pages_fd = memfd_create("pages", MFD_CLOEXEC);
-	assert_true(m->space.pages_fd >= 0);
+	*page_files_add(&m->space.files) = memfd_create("pages", MFD_CLOEXEC);
+	assert_true(m->space.files.items[0] >= 0);
 	m->entry.vmas.items = m->vma;
 	m->entry.mm_start_brk = m->entry.mm_brk = SIM_AT(0);
 	m->entry.exe_file_id = 1;
@@ -193,7 +193,7 @@ static void random_child(struct made *m, const struct made *parent)
 				if (rnd(4) == 0 && !(v->status & MM_ST_VDSO))
 					words[n] = 5000 + rnd(1000);
 				else
-					assert_int_equal(pread(parent->space.pages_fd, &words[n], 8,
+					assert_int_equal(pread(parent->space.files.items[0], &words[n], 8,
 							       (off_t)(run->off + n * 4096)),
 							 8);
 			store(m, run->start, (run->end - run->start) / 4096, words);
@@ -205,7 +205,7 @@ static void random_child(struct made *m, const struct made *parent)
 static void free_space(struct made *m)
 {
 	stored_runs_done(&m->space.pages);
-	close(m->space.pages_fd);
+	page_files_close(&m->space.files);
 }
 
 /* What a task begins with: the coordinator's own mappings, the region, the kernel's. */
@@ -274,7 +274,7 @@ static uint64_t stored_word(const struct made *m, uint64_t at)
 		const struct stored_run *run = &m->space.pages.items[k];
 
 		if (run->start <= at && at < run->end)
-			assert_int_equal(pread(m->space.pages_fd, &word, 8, (off_t)(run->off + at - run->start)), 8);
+			assert_int_equal(pread(m->space.files.items[0], &word, 8, (off_t)(run->off + at - run->start)), 8);
 	}
 	return word;
 }

@@ -1,0 +1,55 @@
+/* What a dump has to do with those before and after it. */
+#include "dump/dump-internal.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <time.h>
+
+/* Before the tree is stopped: a bad parent is no reason to stop it. */
+int dump_open_parent(struct dump *d, struct cr_error *err)
+{
+	const char *path = d->ctx->opts->rpc->parent_img;
+	img_inventory_entry *inv;
+	void *entry = NULL;
+	int r = 0;
+
+	if (d->pre || (d->ctx->opts->rpc->has_track_mem && d->ctx->opts->rpc->track_mem))
+		r = mm_can_track(d->ctx, err);
+	if (r == 0 && path)
+		r = image_set_open_previous(d->ctx->opts->images_dirfd, path, &d->parent, err);
+
+	if (r < 0 || !path)
+		return r;
+	if (path[0] == '/')
+		log_warn(&d->ctx->log, "the path of the previous images is absolute, continuing: they must not be moved");
+	r = image_read_single(d->parent, IMG_INVENTORY, 0, &entry, err);
+	if (r < 0)
+		return cr_within(err, r, "previous images");
+	/* a page server stores none; then it is not known which round this is */
+	if (r == 1) {
+		cr_error_clear(err);
+		return 0;
+	}
+	inv = entry;
+	snprintf(d->parent_round, sizeof(d->parent_round), "%s", inv->dump_criu_run_id ? inv->dump_criu_run_id : "");
+	img_entry_free(entry);
+	return 0;
+}
+
+uint64_t dump_uptime(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_BOOTTIME, &now);
+	return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+}
+
+/* Once the images are whole: until then the earlier ones are all that there is. */
+void dump_dedup(struct dump *d)
+{
+	const rpc_criu_opts *rpc = d->ctx->opts->rpc;
+	struct cr_error err = { 0 };
+
+	if (d->parent && rpc->has_auto_dedup && rpc->auto_dedup && mm_dedup(d->ctx, d->set, &err) < 0)
+		log_warn(&d->ctx->log, "free pages of earlier images: %s, continuing without", err.text);
+}

@@ -1,0 +1,373 @@
+/* The process that keeps tracking alive between rounds; see keeper.h. */
+#include "mm/keeper.h"
+
+#include "base/io.h"
+#include "base/own.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <signal.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+
+#define KEEP_MAGIC "crkeep1"
+#define KEEP_MAX   65536 /* processes of a tree */
+#define PATIENCE_S 5     /* for the other side; it does nothing but send or receive */
+
+/* First message; one struct keep_one for each item follows, with its descriptors. */
+struct keep_head {
+	char magic[8];
+	char round[TRACK_ROUND];
+	uint32_t nr;
+};
+
+struct keep_one {
+	int32_t pid;
+	uint32_t has_uffd;
+	uint64_t nr_unread; /* ranges, in messages of their own behind this one */
+};
+
+#define RANGES_AT_ONCE ((size_t)1024)
+#define RANGES_MAX     ((size_t)1 << 22)
+
+static void item_done(struct track_item *item)
+{
+	if (item->pidfd >= 0)
+		close(item->pidfd);
+	if (item->uffd >= 0)
+		close(item->uffd);
+	track_ranges_done(&item->unread);
+}
+
+void track_items_close(struct track_items *items)
+{
+	for (size_t i = 0; i < items->nr; i++)
+		item_done(&items->items[i]);
+	track_items_done(items);
+}
+
+void track_items_drop(struct track_items *items, size_t i)
+{
+	item_done(&items->items[i]);
+	items->items[i] = items->items[--items->nr];
+}
+
+bool track_item_is(const struct track_item *item, pid_t host_pid)
+{
+	char path[64], text[512];
+	const char *line;
+	ssize_t n;
+
+	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", item->pidfd);
+	autofd int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	n = fd < 0 ? -1 : fd_read_all(fd, text, sizeof(text) - 1);
+	if (n < 0)
+		return false;
+	text[n] = '\0';
+	/* as this procfs counts; -1 once it was reaped, so a number that is there cannot be another process's */
+	line = strstr(text, "\nPid:");
+	return line && strtol(line + 5, NULL, 10) == host_pid;
+}
+
+static socklen_t address(pid_t root, uint64_t start_time, struct sockaddr_un *ret)
+{
+	int n;
+
+	*ret = (struct sockaddr_un){ .sun_family = AF_UNIX };
+	n = snprintf(ret->sun_path + 1, sizeof(ret->sun_path) - 1, "criu-track.%u.%d.%" PRIu64, geteuid(), (int)root,
+		     start_time);
+	return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)n);
+}
+
+static bool is_us(int sock)
+{
+	struct ucred who;
+	socklen_t len = sizeof(who);
+
+	return getsockopt(sock, SOL_SOCKET, SO_PEERCRED, &who, &len) == 0 && (who.uid == geteuid() || who.uid == 0);
+}
+
+static void set_patience(int sock)
+{
+	const struct timeval limit = { .tv_sec = PATIENCE_S };
+
+	setsockopt(sock, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
+	setsockopt(sock, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
+}
+
+/* ------------------------------------------------ the keeper's side */
+
+static int send_one(int sock, const struct track_item *item)
+{
+	struct keep_one one = { .pid = item->pid, .has_uffd = item->uffd >= 0, .nr_unread = item->unread.nr };
+	int fds[2] = { item->pidfd, item->uffd };
+	size_t len = sizeof(int) * (one.has_uffd ? 2 : 1);
+	union {
+		struct cmsghdr head;
+		char room[CMSG_SPACE(sizeof(fds))];
+	} control = { 0 };
+	struct iovec iov = { &one, sizeof(one) };
+	struct msghdr msg = {
+		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = CMSG_SPACE(len)
+	};
+	struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
+
+	c->cmsg_level = SOL_SOCKET;
+	c->cmsg_type = SCM_RIGHTS;
+	c->cmsg_len = CMSG_LEN(len);
+	memcpy(CMSG_DATA(c), fds, len);
+	if (sendmsg(sock, &msg, MSG_NOSIGNAL) < 0)
+		return -errno;
+	for (size_t i = 0, n; i < item->unread.nr; i += n) {
+		n = item->unread.nr - i < RANGES_AT_ONCE ? item->unread.nr - i : RANGES_AT_ONCE;
+		if (send(sock, &item->unread.items[i], n * sizeof(struct track_range), MSG_NOSIGNAL) < 0)
+			return -errno;
+	}
+	return 0;
+}
+
+static void hand_over(int sock, const char *round, const struct track_items *items)
+{
+	struct keep_head head = { .magic = KEEP_MAGIC, .nr = (uint32_t)items->nr };
+
+	set_patience(sock);
+	memcpy(head.round, round, sizeof(head.round));
+	if (send(sock, &head, sizeof(head), MSG_NOSIGNAL) < 0)
+		return;
+	for (size_t i = 0; i < items->nr; i++)
+		if (send_one(sock, &items->items[i]) < 0)
+			return;
+}
+
+/* Return: a connection to whom everything is to be given; -1 nothing is left to be kept. */
+static int wait_for_heir(int listener, struct track_items *items, struct pollfd *polls)
+{
+	while (items->nr) {
+		polls[0] = (struct pollfd){ .fd = listener, .events = POLLIN };
+		for (size_t i = 0; i < items->nr; i++)
+			polls[i + 1] = (struct pollfd){ .fd = items->items[i].pidfd, .events = POLLIN };
+		if (poll(polls, items->nr + 1, -1) < 0 && errno != EINTR)
+			return -1;
+		for (size_t i = items->nr; i-- > 0;)
+			if (polls[i + 1].revents)
+				track_items_drop(items, i);
+		if (polls[0].revents) {
+			int sock = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+
+			if (sock >= 0 && is_us(sock))
+				return sock;
+			if (sock >= 0)
+				close(sock);
+		}
+	}
+	return -1;
+}
+
+static int by_number(const void *a, const void *b)
+{
+	return *(const int *)a - *(const int *)b;
+}
+
+/* Nothing of the tool's is to stay open because of us. @fds: what is to stay */
+static int close_others(int *fds, size_t nr)
+{
+	unsigned int from = 3;
+
+	qsort(fds, nr, sizeof(*fds), by_number);
+	for (size_t i = 0; i <= nr; i++) {
+		unsigned int to = i < nr ? (unsigned int)fds[i] : UINT32_MAX;
+
+		if (i == nr || to > from)
+			if (syscall(SYS_close_range, from, i < nr ? to - 1 : to, 0) < 0)
+				return -errno;
+		from = to + 1;
+	}
+	return 0;
+}
+
+static int settle(int listener, const struct track_items *items)
+{
+	autofree int *fds = calloc(2 * items->nr + 1, sizeof(*fds));
+	struct sigaction plain = { .sa_handler = SIG_DFL };
+	autofd int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	sigset_t none;
+	size_t nr = 0;
+
+	if (!fds || null < 0)
+		return -ENOMEM;
+	for (int fd = 0; fd <= 2; fd++)
+		if (dup2(null, fd) < 0)
+			return -errno;
+	fds[nr++] = listener;
+	for (size_t i = 0; i < items->nr; i++) {
+		fds[nr++] = items->items[i].pidfd;
+		if (items->items[i].uffd >= 0)
+			fds[nr++] = items->items[i].uffd;
+	}
+	null = -1; /* closed with the others */
+	for (int signo = 1; signo < NSIG; signo++)
+		sigaction(signo, &plain, NULL);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	prctl(PR_SET_NAME, "criu-keeper");
+	prctl(PR_SET_PDEATHSIG, 0);
+	if (chdir("/") < 0)
+		return -errno;
+	return close_others(fds, nr);
+}
+
+/* Owns nothing that must be given back: it ends with _exit(). */
+static _Noreturn void keep(int listener, const char *round, const struct track_items *items)
+{
+	struct track_items own = *items;
+	struct pollfd *polls = calloc(own.nr + 1, sizeof(*polls));
+	int sock;
+
+	if (!polls || settle(listener, &own) < 0)
+		_exit(1);
+	sock = wait_for_heir(listener, &own, polls);
+	/* the name is free before the heir has everything: it may need it at once */
+	close(listener);
+	if (sock >= 0)
+		hand_over(sock, round, &own);
+	_exit(0);
+}
+
+int keeper_start(pid_t root, uint64_t start_time, const char *round, const struct track_items *items,
+		 struct cr_error *err)
+{
+	autofd int listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	char text[TRACK_ROUND] = "";
+	struct sockaddr_un addr;
+	socklen_t len = address(root, start_time, &addr);
+	int status = 0;
+	pid_t pid;
+
+	if (listener < 0 || bind(listener, (struct sockaddr *)&addr, len) < 0 || listen(listener, 1) < 0)
+		return cr_fail(err, -errno, "keep the tracking of memory: socket");
+	/* a descriptor below 3 would be taken for a standard one */
+	for (size_t i = 0; i < items->nr; i++)
+		if (items->items[i].pidfd < 3 || (items->items[i].uffd >= 0 && items->items[i].uffd < 3))
+			return cr_refuse(err, -EBADF, "keep the tracking of memory: standard descriptors are closed");
+	if (listener < 3)
+		return cr_refuse(err, -EBADF, "keep the tracking of memory: standard descriptors are closed");
+	snprintf(text, sizeof(text), "%s", round);
+	pid = fork();
+	if (pid == 0) {
+		/* twice, so that it is nobody's child */
+		setsid();
+		pid = fork();
+		if (pid == 0)
+			keep(listener, text, items);
+		_exit(pid < 0 ? 1 : 0);
+	}
+	if (pid < 0)
+		return cr_fail(err, -errno, "keep the tracking of memory: fork");
+	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
+		;
+	return status ? cr_refuse(err, -EAGAIN, "keep the tracking of memory: no process could be made") : 0;
+}
+
+/* ------------------------------------------------ the heir's side */
+
+static int receive_ranges(int sock, uint64_t nr, struct track_ranges *ret)
+{
+	struct track_range some[RANGES_AT_ONCE];
+
+	if (nr > RANGES_MAX)
+		return -EPROTO;
+	while (ret->nr < nr) {
+		ssize_t n = recv(sock, some, sizeof(some), 0);
+
+		if (n <= 0 || (size_t)n % sizeof(some[0]))
+			return n < 0 ? -errno : -EPROTO;
+		for (size_t i = 0; i < (size_t)n / sizeof(some[0]); i++) {
+			struct track_range *to = track_ranges_add(ret);
+
+			if (!to)
+				return -ENOMEM;
+			*to = some[i];
+		}
+	}
+	return 0;
+}
+
+static int receive_one(int sock, struct track_item *ret)
+{
+	struct keep_one one;
+	int fds[2] = { -1, -1 };
+	size_t nr = 0;
+	union {
+		struct cmsghdr head;
+		char room[CMSG_SPACE(sizeof(fds))];
+	} control;
+	struct iovec iov = { &one, sizeof(one) };
+	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control) };
+	ssize_t n = recvmsg(sock, &msg, MSG_CMSG_CLOEXEC);
+	struct cmsghdr *c = n < 0 ? NULL : CMSG_FIRSTHDR(&msg);
+
+	if (n < 0)
+		return -errno;
+	if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS) {
+		nr = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+		memcpy(fds, CMSG_DATA(c), nr * sizeof(int));
+	}
+	*ret = (struct track_item){ .pid = one.pid, .pidfd = fds[0], .uffd = fds[1] };
+	if (n != sizeof(one) || nr != 1u + (one.has_uffd != 0) || msg.msg_flags & MSG_CTRUNC)
+		return -EPROTO;
+	return receive_ranges(sock, one.nr_unread, &ret->unread);
+}
+
+static void more_descriptors(size_t nr)
+{
+	struct rlimit lim;
+
+	if (getrlimit(RLIMIT_NOFILE, &lim) == 0 && lim.rlim_cur < 2 * nr + 256 && lim.rlim_cur < lim.rlim_max) {
+		lim.rlim_cur = lim.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &lim);
+	}
+}
+
+int keeper_take(pid_t root, uint64_t start_time, char ret_round[static TRACK_ROUND], struct track_items *ret,
+		struct cr_error *err)
+{
+	autofd int sock = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	struct sockaddr_un addr;
+	socklen_t len = address(root, start_time, &addr);
+	struct keep_head head;
+	ssize_t n;
+
+	if (sock < 0)
+		return cr_fail(err, -errno, "look for the tracking of memory: socket");
+	set_patience(sock);
+	if (connect(sock, (struct sockaddr *)&addr, len) < 0)
+		return errno == ECONNREFUSED ? 1 : cr_fail(err, -errno, "look for the tracking of memory");
+	if (!is_us(sock))
+		return cr_refuse(err, -EPERM, "the tracking of memory is kept by another user");
+	n = recv(sock, &head, sizeof(head), 0);
+	if (n != sizeof(head) || memcmp(head.magic, KEEP_MAGIC, sizeof(head.magic)) != 0 || head.nr > KEEP_MAX)
+		return cr_refuse(err, -EPROTO, "take the tracking of memory over: no proper answer");
+	more_descriptors(head.nr);
+	for (uint32_t i = 0; i < head.nr; i++) {
+		struct track_item *item = track_items_add(ret);
+		int r = item ? receive_one(sock, item) : -ENOMEM;
+
+		if (r < 0) {
+			track_items_close(ret);
+			return cr_fail(err, r, "take the tracking of memory over");
+		}
+	}
+	head.round[sizeof(head.round) - 1] = '\0';
+	memcpy(ret_round, head.round, TRACK_ROUND);
+	return 0;
+}

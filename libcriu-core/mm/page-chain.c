@@ -1,0 +1,362 @@
+/* Looking up pages in a chain of image sets; see page-chain.h. */
+#include "mm/page-chain.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define LEVELS_MAX 1024 /* sets of a chain; also ends a chain that bites its tail */
+#define ADDR_MAX   (UINT64_C(1) << 57)
+
+void page_files_close(struct page_files *files)
+{
+	for (size_t i = 0; i < files->nr; i++)
+		close(files->items[i]);
+	page_files_done(files);
+}
+
+void page_map_done(struct page_map *m)
+{
+	map_entries_done(&m->entries);
+}
+
+/* ------------------------------------------------ one set */
+
+static int add_entry(struct page_map *m, const img_pagemap_entry *e, struct cr_error *err)
+{
+	uint64_t nr = e->has_nr_pages ? e->nr_pages : e->compat_nr_pages;
+	uint32_t flags = e->has_flags ? e->flags : e->has_in_parent && e->in_parent ? MM_PE_PARENT : MM_PE_PRESENT;
+	uint64_t last = m->entries.nr ? m->entries.items[m->entries.nr - 1].end : 0;
+	struct map_entry *to;
+
+	if (e->vaddr % MM_PAGE || e->vaddr > ADDR_MAX || nr == 0 || nr > (ADDR_MAX - e->vaddr) / MM_PAGE)
+		return cr_refuse(err, -EBADMSG, "pages: %" PRIu64 " at %" PRIx64 " are out of range", nr, e->vaddr);
+	if (e->vaddr < last)
+		return cr_refuse(err, -EBADMSG, "pages at %" PRIx64 " are out of order", e->vaddr);
+	if (flags & MM_PE_PARENT && flags & MM_PE_PRESENT)
+		return cr_refuse(err, -EBADMSG, "pages at %" PRIx64 " are both here and in an earlier set", e->vaddr);
+	to = map_entries_add(&m->entries);
+	if (!to)
+		return cr_fail(err, -ENOMEM, "remember where pages are");
+	*to = (struct map_entry){ .start = e->vaddr, .end = e->vaddr + nr * MM_PAGE, .flags = flags };
+	if (flags & MM_PE_PRESENT) {
+		to->off = m->bytes;
+		m->bytes += nr * MM_PAGE;
+	}
+	return 0;
+}
+
+static int read_entries(struct image_reader *reader, struct page_map *m, struct cr_error *err)
+{
+	void *entry = NULL;
+	int r = image_read(reader, &entry, err);
+
+	if (r <= 0)
+		return r < 0 ? r : cr_refuse(err, -EBADMSG, "page map without a head");
+	m->pages_id = ((img_pagemap_head *)entry)->pages_id;
+	img_entry_free(entry);
+	while ((r = image_read(reader, &entry, err)) > 0) {
+		r = add_entry(m, entry, err);
+		img_entry_free(entry);
+		if (r < 0)
+			return r;
+	}
+	return r;
+}
+
+int page_map_read(struct image_set *set, enum img_type type, uint64_t id, struct page_map *ret, struct cr_error *err)
+{
+	autofree_by(image_reader_close) struct image_reader *reader = NULL;
+	struct page_map m = { 0 };
+	int r = image_reader_open(set, type, id, &reader, err);
+
+	if (r == 1)
+		cr_error_clear(err);
+	if (r != 0)
+		return r;
+	r = read_entries(reader, &m, err);
+	if (r < 0) {
+		page_map_done(&m);
+		return r;
+	}
+	*ret = m;
+	return 0;
+}
+
+/* One descriptor for each process and set stays open: large trees need more than the usual limit. */
+static int open_pages(struct image_set *set, uint32_t pages_id, int flags, struct cr_error *err)
+{
+	int fd = image_open_stored(set, IMG_PAGES, pages_id, flags, err);
+	struct rlimit lim;
+
+	if (fd != -EMFILE || getrlimit(RLIMIT_NOFILE, &lim) < 0 || lim.rlim_cur == lim.rlim_max)
+		return fd;
+	lim.rlim_cur = lim.rlim_max;
+	if (setrlimit(RLIMIT_NOFILE, &lim) < 0)
+		return fd;
+	cr_error_clear(err);
+	return image_open_stored(set, IMG_PAGES, pages_id, flags, err);
+}
+
+int page_map_open(struct image_set *set, const struct page_map *m, int flags, struct cr_error *err)
+{
+	autofd int fd = open_pages(set, m->pages_id, flags, err);
+	struct stat st;
+
+	if (fd < 0)
+		return fd;
+	if (fstat(fd, &st) < 0)
+		return cr_fail(err, -errno, "look at pages-%" PRIu32 ".img", m->pages_id);
+	if (!S_ISREG(st.st_mode))
+		return cr_refuse(err, -EBADMSG, "pages-%" PRIu32 ".img is not a regular file", m->pages_id);
+	if ((uint64_t)st.st_size < m->bytes)
+		return cr_refuse(err, -EBADMSG, "pages-%" PRIu32 ".img has %lld bytes and should have %" PRIu64,
+				 m->pages_id, (long long)st.st_size, m->bytes);
+	return take_fd(&fd);
+}
+
+/* ------------------------------------------------ the chain */
+
+struct level {
+	struct image_set *set; /* borrowed: sets own their parents */
+	struct page_map map;
+	uint32_t file;
+	bool opened;
+};
+DEFINE_VEC(levels, struct level)
+
+struct chain {
+	enum img_type type;
+	uint64_t id;
+	struct levels levels; /* read so far, the newest first */
+	bool ends;            /* there are no more */
+	struct stored_runs *runs;
+	struct page_files *files;
+};
+
+static void chain_done(struct chain *c)
+{
+	for (size_t i = 0; i < c->levels.nr; i++)
+		page_map_done(&c->levels.items[i].map);
+	levels_done(&c->levels);
+}
+
+static int chain_add(struct chain *c, struct image_set *set, struct cr_error *err)
+{
+	struct page_map map = { 0 };
+	struct level *l;
+	int r = page_map_read(set, c->type, c->id, &map, err);
+
+	c->ends = r == 1;
+	if (r != 0)
+		return r;
+	l = levels_add(&c->levels);
+	if (!l) {
+		page_map_done(&map);
+		return cr_fail(err, -ENOMEM, "read page maps");
+	}
+	*l = (struct level){ .set = set, .map = map };
+	return 0;
+}
+
+/* Have level @at read. Return: 0; 1 there is none; negative errno. */
+static int chain_reach(struct chain *c, size_t at, struct cr_error *err)
+{
+	while (c->levels.nr <= at) {
+		struct image_set *parent = NULL;
+		int r;
+
+		if (c->ends)
+			return 1;
+		if (c->levels.nr == LEVELS_MAX)
+			return cr_refuse(err, -ELOOP, "a chain of more than %d image sets", LEVELS_MAX);
+		r = image_set_parent(c->levels.items[c->levels.nr - 1].set, &parent, err);
+		if (r == 0)
+			r = chain_add(c, parent, err);
+		if (r < 0)
+			return cr_within(err, r, "parent %zu", c->levels.nr);
+		c->ends |= r == 1;
+	}
+	return 0;
+}
+
+static size_t first_entry(const struct page_map *m, uint64_t at)
+{
+	size_t lo = 0, hi = m->entries.nr;
+
+	while (lo < hi) {
+		size_t mid = lo + (hi - lo) / 2;
+
+		if (m->entries.items[mid].end > at)
+			hi = mid;
+		else
+			lo = mid + 1;
+	}
+	return lo;
+}
+
+static int put_run(struct chain *c, struct level *l, const struct map_entry *e, uint64_t start, uint64_t end,
+		   struct cr_error *err)
+{
+	struct stored_run *last = c->runs->nr ? &c->runs->items[c->runs->nr - 1] : NULL;
+	uint64_t off = e->off + (start - e->start);
+
+	if (!l->opened) {
+		int fd = page_map_open(l->set, &l->map, O_RDONLY, err), *slot;
+
+		if (fd < 0)
+			return fd;
+		l->file = (uint32_t)c->files->nr;
+		slot = page_files_add(c->files);
+		if (!slot) {
+			close(fd);
+			return cr_fail(err, -ENOMEM, "open pages");
+		}
+		*slot = fd;
+		l->opened = true;
+	}
+	if (last && last->end == start && last->file == l->file && last->off + (last->end - last->start) == off) {
+		last->end = end;
+		return 0;
+	}
+	last = stored_runs_add(c->runs);
+	if (!last)
+		return cr_fail(err, -ENOMEM, "remember where pages are");
+	*last = (struct stored_run){ .start = start, .end = end, .off = off, .file = l->file };
+	return 0;
+}
+
+/* Finds [start, end) in the sets from @level on. As deep as the chain is long, with a small frame for each. */
+static int resolve(struct chain *c, size_t level, uint64_t start, uint64_t end, struct cr_error *err)
+{
+	int r = chain_reach(c, level, err);
+
+	if (r < 0)
+		return r;
+	for (size_t i = r == 0 ? first_entry(&c->levels.items[level].map, start) : 0; start < end; i++) {
+		/* deeper calls may move the array */
+		struct level *l = r == 1 ? NULL : &c->levels.items[level];
+		const struct map_entry *e = l && i < l->map.entries.nr ? &l->map.entries.items[i] : NULL;
+		uint64_t stop;
+
+		if (!e || e->start > start)
+			return cr_refuse(err, -EBADMSG, "pages at %" PRIx64 " should be in parent %zu and are not", start,
+					 level);
+		stop = e->end < end ? e->end : end;
+		if (e->flags & MM_PE_PARENT)
+			r = resolve(c, level + 1, start, stop, err);
+		else if (e->flags & MM_PE_PRESENT)
+			r = put_run(c, l, e, start, stop, err);
+		else
+			r = cr_refuse(err, -EOPNOTSUPP, "pages at %" PRIx64 " were left at their source (lazy dump)",
+				      start);
+		if (r < 0)
+			return r;
+		start = stop;
+	}
+	return 0;
+}
+
+static int resolve_all(struct chain *c, page_check_fn check, void *arg, struct cr_error *err)
+{
+	for (size_t i = 0; i < c->levels.items[0].map.entries.nr; i++) {
+		struct map_entry e = c->levels.items[0].map.entries.items[i];
+		int r = check ? check(arg, e.start, (e.end - e.start) / MM_PAGE, err) : 0;
+
+		if (r == 0)
+			r = resolve(c, 0, e.start, e.end, err);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+int page_chain_read(struct image_set *set, enum img_type type, uint64_t id, page_check_fn check, void *arg,
+		    struct stored_runs *runs, struct page_files *files, struct cr_error *err)
+{
+	struct chain c = { .type = type, .id = id, .runs = runs, .files = files };
+	int r = chain_add(&c, set, err);
+
+	if (r == 0)
+		r = resolve_all(&c, check, arg, err);
+	chain_done(&c);
+	return r < 0 ? r : 0;
+}
+
+/* ------------------------------------------------ deduplication */
+
+/* Frees what @e stores and @newer has stored, too. Nothing else can be needed of it: @newer is asked first. */
+static int punch_entry(int fd, const struct map_entry *e, const struct page_map *newer, uint64_t *bytes)
+{
+	for (size_t i = first_entry(newer, e->start); i < newer->entries.nr; i++) {
+		const struct map_entry *n = &newer->entries.items[i];
+		uint64_t start = n->start > e->start ? n->start : e->start, end = n->end < e->end ? n->end : e->end;
+
+		if (n->start >= e->end)
+			return 0;
+		if (!(n->flags & MM_PE_PRESENT))
+			continue;
+		if (fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)(e->off + (start - e->start)),
+			      (off_t)(end - start)) < 0)
+			return -errno;
+		*bytes += end - start;
+	}
+	return 0;
+}
+
+static int punch_level(const struct chain *c, size_t level, uint64_t *bytes, struct cr_error *err)
+{
+	const struct level *l = &c->levels.items[level];
+	autofd int fd = l->map.bytes ? page_map_open(l->set, &l->map, O_RDWR, err) : -1;
+
+	if (!l->map.bytes)
+		return 0;
+	if (fd < 0)
+		return fd;
+	for (size_t i = 0; i < l->map.entries.nr; i++)
+		for (size_t k = 0; k < level && l->map.entries.items[i].flags & MM_PE_PRESENT; k++) {
+			int r = punch_entry(fd, &l->map.entries.items[i], &c->levels.items[k].map, bytes);
+
+			if (r < 0)
+				return cr_fail(err, r, "free pages of pages-%" PRIu32 ".img", l->map.pages_id);
+		}
+	return 0;
+}
+
+struct dedup {
+	struct image_set *set;
+	uint64_t bytes;
+};
+
+static int dedup_one(void *arg, enum img_type type, uint64_t id, struct cr_error *err)
+{
+	struct dedup *d = arg;
+	struct chain c = { .type = type, .id = id };
+	int r = chain_add(&c, d->set, err);
+
+	for (size_t level = 1; r == 0 && (r = chain_reach(&c, level, err)) == 0; level++)
+		r = punch_level(&c, level, &d->bytes, err);
+	chain_done(&c);
+	return r < 0 ? r : 0;
+}
+
+int page_chain_dedup(struct image_set *set, uint64_t *ret_bytes, struct cr_error *err)
+{
+	struct dedup d = { .set = set };
+	struct image_set *parent = NULL;
+	int r = image_set_parent(set, &parent, err);
+
+	if (r == 1)
+		return cr_refuse(err, -ENOENT, "this directory has no parent");
+	if (r == 0)
+		r = image_set_each(set, IMG_PAGEMAP, dedup_one, &d, err);
+	if (r == 0)
+		r = image_set_each(set, IMG_PAGEMAP_SHMEM, dedup_one, &d, err);
+	if (r == 0)
+		*ret_bytes = d.bytes;
+	return r;
+}

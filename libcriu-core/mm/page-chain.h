@@ -1,0 +1,66 @@
+/*
+ * Stored pages of one address space or shared segment, through a chain of image sets: what an entry says is in the
+ * parent is looked up in the set that the link "parent" leads to, and so on.
+ */
+#ifndef CR_MM_PAGE_CHAIN_H
+#define CR_MM_PAGE_CHAIN_H
+
+#include "image/image-set.h"
+#include "mm/mm-internal.h"
+
+/* A run of pages in a pages file. */
+struct stored_run {
+	uint64_t start, end;
+	uint64_t off;  /* in the pages file */
+	uint32_t file; /* which: index of page_files */
+};
+DEFINE_VEC(stored_runs, struct stored_run)
+
+/* Open pages files, one for each set of the chain from which anything is needed. */
+DEFINE_VEC(page_files, int)
+
+void page_files_close(struct page_files *files);
+
+/* An entry of a pagemap image. */
+struct map_entry {
+	uint64_t start, end;
+	uint64_t off;   /* in the set's pages file; meaningless without MM_PE_PRESENT */
+	uint32_t flags; /* MM_PE_*, never both PARENT and PRESENT */
+};
+DEFINE_VEC(map_entries, struct map_entry)
+
+/* One pagemap image as it is, checked: ascending, page aligned. */
+struct page_map {
+	uint32_t pages_id;
+	uint64_t bytes; /* of its pages file */
+	struct map_entries entries;
+};
+
+/** page_map_read() - Return: 0; 1 there is no such image; -EBADMSG; negative errno */
+int page_map_read(struct image_set *set, enum img_type type, uint64_t id, struct page_map *ret, struct cr_error *err);
+void page_map_done(struct page_map *m);
+
+/** page_map_open() - its pages file. @flags: O_RDONLY or O_RDWR. Return: descriptor; -EBADMSG it is too short; negative errno */
+int page_map_open(struct image_set *set, const struct page_map *m, int flags, struct cr_error *err);
+
+/* Is this run allowed to be there? Asked for the newest set, in order, before the run is added to the list. */
+typedef int (*page_check_fn)(void *arg, uint64_t start, uint64_t nr_pages, struct cr_error *err);
+
+/**
+ * page_chain_read() - where the content of every stored page is
+ * @check: NULL: not asked
+ * @runs:  filled, ascending; the files that they name are in @files, open, the caller's also after a failure
+ * Return: 0, also if there is no such image; -EBADMSG something is out of range, missing or in no set; -EOPNOTSUPP pages
+ * were left at their source; negative errno.
+ */
+int page_chain_read(struct image_set *set, enum img_type type, uint64_t id, page_check_fn check, void *arg,
+		    struct stored_runs *runs, struct page_files *files, struct cr_error *err);
+
+/**
+ * page_chain_dedup() - free pages of older sets that a newer one of the chain has stored anew
+ * Of all address spaces and segments that the directory of @set has. Sizes of files stay.
+ * Return: 0; -ENOENT there is no parent; negative errno.
+ */
+int page_chain_dedup(struct image_set *set, uint64_t *ret_bytes, struct cr_error *err);
+
+#endif

@@ -1,0 +1,171 @@
+/* Incremental series: what a dump knows of the round before it, and what it leaves to the next. */
+#include "mm/page-chain.h"
+#include "mm/page-select.h"
+#include "mm/track.h"
+
+#include "infect/parasite.h"
+#include "infect/task.h"
+#include "kernel/context.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <string.h>
+
+static int have_tracker(struct mm_dump *d, const struct task *task, struct cr_error *err)
+{
+	const struct task *root = task;
+
+	if (d->tracker)
+		return 0;
+	while (root->parent)
+		root = root->parent;
+	return tracker_begin(d->ctx, root, &d->tracker, err);
+}
+
+/*
+ * The parent must be the very round that the tracking refers to: pages that are unchanged since may have changed between
+ * an older set and that one.
+ */
+int mm_rounds_begin(struct mm_dump *d, const struct task *task, struct cr_error *err)
+{
+	const struct tracker *t;
+	int r;
+
+	if (!d->config.parent || d->tracker)
+		return 0;
+	r = have_tracker(d, task, err);
+	if (r < 0)
+		return r;
+	t = d->tracker;
+	d->knows_parent = t->round[0] && strcmp(t->round, d->config.parent_round) == 0;
+	if (!d->knows_parent)
+		log_warn(&d->ctx->log,
+			 "%s, continuing with all pages",
+			 t->engine == TRACK_NONE ? "this kernel cannot tell which pages were written to"
+			 : t->round[0]           ? "the parent is not the dump since which written pages are known"
+						 : "nothing is known of pages written to since the parent was made");
+	return 0;
+}
+
+int mm_rounds_distrust(struct mm_dump *d, struct mm_task *mt, struct cr_error *err)
+{
+	const struct track_ranges *unread = d->knows_parent ? tracker_unread(d->tracker, mt->task) : NULL;
+
+	for (size_t i = 0; unread && i < unread->nr; i++) {
+		struct mm_range *to = mm_ranges_add(&mt->stays);
+
+		if (!to)
+			return cr_fail(err, -ENOMEM, "note what the parent lacks");
+		*to = (struct mm_range){ unread->items[i].start, unread->items[i].end };
+	}
+	return 0;
+}
+
+int mm_rounds_look(struct mm_dump *d, struct mm_task *mt, struct proc_vma *v, struct cr_error *err)
+{
+	const uint64_t uffd = PROC_VM_UM | PROC_VM_UW | PROC_VM_UI;
+	struct mm_range *range;
+
+	if (!(v->vm_flags & uffd) && !(d->tracker && d->tracker->engine == TRACK_SOFT_DIRTY))
+		return 0;
+	/* it may be ours, also of a dump that has no use for it */
+	if (have_tracker(d, mt->task, err) < 0)
+		return -ENOMEM;
+	if (!tracker_owns(d->tracker, mt->task, v))
+		return 0;
+	v->vm_flags &= ~uffd;
+	range = mm_ranges_add(&mt->tracked);
+	if (!range)
+		return cr_fail(err, -ENOMEM, "note what is watched");
+	*range = (struct mm_range){ v->start, v->end };
+	return 0;
+}
+
+int mm_can_track(struct cr_context *ctx, struct cr_error *err)
+{
+	if (track_engine(ctx) != TRACK_NONE)
+		return 0;
+	cr_refuse(err, -EOPNOTSUPP, "this kernel cannot tell which pages are written to");
+	cr_advise(err, "it takes userfaultfd and PAGEMAP_SCAN (Linux 6.7), or CONFIG_MEM_SOFT_DIRTY");
+	return -EOPNOTSUPP;
+}
+
+int mm_track(struct mm_dump *d, const struct tree *tree, struct cr_error *err)
+{
+	struct infect_aid aid = { .leftovers = d->ctx->opts->leftovers };
+
+	if (mm_can_track(d->ctx, err) < 0)
+		return -EOPNOTSUPP;
+	for (size_t i = 0; i < tree->tasks.nr; i++) {
+		struct task *task = tree->tasks.items[i];
+		struct cr_error why = { 0 };
+
+		if (!task->mm_priv)
+			continue;
+		if (have_tracker(d, task, err) < 0)
+			return -ENOMEM;
+		if (tracker_renew(d->tracker, task->mm_priv, &aid, &why) < 0)
+			log_warn(&d->ctx->log, "pid %d: %s, continuing without tracking its memory", task->host_pid,
+				 why.text);
+	}
+	d->tracks = true;
+	return 0;
+}
+
+/* What could not be read, but may still be there unchanged, must not count as stored. */
+static int note_unread(struct mm_dump *d)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < d->tasks.nr && r == 0; i++)
+		if (d->tasks.items[i]->unread.nr)
+			r = tracker_note_unread(d->tracker, d->tasks.items[i]->task->host_pid,
+						&d->tasks.items[i]->unread);
+	return r;
+}
+
+int mm_track_keep(struct mm_dump *d, const char *round, struct cr_error *err)
+{
+	if (!d->tracker || !d->tracks)
+		return 0;
+	if (note_unread(d) < 0)
+		return cr_fail(err, -ENOMEM, "keep the tracking of memory");
+	return tracker_keep(d->tracker, round, err);
+}
+
+void mm_track_return(struct mm_dump *d)
+{
+	struct cr_error err = { 0 };
+
+	if (!d->tracker || !d->tracker->taken || d->tracker->spoiled)
+		return;
+	if (tracker_keep(d->tracker, d->tracker->round, &err) < 0)
+		log_warn(&d->ctx->log, "%s, continuing without", err.text);
+}
+
+int mm_prepare_running(struct mm_dump *d, struct cr_error *err)
+{
+	for (size_t i = 0; i < d->tasks.nr; i++) {
+		struct mm_task *mt = d->tasks.items[i];
+		int r = d->tasks.nr > 1 && mt->pages.nr ? page_select_shared(mt, err) : 0;
+
+		if (r < 0)
+			return r;
+		mt->mem = proc_open(&mt->task->dir, "mem", O_RDONLY, err);
+		if (mt->mem < 0)
+			return cr_within(err, mt->mem, "pid %d", mt->task->host_pid);
+	}
+	d->running = true;
+	return 0;
+}
+
+int mm_dedup(struct cr_context *ctx, struct image_set *set, struct cr_error *err)
+{
+	uint64_t bytes = 0;
+	int r = page_chain_dedup(set, &bytes, err);
+
+	if (r == 0)
+		log_info(&ctx->log, "freed %" PRIu64 " bytes of earlier images", bytes);
+	return r;
+}

@@ -1,0 +1,66 @@
+/*
+ * Which pages were written to since the round before: one interface, two engines, chosen by what the kernel has.
+ *
+ * userfaultfd (6.7): mappings are registered for asynchronous write protection with a descriptor made in the task. The
+ * kernel clears a page's protection when it is written to, and forgets the registration of what is unmapped, moved,
+ * forked or exec'ed. So a page is unchanged if its mapping is still registered with our descriptor, and the page is there
+ * and still protected. Ownership is proven by registering anew, which fails with EBUSY for another's.
+ *
+ * soft-dirty (3.11): a bit per page, set when it is written to, and a flag of mappings that are new.
+ *
+ * Whatever cannot be said for sure is said to have changed.
+ */
+#ifndef CR_MM_TRACK_H
+#define CR_MM_TRACK_H
+
+#include "mm/keeper.h"
+#include "mm/mm-internal.h"
+#include "procfs/maps.h"
+
+struct infect_aid;
+
+enum track_engine { TRACK_NONE, TRACK_UFFD, TRACK_SOFT_DIRTY };
+
+/** track_engine() - what this kernel can */
+enum track_engine track_engine(struct cr_context *ctx);
+
+struct tracker {
+	struct cr_context *ctx;
+	enum track_engine engine;
+	pid_t root;
+	uint64_t root_start;
+	char round[TRACK_ROUND]; /* what the state of the pages refers to; "" nothing is known */
+	bool taken;              /* from a keeper: it can be given back */
+	bool spoiled;            /* protections were renewed: the round before is gone */
+	struct track_items items;
+};
+
+/**
+ * tracker_begin() - take over what was kept for the tree of @root, whose tasks are stopped
+ * Return: 0, also if nothing was kept, or it is lost; -ENOMEM.
+ */
+int tracker_begin(struct cr_context *ctx, const struct task *root, struct tracker **ret, struct cr_error *err);
+/** tracker_free() - the tracking ends, unless a keeper has it */
+void tracker_free(struct tracker *t);
+DEFINE_SLOT(struct tracker, tracker_free)
+
+/** tracker_owns() - is this mapping under our watch since an earlier round? */
+bool tracker_owns(struct tracker *t, const struct task *task, const struct proc_vma *v);
+
+/**
+ * tracker_renew() - watch all private memory of a stopped task, from now on
+ * @mt: its mappings; ranges that are watched already are in mt->tracked
+ * @aid: for the calls that it has to make itself
+ * Return: 0, also if parts of it cannot be watched; negative errno: it is not watched.
+ */
+int tracker_renew(struct tracker *t, struct mm_task *mt, struct infect_aid *aid, struct cr_error *err);
+
+/** tracker_unread() - what the round before has not stored of a task, however unchanged it is; NULL: nothing is known of it */
+const struct track_ranges *tracker_unread(struct tracker *t, const struct task *task);
+/** tracker_note_unread() - the same of this round. Return: 0, -ENOMEM */
+int tracker_note_unread(struct tracker *t, pid_t host_pid, const struct page_runs *runs);
+
+/** tracker_keep() - leave it to a keeper. @round: what it refers to now. Return: 0, negative errno */
+int tracker_keep(struct tracker *t, const char *round, struct cr_error *err);
+
+#endif

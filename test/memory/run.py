@@ -1,0 +1,378 @@
+#!/usr/bin/python3
+"""Incremental dumps of a process that never stops to change its memory, compared page by page with what it must hold.
+
+    run.py --criu build/criu --writer build/test/memory/writer [-k CASE] [--rounds N] [--seed N] [-v]
+
+Runs in pid and mount namespaces of its own. Prints "PASS case", "FAIL case: why" or "SKIP case: why". Needs root.
+"""
+import argparse
+import glob
+import os
+import random
+import re
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+
+sys.dont_write_bytecode = True
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(HERE, "..", "e2e"))
+import rpc   # noqa: E402
+from world import Failed, Skipped, World   # noqa: E402
+
+ALL_PAGES = "continuing with all pages"
+PRE_DUMP, DUMP = 4, 1
+
+
+class Series:
+    """One tree, and the directories that are made of it."""
+
+    def __init__(self, args, base, seed):
+        self.args, self.base, self.world, self.random = args, base, World(), random.Random(seed)
+        self.dir = os.path.join(base, "d")
+        os.mkdir(self.dir)
+        self.images, self.nr = None, 0
+        self.root = self.world.start([args.writer, self.dir, str(seed)], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                     stderr=subprocess.DEVNULL, start_new_session=True)
+        self.world.until(lambda: self.table(self.root)[0] > 0, 10, "the writer's first look at its memory")
+
+    def table(self, pid):
+        """How often a process has looked at all of its pages, and its steps."""
+        try:
+            with open(os.path.join(self.dir, f"table-{pid}"), "rb") as f:
+                return struct.unpack("QQ", f.read(16).ljust(16, b"\0"))
+        except OSError:
+            return 0, 0
+
+    def writers(self):
+        out = []
+        for pid in self.world.tree():
+            try:
+                with open(f"/proc/{pid}/comm", encoding="utf-8") as f:
+                    if f.read().strip() in ("writer", "exe"):
+                        out.append(pid)
+            except OSError:
+                pass
+        return out
+
+    def keepers(self):
+        out = []
+        for pid in self.world.tree():
+            try:
+                with open(f"/proc/{pid}/comm", encoding="utf-8") as f:
+                    if f.read().strip() == "criu-keeper":
+                        out.append(pid)
+            except OSError:
+                pass
+        return out
+
+    def differences(self):
+        try:
+            with open(os.path.join(self.dir, "fails"), encoding="utf-8") as f:
+                return f.read().strip()
+        except OSError:
+            return ""
+
+    def criu(self, command, *more, code=0, parent=True):
+        """A dump into the next directory. Returns its log."""
+        self.nr += 1
+        previous, self.images = self.images, os.path.join(self.base, str(self.nr))
+        os.mkdir(self.images)
+        if parent is True:
+            parent = previous
+        cmd = [self.args.criu, command, "-t", str(self.root), "-D", self.images, "-o", "log", "-v4", *more]
+        if parent:
+            cmd += ["--prev-images-dir", os.path.relpath(parent, self.images)]
+        status, said = self.world.run(cmd, 30)
+        log = self.log("log")
+        if status != code:
+            ended = f"; the root has ended with {self.world.ended[self.root]}" if self.root in self.world.ended else ""
+            raise Failed(f"{command}: exit status {status}: {said.strip()[-300:]}{ended}")
+        if self.differences():
+            raise Failed(f"after {command} {self.nr}: {self.differences()}")
+        return log
+
+    def log(self, name):
+        try:
+            with open(os.path.join(self.images, name), encoding="utf-8", errors="replace") as f:
+                return f.read()
+        except OSError:
+            return ""
+
+    def pages(self):
+        """Written and left to the parent, by the statistics of the last dump."""
+        with open(os.path.join(self.images, "stats-dump"), "rb") as f:
+            fields = rpc.decode(rpc.decode(f.read()[12:])[1])
+        return fields.get(7, 0), fields.get(6, 0)
+
+    def must_skip(self, what):
+        if not self.pages()[1]:
+            raise Failed(f"{what}: nothing was left to the parent; {re.findall('Warn.*', self.log('log'))}")
+
+    def wait(self, low=0.01, high=0.2):
+        until = time.monotonic() + self.random.uniform(low, high)
+        self.world.until(lambda: time.monotonic() > until, 5, "time")
+
+    def final(self, *more, parent=True):
+        log = self.criu("dump", *more, parent=parent)
+        self.world.until(lambda: not self.writers(), 5, "the tree is gone after the dump")
+        self.world.until(lambda: not self.keepers(), 5, "the keeper ends with the tree")
+        return log
+
+    def restore(self, *more):
+        status, said = self.world.run([self.args.criu, "restore", "-d", "-D", self.images, "-o", "restore.log", "-v4", *more], 30)
+        if status != 0:
+            raise Failed(f"restore: exit status {status}: {said.strip()[-300:]}")
+        before = {pid: self.table(pid)[0] for pid in self.writers()}
+        # a kid may be ended by its parent meanwhile
+        looked = lambda: self.differences() or all(self.table(p)[0] > n + 1 for p, n in before.items()
+                                                   if p == self.root or p in self.writers())
+        self.world.until(looked, 30, "all look at their memory after the restore")
+        if self.differences():
+            raise Failed(f"after the restore of {self.nr}: {self.differences()}")
+        if self.root not in self.writers():
+            raise Failed("the root is gone after the restore")
+
+    def end(self):
+        self.world.kill(self.writers())
+        try:
+            self.world.until(lambda: not self.world.tree(), 5, "all ends with the writer")
+        finally:
+            left = self.world.clear()
+        if left:
+            raise Failed(left)
+
+
+# --- the cases
+
+def series(s):
+    """Pre-dumps and dumps in any number, then the last one, restored, and on from there."""
+    for _ in range(s.args.rounds):
+        s.images = None
+        s.criu("pre-dump")
+        for _ in range(s.random.randrange(4)):
+            s.wait()
+            if s.random.random() < 0.3:
+                log = s.criu("dump", "--leave-running", "--track-mem")
+            else:
+                log = s.criu("pre-dump")
+            if ALL_PAGES in log:
+                raise Failed(f"round {s.nr}: {re.findall('Warn.*', log)}")
+            s.must_skip(f"round {s.nr}")
+        s.wait()
+        log = s.final(*(["--auto-dedup"] if s.random.random() < 0.3 else []))
+        if ALL_PAGES in log:
+            raise Failed(f"last of the round: {re.findall('Warn.*', log)}")
+        s.must_skip(f"last of round {s.nr}")
+        s.restore()
+        for done in glob.glob(os.path.join(s.base, "[0-9]*")):
+            if done != s.images:
+                shutil.rmtree(done)
+
+
+def lost_keeper(s):
+    s.criu("pre-dump")
+    keepers = s.world.until(s.keepers, 5, "a keeper is there")
+    if len(keepers) != 1:
+        raise Failed(f"{len(keepers)} keepers after a pre-dump")
+    s.world.kill(keepers)
+    s.wait()
+    if ALL_PAGES not in s.criu("pre-dump"):
+        raise Failed("no warning after the keeper was lost")
+    if s.pages()[1]:
+        raise Failed("pages were left to the parent after the keeper was lost")
+    s.wait()
+    s.final()
+    s.must_skip("the dump after that")
+    s.restore()
+
+
+def older_parent(s):
+    """Unchanged since the second round does not mean unchanged since the first."""
+    s.criu("pre-dump")
+    first = s.images
+    s.wait()
+    s.criu("pre-dump")
+    s.wait()
+    if ALL_PAGES not in s.final(parent=first):
+        raise Failed("no warning about a parent that is not the last round")
+    if s.pages()[1]:
+        raise Failed("pages were left to an older parent")
+    s.restore()
+
+
+def failed_rounds(s):
+    """A dump that fails changes nothing for the next, and neither does one outside of the series."""
+    s.criu("pre-dump")
+    first = s.images
+    s.wait()
+    for stage in (1, 3, 4, 6):
+        s.criu("dump", "--inject-stage", str(stage), code=1, parent=first)
+    s.criu("dump", "--leave-running", parent=None)
+    s.wait()
+    s.images = first
+    s.criu("pre-dump")
+    s.must_skip("after dumps that failed")
+    # protections were renewed, but the images are not there
+    second = s.images
+    s.criu("pre-dump", "--inject-stage", "6", code=1, parent=second)
+    s.wait()
+    if ALL_PAGES not in s.final(parent=second):
+        raise Failed("no warning after a pre-dump that failed late")
+    s.restore()
+
+
+def ends_tracking(s):
+    """Without --track-mem a dump ends the series; nothing is left of it in the tree."""
+    s.criu("pre-dump")
+    s.wait()
+    s.criu("dump", "--leave-running")
+    s.world.until(lambda: not s.keepers(), 5, "the keeper ends")
+    for pid in s.writers():
+        with open(f"/proc/{pid}/smaps", encoding="utf-8") as f:
+            if re.search(r"VmFlags:.* uw", f.read()):
+                raise Failed(f"pid {pid} is still watched")
+    s.final(parent=None)
+    s.restore()
+
+
+def dedup(s):
+    for _ in range(4):
+        s.criu("pre-dump")
+        s.wait()
+    s.final()
+    used = lambda: sum(os.stat(f).st_blocks for f in glob.glob(os.path.join(s.base, "[0-9]*", "pages-*.img")))
+    before = used()
+    status, said = s.world.run([s.args.criu, "dedup", "-D", s.images], 30)
+    if status != 0 or used() >= before:
+        raise Failed(f"dedup: exit status {status}, blocks {before} before and {used()} after: {said}")
+    s.restore()
+    first = os.path.join(s.base, "1")
+    status, said = s.world.run([s.args.criu, "dedup", "-D", first], 30)
+    if status != 1 or "no parent" not in said:
+        raise Failed(f"dedup without a parent: exit status {status}: {said}")
+
+
+def bad_chains(s):
+    """A parent that is missing, cut short or bites its tail is refused before anything is made."""
+    s.criu("pre-dump")
+    first = s.images
+    s.wait()
+    s.final()
+    link = os.path.join(s.images, "parent")
+
+    def refused(what, *words):
+        status, said = s.world.run([s.args.criu, "restore", "-d", "-D", s.images], 30)
+        if status != 1 or not any(w in said for w in words) or s.writers():
+            raise Failed(f"{what}: exit status {status}: {said.strip()[-300:]}")
+    os.rename(first, first + "x")
+    refused("missing", "open the parent set")
+    os.unlink(link)
+    refused("no link", "should be in parent 1")
+    os.symlink(".", link)
+    refused("loop", "chain of more than")
+    os.unlink(link)
+    os.symlink("../1", link)
+    os.rename(first + "x", first)
+    pages = max(glob.glob(os.path.join(first, "pages-*.img")), key=os.path.getsize)
+    with open(pages, "r+b") as f:
+        size = os.path.getsize(pages)
+        f.truncate(size - 4096)
+        refused("cut short", "should have")
+        # what was cut off was a page like any other: it is made whole again before it is needed
+    for kind in (["pre-dump"], ["dump"]):
+        status, said = s.world.run([s.args.criu, *kind, "-t", "1", "-D", first, "--prev-images-dir", "."], 30)
+        if status != 1 or "the one that is to be written" not in said:
+            raise Failed(f"own directory as parent: exit status {status}: {said.strip()[-300:]}")
+
+
+def by_rpc(s):
+    """A loop of pre-dumps and the dump on one connection, as libcriu has it."""
+    ours, theirs = rpc.pair()
+    pid = s.world.start([s.args.criu, "swrk", str(theirs.fileno())], pass_fds=(theirs.fileno(),), stdin=subprocess.DEVNULL,
+                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    s.world.others.add(pid)
+    theirs.close()
+    for i in range(4):
+        s.nr += 1
+        previous, s.images = s.images, os.path.join(s.base, str(s.nr))
+        os.mkdir(s.images)
+        fd = os.open(s.images, os.O_RDONLY | os.O_DIRECTORY)
+        opts = {"images_dir_fd": fd, "pid": s.root, "log_level": 4, "log_file": "log"}
+        if previous:
+            opts["parent_img"] = "../" + os.path.basename(previous)
+        kind = PRE_DUMP if i < 3 else DUMP
+        resp = rpc.talk(ours, rpc.request(kind, **opts))
+        os.close(fd)
+        if not resp or not resp.success or resp.type != kind:
+            raise Failed(f"request {i}: {resp}; {s.log('log')[-300:]}")
+        if previous:
+            s.must_skip(f"request {i}")
+        s.wait()
+    ours.close()
+    s.world.until(lambda: pid in s.world.ended, 5, "the worker's end")
+    s.world.until(lambda: not s.writers(), 5, "the tree is gone after the dump")
+    s.restore()
+
+
+CASES = {"series": series, "lost-keeper": lost_keeper, "older-parent": older_parent, "failed-rounds": failed_rounds,
+         "ends-tracking": ends_tracking, "dedup": dedup, "bad-chains": bad_chains, "by-rpc": by_rpc}
+
+
+def run_case(args, name):
+    base = tempfile.mkdtemp(prefix="criu-memory-", dir=args.tmp)
+    why = None
+    try:
+        s = Series(args, base, args.seed)
+        try:
+            CASES[name](s)
+        finally:
+            s.end()
+    except (Failed, Skipped) as e:
+        why = e
+    if isinstance(why, Skipped):
+        print(f"SKIP {name}: {why}")
+    elif why:
+        text = " ".join(str(why).split())
+        print(f"FAIL {name}: {text} (seed {args.seed})")
+    else:
+        print(f"PASS {name}")
+    sys.stdout.flush()
+    if args.keep and isinstance(why, Failed):
+        print(f"kept: {base}")
+    else:
+        shutil.rmtree(base, ignore_errors=True)
+    return isinstance(why, Failed)
+
+
+def main():
+    ap = argparse.ArgumentParser()
+    ap.add_argument("--criu", required=True)
+    ap.add_argument("--writer", required=True)
+    ap.add_argument("-k", default="")
+    ap.add_argument("--rounds", type=int, default=6)
+    ap.add_argument("--seed", type=int, default=0)
+    ap.add_argument("--tmp", default="/dev/shm" if os.path.isdir("/dev/shm") else None)
+    ap.add_argument("--keep", action="store_true")
+    ap.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
+    args = ap.parse_args()
+    args.criu, args.writer = os.path.abspath(args.criu), os.path.abspath(args.writer)
+    if not args.inside:
+        cmd = ["unshare", "--pid", "--mount", "--fork", "--kill-child", "--mount-proc", sys.executable, *sys.argv, "--inside"]
+        return subprocess.run(cmd, check=False).returncode
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    args.seed = args.seed or int.from_bytes(os.urandom(4), "little")
+    check = subprocess.run([args.criu, "check", "--feature", "mem_dirty_track"], stdout=subprocess.DEVNULL,
+                           stderr=subprocess.DEVNULL, check=False)
+    if check.returncode != 0:
+        print("SKIP all: this kernel cannot track memory")
+        return 0
+    return 1 if sum(run_case(args, name) for name in CASES if args.k in name) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
