@@ -12,6 +12,7 @@
 #include <poll.h>
 #include <sys/fsuid.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -234,11 +235,17 @@ static uint64_t caps_of(const struct peer *p, enum peer_need need)
  * Images name paths, and CAP_SYS_PTRACE opens those that lead through /proc/PID of anybody: it stays asleep until tasks are
  * seized (infect/trace-right.h). Before, they take descriptors out of this process, which is not dumpable since it took another
  * file system identity (commit_creds(), kernel/cred.c). Dumpable again it is in reach of them, user 0 as it is, and of
- * nobody else who was not before. For a set-user-id program they are strangers anyway: it goes on with the capability.
+ * nobody else who was not before. A core file would belong to the client, so there is none: the hard limit stays, tasks get
+ * theirs from the images. For a set-user-id program tasks are strangers anyway: it goes on with the capability.
  */
 static uint64_t asleep_at_restore(void)
 {
-	if (getuid() != geteuid())
+	struct rlimit core;
+
+	if (getuid() != geteuid() || getrlimit(RLIMIT_CORE, &core) < 0)
+		return 0;
+	core.rlim_cur = 0;
+	if (setrlimit(RLIMIT_CORE, &core) < 0)
 		return 0;
 	prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
 	return CAP_BIT(CAP_SYS_PTRACE);
