@@ -35,7 +35,7 @@ static const struct sub_message subs[] = {
 	SUB(TUNF, tunf, img_tunfile_entry),
 	OWN(TIMERFD, tfd, img_timerfd_entry),
 	OWN(INOTIFY, ify, img_inotify_file_entry),
-	SUB(FANOTIFY, ffy, img_fanotify_file_entry),
+	OWN(FANOTIFY, ffy, img_fanotify_file_entry),
 	SUB(EXT, ext, img_ext_file_entry),
 	OWN(UNIXSK, usk, img_unix_sk_entry),
 	SUB(FIFO, fifo, img_fifo_entry),

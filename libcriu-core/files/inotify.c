@@ -8,7 +8,7 @@
 
 #include "base/own.h"
 #include "files/family.h"
-#include "files/irmap.h"
+#include "files/fs-watch.h"
 #include "procfs/fdinfo.h"
 #include "procfs/mountinfo.h"
 
@@ -25,8 +25,6 @@
 #include <unistd.h>
 
 #define MAX_WATCHES  ((size_t)1 << 20) /* and the highest number of one */
-#define HANDLE_MAX   128u              /* MAX_HANDLE_SZ of the kernel */
-#define HANDLE_WORDS (HANDLE_MAX / 8)
 #define MASK_USER    (IN_ALL_EVENTS | IN_ONESHOT | IN_EXCL_UNLINK)
 
 static bool inotify_claims(const struct file_facts *facts)
@@ -36,29 +34,17 @@ static bool inotify_claims(const struct file_facts *facts)
 
 /* -------------------------------------------------------------------- dump */
 
-struct fd_handle {
-	struct file_handle h;
-	unsigned char bytes[HANDLE_MAX];
-};
-
-/* "name:" and a hexadecimal number, blanks in front */
-static int scan_field(struct scan *s, const char *name, uint64_t *ret)
-{
-	scan_blanks(s);
-	return scan_lit(s, name) < 0 || scan_hex(s, ret) < 0 ? -EINVAL : 0;
-}
-
 /*
  * "inotify wd:1 ino:a7a2d3 sdev:fe00000 mask:300 ignored_mask:0 fhandle-bytes:8 fhandle-type:1 f_handle:d3a2a700...";
  * inotify_fdinfo() in fs/notify/fdinfo.c, Linux 3.8 and later. The handle is left out where the file system has none.
  */
-static int watch_parse(struct scan s, img_inotify_wd_entry *e, struct fd_handle *ret)
+static int watch_parse(struct scan s, img_inotify_wd_entry *e, struct watch_handle *ret)
 {
-	uint64_t wd, mask, ignored, dev, bytes, type;
+	uint64_t wd, mask, ignored, dev;
 
-	if (scan_lit(&s, "inotify") < 0 || scan_field(&s, "wd:", &wd) < 0 || scan_field(&s, "ino:", &e->i_ino) < 0 ||
-	    scan_field(&s, "sdev:", &dev) < 0 || scan_field(&s, "mask:", &mask) < 0 ||
-	    scan_field(&s, "ignored_mask:", &ignored) < 0)
+	if (scan_lit(&s, "inotify") < 0 || watch_field(&s, "wd:", &wd) < 0 || watch_field(&s, "ino:", &e->i_ino) < 0 ||
+	    watch_field(&s, "sdev:", &dev) < 0 || watch_field(&s, "mask:", &mask) < 0 ||
+	    watch_field(&s, "ignored_mask:", &ignored) < 0)
 		return -EINVAL;
 	if (wd > INT_MAX || dev > UINT32_MAX || mask > UINT32_MAX || ignored > UINT32_MAX)
 		return -ERANGE;
@@ -66,107 +52,18 @@ static int watch_parse(struct scan s, img_inotify_wd_entry *e, struct fd_handle 
 	e->mask = (uint32_t)mask;
 	e->ignored_mask = (uint32_t)ignored;
 	e->s_dev = (uint32_t)dev;
-	ret->h.handle_bytes = 0;
-	if (scan_field(&s, "fhandle-bytes:", &bytes) < 0)
-		return 0;
-	scan_blanks(&s);
-	if (bytes > HANDLE_MAX || scan_field(&s, "fhandle-type:", &type) < 0 || type > INT_MAX)
-		return -EINVAL;
-	scan_blanks(&s);
-	if (scan_lit(&s, "f_handle:") < 0 || scan_left(&s) < bytes * 2)
-		return -EINVAL;
-	for (uint64_t i = 0; i < bytes; i++)
-		ret->bytes[i] = (unsigned char)(scan_hex_digit(s.p[2 * i]) << 4 | scan_hex_digit(s.p[2 * i + 1]));
-	ret->h.handle_type = (int)type;
-	ret->h.handle_bytes = (unsigned int)bytes;
-	return 0;
-}
-
-/* The name of what a handle stands for, by one mount. Return: its length in t->text, 0 if this mount does not lead to it */
-static int name_on_mount(struct file_table *t, const struct proc_mount *m, struct fd_handle *h,
-			 const img_inotify_wd_entry *e, struct cr_error *err)
-{
-	autofd int mount = open(m->mountpoint, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
-	autofd int fd = mount < 0 ? -1 : open_by_handle_at(mount, &h->h, O_PATH | O_CLOEXEC);
-	struct path_look look;
-	int len;
-
-	if (fd < 0)
-		return 0;
-	len = facts_read_link(t, fd, err);
-	if (len < 0)
-		return len == -ENAMETOOLONG ? 0 : len;
-	look = path_look_at(t->text);
-	return t->text[0] == '/' && look.there && look.ino == e->i_ino ? len : 0;
-}
-
-static int watch_name(struct file_table *t, const struct proc_mount_list *mounts, struct fd_handle *h,
-		      img_inotify_wd_entry *e, struct cr_error *err)
-{
-	for (size_t i = 0; i < mounts->nr; i++) {
-		const struct proc_mount *m = &mounts->items[i];
-		int len;
-
-		if ((m->dev_major << 20 | m->dev_minor) != e->s_dev || m->mountpoint[0] != '/')
-			continue;
-		len = name_on_mount(t, m, h, e, err);
-		if (len < 0)
-			return len;
-		if (len > 0) {
-			e->f_handle->path = pool_text(&t->pool, t->text, (size_t)len);
-			return e->f_handle->path ? 0 : pool_failed(err);
-		}
-	}
-	return 0;
-}
-
-/*
- * A handle leads nowhere when the kernel has forgotten the name (the inode is held by the watch, its dentry by nobody), or
- * where the file system has none. Then, or at once with force_irmap, the request's directories are searched.
- */
-static int watch_search(struct file_table *t, img_inotify_wd_entry *e, struct cr_error *err)
-{
-	dev_t dev = makedev(e->s_dev >> 20, e->s_dev & 0xfffff);
-	size_t len = irmap_find(t->ctx->opts->rpc, dev, e->i_ino, t->text, sizeof(t->text));
-
-	if (!len)
-		return 0;
-	e->f_handle->path = pool_text(&t->pool, t->text, len);
-	return e->f_handle->path ? 0 : pool_failed(err);
-}
-
-static int watch_find(struct file_table *t, const struct proc_mount_list *mounts, struct fd_handle *h,
-		      img_inotify_wd_entry *e, struct cr_error *err)
-{
-	bool force = t->ctx->opts->rpc->has_force_irmap && t->ctx->opts->rpc->force_irmap;
-	int r = force ? watch_search(t, e, err) : 0;
-
-	if (r == 0 && !e->f_handle->path && h->h.handle_bytes)
-		r = watch_name(t, mounts, h, e, err);
-	if (r == 0 && !e->f_handle->path && !force)
-		r = watch_search(t, e, err);
-	return r;
+	return watch_handle_parse(&s, ret);
 }
 
 static int watch_dump(struct file_table *t, const struct proc_mount_list *mounts, struct scan line,
 		      img_inotify_wd_entry *e, struct cr_error *err)
 {
-	struct fd_handle h;
+	struct watch_handle h;
 	int r = watch_parse(line, e, &h);
 
 	if (r < 0)
 		return cr_refuse(err, r, "fdinfo of an inotify descriptor is not understood");
-	e->f_handle = pool_new(&t->pool, img_fh_entry);
-	if (!e->f_handle)
-		return pool_failed(err);
-	e->f_handle->bytes = h.h.handle_bytes;
-	e->f_handle->type = h.h.handle_bytes ? (uint32_t)h.h.handle_type : 0;
-	e->f_handle->handle.items = pool_alloc(&t->pool, HANDLE_MAX);
-	if (!e->f_handle->handle.items)
-		return pool_failed(err);
-	e->f_handle->handle.nr = HANDLE_WORDS;
-	memcpy(e->f_handle->handle.items, h.bytes, h.h.handle_bytes);
-	return watch_find(t, mounts, &h, e, err);
+	return watch_handle_entry(t, mounts, &h, e->s_dev, e->i_ino, &e->f_handle, err);
 }
 
 static int watches_dump(struct file_table *t, struct open_file *f, struct scan rest, img_inotify_file_entry *e,

@@ -25,7 +25,6 @@ static bool anon_is(const struct file_facts *facts, const char *name)
 	}                                                        \
 	const struct file_ops var##_ops = { .name = text, .claims = var##_claims, .advice = hint };
 
-REFUSED(fanotify, "fanotify descriptor", "", anon_is(facts, "anon_inode:[fanotify]"))
 REFUSED(io_uring, "io_uring", "", anon_is(facts, "anon_inode:[io_uring]"))
 REFUSED(perf, "performance counter", "", anon_is(facts, "anon_inode:[perf_event]"))
 REFUSED(bpf, "BPF object", "",
@@ -42,10 +41,10 @@ REFUSED(secretmem, "secret memory", "", facts->fs_type == 0x5345434d /* SECRETME
 /* Unlike the rest of anonymous inodes, which have no business in a checkpoint either. */
 static bool anon_other_claims(const struct file_facts *facts)
 {
-	static const struct file_ops *const named[] = { &fanotify_ops, &io_uring_ops, &perf_ops, &bpf_ops,
-							&userfaultfd_ops };
+	static const struct file_ops *const named[] = { &io_uring_ops, &perf_ops, &bpf_ops, &userfaultfd_ops };
 	static const char *const kept[] = { "anon_inode:[eventfd]",   "anon_inode:[signalfd]", "anon_inode:[timerfd]",
-					    "anon_inode:[eventpoll]", "anon_inode:inotify",    "anon_inode:[pidfd]" };
+					    "anon_inode:[eventpoll]", "anon_inode:inotify",    "anon_inode:[pidfd]",
+					    "anon_inode:[fanotify]" };
 
 	if (facts->fs_type != ANON_INODE_FS_MAGIC || facts->flags & O_PATH)
 		return false;

@@ -4,7 +4,7 @@
 
 #include "files/file-ops.h"
 
-extern const struct file_ops fanotify_ops, io_uring_ops, perf_ops, bpf_ops, userfaultfd_ops, namespace_file_ops,
+extern const struct file_ops io_uring_ops, perf_ops, bpf_ops, userfaultfd_ops, namespace_file_ops,
 	secretmem_ops, message_queue_ops, anon_other_ops, device_ops;
 
 #endif

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/fanotify.h>
 #include <sys/inotify.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -253,11 +254,75 @@ static void check_watches(void)
 	expect(inotify_add_watch(watcher, victim_path(""), IN_ATTRIB) == 6, "the next number is another one");
 }
 
+/* ----------------------------------------------------------------- fanotify */
+
+static int group, asked;
+
+static void set_up_fanotify(void)
+{
+	spill(victim_path("marked"), "x", 1);
+	spill(victim_path("ignored"), "x", 1);
+	need(mkdir(victim_path("dir"), 0755) == 0 || errno == EEXIST);
+	group = fanotify_init(FAN_CLASS_NOTIF | FAN_NONBLOCK | FAN_CLOEXEC | FAN_UNLIMITED_QUEUE, O_RDONLY | O_CLOEXEC);
+	if (group < 0)
+		victim_skip("fanotify: %s", strerror(errno));
+	need(fanotify_mark(group, FAN_MARK_ADD, FAN_MODIFY, AT_FDCWD, victim_path("marked")) == 0);
+	need(fanotify_mark(group, FAN_MARK_ADD, FAN_CLOSE_WRITE | FAN_EVENT_ON_CHILD, AT_FDCWD, victim_path("dir")) == 0);
+	need(fanotify_mark(group, FAN_MARK_ADD | FAN_MARK_IGNORED_MASK | FAN_MARK_IGNORED_SURV_MODIFY, FAN_MODIFY, AT_FDCWD,
+			   victim_path("ignored")) == 0);
+	need(fanotify_mark(group, FAN_MARK_ADD | FAN_MARK_MOUNT, FAN_CLOSE_WRITE, AT_FDCWD, "/dev/shm") == 0);
+	need(fanotify_mark(group, FAN_MARK_ADD | FAN_MARK_FILESYSTEM, FAN_MODIFY, AT_FDCWD, "/dev/pts") == 0);
+}
+
+static uint64_t next_event(void)
+{
+	struct fanotify_event_metadata e = { 0 };
+	struct pollfd p = { .fd = group, .events = POLLIN };
+
+	if (poll(&p, 1, 500) != 1 || read(group, &e, sizeof(e)) < (ssize_t)sizeof(e))
+		return 0;
+	expect(fcntl(e.fd, F_GETFD) == FD_CLOEXEC, "flags of the file of an event");
+	close(e.fd);
+	return e.mask;
+}
+
+static void change(const char *path)
+{
+	int fd = open(path, O_WRONLY | O_CREAT, 0600);
+
+	expect(fd >= 0 && write(fd, "y", 1) == 1 && close(fd) == 0, "change %s", path);
+}
+
+static void check_fanotify(void)
+{
+	while (next_event())
+		;
+	change(victim_path("marked"));
+	expect(next_event() & FAN_MODIFY, "no event of a file");
+	change(victim_path("dir/child"));
+	expect(next_event() & FAN_CLOSE_WRITE, "no event of a directory");
+	change(victim_path("ignored"));
+	expect(next_event() == 0, "an event that is to be ignored");
+	change("/dev/shm/victim-fanotify");
+	expect(next_event() & FAN_CLOSE_WRITE, "no event of a mount");
+	unlink("/dev/shm/victim-fanotify");
+}
+
+static void set_up_permission(void)
+{
+	spill(victim_path("marked"), "x", 1);
+	asked = fanotify_init(FAN_CLASS_CONTENT | FAN_NONBLOCK, O_RDONLY);
+	if (asked < 0 || fanotify_mark(asked, FAN_MARK_ADD, FAN_OPEN_PERM, AT_FDCWD, victim_path("marked")) < 0)
+		victim_skip("fanotify: %s", strerror(errno));
+}
+
 const struct victim_case victim_cases[] = {
 	{ "timerfds", set_up_timers, check_timers, .flags = CASE_MORE },
 	{ "eventfds", set_up_counters, check_counters, .flags = CASE_MORE },
 	{ "signalfd", set_up_signals, check_signals, .flags = CASE_MORE },
 	{ "memfds", set_up_memfds, check_memfds, .flags = CASE_MORE },
 	{ "inotify", set_up_watches, check_watches, .flags = CASE_MUTATES | CASE_ALTERS },
+	{ "fanotify", set_up_fanotify, check_fanotify, .flags = CASE_MORE },
+	{ "fanotify-permission", set_up_permission, NULL, .refuse = "permission" },
 	{ NULL },
 };

@@ -21,7 +21,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/fanotify.h>
 #include <sys/inotify.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
@@ -120,12 +119,6 @@ static void check_inotify(void)
 	(void)!read(a, events, sizeof(events));
 	need(chmod(victim_path(""), 0777) == 0);
 	expect(read(a, events, sizeof(events)) > 0, "the watch is lost");
-}
-
-static void set_up_fanotify(void)
-{
-	if ((a = fanotify_init(FAN_CLASS_NOTIF, 0)) < 0)
-		victim_skip("fanotify: %s", strerror(errno));
 }
 
 static void set_up_signalfd(void)
@@ -320,7 +313,6 @@ const struct victim_case victim_cases[] = {
 	{ "tcp", set_up_tcp, check_tcp, .refuse = "TCP|--tcp-close" },
 	{ "epoll", set_up_epoll, check_epoll, .refuse = "epoll", .flags = CASE_KEEP_OR_REFUSE },
 	{ "inotify", set_up_inotify, check_inotify, .refuse = "inotify", .flags = CASE_KEEP_OR_REFUSE },
-	{ "fanotify", set_up_fanotify, NULL, .refuse = "fanotify" },
 	{ "signalfd", set_up_signalfd, check_signalfd, .refuse = "signalfd", .flags = CASE_KEEP_OR_REFUSE },
 	{ "timerfd", set_up_timerfd, check_timerfd, .refuse = "timerfd", .flags = CASE_KEEP_OR_REFUSE },
 	{ "userfaultfd", set_up_userfaultfd, NULL, .refuse = "userfaultfd" },

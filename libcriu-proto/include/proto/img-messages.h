@@ -36,6 +36,7 @@
 	X(fanotify_file_entry) \
 	X(fanotify_inode_mark_entry) \
 	X(fanotify_mark_entry) \
+	X(fanotify_mark_ext) \
 	X(fanotify_mount_mark_entry) \
 	X(fdinfo_entry) \
 	X(fh_entry) \
