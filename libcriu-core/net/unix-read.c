@@ -59,7 +59,8 @@ int unix_check(const img_file_entry *e, struct cr_error *err)
 		return cr_refuse(err, -EBADMSG, "UNIX socket %u of type %u", e->id, s->type);
 	if (s->state != UNIX_STATE_CONNECTED && s->state != UNIX_STATE_CLOSED && s->state != UNIX_STATE_LISTENING)
 		return cr_refuse(err, -EBADMSG, "UNIX socket %u in state %u", e->id, s->state);
-	if (!s->ino || s->peer == s->ino)
+	/* one for datagrams may be connected to itself */
+	if (!s->ino || (s->peer == s->ino && (s->type != SOCK_DGRAM || !s->name.len)))
 		return cr_refuse(err, -EBADMSG, "UNIX socket %u with inode %u and peer %u", e->id, s->ino, s->peer);
 	if (s->has_shutdown && (unsigned int)s->shutdown > 3)
 		return cr_refuse(err, -EBADMSG, "UNIX socket %u is shut down in way %d", e->id, (int)s->shutdown);

@@ -316,6 +316,27 @@ static void check_orphans(void)
 	expect(read(d[1], &byte, 1) == 0, "no end of file");
 }
 
+/* connected to itself: a queue in a descriptor */
+static void set_up_self(void)
+{
+	struct sockaddr_un sa;
+	socklen_t len = address(&sa, "\0victim self", 12);
+
+	need((d[0] = socket(AF_UNIX, SOCK_DGRAM, 0)) >= 0);
+	need(bind(d[0], (struct sockaddr *)&sa, len) == 0 && connect(d[0], (struct sockaddr *)&sa, len) == 0);
+	for (int i = 0; i < 30; i++)
+		need(send(d[0], "note to self", (size_t)(i % 12 + 1), MSG_DONTWAIT) == i % 12 + 1);
+}
+
+static void check_self(void)
+{
+	char buf[16];
+
+	for (int i = 0; i < 30; i++)
+		expect(recv(d[0], buf, sizeof(buf), MSG_DONTWAIT) == i % 12 + 1, "note %d", i);
+	talk(d[0], d[0], "another");
+}
+
 static void set_up_renamed(void)
 {
 	serve(victim_path("server"));
@@ -337,6 +358,7 @@ const struct victim_case victim_cases[] = {
 	{ "long", set_up_long, check_long, .flags = CASE_MORE },
 	{ "datagrams", set_up_datagrams, check_datagrams, .flags = CASE_MORE },
 	{ "orphans", set_up_orphans, check_orphans, .flags = CASE_MORE },
+	{ "self", set_up_self, check_self, .flags = CASE_MORE },
 	{ "renamed", set_up_renamed, check_renamed, .refuse = "renamed" },
 	{ 0 },
 };
