@@ -24,7 +24,7 @@ from terminals import Terminals   # noqa: E402
 from world import Failed, Skipped   # noqa: E402
 
 # Victims that between them have several processes, threads, pending signals, pipes and memory of all kinds.
-RICH = [("tree", "bush"), ("threads", "masks"), ("pipes", "ring"), ("shared", "anonymous"), ("signals", "pending-threads")]
+RICH = [("tree", "bush"), ("threads", "masks"), ("pipes", "ring"), ("shared", "anonymous"), ("signals", "pending-threads"), ("unix-queue", "rights")]
 
 
 class Scenario(Jobs, Terminals, Outside, Connections, Case):
