@@ -33,9 +33,6 @@ REFUSED(bpf, "BPF object", "",
 		 strcmp(facts->link, "anon_inode:btf") == 0))
 REFUSED(userfaultfd, "userfaultfd", "", anon_is(facts, "anon_inode:[userfaultfd]"))
 REFUSED(namespace_file, "namespace file", "", facts->fs_type == NSFS_MAGIC && !S_ISDIR(facts->st.st_mode))
-/* mqueuefs_super_magic in ipc/mqueue.c; what is queued is no content of the file */
-REFUSED(message_queue, "POSIX message queue", "",
-	facts->fs_type == 0x19800202 && S_ISREG(facts->st.st_mode) && !(facts->flags & O_PATH))
 REFUSED(secretmem, "secret memory", "", facts->fs_type == 0x5345434d /* SECRETMEM_MAGIC */)
 
 /* Unlike the rest of anonymous inodes, which have no business in a checkpoint either. */

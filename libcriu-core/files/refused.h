@@ -5,6 +5,6 @@
 #include "files/file-ops.h"
 
 extern const struct file_ops io_uring_ops, perf_ops, bpf_ops, userfaultfd_ops, namespace_file_ops,
-	secretmem_ops, message_queue_ops, anon_other_ops, device_ops;
+	secretmem_ops, anon_other_ops, device_ops;
 
 #endif
