@@ -1,5 +1,5 @@
 """nginx: a master and two workers that serve files and each other, by UNIX socket and by TCP, to clients that connect anew for each
-request and to one that stays. The master loses none of its workers, and reloads at the end."""
+request and to one that stays; clients outside of the tree use TCP alone. The master loses none of its workers, and reloads at the end."""
 import hashlib
 import os
 import re
@@ -73,7 +73,7 @@ class Load(load.Load):
                     self.asked += 2 if prefix else 1
                     self.going = self.worked() and self.going
         except BaseException as e:   # of a thread: nobody else would hear of it
-            print(repr(e), file=sys.stderr, flush=True)
+            print(f"lost: {address} {stay} {prefix}{n}: {e!r}", file=sys.stderr, flush=True)
             os._exit(1)
 
 
@@ -91,7 +91,9 @@ load.until(lambda: len(children(nginx.pid)) == 2, "both workers")
 workers = children(nginx.pid)
 work = Load()
 plans = [("nginx.sock", False, ""), ("nginx.sock", True, ""), ("nginx.sock", False, "again/")]
-if "tcp" in sys.argv:
+if "outside" in sys.argv:
+    plans = [(port, False, ""), (port, True, ""), (port, True, "again/")]
+elif "tcp" in sys.argv:
     plans += [(port, True, ""), (port, True, "again/")]
 threads = [threading.Thread(target=work.surf, args=p) for p in plans]
 for t in threads:

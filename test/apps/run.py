@@ -7,7 +7,8 @@ compared. Rows that need a program which is not installed skip and say so. Needs
 
 Servers and whatever else waits for somebody are rows of BUSY: a program that works with them, counts what it has done in a
 file "progress", checks every answer, winds up when there is a file "stop", and writes "ok" to "out" if nothing was lost.
-They are checkpointed each time when more was done, and know no times. Everything they need is in their tree.
+They are checkpointed each time when more was done, and know no times. Everything they need is in their tree, but for those
+of OUTSIDE: there it is the server alone that is checkpointed, "pid" says which, and its clients go on meanwhile.
 """
 import argparse
 import concurrent.futures
@@ -31,6 +32,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(HERE), "e2e"))
 from case import first_error   # noqa: E402
 from world import Failed, World   # noqa: E402
 
+GO_BUILD = "cp {{here}}/{0}.go . && HOME=$PWD GOFLAGS=-mod=mod GO111MODULE=off GOCACHE=$PWD/../../cache go build -o {0} {0}.go"
 # name: (programs it needs, preparation, command, compared file, checkpoints per run)
 APPS = {
     "python-threads": (["python3"], None, "exec python3 {here}/threads.py > out", "out", 2),
@@ -44,8 +46,7 @@ APPS = {
     "make": (["make", "cc"], "cp -r {here}/project p", "cd p && make -s -j2 CC=cc > ../log 2>&1 && ./program > ../out", "out", 2),
     "tar-gzip": (["tar", "gzip"], "mkdir t && for i in 1 2 3 4 5 6 7 8; do seq $i 700000 > t/$i; done",
                  "exec sh -c 'tar --sort=name --mtime=@0 --owner=0 --group=0 -cf - t | gzip -9n > out'", "out", 2),
-    "go": (["go"], "cp {here}/primes.go . && HOME=$PWD GOFLAGS=-mod=mod GO111MODULE=off GOCACHE=$PWD/cache go build -o primes primes.go",
-           "exec ./primes > out", "out", 2),
+    "go": (["go"], GO_BUILD.format("primes"), "exec ./primes > out", "out", 2),
     "java": (["java", "javac"], "cp {here}/Primes.java . && javac Primes.java",
              "exec java -XX:-UsePerfData -XX:+UseSerialGC -Xshare:auto Primes > out", "out", 2),
 }
@@ -61,13 +62,22 @@ BUSY = {
     "nginx-tcp": (["nginx"], None, "exec python3 {here}/busy-nginx.py tcp", ["--tcp-established"], 200),
     "memcached": (["memcached"], None, "exec python3 {here}/busy-memcached.py", [], 200),
     "memcached-tcp": (["memcached"], None, "exec python3 {here}/busy-memcached.py tcp", ["--tcp-established"], 200),
+    "redis-outside": (["redis-server", "setsid"], None, "exec python3 {here}/busy-redis.py tcp outside", ["--tcp-established"], 200),
+    "memcached-outside": (["memcached", "setsid"], None, "exec python3 {here}/busy-memcached.py tcp outside", ["--tcp-established"], 200),
+    "tmux": (["tmux", "bash"], None, "exec python3 {here}/busy-tmux.py", [], 30),
+    "vim": (["bash", "/usr/bin/vim.*"], None, "exec python3 {here}/busy-vim.py", [], 30),
+    "go-http": (["go"], GO_BUILD.format("serve"), "exec ./serve", [], 300),
+    "go-http-tcp": (["go"], GO_BUILD.format("serve"), "exec ./serve tcp", ["--tcp-established"], 300),
+    "java-http": (["java", "javac"], "javac -d . {here}/Serve.java", "exec java -XX:-UsePerfData -Xmx256m Serve", [], 300),
+    "java-http-tcp": (["java", "javac"], "javac -d . {here}/Serve.java", "exec java -XX:-UsePerfData -Xmx256m Serve tcp", ["--tcp-established"], 300),
     "postgres": (["setpriv", POSTGRES], f"chown nobody . && exec {NOBODY} $(ls {POSTGRES} | tail -n 1) -D data -A trust --no-sync -E UTF8 --locale=C",
                  "exec " + NOBODY + " python3 {here}/busy-postgres.py", [], 40),
 }
+OUTSIDE = ("redis-outside", "memcached-outside")
 OPTIONS = {"sqlite": ["--file-locks"]}
 ROUNDS = 3
 # Refusals of what is so for a moment only; the tree has to be well afterwards, and another dump is made then.
-MOMENTS = ("that nobody has accepted yet",)
+MOMENTS = ("that nobody has accepted", "being made")
 AGAIN = 50
 TIMEOUT = 60
 
@@ -86,7 +96,7 @@ class App:
         else:
             _, self.prepare, self.command, self.compared, self.rounds = APPS[self.name]
             self.options = OPTIONS.get(self.name, [])
-        self.world = World()
+        self.world, self.driver = World(), None
 
     def directory(self, name):
         path = os.path.join(self.base, name)
@@ -126,7 +136,7 @@ class App:
         for _ in range(AGAIN):
             if not any(words in why for words in MOMENTS):
                 break
-            self.more(pid, path, "after a refused dump", 1)
+            self.more(self.driver, path, "after a refused dump", 1)
             why = self.criu_run("dump", images, "-t", str(pid))
         if why:
             raise Failed(f"dump {number}: {why}")
@@ -191,9 +201,16 @@ class App:
     def run_busy(self):
         path = self.directory("work")
         pid = self.start(path)
+        self.driver = pid
+        if self.name in OUTSIDE:
+            self.world.others.add(pid)
         self.more(pid, path, "at first")
+        root = pid
+        if self.name in OUTSIDE:
+            with open(os.path.join(path, "pid"), encoding="ascii") as f:
+                root = int(f.read())
         for n in range(ROUNDS):
-            self.checkpoint(pid, path, n)
+            self.checkpoint(root, path, n)
             self.more(pid, path, f"after restore {n}")
         with open(os.path.join(path, "stop"), "wb"):
             pass
