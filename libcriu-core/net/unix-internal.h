@@ -127,6 +127,8 @@ int unix_check(const img_file_entry *e, struct cr_error *err);
 void unix_set_done(struct files *fs);
 /** restored_sock_fd() - wherever it is now */
 int restored_sock_fd(const struct restored_sock *s);
+/** unix_may_connect() - do the options allow the connection to its peer outside of the tree? Return: 0; -EPERM. */
+int unix_may_connect(const struct files *fs, const struct restored_sock *s, struct cr_error *err);
 bool unix_name_is_path(struct proto_bytes name);
 /** unix_find_name() - the listening socket, or the one for datagrams, of that name; NULL: none is in the images */
 struct restored_sock *unix_find_name(const struct unix_set *set, uint32_t type, struct proto_bytes name);

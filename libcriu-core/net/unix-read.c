@@ -97,24 +97,25 @@ static int set_add(struct files *fs, struct restored_file *f, struct cr_error *e
 	return 0;
 }
 
-static bool external_restorable(const struct files *fs, const img_unix_sk_entry *e)
+int unix_may_connect(const struct files *fs, const struct restored_sock *s, struct cr_error *err)
 {
-	const rpc_criu_opts *o = fs->ctx->opts->rpc;
 	bool listed;
 
-	return unix_external_allowed(o, e->ino, &listed) || o->inherit_fd.nr;
+	if (unix_external_allowed(fs->ctx->opts->rpc, s->e->peer, &listed))
+		return 0;
+	cr_refuse(err, -EPERM, "UNIX socket %u is connected to one outside of the tree, unix[%u]", s->file->id,
+		  s->e->peer);
+	cr_advise(err, "--external unix[%u] or --ext-unix-sk", s->e->peer);
+	return -EPERM;
 }
 
 static int resolve_external(const struct files *fs, const struct restored_sock *s, struct cr_error *err)
 {
 	struct proto_bytes name = s->peer->e->name;
 
-	if (!external_restorable(fs, s->peer->e)) {
-		cr_refuse(err, -EPERM, "UNIX socket %u is connected to one outside of the tree, unix[%u]", s->file->id,
-			  s->e->peer);
-		cr_advise(err, "--external unix[%u] or --ext-unix-sk", s->e->peer);
+	/* the caller may give one in its place, which shows when it is made */
+	if (!fs->ctx->opts->rpc->inherit_fd.nr && unix_may_connect(fs, s, err) < 0)
 		return -EPERM;
-	}
 	if (name.len && name.data[0] && name.data[0] != '/')
 		return cr_refuse(err, -EBADMSG, "UNIX socket %u is connected to a relative name", s->file->id);
 	return 0;

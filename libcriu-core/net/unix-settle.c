@@ -270,10 +270,12 @@ static int connect_as(int fd, struct proto_bytes name, int path_fd, const img_un
 		     : 0;
 }
 
-static int connect_external(struct restored_sock *s, struct cr_error *err)
+static int connect_external(struct files *fs, struct restored_sock *s, struct cr_error *err)
 {
-	int r;
+	int r = unix_may_connect(fs, s, err);
 
+	if (r < 0)
+		return r;
 	if (!s->peer->e->name.len) {
 		cr_refuse(err, -ENOENT, "its peer unix[%u] outside of the tree has no name to connect to", s->e->peer);
 		cr_advise(err, "--inherit-fd fd[N]:unix[%u]", s->e->peer);
@@ -309,22 +311,23 @@ static int connect_pending(const struct unix_set *set, struct restored_sock *l, 
 	return r;
 }
 
-static int connect_sock(struct restored_sock *s, struct cr_error *err)
+static int connect_sock(struct files *fs, struct restored_sock *s, struct cr_error *err)
 {
 	const struct restored_sock *p = s->peer;
 
 	if (!p)
 		return 0;
 	if (p->e->uflags & UFLAG_EXTERNAL)
-		return connect_external(s, err);
+		return connect_external(fs, s, err);
 	if (s->e->type == SOCK_DGRAM)
 		return p->peer == s && (!s->e->name.len || !p->e->name.len) ? 0 : connect_datagram(s, err);
 	return p->e->state == UNIX_STATE_LISTENING && !s->waits ? connect_waiting(s, err) : 0;
 }
 
 /* Those in the lists of who waits come in that order; of images without such lists, in the order of the files. */
-static int connect_all(struct unix_set *set, struct cr_error *err)
+static int connect_all(struct files *fs, struct cr_error *err)
 {
+	struct unix_set *set = fs->sockets;
 	int r = 0;
 
 	for (size_t i = 0; i < set->socks.nr && r == 0; i++)
@@ -333,7 +336,7 @@ static int connect_all(struct unix_set *set, struct cr_error *err)
 				      set->socks.items[i]->file->id);
 	for (size_t i = 0; i < set->socks.nr && r == 0; i++)
 		if (is_ours(set->socks.items[i]))
-			r = cr_within(err, connect_sock(set->socks.items[i], err), "file %u",
+			r = cr_within(err, connect_sock(fs, set->socks.items[i], err), "file %u",
 				      set->socks.items[i]->file->id);
 	return r;
 }
@@ -388,7 +391,7 @@ int unix_settle(struct files *fs, struct cr_error *err)
 	int r = set ? refill_all(fs, err) : 0;
 
 	if (r == 0 && set)
-		r = connect_all(set, err);
+		r = connect_all(fs, err);
 	for (size_t i = 0; set && i < set->socks.nr && r == 0; i++)
 		if (is_ours(set->socks.items[i]))
 			r = cr_within(err, finish(fs, set->socks.items[i], err), "file %u",

@@ -72,6 +72,8 @@ class Outside:
         self.must_dump("--ext-unix-sk")
         self.must_be_gone()
         self.must_fail_to_restore("without the option", "--ext-unix-sk")
+        self.must_fail_with(("--inherit-fd", "fd[0]:something"), "without the option, with a descriptor for something else",
+                            "outside of the tree")
         self.restored_with("--ext-unix-sk")
         self.finish("after the restore")
         service.log.settimeout(5)
