@@ -63,6 +63,7 @@ BUSY = {
     "memcached": (["memcached"], None, "exec python3 {here}/busy-memcached.py", [], 200),
     "memcached-tcp": (["memcached"], None, "exec python3 {here}/busy-memcached.py tcp", ["--tcp-established"], 200),
     "redis-outside": (["redis-server", "setsid"], None, "exec python3 {here}/busy-redis.py tcp outside", ["--tcp-established"], 200),
+    "nginx-outside": (["nginx", "setsid"], None, "exec python3 {here}/busy-nginx.py tcp outside", ["--tcp-established"], 200),
     "memcached-outside": (["memcached", "setsid"], None, "exec python3 {here}/busy-memcached.py tcp outside", ["--tcp-established"], 200),
     "tmux": (["tmux", "bash"], None, "exec python3 {here}/busy-tmux.py", [], 30),
     "vim": (["bash", "/usr/bin/vim.*"], None, "exec python3 {here}/busy-vim.py", [], 30),
@@ -73,9 +74,9 @@ BUSY = {
     "postgres": (["setpriv", POSTGRES], f"chown nobody . && exec {NOBODY} $(ls {POSTGRES} | tail -n 1) -D data -A trust --no-sync -E UTF8 --locale=C",
                  "exec " + NOBODY + " python3 {here}/busy-postgres.py", [], 40),
 }
-OUTSIDE = ("redis-outside", "memcached-outside")
+OUTSIDE = ("redis-outside", "nginx-outside", "memcached-outside")
 OPTIONS = {"sqlite": ["--file-locks"]}
-ROUNDS = 3
+ROUNDS = 3     # busy-nginx.py counts on it
 # Refusals of what is so for a moment only; the tree has to be well afterwards, and another dump is made then.
 MOMENTS = ("that nobody has accepted", "being made")
 AGAIN = 50
