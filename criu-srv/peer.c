@@ -339,7 +339,8 @@ int peer_learn(struct peer *p, struct cr_error *err)
 		r = cr_refuse(err, -ESRCH, "client %d has gone", (int)p->pid);
 	/* paths that it names would be looked up where we are */
 	if (r == 0 && p->who.elsewhere)
-		r = cr_refuse(err, -EPERM, "the client lives in other namespaces or below another root than the service");
+		r = cr_refuse(err, -EPERM,
+			      "the client lives in other namespaces or below another root than the service");
 	p->learned = r == 0;
 	return r;
 }
