@@ -1,13 +1,14 @@
 """Scenarios of terminals whose other end is not in the tree, as container runtimes have them."""
 import array
 import os
+import shutil
 import socket
 import subprocess
 
 import rpc
 import state
 from case import TIMEOUT, first_error
-from world import Failed
+from world import Failed, Skipped
 
 SCM = socket.CMSG_SPACE(4 * array.array("i").itemsize)
 
@@ -93,3 +94,43 @@ class Terminals:
         left = self.world.clear()
         if left:
             raise Failed(left)
+
+    def do_tmux(self):
+        """A terminal multiplexer with a shell that has a job in one window and an editor with unsaved text in another."""
+        for name in ("tmux", "vim"):
+            if not shutil.which(name):
+                raise Skipped(f"there is no {name}")
+        self.dir = os.path.join(self.base, "tmux", "d")
+        os.makedirs(self.dir)
+        path = lambda n: os.path.join(self.dir, n)
+        env = ["env", "TERM=screen", "LC_ALL=C.UTF-8"]
+
+        def tmux(*args):
+            code, said = self.world.run([*env, "tmux", "-S", path("socket"), "-f", "/dev/null", *args], TIMEOUT, cwd=self.dir)
+            if code != 0:
+                raise Failed(f"tmux {args[0]}: {said}")
+            return said
+
+        screen = lambda pane: tmux("capture-pane", "-p", "-t", f"a.{pane}")
+        tmux("new-session", "-d", "-s", "a", "-x", "80", "-y", "24", "bash --norc --noprofile")
+        tmux("split-window", "-t", "a", "vim -u NONE -n text")
+        self.world.until(lambda: "$" in screen(0) or "#" in screen(0), TIMEOUT, "the shell's prompt")
+        self.world.until(lambda: "~" in screen(1), TIMEOUT, "the editor's screen")
+        tmux("send-keys", "-t", "a.0", "X=kept; sleep 1000", "Enter")
+        tmux("send-keys", "-t", "a.1", "ihello")
+        self.world.until(lambda: any(b"sleep" in state.read(f"/proc/{p}/comm") for p in self.world.tree()), TIMEOUT, "the job")
+        self.world.until(lambda: "hello" in screen(1), TIMEOUT, "what was typed")
+        self.root = int(tmux("display-message", "-p", "#{pid}"))
+        self.before = self.snapshot()
+        self.must_dump("--file-locks")
+        self.must_be_gone()
+        self.restore_args = ["--file-locks"]
+        self.restore()
+        tmux("send-keys", "-t", "a.0", "C-c")
+        tmux("send-keys", "-t", "a.0", "echo val=$X", "Enter")
+        self.world.until(lambda: "val=kept" in screen(0), TIMEOUT, "the shell goes on")
+        tmux("send-keys", "-t", "a.1", " and more", "Escape", ":wq", "Enter")
+        self.world.until(lambda: os.path.exists(path("text")) and state.read(path("text")) == b"hello and more\n", TIMEOUT,
+                         "the editor writes what was typed before and after")
+        tmux("kill-server")
+        self.world.until(lambda: not self.world.tree(), 5, "all processes end")
