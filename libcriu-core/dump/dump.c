@@ -155,6 +155,23 @@ static bool lives_on(const rpc_criu_opts *rpc)
 	return rpc->leave_stopped || rpc->leave_running;
 }
 
+/* The images are whole: from the moment on in which sockets are of no use to the tasks, these end with us if need be. */
+static int end_connections(struct dump *d, struct cr_error *err)
+{
+	int r;
+
+	if (!connections_kept(d->files))
+		return 0;
+	r = connections_lock_for_good(d->files, err);
+	if (r == 0)
+		r = tree_doom(d->tree, true, err);
+	if (r == 0)
+		r = connections_vanish(d->files, err);
+	if (r < 0)
+		tree_doom(d->tree, false, NULL);
+	return r;
+}
+
 static int stage_end(void *op, struct cr_error *err)
 {
 	struct dump *d = op;
@@ -163,7 +180,7 @@ static int stage_end(void *op, struct cr_error *err)
 
 	if (rpc->leave_stopped || rpc->leave_running)
 		connections_let_go(d->files);
-	else if (connections_vanish(d->files, err) < 0)
+	else if (end_connections(d, err) < 0)
 		return err->code;
 	d->kept = true;
 	file_table_commit(d->files);

@@ -7,6 +7,8 @@
 #include "infect/task.h"
 #include "kernel/context.h"
 
+#include <stdbool.h>
+
 /**
  * freeze_tree() - seize and stop @root and everything below it
  * On return every thread of every process is in a ptrace stop, procfs has been read once for each, and the order is
@@ -16,6 +18,9 @@
  * does not stop within the timeout of the options (default 10 s); -EINVAL the dumper is in the tree; negative errno.
  */
 int freeze_tree(struct cr_context *ctx, pid_t root, struct tree **ret, struct cr_error *err);
+
+/** tree_doom() - are its threads killed by the kernel if we end in whatever way? Return: 0; the first failure */
+int tree_doom(struct tree *tree, bool doomed, struct cr_error *err);
 
 enum thaw { THAW_RUNNING, THAW_STOPPED, THAW_KILLED };
 

@@ -5,17 +5,22 @@
 #include "base/own.h"
 #include "infect/remote-call.h"
 #include "infect/tracee.h"
+#include "kernel/net-lock.h"
+#include "kernel/uapi.h"
 #include "procfs/lists.h"
 #include "procfs/proc-dir.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -25,8 +30,16 @@
 #define ABSENT_TWICE 2
 #define STOP_MS      2000
 
+struct socket_note {
+	pid_t pid; /* 0: none; set last */
+	int fd;
+	bool reuse;
+};
+
 struct cr_leftovers {
 	struct leftover items[PLACES];
+	char lock[NET_LOCK_NAME]; /* the first byte is set last */
+	struct socket_note socket;
 };
 
 struct cr_leftovers *cr_leftovers_new(void)
@@ -82,7 +95,49 @@ void leftover_end(struct leftover *o)
 		__atomic_store_n(&o->pid, 0, __ATOMIC_RELEASE);
 }
 
+void leftover_socket(struct cr_leftovers *l, pid_t pid, int fd, bool reuse)
+{
+	if (!l)
+		return;
+	__atomic_store_n(&l->socket.pid, 0, __ATOMIC_RELEASE);
+	l->socket.fd = fd;
+	l->socket.reuse = reuse;
+	__atomic_store_n(&l->socket.pid, pid, __ATOMIC_RELEASE);
+}
+
+void leftover_lock(struct cr_leftovers *l, const char *name)
+{
+	if (!l)
+		return;
+	__atomic_store_n(&l->lock[0], '\0', __ATOMIC_RELEASE);
+	snprintf(l->lock + 1, sizeof(l->lock) - 1, "%s", name[0] ? name + 1 : "");
+	__atomic_store_n(&l->lock[0], name[0], __ATOMIC_RELEASE);
+}
+
 /* ------------------------------------------------------------- afterwards */
+
+static void repair_off(const struct socket_note *s)
+{
+	autofd int pidfd = (int)syscall(__NR_pidfd_open, s->pid, 0);
+	autofd int fd = pidfd < 0 ? -1 : (int)syscall(__NR_pidfd_getfd, pidfd, s->fd, 0);
+	int mode = 0, on = 1;
+	socklen_t len = sizeof(mode);
+
+	if (fd < 0 || getsockopt(fd, IPPROTO_TCP, TCP_REPAIR, &mode, &len) < 0 || !mode)
+		return;
+	mode = TCP_REPAIR_OFF;
+	setsockopt(fd, IPPROTO_TCP, TCP_REPAIR, &mode, sizeof(mode));
+	if (s->reuse)
+		setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+}
+
+static void let_connection_go(struct cr_leftovers *l)
+{
+	if (l->lock[0])
+		net_lock_remove(l->lock, NULL);
+	if (l->socket.pid)
+		repair_off(&l->socket);
+}
 
 DEFINE_VEC(tracee_vec, struct tracee *)
 
@@ -224,6 +279,8 @@ int cr_leftovers_clear(struct cr_leftovers *l)
 {
 	int r = 0;
 
+	if (l)
+		let_connection_go(l);
 	for (size_t i = 0; l && i < PLACES; i++) {
 		struct leftover *o = &l->items[i];
 		struct rlimit was = { .rlim_cur = o->limit_soft, .rlim_max = o->limit_hard };

@@ -7,6 +7,8 @@
 
 #include "criu-core.h"
 
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -23,6 +25,15 @@ struct leftover *leftover_begin(struct cr_leftovers *l, pid_t pid);
 /** leftover_mapped(), leftover_raised() - what is there now; @o NULL is fine. Size 0, soft 0: no more */
 void leftover_mapped(struct leftover *o, uint64_t base, uint64_t size);
 void leftover_raised(struct leftover *o, uint64_t soft, uint64_t hard);
+
+/**
+ * leftover_socket() - a TCP socket is in repair mode, in which a program gets errors only
+ * @pid, @fd: a descriptor of it; pid 0: none is any more. @reuse: SO_REUSEADDR, which repair mode forgets. @l NULL is fine.
+ */
+void leftover_socket(struct cr_leftovers *l, pid_t pid, int fd, bool reuse);
+
+/** leftover_lock() - name of a table of nf_tables that outlives the dump (kernel/net-lock.h), while it may have to go; "": none */
+void leftover_lock(struct cr_leftovers *l, const char *name);
 
 /** leftover_end() - nothing of ours is in there any more */
 void leftover_end(struct leftover *o);

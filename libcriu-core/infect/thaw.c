@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -103,6 +104,22 @@ static int kill_all(struct tree *tree, struct cr_error *err)
 	 * thread of the tracer may see it, too; the work of taking a dead thread apart is then done by two.
 	 */
 	return parallel_each(tree->tasks.nr, reap_one, &all, err);
+}
+
+int tree_doom(struct tree *tree, bool doomed, struct cr_error *err)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < tree->tasks.nr; i++) {
+		struct task *task = tree->tasks.items[i];
+
+		for (size_t k = 0; k < task->threads.nr; k++)
+			if (task->threads.items[k].tracee &&
+			    ptrace(PTRACE_SETOPTIONS, task->threads.items[k].host_tid, NULL, doomed ? PTRACE_O_EXITKILL : 0) < 0)
+				first_failure(&r, cr_fail(r ? NULL : err, -errno, "options of thread %d",
+							  task->threads.items[k].host_tid));
+	}
+	return r;
 }
 
 int thaw_tree(struct tree *tree, enum thaw how, struct cr_error *err)

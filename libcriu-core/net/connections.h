@@ -2,7 +2,7 @@
  * TCP connections of a tree: what the orchestrators see of them.
  *
  * Dump: connections_hold() once nothing stands in the way any more, then files_write(); at the end either
- * connections_let_go(), when the tree lives on, or connections_vanish(), right before it is killed.
+ * connections_let_go(), when the tree lives on, or, when it is killed, connections_lock_for_good() and connections_vanish().
  * Restore: connections_go_on() right before the tasks are let go.
  */
 #ifndef CR_NET_CONNECTIONS_H
@@ -22,15 +22,22 @@ struct files;
  */
 int connections_hold(struct file_table *t, const char *run_id, struct cr_error *err);
 
+/** connections_kept() - are there any? */
+bool connections_kept(const struct file_table *t);
+
 /** connections_locked() - is there anything that was locked? For inventory.img */
 bool connections_locked(const struct file_table *t);
 
 /** connections_let_go() - they go on as if nothing had been; may be called at any time, also without need */
 void connections_let_go(struct file_table *t);
 
+/** connections_lock_for_good() - the lock outlives us from here on, until a restore, or connections_let_go(). Return: 0 or negative errno. */
+int connections_lock_for_good(struct file_table *t, struct cr_error *err);
+
 /**
- * connections_vanish() - when the tasks end now, no packet tells the other side; the lock stays until a restore
- * Return: 0; negative errno: they are as before.
+ * connections_vanish() - when the tasks end now, no packet tells the other side
+ * They must not run any more, whatever becomes of us: with their sockets they could do nothing.
+ * Return: 0; negative errno, connections_let_go() is to follow.
  */
 int connections_vanish(struct file_table *t, struct cr_error *err);
 

@@ -6,6 +6,7 @@
 #include "net/inet-internal.h"
 
 #include "image/image-set.h"
+#include "infect/leftovers.h"
 #include "net/connections.h"
 #include "net/describe.h"
 
@@ -142,17 +143,20 @@ static void note_shutdown(const struct inet_connection *c)
 					      : img_sk_shutdown_WRITE;
 }
 
-static int read_one(struct inet_connection *c, struct cr_error *err)
+/* Should we be killed meanwhile, the process in front of us puts an end to repair mode. */
+static int read_one(struct cr_leftovers *left, struct inet_connection *c, struct cr_error *err)
 {
 	int r, off;
 
 	if (tcp_repair_state(c->f->fd) == INET_CLOSED)
 		return became_closed(c);
+	leftover_socket(left, c->f->task->host_pid, c->f->fd_there, c->reuse);
 	r = tcp_repair_on(c->f->fd, err);
 	if (r < 0)
 		return r;
 	r = tcp_repair_read(c->f->fd, &c->saved, err);
 	off = tcp_repair_off(c->f->fd, c->reuse, false, r < 0 ? NULL : err);
+	leftover_socket(left, 0, -1, false);
 	if (r < 0 || off < 0)
 		return r < 0 ? r : off;
 	if (!can_be_saved((int)c->saved.state))
@@ -177,13 +181,18 @@ int connections_hold(struct file_table *t, const char *run_id, struct cr_error *
 	for (size_t i = 0; r == 0 && i < n->connections.nr; i++) {
 		struct inet_connection *c = &n->connections.items[i];
 
-		r = read_one(c, err);
+		r = read_one(t->ctx->opts->leftovers, c, err);
 		inet_end_text(&c->own, text[0]);
 		inet_end_text(&c->peer, text[1]);
 		r = cr_within(err, r, "pid %d: fd %d: connection %s to %s", c->f->task->host_pid, c->f->fd_there,
 			      text[0], text[1]);
 	}
 	return r;
+}
+
+bool connections_kept(const struct file_table *t)
+{
+	return t->inet && t->inet->connections.nr;
 }
 
 bool connections_locked(const struct file_table *t)
@@ -204,39 +213,52 @@ static void repair_off_all(struct inet_table *n, bool probe)
 void connections_let_go(struct file_table *t)
 {
 	struct inet_table *n = t->inet;
+	char name[NET_LOCK_NAME];
 
 	if (!n)
 		return;
 	net_lock_free(n->lock);
 	n->lock = NULL;
+	if (n->locked_for_good && !n->vanished) {
+		inet_lock_name(n->run_id, "lock", name);
+		net_lock_remove(name, NULL);
+		leftover_lock(t->ctx->opts->leftovers, "");
+		n->locked_for_good = false;
+	}
 	/* what was dropped meanwhile is sent again when the other side answers the probe */
 	if (!n->vanished)
 		repair_off_all(n, true);
 }
 
-int connections_vanish(struct file_table *t, struct cr_error *err)
+int connections_lock_for_good(struct file_table *t, struct cr_error *err)
 {
 	struct inet_table *n = t->inet;
 	struct net_lock *stays = NULL;
 	char name[NET_LOCK_NAME];
+	int r;
+
+	if (!connections_locked(t))
+		return 0;
+	inet_lock_name(n->run_id, "lock", name);
+	leftover_lock(t->ctx->opts->leftovers, name);
+	r = lock_all(n, "lock", false, &stays, err);
+	if (r == 0)
+		n->locked_for_good = true;
+	net_lock_free(stays);
+	return r;
+}
+
+int connections_vanish(struct file_table *t, struct cr_error *err)
+{
+	struct inet_table *n = t->inet;
 	int r = 0;
 
+	leftover_lock(t->ctx->opts->leftovers, "");
 	if (!n || !n->connections.nr)
 		return 0;
-	if (n->lock)
-		r = lock_all(n, "lock", false, &stays, err);
-	if (r < 0)
-		return r;
 	for (size_t i = 0; r == 0 && i < n->connections.nr; i++)
 		if (n->connections.items[i].e->state != INET_CLOSED)
 			r = tcp_repair_on(n->connections.items[i].f->fd, err);
-	if (r < 0)
-		repair_off_all(n, false);
-	if (r < 0 && stays) {
-		inet_lock_name(n->run_id, "lock", name);
-		net_lock_remove(name, NULL);
-	}
-	net_lock_free(stays);
 	n->vanished = r == 0;
 	return r;
 }

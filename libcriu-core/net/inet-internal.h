@@ -54,6 +54,7 @@ struct inet_table {
 	uint64_t netns; /* SO_NETNS_COOKIE of our own, 0: this kernel does not tell */
 	struct inet_connection_vec connections;
 	struct net_lock *lock; /* of them; NULL: none */
+	bool locked_for_good;  /* by a table that outlives us */
 	bool vanished;         /* they are to be closed in repair mode */
 	char run_id[INET_RUN_ID];
 };

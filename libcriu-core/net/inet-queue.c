@@ -204,12 +204,11 @@ static int send_again(struct files *fs, struct inet_set *s, int fd, const img_in
 	char text[INET_TEXT_MAX];
 	int r = raw < 0 ? raw : inet_packet_udp(raw, (int)e->proto, &from, &to, d->data.data, d->data.len, err);
 
-	if (r < 0 || arrived(fd, before))
+	if ((r < 0 && r != -EPERM) || (r == 0 && arrived(fd, before)))
 		return r;
 	inet_end_text(own, text);
-	log_warn(&fs->ctx->log,
-		 "UDP socket %s: a waiting datagram of %zu bytes did not come in again, continuing without it", text,
-		 d->data.len);
+	log_warn(&fs->ctx->log, "UDP socket %s: a waiting datagram of %zu bytes %s, continuing without it", text,
+		 d->data.len, r < 0 ? "cannot be brought back without CAP_NET_RAW" : "did not come in again");
 	return 0;
 }
 

@@ -11,6 +11,7 @@
 #include <net/if.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* ------------------------------------------------------------------- check */
@@ -197,6 +198,20 @@ static int restore_options(struct files *fs, int fd, const img_inet_sk_entry *e,
 	return r;
 }
 
+/* The user of the file system made it, which may be right already: to give it to others takes a privilege. */
+static int give_to_owner(int fd, const img_inet_sk_entry *e)
+{
+	struct stat st;
+
+	if (!e->ext || !e->ext->has_uid || !e->ext->has_gid)
+		return 0;
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	if ((st.st_uid == e->ext->uid && st.st_gid == e->ext->gid) || fchown(fd, e->ext->uid, e->ext->gid) == 0)
+		return 0;
+	return -errno;
+}
+
 static int new_socket(const img_inet_sk_entry *e, struct cr_error *err)
 {
 	int fd = socket((int)e->family, (int)e->type | SOCK_CLOEXEC | (e->flags & O_NONBLOCK ? SOCK_NONBLOCK : 0),
@@ -209,9 +224,8 @@ static int new_socket(const img_inet_sk_entry *e, struct cr_error *err)
 			cr_advise(err, "net.ipv4.ping_group_range says who may have ping sockets");
 		return code;
 	}
-	if (e->ext && (e->ext->has_uid || e->ext->has_gid) &&
-	    fchown(fd, e->ext->has_uid ? e->ext->uid : (uid_t)-1, e->ext->has_gid ? e->ext->gid : (gid_t)-1) < 0) {
-		code = -errno;
+	code = give_to_owner(fd, e);
+	if (code < 0) {
 		close(fd);
 		return cr_fail(err, code, "owner of a socket");
 	}

@@ -157,6 +157,35 @@ class Connections:
             self.more_lines("after a dumper was killed")
         self.end_talk("after dumpers were killed")
 
+    def do_tcp_killed_at_the_end(self):
+        """The child that dumps is killed when it is about to end the tree, or has: either it goes on or it can be restored."""
+        net.own_network()
+        self.start_talk()
+        self.restore_args = [KEEP]
+        restored = 0
+        for _ in range(40):
+            self.new_images()
+            pid = self.world.start([self.criu, "dump", "-t", str(self.root), "-D", self.images, "-o", "dump.log", KEEP],
+                                   stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                                   start_new_session=True)
+            self.world.others.add(pid)
+            path = os.path.join(self.images, "inventory.img")
+            self.world.until(lambda: os.path.exists(path) or pid in self.world.ended, TIMEOUT, "the images are whole")
+            time.sleep(random.uniform(0, 0.002))
+            for child in self.children(pid):
+                try:
+                    os.kill(child, signal.SIGKILL)
+                except ProcessLookupError:
+                    pass
+            self.world.until(lambda: pid in self.world.ended, TIMEOUT, "the dumper ends")
+            time.sleep(0.01)
+            if not self.world.tree():
+                restored += 1
+                self.restore()
+            self.world.until(lambda: not net.ours(), 2, "no lock is left")
+            self.more_lines("after a dumper was killed")
+        self.end_talk(f"after dumpers were killed, {restored} of them too late")
+
     @staticmethod
     def children(pid):
         try:
