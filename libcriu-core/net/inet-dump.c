@@ -196,9 +196,10 @@ static int find_kind(struct file_table *t, struct open_file *f, img_inet_sk_entr
 	e->proto = (uint32_t)inet_int(f->fd, SOL_SOCKET, SO_PROTOCOL);
 	e->has_ns_id = f->task->ids.has_net_ns_id;
 	e->ns_id = f->task->ids.net_ns_id;
-	socket_describe(f->fd, what, sizeof(what));
-	if (!known_protocol(e))
+	if (!known_protocol(e)) {
+		socket_describe(f->fd, what, sizeof(what));
 		return file_refuse(t, f, "", "%s, protocol %u", what, e->proto);
+	}
 	return inet_network_check(t, f, err);
 }
 
