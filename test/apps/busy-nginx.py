@@ -25,7 +25,7 @@ http {{
 """
 
 
-CHECKPOINTS = 3     # each may meet one such connection
+CHECKPOINTS = int(os.environ["CHECKPOINTS"])    # each may meet one such connection
 
 
 class Browser:

@@ -76,7 +76,7 @@ BUSY = {
 }
 OUTSIDE = ("redis-outside", "nginx-outside", "memcached-outside")
 OPTIONS = {"sqlite": ["--file-locks"]}
-ROUNDS = 3     # busy-nginx.py counts on it
+ROUNDS = 3
 # Refusals of what is so for a moment only; the tree has to be well afterwards, and another dump is made then.
 MOMENTS = ("that nobody has accepted", "being made")
 AGAIN = 50
@@ -91,6 +91,7 @@ def digest(path):
 class App:
     def __init__(self, args):
         self.name, self.criu, self.base = args["name"], args["criu"], args["base"]
+        self.checkpoints = args["rounds"]
         self.busy = self.name in BUSY
         if self.busy:
             _, self.prepare, self.command, self.options, self.work = BUSY[self.name]
@@ -109,7 +110,8 @@ class App:
         return path
 
     def start(self, path):
-        env = {"PATH": "/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C", "HOME": path, "PYTHONDONTWRITEBYTECODE": "1"}
+        env = {"PATH": "/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C", "HOME": path, "PYTHONDONTWRITEBYTECODE": "1",
+               "CHECKPOINTS": str(self.checkpoints)}
         with open(os.path.join(path, "err"), "ab") as err:
             return self.world.start(["sh", "-c", self.command.format(here=HERE)], cwd=path, env=env, stdin=subprocess.DEVNULL,
                                     stdout=err, stderr=err, start_new_session=True)
@@ -210,7 +212,7 @@ class App:
         if self.name in OUTSIDE:
             with open(os.path.join(path, "pid"), encoding="ascii") as f:
                 root = int(f.read())
-        for n in range(ROUNDS):
+        for n in range(self.checkpoints):
             self.checkpoint(root, path, n)
             self.more(pid, path, f"after restore {n}")
         with open(os.path.join(path, "stop"), "wb"):
@@ -246,13 +248,13 @@ def outside(args, base, name):
         return f"SKIP {name}: not installed: {', '.join(missing)}"
     directory = os.path.join(base, name)
     os.mkdir(directory)
-    job = json.dumps({"name": name, "criu": args.criu, "base": directory})
+    job = json.dumps({"name": name, "criu": args.criu, "base": directory, "rounds": args.rounds})
     cmd = ["unshare", "--pid", "--fork", "--kill-child=KILL", "--mount", "--mount-proc", "--propagation", "private", "--net", "--ipc",
            sys.executable, os.path.abspath(__file__), "--inside", job]
     with tempfile.TemporaryFile() as out:
         p = subprocess.Popen(cmd, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True)
         try:
-            p.wait(TIMEOUT * 3)
+            p.wait(TIMEOUT * 3 + 10 * args.rounds)
         except subprocess.TimeoutExpired:
             p.send_signal(signal.SIGKILL)
             p.wait()
@@ -272,6 +274,7 @@ def main():
     ap.add_argument("--criu", default="build/criu")
     ap.add_argument("--jobs", type=int, default=2)
     ap.add_argument("-k", default="", help="only applications whose name contains this")
+    ap.add_argument("--rounds", type=int, default=ROUNDS, help="checkpoints of each busy one")
     ap.add_argument("--keep", action="store_true")
     ap.add_argument("--inside", help=argparse.SUPPRESS)
     args = ap.parse_args()
