@@ -401,6 +401,18 @@ static void check_waiting(void)
 	expect(write(s[2], "x", 1) == 1, "write");
 }
 
+/* what waited is gone, and who waited is told; others come in */
+static void check_skipped(void)
+{
+	char byte;
+
+	expect(read(s[1], &byte, 1) <= 0, "the connection lives");
+	same(0);
+	fcntl(s[0], F_SETFL, O_NONBLOCK);
+	expect(accept(s[0], NULL, NULL) < 0 && errno == EAGAIN, "a connection waits");
+	use(s[0]);
+}
+
 const struct victim_case victim_cases[] = {
 	{ "listen", set_up_listen, check_listen, .flags = CASE_MORE },
 	{ "options", set_up_options, check_options },
@@ -410,5 +422,7 @@ const struct victim_case victim_cases[] = {
 	{ "mptcp", set_up_mptcp, check_mptcp },
 	{ "shared", set_up_shared, check_shared },
 	{ "waiting", set_up_waiting, check_waiting, .refuse = "TCP|nobody has accepted|--skip-in-flight" },
+	{ "skip-in-flight", set_up_waiting, check_skipped, .dump = "--skip-in-flight --tcp-close",
+	  .restore = "--tcp-close" },
 	{ 0 },
 };
