@@ -34,6 +34,8 @@ ROWS = [
     ("mappings", "mappings", 50000, "tmpfs", (0.200, 0.150), False),
 ]
 PEAK_BAR_KIB = 32 << 10
+INCREMENTAL = "pre-dumps"   # not a row like the others: its second time against its first
+INCREMENTAL_BAR = 0.1
 
 
 class Bench:
@@ -44,7 +46,7 @@ class Bench:
         self.tmpfs = os.path.join(self.base, "tmpfs")
         os.mkdir(self.tmpfs)
         subprocess.run(["mount", "-t", "tmpfs", "-o", "size=80%", "bench", self.tmpfs], check=True)
-        self.peak = {"dump": 0, "restore": 0}
+        self.peak = {"dump": 0, "restore": 0, "pre-dump": 0}
 
     def tool(self, name):
         return os.path.join(self.args.tools, name)
@@ -123,6 +125,39 @@ class Bench:
                 "yardstick_write_s": write, "yardstick_read_s": read, "value": values, "bar": limits,
                 "pass": [v <= b for v, b in zip(values, limits)], "all": results}
 
+    def touch(self, pid, every):
+        """Writes to one page out of @every of the largest mapping."""
+        areas = []
+        with open(f"/proc/{pid}/maps", encoding="utf-8") as f:
+            for text in f:
+                start, end = (int(x, 16) for x in text.split()[0].split("-"))
+                areas.append((end - start, start))
+        size, start = max(areas)
+        with open(f"/proc/{pid}/mem", "r+b", buffering=0) as f:
+            for at in range(start, start + size, 4096 * every):
+                f.seek(at)
+                f.write(b"bench")
+
+    def incremental(self, mib):
+        """Seconds of a first pre-dump, and of a second one after a sixteenth of the pages was written to."""
+        directory = tempfile.mkdtemp(dir=self.place("tmpfs"))
+        try:
+            pid = self.start("memory", mib, directory)
+            took = []
+            for i in (1, 2):
+                images = os.path.join(directory, str(i))
+                os.mkdir(images)
+                more = ["--prev-images-dir", "../1"] if i == 2 else []
+                took.append(self.launch("pre-dump", "-t", str(pid), "-D", images, "-o", "log", "-v1", *more))
+                self.touch(pid, 16)
+            stored = sum(os.stat(os.path.join(images, f)).st_size for f in os.listdir(images) if f.startswith("pages-"))
+            if stored > (mib << 20) // 4:
+                raise Failed(f"the second pre-dump has stored {stored} bytes")
+            return took
+        finally:
+            self.world.clear()
+            shutil.rmtree(directory, ignore_errors=True)
+
     def close(self):
         self.world.clear()
         subprocess.run(["umount", "-l", self.tmpfs], check=False)
@@ -162,6 +197,19 @@ def linear(bench, row, whole, runs):
     return all(out)
 
 
+def incremental(bench, args):
+    mib = max(1, int(1024 * args.scale))
+    bench.incremental(mib)   # for memory that the machine itself touches for the first time
+    all_runs = [bench.incremental(mib) for _ in range(args.runs)]
+    first, second = (statistics.median(r[i] for r in all_runs) for i in (0, 1))
+    value = statistics.median(r[1] / r[0] for r in all_runs)
+    good = value <= INCREMENTAL_BAR
+    print(f"{mib:>6} MiB {INCREMENTAL:<22} first {shown(first):>9}, second after 1/16 was written to {shown(second):>9} "
+          f"({value:.2f} of the first, bar {INCREMENTAL_BAR}) {'PASS' if good else 'MISS'}", flush=True)
+    return {"work": INCREMENTAL, "size": mib, "runs": args.runs, "first_s": first, "second_s": second, "value": value,
+            "bar": INCREMENTAL_BAR, "pass": good, "all": all_runs}
+
+
 def inside(args):
     bench = Bench(args)
     rows = [r for r in ROWS if args.only in r[0]]
@@ -174,6 +222,9 @@ def inside(args):
             print(line(r), flush=True)
             if args.linear and row[1] != "small":
                 good &= linear(bench, row, r, args.runs)
+        if args.only in INCREMENTAL:
+            report.append(incremental(bench, args))
+            good &= report[-1]["pass"]
         peak = max(bench.peak.values())
         ok = peak <= PEAK_BAR_KIB
         print(f"peak memory of the tool: dump {bench.peak['dump'] / 1024:.1f} MiB, restore {bench.peak['restore'] / 1024:.1f} MiB "
@@ -200,6 +251,12 @@ def smoke(args):
             except Failed as e:
                 failed = True
                 print(f"FAIL smoke/{name}: {' | '.join(str(e).split(chr(10)))}")
+        try:
+            bench.incremental(8)
+            print(f"PASS smoke/{INCREMENTAL}")
+        except Failed as e:
+            failed = True
+            print(f"FAIL smoke/{INCREMENTAL}: {' | '.join(str(e).split(chr(10)))}")
     finally:
         bench.close()
     return failed
