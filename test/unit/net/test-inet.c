@@ -2,8 +2,13 @@
 #include "net/inet-address.h"
 #include "net/inet-groups.h"
 #include "net/inet-packet.h"
+#include "net/packet-diag.h"
+#include "net/tcp-repair.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
+#include <linux/netlink.h>
+#include <linux/sock_diag.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -110,10 +115,75 @@ static void test_checksum(void **state)
 		}
 }
 
+static void test_streams(void **state)
+{
+	static const struct {
+		const char *name;
+		uint32_t state;
+		img_tcp_stream_entry s;
+		int want;
+	} cases[] = {
+		{ "plain", 1, { .inq_len = 5, .outq_len = 7, .mss_clamp = 1460 }, 0 },
+		{ "unsent", 4, { .outq_len = 7, .has_unsq_len = true, .unsq_len = 7 }, 0 },
+		{ "listening", 10, { 0 }, -EBADMSG },
+		{ "being made", 2, { 0 }, -EBADMSG },
+		{ "no state", 4711, { 0 }, -EBADMSG },
+		{ "more unsent than there is", 1, { .outq_len = 7, .has_unsq_len = true, .unsq_len = 8 }, -EBADMSG },
+		{ "huge queue", 1, { .inq_len = UINT32_MAX }, -EBADMSG },
+		{ "scale", 1, { .snd_wscale = 15 }, -EBADMSG },
+		{ "segments", 1, { .mss_clamp = 65536 }, -EBADMSG },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++)
+		if (tcp_repair_check(&cases[i].s, cases[i].state, NULL) != cases[i].want)
+			fail_msg("%s", cases[i].name);
+	assert_true(tcp_fins_of(9).received && tcp_fins_of(9).sent && !tcp_fins_of(9).acked);
+	assert_true(!tcp_fins_of(5).received && tcp_fins_of(5).sent && tcp_fins_of(5).acked);
+	assert_false(tcp_fins_of(1).received || tcp_fins_of(1).sent);
+}
+
+/* A message about one socket, with a membership; and cut at every place. */
+static void test_packet_diag(void **state)
+{
+	struct {
+		struct nlmsghdr h;
+		struct packet_diag_msg m;
+		struct nlattr a;
+		struct packet_diag_mclist g;
+		struct nlmsghdr done;
+	} p = {
+		.h = { .nlmsg_len = sizeof(p) - sizeof(p.done), .nlmsg_type = SOCK_DIAG_BY_FAMILY },
+		.m = { .pdiag_ino = 77 },
+		.a = { .nla_len = sizeof(p.a) + sizeof(p.g), .nla_type = PACKET_DIAG_MCLIST },
+		.g = { .pdmc_index = 3, .pdmc_count = 1, .pdmc_alen = 6 },
+		.done = { .nlmsg_len = sizeof(p.done), .nlmsg_type = NLMSG_DONE },
+	};
+	struct packet_fact f = { 0 };
+
+	(void)state;
+	assert_int_equal(packet_diag_parse(&p, sizeof(p), 77, &f), 1);
+	assert_true(f.found && !f.has_ring);
+	assert_int_equal(f.groups.nr, 1);
+	assert_int_equal(f.groups.items[0].pdmc_index, 3);
+	packet_fact_done(&f);
+	f = (struct packet_fact){ 0 };
+	assert_int_equal(packet_diag_parse(&p, sizeof(p), 78, &f), 1);
+	assert_false(f.found);
+	for (size_t len = 0; len < sizeof(p); len++) {
+		packet_diag_parse(&p, len, 77, &f);
+		packet_fact_done(&f);
+	}
+	p.g.pdmc_alen = 33;
+	assert_int_equal(packet_diag_parse(&p, sizeof(p), 77, &f), -EBADMSG);
+	packet_fact_done(&f);
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(test_ends), cmocka_unit_test(test_igmp),
-					    cmocka_unit_test(test_igmp6), cmocka_unit_test(test_checksum) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(test_ends),    cmocka_unit_test(test_igmp),
+					    cmocka_unit_test(test_igmp6),   cmocka_unit_test(test_checksum),
+					    cmocka_unit_test(test_streams), cmocka_unit_test(test_packet_diag) };
 
 	return cmocka_run_group_tests_name("inet", tests, NULL, NULL);
 }
