@@ -1,4 +1,4 @@
-"""postgresql, as a user of its own: a session in a transaction that it has left open, one that waits for a lock which that one has, one
+"""postgresql, as a user of its own, by a UNIX socket or with the argument "tcp" by TCP: a session in a transaction that it has left open, one that waits for a lock which that one has, one
 that commits row after row, and one that hears of them (LISTEN). After all of it the transactions are committed and the tables counted."""
 import glob
 import os
@@ -9,6 +9,7 @@ import load
 from load import need
 
 BIN = os.path.dirname(max(glob.glob("/usr/lib/postgresql/*/bin/postgres")))
+HOST = "127.0.0.1" if "tcp" in sys.argv else os.getcwd()
 SETTINGS = {"listen_addresses": "127.0.0.1", "port": load.free_port(), "unix_socket_directories": os.getcwd(), "fsync": "off",
             "shared_buffers": "16MB", "max_connections": 20, "max_parallel_workers": 2, "autovacuum_naptime": 1,
             "log_min_messages": "warning"}
@@ -16,7 +17,7 @@ SETTINGS = {"listen_addresses": "127.0.0.1", "port": load.free_port(), "unix_soc
 
 class Session:
     def __init__(self):
-        self.psql = subprocess.Popen([BIN + "/psql", "-X", "-q", "-A", "-t", "-h", os.getcwd(), "-p", str(SETTINGS["port"]), "postgres",
+        self.psql = subprocess.Popen([BIN + "/psql", "-X", "-q", "-A", "-t", "-h", HOST, "-p", str(SETTINGS["port"]), "postgres",
                                       "-v", "ON_ERROR_STOP=1"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=sys.stderr,
                                      text=True, bufsize=1)
         self.asked = 0
@@ -65,8 +66,8 @@ def parallel(session):
 options = [w for name, value in SETTINGS.items() for w in ("-c", f"{name}={value}")]
 postgres = load.server(BIN + "/postgres", "-D", "data", *options)
 load.connected(f".s.PGSQL.{SETTINGS['port']}").close()
-while subprocess.run([BIN + "/pg_isready", "-q", "-h", os.getcwd(), "-p", str(SETTINGS["port"])], check=False).returncode != 0:
-    need(postgres.poll() is None, "the server")
+load.until(lambda: subprocess.run([BIN + "/pg_isready", "-q", "-h", HOST, "-p", str(SETTINGS["port"])], check=False).returncode == 0,
+           "the server answers")
 patient, waiting, busy, heard = Session(), Session(), Session(), Listener()
 busy.ask("create table log (n int primary key, t text); create table account (id int primary key, sum int);"
          "insert into account values (1, 100); create table big as select generate_series(1, 50000) as n")

@@ -1,6 +1,6 @@
 // One event loop that talks to a worker thread (shared memory and messages), a forked child (its channel is a UNIX socket
-// pair), a filter (standard streams), and itself by HTTP over a UNIX socket that stays connected. Each conversation counts; a
-// message that is lost, repeated or changed ends the program with a reason. A child writes what it has heard at the end.
+// pair), a filter (standard streams), and itself by HTTP over a connection that stays: a UNIX socket, or with the argument
+// "tcp" TCP. Each conversation counts; a message that is lost, repeated or changed ends the program with a reason.
 "use strict";
 const { fork, spawn } = require("child_process");
 const { createHash } = require("crypto");
@@ -35,7 +35,7 @@ if (!isMainThread) {
 	const agent = new http.Agent({ keepAlive: true, maxSockets: 2 });
 	const rounds = { thread: 0, child: 0, cat: 0, http: 0, ticks: 0 };
 	const open = new Set(["thread", "child", "cat", "http"]);
-	let accepted = 0, closed = 0;
+	let accepted = 0, closed = 0, address;
 
 	server.keepAliveTimeout = server.requestTimeout = server.headersTimeout = 0;
 	server.on("connection", (c) => { accepted++; c.on("close", () => { closed++; }); });
@@ -74,7 +74,7 @@ if (!isMainThread) {
 	});
 
 	const askHttp = () => {
-		http.get({ socketPath: "http.sock", path: `/${rounds.http}`, agent }, (a) => {
+		http.get({ ...address, path: `/${rounds.http}`, agent }, (a) => {
 			let body = "";
 			a.on("data", (d) => { body += d; });
 			a.on("end", () => {
@@ -106,5 +106,8 @@ if (!isMainThread) {
 	};
 	const progress = fs.openSync("progress", "a");
 	setInterval(() => { rounds.ticks++; }, 5);
-	server.listen("http.sock", () => { askThread(); askChild(); askCat(); askHttp(); });
+	server.listen(process.argv[2] === "tcp" ? { host: "127.0.0.1", port: 0 } : "http.sock", () => {
+		address = process.argv[2] === "tcp" ? { host: "127.0.0.1", port: server.address().port } : { socketPath: "http.sock" };
+		askThread(); askChild(); askCat(); askHttp();
+	});
 }

@@ -29,6 +29,7 @@ import time
 sys.dont_write_bytecode = True
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(os.path.dirname(HERE), "e2e"))
+import state   # noqa: E402
 from case import first_error   # noqa: E402
 from world import Failed, World   # noqa: E402
 
@@ -52,9 +53,11 @@ APPS = {
 }
 NOBODY = "setpriv --reuid nobody --regid nogroup --clear-groups"
 POSTGRES = "/usr/lib/postgresql/*/bin/initdb"
+INITDB = f"chown nobody . && exec {NOBODY} $(ls {POSTGRES} | tail -n 1) -D data -A trust --no-sync -E UTF8 --locale=C"
 # name: (programs it needs, preparation, command, more options of dump and restore, work between checkpoints)
 BUSY = {
     "node": (["node"], None, "exec node {here}/busy.js", [], 400),
+    "node-tcp": (["node"], None, "exec node {here}/busy.js tcp", ["--tcp-established"], 400),
     "asyncio": (["python3"], None, "exec python3 {here}/busy-asyncio.py", [], 300),
     "redis": (["redis-server"], None, "exec python3 {here}/busy-redis.py", [], 200),
     "redis-tcp": (["redis-server"], None, "exec python3 {here}/busy-redis.py tcp", ["--tcp-established"], 200),
@@ -70,11 +73,13 @@ BUSY = {
     "go-http": (["go"], GO_BUILD.format("serve"), "exec ./serve", [], 300),
     "go-http-tcp": (["go"], GO_BUILD.format("serve"), "exec ./serve tcp", ["--tcp-established"], 300),
     "java-http": (["java", "javac"], "javac -d . {here}/Serve.java", "exec java -XX:-UsePerfData -Xmx256m Serve", [], 300),
-    "java-http-tcp": (["java", "javac"], "javac -d . {here}/Serve.java", "exec java -XX:-UsePerfData -Xmx256m Serve tcp", ["--tcp-established"], 300),
-    "postgres": (["setpriv", POSTGRES], f"chown nobody . && exec {NOBODY} $(ls {POSTGRES} | tail -n 1) -D data -A trust --no-sync -E UTF8 --locale=C",
-                 "exec " + NOBODY + " python3 {here}/busy-postgres.py", [], 40),
+    "java-http-tcp": (["java", "javac"], "javac -d . {here}/Serve.java", "exec java -XX:+UseG1GC -Xmx256m Serve tcp", ["--tcp-established"], 300),
+    "postgres": (["setpriv", POSTGRES], INITDB, f"exec {NOBODY} python3 {{here}}/busy-postgres.py", [], 40),
+    "postgres-tcp": (["setpriv", POSTGRES], INITDB, f"exec {NOBODY} python3 {{here}}/busy-postgres.py tcp", ["--tcp-established"], 40),
+    "postgres-outside": (["setpriv", "setsid", POSTGRES], INITDB, f"exec {NOBODY} python3 {{here}}/busy-postgres.py tcp outside",
+                         ["--tcp-established"], 40),
 }
-OUTSIDE = ("redis-outside", "nginx-outside", "memcached-outside")
+OUTSIDE = ("redis-outside", "nginx-outside", "memcached-outside", "postgres-outside")
 OPTIONS = {"sqlite": ["--file-locks"]}
 ROUNDS = 3
 # Refusals of what is so for a moment only; the tree has to be well afterwards, and another dump is made then.
@@ -134,21 +139,24 @@ class App:
 
     def checkpoint(self, pid, path, number):
         images = os.path.join(self.base, f"images-{number}")
-        os.mkdir(images)
-        why = self.criu_run("dump", images, "-t", str(pid))
-        for _ in range(AGAIN):
-            if not any(words in why for words in MOMENTS):
-                break
-            self.more(self.driver, path, "after a refused dump", 1)
-            why = self.criu_run("dump", images, "-t", str(pid))
-        if why:
-            raise Failed(f"dump {number}: {why}")
+        self.dump(pid, path, images)
         self.world.until(lambda: not self.world.tree(), 10, "the tree is gone after the dump")
         self.world.ended.pop(pid, None)     # the next one to end with this number is the restored one
         why = self.criu_run("restore", images, "-d")
         if why:
             raise Failed(f"restore {number}: {why}")
         shutil.rmtree(images)
+
+    def dump(self, pid, path, images, *args):
+        os.mkdir(images)
+        why = self.criu_run("dump", images, "-t", str(pid), *args)
+        for _ in range(AGAIN):
+            if not any(words in why for words in MOMENTS):
+                break
+            self.more(self.driver, path, "after a refused dump", 1)
+            why = self.criu_run("dump", images, "-t", str(pid), *args)
+        if why:
+            raise Failed(f"dump to {os.path.basename(images)}: {why}")
 
     def criu_run(self, what, images, *args):
         """Returns what went wrong, or an empty string."""
@@ -212,6 +220,9 @@ class App:
         if self.name in OUTSIDE:
             with open(os.path.join(path, "pid"), encoding="ascii") as f:
                 root = int(f.read())
+            self.world.others.update(p for p in self.world.tree() if (state.Snapshot.stat_of(f"/proc/{p}") or [""] * 4)[3] == str(pid))
+        self.dump(root, path, os.path.join(self.base, "images-running"), "--leave-running")
+        self.more(pid, path, "after a dump that left it running")
         for n in range(self.checkpoints):
             self.checkpoint(root, path, n)
             self.more(pid, path, f"after restore {n}")
