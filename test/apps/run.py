@@ -58,6 +58,10 @@ INITDB = f"chown nobody . && exec {NOBODY} $(ls {POSTGRES} | tail -n 1) -D data 
 BUSY = {
     "node": (["node"], None, "exec node {here}/busy.js", [], 400),
     "node-tcp": (["node"], None, "exec node {here}/busy.js tcp", ["--tcp-established"], 400),
+    "node-cluster": (["node"], None, "exec node {here}/cluster.js", [], 400),
+    "node-cluster-shared": (["node"], None, "exec node {here}/cluster.js shared", [], 400),
+    "multiprocessing": (["python3"], None, "exec python3 {here}/busy-multiprocessing.py fork", [], 60),
+    "multiprocessing-forkserver": (["python3"], None, "exec python3 {here}/busy-multiprocessing.py forkserver", ["--link-remap"], 60),
     "asyncio": (["python3"], None, "exec python3 {here}/busy-asyncio.py", [], 300),
     "redis": (["redis-server"], None, "exec python3 {here}/busy-redis.py", [], 200),
     "redis-tcp": (["redis-server"], None, "exec python3 {here}/busy-redis.py tcp", ["--tcp-established"], 200),
@@ -291,6 +295,8 @@ def main():
     args = ap.parse_args()
     if args.inside:
         os.setsid()
+        # what killed programs leave there goes with it
+        subprocess.run(["mount", "-t", "tmpfs", "tmpfs", "/dev/shm"], check=True)
         loopback_up()
         App(json.loads(args.inside)).go()
         return 0
