@@ -4,6 +4,7 @@
  */
 #include "tasks/ids.h"
 
+#include "base/io.h"
 #include "base/own.h"
 #include "procfs/ns-links.h"
 
@@ -235,9 +236,23 @@ static int collect_all_ns(struct cr_context *ctx, struct tree *tree, img_task_ko
 	return r < 0 ? r : 0;
 }
 
+/* A line for each set of this namespace below the heading (proc_sysvipc(5)); no file without CONFIG_SYSVIPC. */
+static bool are_there_semaphores(void)
+{
+	autofd int fd = open("/proc/sysvipc/sem", O_RDONLY | O_CLOEXEC);
+	char text[1024], *end;
+	ssize_t n = fd < 0 ? -errno : fd_read_all(fd, text, sizeof(text));
+
+	if (n < 0)
+		return n != -ENOENT;
+	end = memchr(text, '\n', (size_t)n);
+	return end && end + 1 < text + n;
+}
+
 /*
- * Nothing shows an undo list of System V semaphores, only whether two processes have the same: those that have none
- * (a list is made by the first semop() with SEM_UNDO), like this one, are equal. A list may be empty, so this is no obstacle.
+ * Nothing shows an undo list of System V semaphores, only whether two processes have the same: those that have none,
+ * like this one, are equal. A list may be empty, so this is no obstacle: it is made by the first semop() with SEM_UNDO, but also
+ * by the first thread, to be shared (CLONE_SYSVSEM). Where there are no semaphores at all, all lists are empty.
  */
 static void warn_of_undo(struct cr_context *ctx, const struct task *t)
 {
@@ -253,7 +268,7 @@ int ids_collect(struct cr_context *ctx, struct tree *tree, img_task_kobj_ids_ent
 	img_task_kobj_ids_entry own = {
 		.vm_id = DUMPER_ID, .files_id = DUMPER_ID, .fs_id = DUMPER_ID, .sighand_id = DUMPER_ID
 	};
-	bool compare, memory_shared = false;
+	bool compare, undo, memory_shared = false;
 	size_t nr = 0;
 	int r;
 
@@ -265,7 +280,8 @@ int ids_collect(struct cr_context *ctx, struct tree *tree, img_task_kobj_ids_ent
 			live[nr++] = tree->tasks.items[i];
 	}
 	compare = kernel_has(&ctx->probes, KERNEL_KCMP);
-	for (size_t i = 0; i < nr && compare; i++)
+	undo = compare && are_there_semaphores();
+	for (size_t i = 0; i < nr && undo; i++)
 		warn_of_undo(ctx, live[i]);
 	if (nr > 1 && !compare)
 		log_warn(&ctx->log,
