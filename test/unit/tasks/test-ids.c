@@ -187,11 +187,8 @@ static void test_semaphores(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_nothing_shared),
-		cmocka_unit_test(test_shared),
-		cmocka_unit_test(test_memory),
-		cmocka_unit_test(test_namespace),
-		cmocka_unit_test(test_semaphores),
+		cmocka_unit_test(test_nothing_shared), cmocka_unit_test(test_shared),     cmocka_unit_test(test_memory),
+		cmocka_unit_test(test_namespace),      cmocka_unit_test(test_semaphores),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
