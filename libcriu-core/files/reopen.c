@@ -31,15 +31,40 @@ bool async_at_open(const img_reg_file_entry *e)
 	return e->flags & O_ASYNC && e->has_mode && (S_ISREG(e->mode) || S_ISDIR(e->mode));
 }
 
-int path_open_at(const struct files *fs, const char *path, uint32_t flags, uint32_t mode, struct cr_error *err)
+/* In the root of the tree, if it has one of its own. */
+static int open_once(const struct files *fs, int dir, const char *path, uint32_t flags, uint32_t mode)
 {
 	struct open_how how = { .flags = flags | O_CLOEXEC, .mode = mode, .resolve = RESOLVE_IN_ROOT };
-	int fd;
 
-	if (fs->root_fd < 0)
-		fd = open(path, (int)(flags | O_CLOEXEC), mode);
-	else
-		fd = (int)syscall(SYS_openat2, fs->root_fd, path, &how, sizeof(how));
+	return fs && fs->root_fd >= 0 ? (int)syscall(SYS_openat2, fs->root_fd, path, &how, sizeof(how))
+				      : openat(dir, path, (int)(flags | O_CLOEXEC), mode);
+}
+
+/*
+ * Without waiting for anybody: images may name a fifo, or one may lie where a file was, and nobody may ever open its other
+ * end. Only a lease of somebody else is worth waiting for; its holder has /proc/sys/fs/lease-break-time. Return: as open(2)
+ */
+static int open_at_once(const struct files *fs, int dir, const char *path, uint32_t flags, uint32_t mode)
+{
+	bool blocking = !(flags & (O_PATH | O_NONBLOCK));
+	int fd = open_once(fs, dir, path, blocking ? flags | O_NONBLOCK : flags, mode);
+
+	if (fd < 0 && errno == EWOULDBLOCK && blocking)
+		return open_once(fs, dir, path, flags, mode);
+	if (fd >= 0 && blocking && fcntl(fd, F_SETFL, flags) < 0) {
+		int e = errno;
+
+		close(fd);
+		errno = e;
+		return -1;
+	}
+	return fd;
+}
+
+int path_open_at(const struct files *fs, const char *path, uint32_t flags, uint32_t mode, struct cr_error *err)
+{
+	int fd = open_at_once(fs, AT_FDCWD, path, flags, mode);
+
 	return fd < 0 ? cr_fail(err, -errno, "open %s", path) : fd;
 }
 
@@ -65,7 +90,7 @@ int fd_reopen(int fd, uint32_t flags, struct cr_error *err)
 	int r;
 
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
-	r = open(path, (int)(flags & ~(uint32_t)O_NOFOLLOW));
+	r = open_at_once(NULL, AT_FDCWD, path, flags & ~(uint32_t)O_NOFOLLOW, 0);
 	return r < 0 ? cr_fail(err, -errno, "open a file again") : r;
 }
 
@@ -91,7 +116,7 @@ static int open_as_before(void *arg)
 	n->taken = linkat(n->link_dir, n->link_base, n->dir, n->base, 0) < 0;
 	if (n->taken)
 		return 0;
-	fd = openat(n->dir, n->base, (int)(n->flags | O_CLOEXEC));
+	fd = open_at_once(NULL, n->dir, n->base, n->flags, 0);
 	if (fd < 0)
 		fd = cr_fail(n->err, -errno, "open %s", n->name);
 	if (unlinkat(n->dir, n->base, 0) < 0) {

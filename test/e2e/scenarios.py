@@ -296,6 +296,8 @@ class Scenario(Jobs, Terminals, Outside, Connections, Case):
                     put(group, limit, int(state.read(os.path.join(group, usage))) - 4096)
                 except OSError:
                     break
+            # some room for what the kernel does for it meanwhile, and less than a dump wants
+            put(group, limit, int(state.read(os.path.join(group, usage))) + (400 << 10))
             code, said = self.dump()
             if code == 0 or "is full" not in said:
                 raise Failed(f"dump in a full memory cgroup: exit status {code}: {first_error(said)}")
@@ -539,6 +541,15 @@ class Scenario(Jobs, Terminals, Outside, Connections, Case):
         self.must_be_gone()
         os.unlink(os.path.join(self.dir, "alphabet"))
         self.must_fail_to_restore("with a file missing", "alphabet")
+
+    def do_fifo_for_file(self):
+        """Where a file was, a fifo lies: nobody will ever open its other end, and a restore does not wait for that."""
+        self.use("files", "shared-positions")
+        self.must_dump()
+        self.must_be_gone()
+        os.unlink(os.path.join(self.dir, "alphabet"))
+        os.mkfifo(os.path.join(self.dir, "alphabet"))
+        self.must_fail_to_restore("with a fifo for a file", "alphabet")
 
     def go(self, mode):
         self.name = mode

@@ -77,7 +77,8 @@ static void set_up_plain(void)
 	set(s[1], SOL_NETLINK, NETLINK_PKTINFO, 1);
 	set(s[1], SOL_SOCKET, SO_RCVBUF, 50000);
 	s[2] = socket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE);
-	any.nl_groups = RTMGRP_LINK | RTMGRP_IPV4_IFADDR;
+	/* of which no news come by themselves, as those of links do some time after the loopback device came up */
+	any.nl_groups = RTMGRP_IPV4_MROUTE | RTMGRP_IPV4_RULE;
 	need(bind(s[2], (struct sockaddr *)&any, sizeof(any)) == 0);
 	set(s[2], SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, 33);
 	note(2);
