@@ -85,7 +85,7 @@ static void empty_bytes(void **state)
 	img_siginfo_entry none = { 0 };
 	img_creds_entry absent = { 0 }, present = { .apparmor_data = { (const uint8_t *)"", 0 } };
 	struct proto_buf buf = proto_buf_of(1000);
-	img_creds_entry *creds;
+	img_creds_entry *creds = NULL;
 
 	(void)state;
 	assert_int_equal(img_siginfo_entry_encode(&none, &buf, NULL), 0);
@@ -159,8 +159,8 @@ static void counts_above_16_bits(void **state)
 	enum { NR = 70000 };
 	img_vma_entry *vmas = calloc(NR, sizeof(*vmas));
 	uint32_t *groups = calloc(NR, sizeof(*groups));
-	img_mm_entry mm = { .vmas = { vmas, NR } }, *mm_back;
-	img_creds_entry creds = { .groups = { groups, NR } }, *creds_back;
+	img_mm_entry mm = { .vmas = { vmas, NR } }, *mm_back = NULL;
+	img_creds_entry creds = { .groups = { groups, NR } }, *creds_back = NULL;
 	struct proto_buf buf = proto_buf_of(1 << 24);
 
 	(void)state;
@@ -202,7 +202,7 @@ static void our_extensions_come_back(void **state)
 		.xsave_xfeatures = 0x60000,
 	};
 	img_thread_core_entry thread = { .ext = &ext };
-	img_core_entry core = { .mtype = img_core_entry_march_X86_64, .thread_core = &thread }, *back;
+	img_core_entry core = { .mtype = img_core_entry_march_X86_64, .thread_core = &thread }, *back = NULL;
 	struct proto_buf buf = proto_buf_of(1 << 20);
 
 	(void)state;

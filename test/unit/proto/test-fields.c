@@ -98,7 +98,7 @@ static int64_t default_of(const struct schema_msg *schema, const struct schema_f
 		return 0;
 
 	struct wire_input in = { schema->defaults, schema->defaults + 256 };
-	uint64_t tag, value;
+	uint64_t tag, value = 0;
 
 	while (wire_varint(&in, &tag) && tag != 0) {
 		assert_true(wire_varint(&in, &value));

@@ -184,7 +184,7 @@ static void values_are_those_that_crit_shows(void **state)
 {
 	size_t len;
 	char *image = test_read_file(SAMPLES "/threads/core-35.img", &len);
-	img_core_entry *core;
+	img_core_entry *core = NULL;
 
 	(void)state;
 	assert_int_equal(img_core_entry_decode(image + 12, len - 12, &core, NULL), 0);
@@ -202,7 +202,7 @@ static void values_are_those_that_crit_shows(void **state)
 	free(image);
 
 	image = test_read_file(SAMPLES "/threads/mm-35.img", &len);
-	img_mm_entry *mm;
+	img_mm_entry *mm = NULL;
 
 	assert_int_equal(img_mm_entry_decode(image + 12, len - 12, &mm, NULL), 0);
 	for (size_t i = 0; i < mm->vmas.nr; i++) {
