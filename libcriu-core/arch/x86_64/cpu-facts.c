@@ -114,7 +114,7 @@ enum reg { EAX, EBX, ECX, EDX };
 static void leaf(uint32_t number, uint32_t sub, uint32_t ret[4])
 {
 	memset(ret, 0, 4 * sizeof(*ret));
-	if (__get_cpuid_max(number & 0x80000000u, NULL) >= number)
+	if ((uint32_t)__get_cpuid_max(number & 0x80000000u, NULL) >= number)
 		__cpuid_count(number, sub, ret[EAX], ret[EBX], ret[ECX], ret[EDX]);
 }
 
