@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -21,9 +22,16 @@ bool journal_is_stream(const char *text, int fd)
 {
 	unsigned long long dev, ino;
 	struct stat st;
-	int used = 0;
+	char *end;
 
-	if (!text || sscanf(text, "%llu:%llu%n", &dev, &ino, &used) != 2 || text[used])
+	if (!text)
+		return false;
+	dev = strtoull(text, &end, 10);
+	if (end == text || *end != ':')
+		return false;
+	text = end + 1;
+	ino = strtoull(text, &end, 10);
+	if (end == text || *end)
 		return false;
 	return fstat(fd, &st) == 0 && (unsigned long long)st.st_dev == dev && (unsigned long long)st.st_ino == ino;
 }

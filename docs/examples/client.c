@@ -166,7 +166,7 @@ int main(int argc, char **argv)
 		perror(argv[2]);
 		return 1;
 	}
-	req = request(DUMP, dir, atoi(argv[3]), "dump.log");
+	req = request(DUMP, dir, (int)strtol(argv[3], NULL, 10), "dump.log");
 	carry_out(argv[1], &req);
 	printf("%s is in %s now\n", argv[3], argv[2]);
 	req = request(RESTORE, dir, 0, "restore.log");

@@ -214,7 +214,7 @@ static int settle(int listener, const struct track_items *items)
 		if (items->items[i].uffd >= 0)
 			fds[nr++] = items->items[i].uffd;
 	}
-	null = -1; /* closed with the others */
+	(void)take_fd(&null); /* closed with the others */
 	for (int signo = 1; signo < NSIG; signo++)
 		sigaction(signo, &plain, NULL);
 	sigemptyset(&none);

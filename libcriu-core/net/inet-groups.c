@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define LIST_MAX    (16u << 20)
@@ -63,14 +64,17 @@ int igmp_parse(const char *text, size_t len, struct inet_group_seen_vec *ret)
 
 	while (next_line(&text, &len, line)) {
 		struct inet_group_seen *g;
-		unsigned int addr;
+		uint32_t addr;
+		char *end;
 
 		if (line[0] != '\t') {
-			if (sscanf(line, "%u %15[^: \t]", &ifindex, dev) != 2)
+			ifindex = (unsigned int)strtoul(line, &end, 10);
+			if (end == line || sscanf(end, " %15[^: \t]", dev) != 1)
 				ifindex = 0;
 			continue;
 		}
-		if (!ifindex || sscanf(line, " %8x", &addr) != 1)
+		addr = (uint32_t)strtoul(line, &end, 16);
+		if (!ifindex || end == line)
 			continue;
 		g = group_add(ret, AF_INET, ifindex, dev);
 		if (!g)
@@ -83,11 +87,11 @@ int igmp_parse(const char *text, size_t len, struct inet_group_seen_vec *ret)
 static int hex_bytes(const char *text, uint8_t ret[static 16])
 {
 	for (size_t i = 0; i < 16; i++) {
-		unsigned int v;
+		char digits[3] = { text[2 * i], text[2 * i + 1], 0 }, *end;
 
-		if (sscanf(text + 2 * i, "%2x", &v) != 1)
+		ret[i] = (uint8_t)strtoul(digits, &end, 16);
+		if (end != digits + 2)
 			return -EINVAL;
-		ret[i] = (uint8_t)v;
 	}
 	return 0;
 }
@@ -98,12 +102,12 @@ int igmp6_parse(const char *text, size_t len, struct inet_group_seen_vec *ret)
 	char line[LINE_MAX_];
 
 	while (next_line(&text, &len, line)) {
-		char dev[IFNAMSIZ], addr[33];
-		unsigned int ifindex;
+		char dev[IFNAMSIZ], addr[33], *end;
+		unsigned int ifindex = (unsigned int)strtoul(line, &end, 10);
 		uint8_t bytes[16];
 		struct inet_group_seen *g;
 
-		if (sscanf(line, "%u %15s %32[0-9a-f]", &ifindex, dev, addr) != 3 || strlen(addr) != 32 ||
+		if (end == line || sscanf(end, "%15s %32[0-9a-f]", dev, addr) != 2 || strlen(addr) != 32 ||
 		    hex_bytes(addr, bytes) < 0)
 			continue;
 		g = group_add(ret, AF_INET6, ifindex, dev);

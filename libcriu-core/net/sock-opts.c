@@ -23,26 +23,26 @@
 /* Options that are one int, and 0 in a new socket, with a field upstream. */
 struct plain_opt {
 	int option;
-	const char *name;
-	size_t has_at, at;
 	bool is_bool; /* the field is; else it is an uint32 */
 	bool late;    /* for sock_opts_finish() */
+	const char *name;
+	size_t has_at, at;
 };
 
 #define FIELD(f) offsetof(img_sk_opts_entry, has_##f), offsetof(img_sk_opts_entry, f)
 
 static const struct plain_opt plain[] = {
-	{ SO_PRIORITY, "SO_PRIORITY", FIELD(so_priority), false, false },
-	{ SO_MARK, "SO_MARK", FIELD(so_mark), false, false },
-	{ SO_DONTROUTE, "SO_DONTROUTE", FIELD(so_dontroute), true, false },
-	{ SO_NO_CHECK, "SO_NO_CHECK", FIELD(so_no_check), true, false },
-	{ SO_BROADCAST, "SO_BROADCAST", FIELD(so_broadcast), true, false },
-	{ SO_KEEPALIVE, "SO_KEEPALIVE", FIELD(so_keepalive), true, false },
-	{ SO_OOBINLINE, "SO_OOBINLINE", FIELD(so_oobinline), false, false },
-	{ SO_REUSEADDR, "SO_REUSEADDR", FIELD(reuseaddr), true, true },
-	{ SO_REUSEPORT, "SO_REUSEPORT", FIELD(so_reuseport), true, true },
-	{ SO_PASSCRED, "SO_PASSCRED", FIELD(so_passcred), true, true },
-	{ SO_PASSSEC, "SO_PASSSEC", FIELD(so_passsec), true, true },
+	{ SO_PRIORITY, false, false, "SO_PRIORITY", FIELD(so_priority) },
+	{ SO_MARK, false, false, "SO_MARK", FIELD(so_mark) },
+	{ SO_DONTROUTE, true, false, "SO_DONTROUTE", FIELD(so_dontroute) },
+	{ SO_NO_CHECK, true, false, "SO_NO_CHECK", FIELD(so_no_check) },
+	{ SO_BROADCAST, true, false, "SO_BROADCAST", FIELD(so_broadcast) },
+	{ SO_KEEPALIVE, true, false, "SO_KEEPALIVE", FIELD(so_keepalive) },
+	{ SO_OOBINLINE, false, false, "SO_OOBINLINE", FIELD(so_oobinline) },
+	{ SO_REUSEADDR, true, true, "SO_REUSEADDR", FIELD(reuseaddr) },
+	{ SO_REUSEPORT, true, true, "SO_REUSEPORT", FIELD(so_reuseport) },
+	{ SO_PASSCRED, true, true, "SO_PASSCRED", FIELD(so_passcred) },
+	{ SO_PASSSEC, true, true, "SO_PASSSEC", FIELD(so_passsec) },
 };
 
 /* The same for those of the member ext; the value in a new socket is not always 0. */
