@@ -44,6 +44,7 @@ static void outside(void (*serve)(int ready))
 	need(pipe(ready) == 0 && (pid = fork()) >= 0);
 	if (pid == 0) {
 		if (fork() == 0) {
+			close(ready[0]);
 			setsid();
 			victim_forget();
 			serve(ready[1]);
@@ -51,9 +52,10 @@ static void outside(void (*serve)(int ready))
 		}
 		_exit(0);
 	}
-	need(waitpid(pid, NULL, 0) == pid && read(ready[0], &byte, 1) == 1);
-	close(ready[0]);
 	close(ready[1]);
+	/* a byte, and then its end: closed there, too */
+	need(waitpid(pid, NULL, 0) == pid && read(ready[0], &byte, 1) == 1 && read(ready[0], &byte, 1) == 0);
+	close(ready[0]);
 }
 
 static void serve_names(int ready)
@@ -62,7 +64,8 @@ static void serve_names(int ready)
 
 	bound(victim_path("log"), SOCK_DGRAM);
 	need(listen(l, 5) == 0 && write(ready, "", 1) == 1 && close(ready) == 0);
-	accept(l, NULL, NULL);
+	/* told, so that nothing of this process changes any more once the victim is ready */
+	need(send(accept(l, NULL, NULL), "", 1, MSG_NOSIGNAL) == 1);
 }
 
 /* In the directory of all the test's victims, which is two above ours. */
@@ -88,12 +91,15 @@ static bool served(void)
 
 static void set_up_named(void)
 {
+	bool own = !served();
 	struct sockaddr_un sa;
+	char byte;
 
-	if (!served())
+	if (own)
 		outside(serve_names);
 	sa = address(served() ? common("service") : victim_path("service"));
 	need((stream = socket(AF_UNIX, SOCK_STREAM, 0)) >= 0 && connect(stream, (struct sockaddr *)&sa, sizeof(sa)) == 0);
+	need(!own || read(stream, &byte, 1) == 1);
 	sa = address(served() ? common("log") : victim_path("log"));
 	need((packets = socket(AF_UNIX, SOCK_DGRAM, 0)) >= 0 && connect(packets, (struct sockaddr *)&sa, sizeof(sa)) == 0);
 }
