@@ -10,15 +10,20 @@
 #include <string.h>
 
 struct cursor {
-	int    argc, at;
+	int argc, at;
 	char **argv;
 };
 
-static const struct { const char *word; enum command bit; } commands[] = {
-	{ "dump", COMMAND_DUMP },             { "pre-dump", COMMAND_PRE_DUMP },       { "restore", COMMAND_RESTORE },
-	{ "lazy-pages", COMMAND_LAZY_PAGES }, { "check", COMMAND_CHECK },             { "page-server", COMMAND_PAGE_SERVER },
-	{ "service", COMMAND_SERVICE },       { "swrk", COMMAND_SWRK },               { "dedup", COMMAND_DEDUP },
-	{ "cpuinfo", COMMAND_CPUINFO },       { "exec", COMMAND_EXEC },               { "show", COMMAND_SHOW },
+static const struct {
+	const char *word;
+	enum command bit;
+} commands[] = {
+	{ "dump", COMMAND_DUMP },       { "pre-dump", COMMAND_PRE_DUMP },
+	{ "restore", COMMAND_RESTORE }, { "lazy-pages", COMMAND_LAZY_PAGES },
+	{ "check", COMMAND_CHECK },     { "page-server", COMMAND_PAGE_SERVER },
+	{ "service", COMMAND_SERVICE }, { "swrk", COMMAND_SWRK },
+	{ "dedup", COMMAND_DEDUP },     { "cpuinfo", COMMAND_CPUINFO },
+	{ "exec", COMMAND_EXEC },       { "show", COMMAND_SHOW },
 };
 
 enum command command_find(const char *word)
@@ -75,7 +80,8 @@ static int read_long(struct cursor *c, struct settings *s, struct cr_error *err)
 
 	if (r < 0)
 		return -EINVAL;
-	return option_set(s, row, negated, value_of(c, row, negated, equals ? equals + 1 : NULL), ORIGIN_COMMAND_LINE, err);
+	return option_set(s, row, negated, value_of(c, row, negated, equals ? equals + 1 : NULL), ORIGIN_COMMAND_LINE,
+			  err);
 }
 
 /* A cluster of letters; the first one that takes a value takes the rest of the cluster. */

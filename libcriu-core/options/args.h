@@ -12,12 +12,12 @@ struct cr_error;
 #define ARGS_WORDS_MAX 3
 
 struct args {
-	const char *words[ARGS_WORDS_MAX];   /* the command and what belongs to it */
-	int         nr_words;
-	char      **rest;                    /* behind "--" */
-	int         nr_rest;
-	const char *config_file;             /* of --config; NULL: none was named */
-	bool        default_config;          /* no --no-default-config */
+	const char *words[ARGS_WORDS_MAX]; /* the command and what belongs to it */
+	int nr_words;
+	char **rest; /* behind "--" */
+	int nr_rest;
+	const char *config_file; /* of --config; NULL: none was named */
+	bool default_config;     /* no --no-default-config */
 };
 
 /**

@@ -14,11 +14,11 @@ struct cr_error;
 
 /* One line taken apart. Texts are not NUL terminated. */
 struct config_line {
-	const char *name;      /* NULL: nothing on the line */
-	size_t      name_len;
-	bool        attached;  /* the value came behind '=' */
-	bool        has_value;
-	char        value[4097];
+	const char *name; /* NULL: nothing on the line */
+	size_t name_len;
+	bool attached; /* the value came behind '=' */
+	bool has_value;
+	char value[4097];
 };
 
 /** config_line_parse() - @text without its newline. Return: 0; -EINVAL it is not a statement, @err says why. */

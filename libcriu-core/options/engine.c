@@ -44,22 +44,26 @@ void engine_log_obstacles(const struct cr_log *log, const struct obstacles *list
 	for (size_t i = 0; list && i < list->nr; i++) {
 		const struct obstacle *o = &list->items[i];
 
-		log_error(log, "pid %d (%s): %s%s%s%s%s%s", (int)o->pid, o->comm, o->where, o->where[0] ? ": " : "", o->what,
-			  o->advice[0] ? " (" : "", o->advice, o->advice[0] ? ")" : "");
+		log_error(log, "pid %d (%s): %s%s%s%s%s%s", (int)o->pid, o->comm, o->where, o->where[0] ? ": " : "",
+			  o->what, o->advice[0] ? " (" : "", o->advice, o->advice[0] ? ")" : "");
 	}
 }
 
 static int dump_text(const img_dump_stats_entry *d, struct buf *ret)
 {
-	int r = buf_printf(ret, "Displaying dump stats:\nFreezing time: %u us\nFrozen time: %u us\nMemory dump time: %u us\n"
-			   "Memory write time: %u us\n", d->freezing_time, d->frozen_time, d->memdump_time, d->memwrite_time);
+	int r = buf_printf(ret,
+			   "Displaying dump stats:\nFreezing time: %u us\nFrozen time: %u us\nMemory dump time: %u us\n"
+			   "Memory write time: %u us\n",
+			   d->freezing_time, d->frozen_time, d->memdump_time, d->memwrite_time);
 
 	if (r == 0 && d->has_irmap_resolve)
 		r = buf_printf(ret, "IRMAP resolve time: %u us\n", d->irmap_resolve);
 	if (r == 0)
-		r = buf_printf(ret, "Memory pages scanned: %" PRIu64 " (0x%" PRIx64 ")\n"
+		r = buf_printf(ret,
+			       "Memory pages scanned: %" PRIu64 " (0x%" PRIx64 ")\n"
 			       "Memory pages skipped from parent: %" PRIu64 " (0x%" PRIx64 ")\n"
-			       "Memory pages written: %" PRIu64 " (0x%" PRIx64 ")\nLazy memory pages: %" PRIu64 " (0x%" PRIx64 ")\n",
+			       "Memory pages written: %" PRIu64 " (0x%" PRIx64 ")\nLazy memory pages: %" PRIu64
+			       " (0x%" PRIx64 ")\n",
 			       d->pages_scanned, d->pages_scanned, d->pages_skipped_parent, d->pages_skipped_parent,
 			       d->pages_written, d->pages_written, d->pages_lazy, d->pages_lazy);
 	return r;
@@ -67,12 +71,14 @@ static int dump_text(const img_dump_stats_entry *d, struct buf *ret)
 
 static int restore_text(const img_restore_stats_entry *e, struct buf *ret)
 {
-	int r = buf_printf(ret, "Displaying restore stats:\nPages compared: %" PRIu64 " (0x%" PRIx64 ")\n"
+	int r = buf_printf(ret,
+			   "Displaying restore stats:\nPages compared: %" PRIu64 " (0x%" PRIx64 ")\n"
 			   "Pages skipped COW: %" PRIu64 " (0x%" PRIx64 ")\n",
 			   e->pages_compared, e->pages_compared, e->pages_skipped_cow, e->pages_skipped_cow);
 
 	if (r == 0 && e->has_pages_restored)
-		r = buf_printf(ret, "Pages restored: %" PRIu64 " (0x%" PRIx64 ")\n", e->pages_restored, e->pages_restored);
+		r = buf_printf(ret, "Pages restored: %" PRIu64 " (0x%" PRIx64 ")\n", e->pages_restored,
+			       e->pages_restored);
 	if (r == 0)
 		r = buf_printf(ret, "Restore time: %u us\nForking time: %u us\n", e->restore_time, e->forking_time);
 	return r;

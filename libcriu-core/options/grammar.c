@@ -9,7 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define NET_BIT 0x40000000u   /* CLONE_NEWNET */
+#define NET_BIT 0x40000000u /* CLONE_NEWNET */
 
 int number_parse(const char *text, int64_t min, int64_t max, int64_t *ret)
 {
@@ -86,8 +86,14 @@ int option_set_ghost_limit(struct settings *s, const struct option_row *row, con
 
 static uint32_t cpu_cap_bits(const char *word, size_t len, bool *ret_none)
 {
-	static const struct { const char *text; uint32_t bits; } words[] = {
-		{ "all", CPU_CAP_EVERY }, { "cpu", CPU_CAP_CPU }, { "fpu", CPU_CAP_FPU }, { "ins", CPU_CAP_INS },
+	static const struct {
+		const char *text;
+		uint32_t bits;
+	} words[] = {
+		{ "all", CPU_CAP_EVERY },
+		{ "cpu", CPU_CAP_CPU },
+		{ "fpu", CPU_CAP_FPU },
+		{ "ins", CPU_CAP_INS },
 	};
 
 	*ret_none = len == 4 && memcmp(word, "none", 4) == 0;
@@ -111,7 +117,8 @@ int option_set_cpu_cap(struct settings *s, const struct option_row *row, const c
 		len = strcspn(word, ",");
 		bits = cpu_cap_bits(word, len, &none);
 		if (!bits && !none)
-			return cr_refuse(err, -EINVAL, "--%s: unknown word %.*s", row->name, len > 64 ? 64 : (int)len, word);
+			return cr_refuse(err, -EINVAL, "--%s: unknown word %.*s", row->name, len > 64 ? 64 : (int)len,
+					 word);
 		if (none)
 			caps = minus ? CPU_CAP_EVERY : 0;
 		else
@@ -147,7 +154,8 @@ int option_set_external(struct settings *s, const struct option_row *row, const 
 	const char *bracket = strchr(value, '[');
 
 	if (!bracket || bracket == value || !strchr(bracket, ']'))
-		return cr_refuse(err, -EINVAL, "--%s: %s is not of the form KIND[ID] or KIND[ID]:NAME", row->name, value);
+		return cr_refuse(err, -EINVAL, "--%s: %s is not of the form KIND[ID] or KIND[ID]:NAME", row->name,
+				 value);
 	return add_external(s, row, pool_text(&s->arena, value, strlen(value)), err);
 }
 
@@ -202,7 +210,8 @@ int option_set_ext_mount(struct settings *s, const struct option_row *row, const
 	}
 	if (!colon || colon == value || !colon[1])
 		return cr_refuse(err, -EINVAL, "--%s: %s is not of the form KEY:VAL", row->name, value);
-	return add_external(s, row, pool_printf(&s->arena, "mnt[%.*s]:%s", (int)(colon - value), value, colon + 1), err);
+	return add_external(s, row, pool_printf(&s->arena, "mnt[%.*s]:%s", (int)(colon - value), value, colon + 1),
+			    err);
 }
 
 int option_set_veth(struct settings *s, const struct option_row *row, const char *value, struct cr_error *err)
@@ -211,7 +220,8 @@ int option_set_veth(struct settings *s, const struct option_row *row, const char
 
 	if (!equals || equals == value || !equals[1])
 		return cr_refuse(err, -EINVAL, "--%s: %s is not of the form IN=OUT", row->name, value);
-	return add_external(s, row, pool_printf(&s->arena, "veth[%.*s]:%s", (int)(equals - value), value, equals + 1), err);
+	return add_external(s, row, pool_printf(&s->arena, "veth[%.*s]:%s", (int)(equals - value), value, equals + 1),
+			    err);
 }
 
 int option_set_join_ns(struct settings *s, const struct option_row *row, const char *value, struct cr_error *err)
@@ -278,7 +288,9 @@ int option_set_enable_fs(struct settings *s, const struct option_row *row, const
 
 		if (!len)
 			return cr_refuse(err, -EINVAL, "--%s: empty name", row->name);
-		slot = name ? pool_vec_add(&s->arena, (void **)&s->rpc.enable_fs.items, &s->rpc.enable_fs.nr, sizeof(*slot)) : NULL;
+		slot = name ? pool_vec_add(&s->arena, (void **)&s->rpc.enable_fs.items, &s->rpc.enable_fs.nr,
+					   sizeof(*slot))
+			    : NULL;
 		if (!slot)
 			return no_memory(row, err);
 		*slot = name;
@@ -303,7 +315,8 @@ int option_set_removed(struct settings *s, const struct option_row *row, const c
 {
 	(void)s;
 	(void)value;
-	return cr_refuse(err, -EINVAL, "--%s was removed; without it check asks for the indispensable features only", row->name);
+	return cr_refuse(err, -EINVAL, "--%s was removed; without it check asks for the indispensable features only",
+			 row->name);
 }
 
 int option_set_legacy_address(struct settings *s, const struct option_row *row, const char *value, struct cr_error *err)

@@ -13,12 +13,15 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
-#define EARLY_MAX 65536
-#define LINE_MAX_BYTES 1200   /* the longest text of cr_log() and what is put around it */
+#define EARLY_MAX      65536
+#define LINE_MAX_BYTES 1200 /* the longest text of cr_log() and what is put around it */
 
 void log_sink_init(struct log_sink *s, const char *scope)
 {
-	*s = (struct log_sink){ .fd = -1, .level = CR_LOG_DEBUG, .scope = scope, .early = BUF_INIT(EARLY_MAX),
+	*s = (struct log_sink){ .fd = -1,
+				.level = CR_LOG_DEBUG,
+				.scope = scope,
+				.early = BUF_INIT(EARLY_MAX),
 				.has_error = ATOMIC_FLAG_INIT };
 	clock_gettime(CLOCK_MONOTONIC, &s->start);
 }
@@ -113,8 +116,10 @@ int log_sink_open(struct log_sink *s, int dirfd, const char *file, int level, st
 		return 0;
 	}
 	/* a pipe that has the name is not waited for, and what another user has put there as a link is not followed */
-	fd = openat(dirfd, file, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC | O_NOCTTY | O_NONBLOCK |
-		    (dirfd != AT_FDCWD && !strchr(file, '/') ? O_NOFOLLOW : 0), 0600);
+	fd = openat(dirfd, file,
+		    O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC | O_NOCTTY | O_NONBLOCK |
+			    (dirfd != AT_FDCWD && !strchr(file, '/') ? O_NOFOLLOW : 0),
+		    0600);
 	if (fd < 0)
 		return cr_fail(err, -errno, "log file %s", file);
 	fcntl(fd, F_SETFL, O_APPEND);

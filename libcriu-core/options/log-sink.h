@@ -15,18 +15,18 @@
 
 struct cr_error;
 
-#define LOG_FIRST_ERROR 1024   /* cr_errmsg: at most 1023 bytes and a NUL */
+#define LOG_FIRST_ERROR 1024 /* cr_errmsg: at most 1023 bytes and a NUL */
 
 struct log_sink {
-	int             fd;         /* -1 until it is open */
-	bool            owned;      /* close it */
-	bool            priorities; /* lines begin with "<N>", their priority: the journal reads them */
-	int             level;
-	const char     *scope;      /* "dump": what Error (...) names; constant text */
+	int fd;          /* -1 until it is open */
+	bool owned;      /* close it */
+	bool priorities; /* lines begin with "<N>", their priority: the journal reads them */
+	int level;
+	const char *scope; /* "dump": what Error (...) names; constant text */
 	struct timespec start;
-	struct buf      early;      /* lines before the file was open: a byte of level, then text with its NUL */
-	atomic_flag     has_error;
-	char            first_error[LOG_FIRST_ERROR];   /* the first error line, without time; "" while there is none */
+	struct buf early; /* lines before the file was open: a byte of level, then text with its NUL */
+	atomic_flag has_error;
+	char first_error[LOG_FIRST_ERROR]; /* the first error line, without time; "" while there is none */
 };
 
 /** log_sink_init() - nothing is open yet. To be given to log_sink_done(). */

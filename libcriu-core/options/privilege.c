@@ -28,7 +28,8 @@ int caps_set(const struct cap_sets *sets)
 	struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
 	struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = {
 		{ (uint32_t)sets->effective, (uint32_t)sets->permitted, (uint32_t)sets->inheritable },
-		{ (uint32_t)(sets->effective >> 32), (uint32_t)(sets->permitted >> 32), (uint32_t)(sets->inheritable >> 32) },
+		{ (uint32_t)(sets->effective >> 32), (uint32_t)(sets->permitted >> 32),
+		  (uint32_t)(sets->inheritable >> 32) },
 	};
 
 	return syscall(SYS_capset, &head, data) < 0 ? -errno : 0;
@@ -43,7 +44,8 @@ void privilege_reach(void)
 {
 	struct cap_sets caps;
 
-	if (privilege_elevated() && geteuid() == getuid() && getegid() == getgid() && caps_get(&caps) == 0 && caps.permitted)
+	if (privilege_elevated() && geteuid() == getuid() && getegid() == getgid() && caps_get(&caps) == 0 &&
+	    caps.permitted)
 		prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
 }
 
@@ -57,12 +59,14 @@ int privilege_check(bool unprivileged, struct cr_error *err)
 		return cr_fail(err, r, "capabilities of this process");
 	if (!(sets.effective & enough)) {
 		cr_refuse(err, -EPERM, "this process has neither CAP_CHECKPOINT_RESTORE nor CAP_SYS_ADMIN");
-		cr_advise(err, "run as root, or: setcap cap_checkpoint_restore+eip on this program, and use --unprivileged");
+		cr_advise(err,
+			  "run as root, or: setcap cap_checkpoint_restore+eip on this program, and use --unprivileged");
 		return -EPERM;
 	}
 	if (geteuid() != 0 && !unprivileged) {
 		cr_refuse(err, -EPERM, "not running as root");
-		cr_advise(err, "run as root, or use --unprivileged, with which only processes of this user can be handled");
+		cr_advise(err,
+			  "run as root, or use --unprivileged, with which only processes of this user can be handled");
 		return -EPERM;
 	}
 	return 0;

@@ -42,7 +42,8 @@ static bool row_off(const struct option_row *row, const rpc_criu_opts *opts)
 	return (row->kind == OPTION_INT || row->kind == OPTION_UINT) && *(const uint32_t *)at == 0;
 }
 
-static int ask_gate(const struct settings *s, const struct option_row *row, const rpc_criu_opts *opts, struct cr_error *err)
+static int ask_gate(const struct settings *s, const struct option_row *row, const rpc_criu_opts *opts,
+		    struct cr_error *err)
 {
 	const char *at = in_request(opts, row->at);
 	const struct proto_str_vec *list = (const void *)at;
@@ -231,7 +232,7 @@ static int check_range(const struct settings *s, const struct option_row *row, c
 	int64_t n;
 
 	if (row->kind == OPTION_INT || row->kind == OPTION_UINT) {
-		n = row->kind == OPTION_INT ? *(const int32_t *)at : (int64_t)*(const uint32_t *)at;
+		n = row->kind == OPTION_INT ? *(const int32_t *)at : (int64_t) * (const uint32_t *)at;
 		if (n < row->min || n > row->max)
 			return cr_refuse(err, -EINVAL, "%s: %lld is out of range", name, (long long)n);
 	} else if (row->kind == OPTION_WORD) {

@@ -8,10 +8,10 @@
 #include <sys/types.h>
 
 struct scripts {
-	const struct proto_str_vec *list;   /* in the order given; run in the reverse order */
-	int   images_dirfd;                 /* told to the scripts as /proc/PID/fd/N */
-	pid_t init_pid;                     /* root task; 0: not known yet */
-	int   status;                       /* wait statuses of the stage's scripts, ORed */
+	const struct proto_str_vec *list; /* in the order given; run in the reverse order */
+	int images_dirfd;                 /* told to the scripts as /proc/PID/fd/N */
+	pid_t init_pid;                   /* root task; 0: not known yet */
+	int status;                       /* wait statuses of the stage's scripts, ORed */
 };
 
 /**

@@ -16,25 +16,25 @@ struct cr_error;
 
 /* As bits, since an option is valid for a set of commands. */
 enum command {
-	COMMAND_DUMP        = 1 << 0,
-	COMMAND_PRE_DUMP    = 1 << 1,
-	COMMAND_RESTORE     = 1 << 2,
-	COMMAND_LAZY_PAGES  = 1 << 3,
-	COMMAND_CHECK       = 1 << 4,
+	COMMAND_DUMP = 1 << 0,
+	COMMAND_PRE_DUMP = 1 << 1,
+	COMMAND_RESTORE = 1 << 2,
+	COMMAND_LAZY_PAGES = 1 << 3,
+	COMMAND_CHECK = 1 << 4,
 	COMMAND_PAGE_SERVER = 1 << 5,
-	COMMAND_SERVICE     = 1 << 6,
-	COMMAND_CPUINFO     = 1 << 7,
-	COMMAND_DEDUP       = 1 << 8,
-	COMMAND_SWRK        = 1 << 9,
-	COMMAND_EXEC        = 1 << 10,
-	COMMAND_SHOW        = 1 << 11,
-	COMMAND_ALL         = (1 << 12) - 1,
+	COMMAND_SERVICE = 1 << 6,
+	COMMAND_CPUINFO = 1 << 7,
+	COMMAND_DEDUP = 1 << 8,
+	COMMAND_SWRK = 1 << 9,
+	COMMAND_EXEC = 1 << 10,
+	COMMAND_SHOW = 1 << 11,
+	COMMAND_ALL = (1 << 12) - 1,
 };
 
 /* Where a value came from; later ones win. */
 enum origin {
 	ORIGIN_DEFAULT = 0,
-	ORIGIN_CONFIG,        /* default configuration files, CRIU_CONFIG_FILE, --config */
+	ORIGIN_CONFIG, /* default configuration files, CRIU_CONFIG_FILE, --config */
 	ORIGIN_COMMAND_LINE,
 	ORIGIN_REQUEST,
 	ORIGIN_REQUEST_CONFIG /* the file that a request names */
@@ -44,13 +44,18 @@ enum origin {
 
 /* cpu_cap bits, as on the wire */
 enum {
-	CPU_CAP_FPU = 1, CPU_CAP_CPU = 2, CPU_CAP_INS = 4, CPU_CAP_IMAGE = 8,
+	CPU_CAP_FPU = 1,
+	CPU_CAP_CPU = 2,
+	CPU_CAP_INS = 4,
+	CPU_CAP_IMAGE = 8,
 	CPU_CAP_DEFAULT = CPU_CAP_FPU | CPU_CAP_INS,
 	CPU_CAP_EVERY = CPU_CAP_FPU | CPU_CAP_CPU | CPU_CAP_INS,
 };
 
 /* An optional number or switch that has no field on the wire. */
-#define SETTING(type, name) bool has_##name; type name
+#define SETTING(type, name) \
+	bool has_##name;    \
+	type name
 
 struct option_row;
 struct settings;
@@ -66,11 +71,11 @@ struct option_gate {
 };
 
 struct settings {
-	rpc_criu_opts rpc;            /* effective options; log_level is always present */
-	const struct option_gate *gate;  /* asked for what comes from a request; NULL: everything may be set; borrowed */
+	rpc_criu_opts rpc;              /* effective options; log_level is always present */
+	const struct option_gate *gate; /* asked for what comes from a request; NULL: everything may be set; borrowed */
 
-	SETTING(bool, detached);      /* restore-detached and daemon are one variable */
-	SETTING(bool, exec);          /* --exec-cmd: the words behind -- are a command */
+	SETTING(bool, detached); /* restore-detached and daemon are one variable */
+	SETTING(bool, exec);     /* --exec-cmd: the words behind -- are a command */
 	SETTING(bool, log_pid);
 	SETTING(bool, ghost_fiemap);
 	SETTING(bool, allow_uprobes);
@@ -85,21 +90,21 @@ struct settings {
 	SETTING(int32_t, inject_stage);
 	SETTING(int32_t, port);
 	SETTING(int32_t, ps_socket);
-	SETTING(int32_t, status_fd);  /* of this process; the one on the wire is of the client */
+	SETTING(int32_t, status_fd); /* of this process; the one on the wire is of the client */
 	SETTING(bool, journal);
 	/* limits of the service, apart from whether they are there: nine times two would be half padding */
 	bool has_max_message, has_max_workers, has_max_user_workers, has_max_clients, has_max_user_clients;
 	bool has_request_timeout, has_idle_timeout, has_notify_timeout, has_stop_timeout;
 	int32_t max_message; /* bytes */
 	int32_t max_workers, max_user_workers;
-	int32_t max_clients, max_user_clients; /* connections that have not asked yet */
+	int32_t max_clients, max_user_clients;                               /* connections that have not asked yet */
 	int32_t request_timeout, idle_timeout, notify_timeout, stop_timeout; /* seconds */
 	char *work_dir, *pidfile, *libdir, *address, *legacy_address, *feature;
 	struct proto_str_vec scripts; /* --action-script, in the order given */
 	bool want_help, want_version, want_man;
 
-	uint8_t      origin[SETTINGS_ROWS_MAX]; /* enum origin of each row of the table */
-	struct pool arena;           /* what the pointers above point to, but for those borrowed from a request */
+	uint8_t origin[SETTINGS_ROWS_MAX]; /* enum origin of each row of the table */
+	struct pool arena;                 /* what the pointers above point to, but for those borrowed from a request */
 };
 
 /** settings_init() - built-in defaults. @s is to be given to settings_done(). */

@@ -57,7 +57,8 @@ int option_match(const char *typed, size_t len, const struct option_row **ret_ro
 	if (nr == 0)
 		return cr_refuse(err, -ENOENT, "unknown option --%.*s", (int)(len > 64 ? 64 : len), typed);
 	if (nr > 1)
-		return cr_refuse(err, -ENOTUNIQ, "option --%.*s may mean more than one thing", (int)(len > 64 ? 64 : len), typed);
+		return cr_refuse(err, -ENOTUNIQ, "option --%.*s may mean more than one thing",
+				 (int)(len > 64 ? 64 : len), typed);
 	*ret_row = found;
 	*ret_negated = negated;
 	return 0;
@@ -133,7 +134,8 @@ static int set_by_kind(struct settings *s, const struct option_row *row, const c
 		return set_word(s, row, value, err);
 	case OPTION_TEXT:
 	case OPTION_TEXTS:
-		return value[0] ? set_text(s, row, value, err) : cr_refuse(err, -EINVAL, "--%s: empty value", row->name);
+		return value[0] ? set_text(s, row, value, err)
+				: cr_refuse(err, -EINVAL, "--%s: empty value", row->name);
 	default:
 		return 0; /* special, and whoever scans the command line has done it */
 	}
@@ -175,9 +177,15 @@ int option_set(struct settings *s, const struct option_row *row, bool negated, c
 void option_copy(struct settings *s, const struct settings *from, const struct option_row *row)
 {
 	static const size_t sizes[] = {
-		[OPTION_FLAG] = sizeof(bool), [OPTION_INT] = sizeof(int32_t), [OPTION_UINT] = sizeof(uint32_t),
-		[OPTION_WORD] = sizeof(int32_t), [OPTION_TEXT] = sizeof(char *), [OPTION_TEXTS] = sizeof(struct proto_str_vec),
-		[OPTION_ITEMS] = sizeof(struct proto_str_vec), [OPTION_MESSAGE] = sizeof(void *), [OPTION_SPECIAL] = 0,
+		[OPTION_FLAG] = sizeof(bool),
+		[OPTION_INT] = sizeof(int32_t),
+		[OPTION_UINT] = sizeof(uint32_t),
+		[OPTION_WORD] = sizeof(int32_t),
+		[OPTION_TEXT] = sizeof(char *),
+		[OPTION_TEXTS] = sizeof(struct proto_str_vec),
+		[OPTION_ITEMS] = sizeof(struct proto_str_vec),
+		[OPTION_MESSAGE] = sizeof(void *),
+		[OPTION_SPECIAL] = 0,
 	};
 
 	if (row->at != OPTION_NOWHERE)

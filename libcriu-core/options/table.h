@@ -14,53 +14,59 @@
 struct cr_error;
 
 enum option_kind {
-	OPTION_FLAG,     /* bool */
-	OPTION_INT,      /* int32_t within min...max */
-	OPTION_UINT,     /* uint32_t within min...max */
-	OPTION_WORD,     /* int32_t out of words[] */
-	OPTION_TEXT,     /* char *, not empty */
-	OPTION_TEXTS,    /* struct proto_str_vec */
-	OPTION_ITEMS,    /* vector of structs; set() knows the grammar */
-	OPTION_MESSAGE,  /* pointer to a message; on the wire only */
-	OPTION_SPECIAL,  /* no place of its own: set() does it, or whoever scans the command line did */
+	OPTION_FLAG,    /* bool */
+	OPTION_INT,     /* int32_t within min...max */
+	OPTION_UINT,    /* uint32_t within min...max */
+	OPTION_WORD,    /* int32_t out of words[] */
+	OPTION_TEXT,    /* char *, not empty */
+	OPTION_TEXTS,   /* struct proto_str_vec */
+	OPTION_ITEMS,   /* vector of structs; set() knows the grammar */
+	OPTION_MESSAGE, /* pointer to a message; on the wire only */
+	OPTION_SPECIAL, /* no place of its own: set() does it, or whoever scans the command line did */
 };
 
 enum option_flag {
-	OPTION_NEGATABLE    = 1 << 0,  /* has a --no-NAME form */
-	OPTION_OPTIONAL     = 1 << 1,  /* value may be left out, and is attached if given */
-	OPTION_ONLY_TRUE    = 1 << 2,  /* a request's false does not switch off what a file switched on */
-	OPTION_AFTER_CONFIG = 1 << 3,  /* a request's value beats the configuration file that it names */
-	OPTION_HIDDEN       = 1 << 4,  /* left out of --help */
-	OPTION_REPLACED     = 1 << 5,  /* on the wire only: turned into other rows by the merge, never checked itself */
+	OPTION_NEGATABLE = 1 << 0,    /* has a --no-NAME form */
+	OPTION_OPTIONAL = 1 << 1,     /* value may be left out, and is attached if given */
+	OPTION_ONLY_TRUE = 1 << 2,    /* a request's false does not switch off what a file switched on */
+	OPTION_AFTER_CONFIG = 1 << 3, /* a request's value beats the configuration file that it names */
+	OPTION_HIDDEN = 1 << 4,       /* left out of --help */
+	OPTION_REPLACED = 1 << 5,     /* on the wire only: turned into other rows by the merge, never checked itself */
 };
 
 enum option_group {
-	OPTION_GROUP_GENERAL, OPTION_GROUP_DUMP_RESTORE, OPTION_GROUP_RESOURCES, OPTION_GROUP_NAMESPACES, OPTION_GROUP_MEMORY,
-	OPTION_GROUP_CHECK, OPTION_GROUP_DAEMON, OPTION_GROUPS
+	OPTION_GROUP_GENERAL,
+	OPTION_GROUP_DUMP_RESTORE,
+	OPTION_GROUP_RESOURCES,
+	OPTION_GROUP_NAMESPACES,
+	OPTION_GROUP_MEMORY,
+	OPTION_GROUP_CHECK,
+	OPTION_GROUP_DAEMON,
+	OPTION_GROUPS
 };
 
 #define OPTION_NOWHERE UINT16_MAX
 
 struct option_word {
-	const char *text;   /* NULL ends the list */
-	int32_t     value;
+	const char *text; /* NULL ends the list */
+	int32_t value;
 };
 
 struct option_row {
-	const char *name;      /* long name, also in configuration files; NULL: exists on the wire only */
-	const char *rpc;       /* field of criu_opts; NULL: not on the wire */
-	const char *value;     /* what --help calls the value; NULL: takes none */
+	const char *name;  /* long name, also in configuration files; NULL: exists on the wire only */
+	const char *rpc;   /* field of criu_opts; NULL: not on the wire */
+	const char *value; /* what --help calls the value; NULL: takes none */
 	const char *help;
-	char     letter;       /* short name, 0: none */
-	uint8_t  kind;         /* enum option_kind */
-	uint8_t  flags;        /* enum option_flag */
-	uint8_t  group;
-	uint16_t valid;        /* enum command bits: has a meaning for these */
-	uint16_t later;        /* of these, commands that refuse it: not supported yet */
-	uint16_t has, at;      /* offsets in struct settings; has is OPTION_NOWHERE where NULL or emptiness tells,
+	char letter;   /* short name, 0: none */
+	uint8_t kind;  /* enum option_kind */
+	uint8_t flags; /* enum option_flag */
+	uint8_t group;
+	uint16_t valid;   /* enum command bits: has a meaning for these */
+	uint16_t later;   /* of these, commands that refuse it: not supported yet */
+	uint16_t has, at; /* offsets in struct settings; has is OPTION_NOWHERE where NULL or emptiness tells,
 				  at where the row has no place of its own */
-	uint16_t size;         /* OPTION_ITEMS: bytes of an element */
-	int64_t  min, max;
+	uint16_t size;    /* OPTION_ITEMS: bytes of an element */
+	int64_t min, max;
 	const struct option_word *words;
 	/* parse @value (NULL: none was given) into @s; -EINVAL with @err filled. NULL: the kind decides. */
 	int (*set)(struct settings *s, const struct option_row *row, const char *value, struct cr_error *err);
@@ -69,8 +75,8 @@ struct option_row {
 };
 
 extern const struct option_row option_table[];
-extern const size_t            option_table_len;
-extern const char *const       option_group_names[OPTION_GROUPS];
+extern const size_t option_table_len;
+extern const char *const option_group_names[OPTION_GROUPS];
 
 /** option_find() - by long name; NULL: no such row */
 const struct option_row *option_find(const char *name);

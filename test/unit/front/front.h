@@ -18,25 +18,25 @@
 #include <string.h>
 
 /* Names the case in the message of a failed comparison. */
-#define expect_int(name, got, want)                                                                                    \
-	do {                                                                                                           \
-		long long got_ = (long long)(got), want_ = (long long)(want);                                          \
-		if (got_ != want_)                                                                                     \
-			fail_msg("%s: %s is %lld, not %lld", name, #got, got_, want_);                                 \
+#define expect_int(name, got, want)                                                    \
+	do {                                                                           \
+		long long got_ = (long long)(got), want_ = (long long)(want);          \
+		if (got_ != want_)                                                     \
+			fail_msg("%s: %s is %lld, not %lld", name, #got, got_, want_); \
 	} while (0)
 
-#define expect_text(name, got, want)                                                                                   \
-	do {                                                                                                           \
-		const char *got_ = (got), *want_ = (want);                                                             \
-		if ((got_ == NULL) != (want_ == NULL) || (got_ && strcmp(got_, want_) != 0))                           \
-			fail_msg("%s: %s is \"%s\", not \"%s\"", name, #got, got_ ? got_ : "(null)",                   \
-				 want_ ? want_ : "(null)");                                                            \
+#define expect_text(name, got, want)                                                                 \
+	do {                                                                                         \
+		const char *got_ = (got), *want_ = (want);                                           \
+		if ((got_ == NULL) != (want_ == NULL) || (got_ && strcmp(got_, want_) != 0))         \
+			fail_msg("%s: %s is \"%s\", not \"%s\"", name, #got, got_ ? got_ : "(null)", \
+				 want_ ? want_ : "(null)");                                          \
 	} while (0)
 
-#define expect_part(name, got, part)                                                                                   \
-	do {                                                                                                           \
-		if (!strstr((got), (part)))                                                                            \
-			fail_msg("%s: \"%s\" does not hold \"%s\"", name, (got), (part));                              \
+#define expect_part(name, got, part)                                                      \
+	do {                                                                              \
+		if (!strstr((got), (part)))                                               \
+			fail_msg("%s: \"%s\" does not hold \"%s\"", name, (got), (part)); \
 	} while (0)
 
 #endif

@@ -24,9 +24,12 @@ static int read_line(char **argv, struct settings *s, struct args *a, struct cr_
 static void test_forms(void **state)
 {
 	static char *const lines[][10] = {
-		{ "criu", "dump", "-t", "5", "-R", NULL },        { "criu", "-t5", "dump", "-R", NULL },
-		{ "criu", "-Rt5", "dump", NULL },                 { "criu", "-Rt", "5", "dump", NULL },
-		{ "criu", "--tree=5", "dump", "--leave-running", NULL }, { "criu", "dump", "--tre", "5", "--leave-r", NULL },
+		{ "criu", "dump", "-t", "5", "-R", NULL },
+		{ "criu", "-t5", "dump", "-R", NULL },
+		{ "criu", "-Rt5", "dump", NULL },
+		{ "criu", "-Rt", "5", "dump", NULL },
+		{ "criu", "--tree=5", "dump", "--leave-running", NULL },
+		{ "criu", "dump", "--tre", "5", "--leave-r", NULL },
 		{ "criu", "-R", "--tree", "5", "--", "dump", NULL },
 		{ "criu", "dump", "-t", "7", "-t", "5", "-R", NULL },
 	};
@@ -49,9 +52,18 @@ static void test_forms(void **state)
 
 static void test_levels(void **state)
 {
-	static const struct { const char *a, *b; int level; } cases[] = {
-		{ "-v", NULL, 3 }, { "-vv", NULL, 4 }, { "-v", "-v", 4 }, { "-v4", NULL, 4 }, { "-v0", "-v", 1 },
-		{ "--verbosity", NULL, 3 }, { "--verbosity=1", NULL, 1 }, { "-vvvv", NULL, 6 },
+	static const struct {
+		const char *a, *b;
+		int level;
+	} cases[] = {
+		{ "-v", NULL, 3 },
+		{ "-vv", NULL, 4 },
+		{ "-v", "-v", 4 },
+		{ "-v4", NULL, 4 },
+		{ "-v0", "-v", 1 },
+		{ "--verbosity", NULL, 3 },
+		{ "--verbosity=1", NULL, 1 },
+		{ "-vvvv", NULL, 6 },
 	};
 
 	(void)state;
@@ -60,14 +72,18 @@ static void test_levels(void **state)
 		struct cr_error err = { 0 };
 		struct args a;
 
-		expect_int(cases[i].a, read_line(LINE("dump", (char *)cases[i].a, (char *)cases[i].b), &s, &a, &err), 0);
+		expect_int(cases[i].a, read_line(LINE("dump", (char *)cases[i].a, (char *)cases[i].b), &s, &a, &err),
+			   0);
 		expect_int(cases[i].a, s.rpc.log_level, cases[i].level);
 	}
 }
 
 static void test_refused(void **state)
 {
-	static const struct { char *line[6]; const char *message; } cases[] = {
+	static const struct {
+		char *line[6];
+		const char *message;
+	} cases[] = {
 		{ { "criu", "dump", "-q" }, "unknown option -q" },
 		{ { "criu", "dump", "--nope" }, "unknown option --nope" },
 		{ { "criu", "dump", "-t" }, "--tree needs a value" },
@@ -86,7 +102,8 @@ static void test_refused(void **state)
 		struct cr_error err = { 0 };
 		struct args a;
 
-		expect_int(cases[i].message, read_line((char **)cases[i].line, &s, &a, &err), -EINVAL + (strstr(cases[i].message, "9876") ? EINVAL - EBADF : 0));
+		expect_int(cases[i].message, read_line((char **)cases[i].line, &s, &a, &err),
+			   -EINVAL + (strstr(cases[i].message, "9876") ? EINVAL - EBADF : 0));
 		expect_part(cases[i].message, err.text, cases[i].message);
 	}
 }
@@ -161,10 +178,21 @@ static void test_request(void **state)
 	rpc_ext_mount_map mount = { "/a", "b" };
 	rpc_unix_sk sock = { 77 };
 	rpc_criu_opts o = {
-		.images_dir_fd = 9, .has_tcp_established = true, .has_leave_running = true, .has_log_level = false,
-		.external = { external, 1 }, .ext_mnt = { &mount, 1 }, .has_ext_unix_sk = true, .ext_unix_sk = true,
-		.unix_sk_ino = { &sock, 1 }, .has_manage_cgroups = true, .manage_cgroups = true, .has_cpu_cap = true,
-		.cpu_cap = 0xffffffff, .has_work_dir_fd = true, .work_dir_fd = 4,
+		.images_dir_fd = 9,
+		.has_tcp_established = true,
+		.has_leave_running = true,
+		.has_log_level = false,
+		.external = { external, 1 },
+		.ext_mnt = { &mount, 1 },
+		.has_ext_unix_sk = true,
+		.ext_unix_sk = true,
+		.unix_sk_ino = { &sock, 1 },
+		.has_manage_cgroups = true,
+		.manage_cgroups = true,
+		.has_cpu_cap = true,
+		.cpu_cap = 0xffffffff,
+		.has_work_dir_fd = true,
+		.work_dir_fd = 4,
 	};
 
 	(void)state;
@@ -197,8 +225,14 @@ static void test_request_config(void **state)
 	autosettings struct settings s;
 	struct cr_error err = { 0 };
 	char *scan[] = { "/scan" };
-	rpc_criu_opts o = { .images_dir_fd = 9, .log_file = "rpc.log", .config_file = path, .has_log_level = true, .log_level = 1,
-			    .irmap_scan_paths = { scan, 1 }, .has_timeout = true, .timeout = 3 };
+	rpc_criu_opts o = { .images_dir_fd = 9,
+			    .log_file = "rpc.log",
+			    .config_file = path,
+			    .has_log_level = true,
+			    .log_level = 1,
+			    .irmap_scan_paths = { scan, 1 },
+			    .has_timeout = true,
+			    .timeout = 3 };
 	int fd = mkstemp(path);
 
 	(void)state;
@@ -218,9 +252,13 @@ static void test_request_config(void **state)
 
 static void test_bad_request(void **state)
 {
-	static const struct { rpc_criu_opts o; const char *message; } cases[] = {
+	static const struct {
+		rpc_criu_opts o;
+		const char *message;
+	} cases[] = {
 		{ { .has_pid = true, .pid = -4 }, "option pid" },
-		{ { .has_manage_cgroups_mode = true, .manage_cgroups_mode = (rpc_criu_cg_mode)77 }, "manage_cgroups_mode" },
+		{ { .has_manage_cgroups_mode = true, .manage_cgroups_mode = (rpc_criu_cg_mode)77 },
+		  "manage_cgroups_mode" },
 		{ { .has_network_lock = true, .network_lock = (rpc_criu_network_lock_method)0 }, "network_lock" },
 		{ { .has_lazy_pages = true, .lazy_pages = true }, "lazy_pages" },
 		{ { .has_empty_ns = true, .empty_ns = 4 }, "empty_ns" },
@@ -246,9 +284,11 @@ static void test_bad_request(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_forms),      cmocka_unit_test(test_levels),  cmocka_unit_test(test_refused),
-		cmocka_unit_test(test_help_first), cmocka_unit_test(test_exec_cmd), cmocka_unit_test(test_sources),
-		cmocka_unit_test(test_request),    cmocka_unit_test(test_request_config), cmocka_unit_test(test_bad_request),
+		cmocka_unit_test(test_forms),       cmocka_unit_test(test_levels),
+		cmocka_unit_test(test_refused),     cmocka_unit_test(test_help_first),
+		cmocka_unit_test(test_exec_cmd),    cmocka_unit_test(test_sources),
+		cmocka_unit_test(test_request),     cmocka_unit_test(test_request_config),
+		cmocka_unit_test(test_bad_request),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -5,7 +5,12 @@
 
 static void test_lines(void **state)
 {
-	static const struct { const char *line; int r; const char *name, *value; bool attached; } cases[] = {
+	static const struct {
+		const char *line;
+		int r;
+		const char *name, *value;
+		bool attached;
+	} cases[] = {
 		{ "", 0, NULL, NULL, false },
 		{ "   \t", 0, NULL, NULL, false },
 		{ "# tree 5", 0, NULL, NULL, false },
@@ -86,8 +91,12 @@ static void test_apply(void **state)
 	struct cr_error err = { 0 };
 
 	(void)state;
-	assert_int_equal(apply(&s, "# mine\nleave-running\nverbosity=4\ntcp-established\nno-tcp-established\n"
-			       "action-script /a\naction-script \"/b c\"\nghost-limit 2M\nmanage-cgroups=full\nlog-file x", &err), 0);
+	assert_int_equal(
+		apply(&s,
+		      "# mine\nleave-running\nverbosity=4\ntcp-established\nno-tcp-established\n"
+		      "action-script /a\naction-script \"/b c\"\nghost-limit 2M\nmanage-cgroups=full\nlog-file x",
+		      &err),
+		0);
 	assert_true(s.rpc.leave_running && s.rpc.has_leave_running);
 	assert_int_equal(s.rpc.log_level, 4);
 	assert_true(s.rpc.has_tcp_established && !s.rpc.tcp_established);
@@ -111,7 +120,9 @@ static void test_optional(void **state)
 
 static void test_refused(void **state)
 {
-	static const struct { const char *text, *message; } cases[] = {
+	static const struct {
+		const char *text, *message;
+	} cases[] = {
 		{ "leave-running\nnonsense\n", "file line 2: unknown option --nonsense" },
 		{ "v\n", "more than one thing" },
 		{ "t 5\n", "more than one thing" },
@@ -149,7 +160,8 @@ static void test_no_effect(void **state)
 /* Whatever the bytes, an answer and no more. */
 static void test_random(void **state)
 {
-	static const char pieces[][12] = { "tree", " ", "=", "\"", "\\", "#", "\n", "5", "log-file", "\t", "no-", "external", "x[1]" };
+	static const char pieces[][12] = { "tree", " ",        "=",  "\"",  "\\",       "#",   "\n",
+					   "5",    "log-file", "\t", "no-", "external", "x[1]" };
 	unsigned int seed = 1;
 
 	(void)state;
@@ -170,8 +182,9 @@ static void test_random(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_lines),   cmocka_unit_test(test_nul_and_length), cmocka_unit_test(test_apply),
-		cmocka_unit_test(test_optional), cmocka_unit_test(test_refused),       cmocka_unit_test(test_no_effect),
+		cmocka_unit_test(test_lines),   cmocka_unit_test(test_nul_and_length),
+		cmocka_unit_test(test_apply),   cmocka_unit_test(test_optional),
+		cmocka_unit_test(test_refused), cmocka_unit_test(test_no_effect),
 		cmocka_unit_test(test_random),
 	};
 

@@ -5,13 +5,17 @@
 
 static void test_text(void **state)
 {
-	static const struct { const char *text, *want; } cases[] = {
+	static const struct {
+		const char *text, *want;
+	} cases[] = {
 		{ "", "\"\"" },
 		{ "plain", "\"plain\"" },
 		{ "a\"b\\c", "\"a\\\"b\\\\c\"" },
 		{ "a\nb\x7f\x01", "\"a\\u000ab\\u007f\\u0001\"" },
 		{ "\xc3\xa4", "\"\xc3\xa4\"" },
-		{ "\xff" "a", "\"\\ufffda\"" },
+		{ "\xff"
+		  "a",
+		  "\"\\ufffda\"" },
 		{ "\xc3", "\"\\ufffd\"" },
 		{ "\xc0\xaf", "\"\\ufffd\\ufffd\"" },
 		{ "\xed\xa0\x80", "\"\\ufffd\\ufffd\\ufffd\"" },
@@ -47,7 +51,8 @@ static void test_obstacles(void **state)
 	json_obstacles(f, &list);
 	json_obstacles(f, NULL);
 	fclose(f);
-	assert_string_equal(got, "[{\"pid\":41,\"comm\":\"sl\\\"eep\",\"where\":\"fd 7\",\"what\":\"TCP 80\",\"advice\":\"\"}][]");
+	assert_string_equal(
+		got, "[{\"pid\":41,\"comm\":\"sl\\\"eep\",\"where\":\"fd 7\",\"what\":\"TCP 80\",\"advice\":\"\"}][]");
 	free(got);
 	obstacles_done(&list);
 }

@@ -73,9 +73,12 @@ static void test_times(void **state)
 
 	(void)state;
 	write_lines(4, text, sizeof(text));
-	assert_int_equal(regcomp(&re, "^\\(00\\.000000\\) early info\n\\(00\\.000000\\) Warn  \\(dump\\): early warning\n"
-				 "\\([0-9]{2}\\.[0-9]{6}\\) detail\n\\([0-9]{2}\\.[0-9]{6}\\) Error \\(dump\\): it\\?failed\\?\n",
-				 REG_EXTENDED), 0);
+	assert_int_equal(regcomp(&re,
+				 "^\\(00\\.000000\\) early info\n\\(00\\.000000\\) Warn  \\(dump\\): early warning\n"
+				 "\\([0-9]{2}\\.[0-9]{6}\\) detail\n\\([0-9]{2}\\.[0-9]{6}\\) Error \\(dump\\): "
+				 "it\\?failed\\?\n",
+				 REG_EXTENDED),
+			 0);
 	assert_int_equal(regexec(&re, text, 0, NULL, 0), 0);
 	regfree(&re);
 }
@@ -152,8 +155,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_plain), cmocka_unit_test(test_times),      cmocka_unit_test(test_silent),
-		cmocka_unit_test(test_long),  cmocka_unit_test(test_many_early),
-		cmocka_unit_test(test_utf8),
+		cmocka_unit_test(test_long),  cmocka_unit_test(test_many_early), cmocka_unit_test(test_utf8),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);

@@ -71,15 +71,26 @@ static void test_every_field(void **state)
 
 static void test_match(void **state)
 {
-	static const struct { const char *typed, *name; int r; bool negated; } cases[] = {
-		{ "tree", "tree", 0, false },        { "tre", "tree", 0, false },
-		{ "no-shell-job", "shell-job", 0, true }, { "no-shell", "shell-job", 0, true },
+	static const struct {
+		const char *typed, *name;
+		int r;
+		bool negated;
+	} cases[] = {
+		{ "tree", "tree", 0, false },
+		{ "tre", "tree", 0, false },
+		{ "no-shell-job", "shell-job", 0, true },
+		{ "no-shell", "shell-job", 0, true },
 		{ "no-default-config", "no-default-config", 0, false },
-		{ "all", "all", 0, false },          { "external", "external", 0, false },
-		{ "tls", "tls", 0, false },          { "leave", NULL, -ENOTUNIQ, false },
-		{ "no-", NULL, -ENOTUNIQ, false },   { "nothing", NULL, -ENOENT, false },
-		{ "no-tree", NULL, -ENOENT, false }, { "", NULL, -ENOENT, false },
-		{ "no-lazy-pages", NULL, -ENOENT, false }, { "images_dir_fd", NULL, -ENOENT, false },
+		{ "all", "all", 0, false },
+		{ "external", "external", 0, false },
+		{ "tls", "tls", 0, false },
+		{ "leave", NULL, -ENOTUNIQ, false },
+		{ "no-", NULL, -ENOTUNIQ, false },
+		{ "nothing", NULL, -ENOENT, false },
+		{ "no-tree", NULL, -ENOENT, false },
+		{ "", NULL, -ENOENT, false },
+		{ "no-lazy-pages", NULL, -ENOENT, false },
+		{ "images_dir_fd", NULL, -ENOENT, false },
 	};
 
 	(void)state;
@@ -106,15 +117,27 @@ static int set(struct settings *s, const char *name, const char *value, struct c
 
 static void test_numbers(void **state)
 {
-	static const struct { const char *name, *value; int r; long long want; } cases[] = {
-		{ "ghost-limit", "0", 0, 0 },           { "ghost-limit", "4096", 0, 4096 },
-		{ "ghost-limit", "2K", 0, 2048 },       { "ghost-limit", "3m", 0, 3 << 20 },
-		{ "ghost-limit", "1G", 0, 1 << 30 },    { "ghost-limit", "3G", 0, 3LL << 30 },
-		{ "ghost-limit", "4G", -EINVAL, 0 },    { "ghost-limit", "4294967295", 0, 4294967295LL },
-		{ "ghost-limit", "4294967296", -EINVAL, 0 }, { "ghost-limit", "99999999999999999999999999", -EINVAL, 0 },
-		{ "ghost-limit", "K", -EINVAL, 0 },     { "ghost-limit", "1KK", -EINVAL, 0 },
-		{ "ghost-limit", "-1", -EINVAL, 0 },    { "ghost-limit", "1T", -EINVAL, 0 },
-		{ "ghost-limit", "", -EINVAL, 0 },      { "ghost-limit", NULL, -EINVAL, 0 },
+	static const struct {
+		const char *name, *value;
+		int r;
+		long long want;
+	} cases[] = {
+		{ "ghost-limit", "0", 0, 0 },
+		{ "ghost-limit", "4096", 0, 4096 },
+		{ "ghost-limit", "2K", 0, 2048 },
+		{ "ghost-limit", "3m", 0, 3 << 20 },
+		{ "ghost-limit", "1G", 0, 1 << 30 },
+		{ "ghost-limit", "3G", 0, 3LL << 30 },
+		{ "ghost-limit", "4G", -EINVAL, 0 },
+		{ "ghost-limit", "4294967295", 0, 4294967295LL },
+		{ "ghost-limit", "4294967296", -EINVAL, 0 },
+		{ "ghost-limit", "99999999999999999999999999", -EINVAL, 0 },
+		{ "ghost-limit", "K", -EINVAL, 0 },
+		{ "ghost-limit", "1KK", -EINVAL, 0 },
+		{ "ghost-limit", "-1", -EINVAL, 0 },
+		{ "ghost-limit", "1T", -EINVAL, 0 },
+		{ "ghost-limit", "", -EINVAL, 0 },
+		{ "ghost-limit", NULL, -EINVAL, 0 },
 	};
 
 	(void)state;
@@ -150,8 +173,12 @@ static void test_pid(void **state)
 
 static void test_verbosity(void **state)
 {
-	static const struct { const char *value; int r, level; } cases[] = {
-		{ NULL, 0, 3 }, { "v", 0, 4 }, { "vv", 0, 5 }, { "4", 0, 4 }, { "0", 0, 0 }, { "4v", -EINVAL, 2 }, { "-1", -EINVAL, 2 },
+	static const struct {
+		const char *value;
+		int r, level;
+	} cases[] = {
+		{ NULL, 0, 3 }, { "v", 0, 4 },        { "vv", 0, 5 },       { "4", 0, 4 },
+		{ "0", 0, 0 },  { "4v", -EINVAL, 2 }, { "-1", -EINVAL, 2 },
 	};
 
 	(void)state;
@@ -168,11 +195,14 @@ static void test_verbosity(void **state)
 static void test_cpu_cap(void **state)
 {
 	enum { F = CPU_CAP_FPU, C = CPU_CAP_CPU, I = CPU_CAP_INS, M = CPU_CAP_IMAGE };
-	static const struct { const char *value; int r, caps; } cases[] = {
-		{ NULL, 0, F | C | I | M },       { "cpu", 0, F | C | I | M }, { "^fpu", 0, I | M },
-		{ "none", 0, 0 },                 { "none,cpu", 0, C | M },    { "^none", 0, F | C | I | M },
-		{ "^fpu,^ins", 0, 0 },            { "all", 0, F | C | I | M }, { "", -EINVAL, 0 },
-		{ "cpu,", -EINVAL, 0 },           { "cpus", -EINVAL, 0 },      { "^", -EINVAL, 0 },
+	static const struct {
+		const char *value;
+		int r, caps;
+	} cases[] = {
+		{ NULL, 0, F | C | I | M }, { "cpu", 0, F | C | I | M }, { "^fpu", 0, I | M },
+		{ "none", 0, 0 },           { "none,cpu", 0, C | M },    { "^none", 0, F | C | I | M },
+		{ "^fpu,^ins", 0, 0 },      { "all", 0, F | C | I | M }, { "", -EINVAL, 0 },
+		{ "cpu,", -EINVAL, 0 },     { "cpus", -EINVAL, 0 },      { "^", -EINVAL, 0 },
 	};
 
 	(void)state;
@@ -191,13 +221,23 @@ static void test_cpu_cap(void **state)
 /* Options that end up as external resources. */
 static void test_external(void **state)
 {
-	static const struct { const char *name, *value; int r; const char *want; } cases[] = {
-		{ "external", "tty[8803:5]", 0, "tty[8803:5]" },      { "external", "mnt[]:ms", 0, "mnt[]:ms" },
-		{ "external", "new[x]:y", 0, "new[x]:y" },            { "external", "none", -EINVAL, NULL },
-		{ "external", "[x]", -EINVAL, NULL },                 { "external", "x[", -EINVAL, NULL },
-		{ "ext-mount-map", "/a:b:c", 0, "mnt[/a]:b:c" },      { "ext-mount-map", "/a", -EINVAL, NULL },
-		{ "veth-pair", "eth0=v0@br", 0, "veth[eth0]:v0@br" }, { "veth-pair", "=x", -EINVAL, NULL },
-		{ "ext-unix-sk", "123", 0, "unix[123]" },             { "ext-unix-sk", "1x", -EINVAL, NULL },
+	static const struct {
+		const char *name, *value;
+		int r;
+		const char *want;
+	} cases[] = {
+		{ "external", "tty[8803:5]", 0, "tty[8803:5]" },
+		{ "external", "mnt[]:ms", 0, "mnt[]:ms" },
+		{ "external", "new[x]:y", 0, "new[x]:y" },
+		{ "external", "none", -EINVAL, NULL },
+		{ "external", "[x]", -EINVAL, NULL },
+		{ "external", "x[", -EINVAL, NULL },
+		{ "ext-mount-map", "/a:b:c", 0, "mnt[/a]:b:c" },
+		{ "ext-mount-map", "/a", -EINVAL, NULL },
+		{ "veth-pair", "eth0=v0@br", 0, "veth[eth0]:v0@br" },
+		{ "veth-pair", "=x", -EINVAL, NULL },
+		{ "ext-unix-sk", "123", 0, "unix[123]" },
+		{ "ext-unix-sk", "1x", -EINVAL, NULL },
 	};
 
 	(void)state;
@@ -238,19 +278,34 @@ static void test_lists(void **state)
 /* What cannot be done yet is refused by name, for the commands that would do it, and only when it is on. */
 static void test_refused(void **state)
 {
-	static const struct { const char *name, *value; enum command c; int r; } cases[] = {
-		{ "lazy-pages", NULL, COMMAND_DUMP, -ENOTSUP },      { "lazy-pages", NULL, COMMAND_CHECK, 0 },
-		{ "track-mem", NULL, COMMAND_DUMP, 0 },              { "no-track-mem", NULL, COMMAND_DUMP, 0 },
-		{ "prev-images-dir", "../a", COMMAND_DUMP, 0 },      { "prev-images-dir", "../a", COMMAND_PAGE_SERVER, -ENOTSUP },
+	static const struct {
+		const char *name, *value;
+		enum command c;
+		int r;
+	} cases[] = {
+		{ "lazy-pages", NULL, COMMAND_DUMP, -ENOTSUP },
+		{ "lazy-pages", NULL, COMMAND_CHECK, 0 },
+		{ "track-mem", NULL, COMMAND_DUMP, 0 },
+		{ "no-track-mem", NULL, COMMAND_DUMP, 0 },
+		{ "prev-images-dir", "../a", COMMAND_DUMP, 0 },
+		{ "prev-images-dir", "../a", COMMAND_PAGE_SERVER, -ENOTSUP },
 		{ "root", "/x", COMMAND_DUMP, 0 },
-		{ "root", "/x", COMMAND_RESTORE, -ENOTSUP },         { "tls", NULL, COMMAND_DUMP, -ENOTSUP },
-		{ "tls-cert", "/x", COMMAND_DUMP, 0 },               { "tcp-established", NULL, COMMAND_DUMP, 0 },
-		{ "manage-cgroups", "strict", COMMAND_RESTORE, -ENOTSUP }, { "manage-cgroups", "strict", COMMAND_DUMP, 0 },
-		{ "manage-cgroups", NULL, COMMAND_RESTORE, 0 },      { "no-manage-cgroups", NULL, COMMAND_RESTORE, 0 },
-		{ "empty-ns", "net", COMMAND_DUMP, -ENOTSUP },       { "stream", NULL, COMMAND_CHECK, -ENOTSUP },
-		{ "restore-sibling", NULL, COMMAND_RESTORE, -ENOTSUP }, { "mntns-compat-mode", NULL, COMMAND_DUMP, -ENOTSUP },
-		{ "mntns-compat-mode", NULL, COMMAND_RESTORE, 0 },   { "exec-cmd", NULL, COMMAND_RESTORE, -ENOTSUP },
-		{ "log-pid", NULL, COMMAND_RESTORE, -ENOTSUP },      { "page-server", NULL, COMMAND_DUMP, -ENOTSUP },
+		{ "root", "/x", COMMAND_RESTORE, -ENOTSUP },
+		{ "tls", NULL, COMMAND_DUMP, -ENOTSUP },
+		{ "tls-cert", "/x", COMMAND_DUMP, 0 },
+		{ "tcp-established", NULL, COMMAND_DUMP, 0 },
+		{ "manage-cgroups", "strict", COMMAND_RESTORE, -ENOTSUP },
+		{ "manage-cgroups", "strict", COMMAND_DUMP, 0 },
+		{ "manage-cgroups", NULL, COMMAND_RESTORE, 0 },
+		{ "no-manage-cgroups", NULL, COMMAND_RESTORE, 0 },
+		{ "empty-ns", "net", COMMAND_DUMP, -ENOTSUP },
+		{ "stream", NULL, COMMAND_CHECK, -ENOTSUP },
+		{ "restore-sibling", NULL, COMMAND_RESTORE, -ENOTSUP },
+		{ "mntns-compat-mode", NULL, COMMAND_DUMP, -ENOTSUP },
+		{ "mntns-compat-mode", NULL, COMMAND_RESTORE, 0 },
+		{ "exec-cmd", NULL, COMMAND_RESTORE, -ENOTSUP },
+		{ "log-pid", NULL, COMMAND_RESTORE, -ENOTSUP },
+		{ "page-server", NULL, COMMAND_DUMP, -ENOTSUP },
 	};
 
 	(void)state;
@@ -270,10 +325,10 @@ static void test_refused(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_rows),     cmocka_unit_test(test_unique),   cmocka_unit_test(test_every_field),
-		cmocka_unit_test(test_match),    cmocka_unit_test(test_numbers),  cmocka_unit_test(test_pid),
+		cmocka_unit_test(test_rows),      cmocka_unit_test(test_unique),  cmocka_unit_test(test_every_field),
+		cmocka_unit_test(test_match),     cmocka_unit_test(test_numbers), cmocka_unit_test(test_pid),
 		cmocka_unit_test(test_verbosity), cmocka_unit_test(test_cpu_cap), cmocka_unit_test(test_external),
-		cmocka_unit_test(test_lists),    cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_lists),     cmocka_unit_test(test_refused),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
