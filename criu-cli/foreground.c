@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -17,16 +16,14 @@ static void block(int signo, int how)
 	sigprocmask(how, &set, NULL);
 }
 
-void foreground_begin(struct foreground *f, pid_t root, pid_t holder)
+void foreground_begin(struct foreground *f, pid_t root, pid_t holder, bool stopped)
 {
-	siginfo_t stop = { 0 };
-
 	*f = (struct foreground){ .tty = -1, .root = root, .holder = holder };
 	if (!holder)
 		return;
 	f->tty = open("/dev/tty", O_RDWR | O_CLOEXEC);
 	f->group = getpgid(root);
-	f->left_stopped = waitid(P_PID, (id_t)root, &stop, WSTOPPED | WNOHANG | WNOWAIT) == 0 && stop.si_pid == root;
+	f->left_stopped = stopped;
 	/* we are in the background now: neither writing nor taking the terminal back shall stop us */
 	block(SIGTTOU, SIG_BLOCK);
 }

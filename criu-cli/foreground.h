@@ -14,8 +14,12 @@ struct foreground {
 	bool left_stopped; /* it was restored stopped, and nobody has continued it yet */
 };
 
-/** foreground_begin() - after a restore. @holder: who was given the terminal; 0: nobody, then there is nothing to do */
-void foreground_begin(struct foreground *f, pid_t root, pid_t holder);
+/**
+ * foreground_begin() - after a restore
+ * @holder: who was given the terminal; 0: nobody, then there is nothing to do. @stopped: the restore left @root stopped. What
+ * stops it later is ^Z, be it before we have come to wait.
+ */
+void foreground_begin(struct foreground *f, pid_t root, pid_t holder, bool stopped);
 
 /** foreground_stopped() - the job was stopped: the terminal comes back and we stop, too; continued, we continue it */
 void foreground_stopped(struct foreground *f);

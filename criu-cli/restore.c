@@ -69,7 +69,7 @@ int cli_restore(struct cli *c)
 	c->opts.gives_terminal = wait && !c->s->rpc.exec_cmd.nr;
 	ctx = cr_context_new(&c->opts, &c->obs);
 	r = ctx ? cr_restore(ctx, &res, &err) : cr_fail(&err, -ENOMEM, "begin");
-	foreground_begin(&fg, res.pid, res.foreground);
+	foreground_begin(&fg, res.pid, res.foreground, res.stopped);
 	if (r < 0)
 		report_failure(c, &err, ctx ? cr_obstacles(ctx) : NULL, "Restoring FAILED.");
 	else

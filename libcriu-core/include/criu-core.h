@@ -94,6 +94,7 @@ struct cr_restore_result {
 	pid_t pid;        /* of the root task as seen by the caller; -1 when it was never created */
 	int exit_status;  /* raw wait status, when the caller asked to wait */
 	pid_t foreground; /* process group that was given the caller's terminal, which is to be taken back; 0: none */
+	bool stopped;     /* the root task was left stopped, as it had been or as was asked for */
 };
 
 /**

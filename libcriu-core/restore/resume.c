@@ -56,6 +56,15 @@ static bool stays_stopped(const struct restore *rs, const struct rtask *t)
 	return rs->ctx->opts->rpc->leave_stopped || t->cores[0]->tc->task_state == TASK_STOPPED;
 }
 
+/* A root task that is dead is no stopped one, whatever else the options say. */
+static bool root_stays_stopped(const struct restore *rs)
+{
+	for (size_t i = 0; i < rs->threads.nr; i++)
+		if (rs->threads.items[i].first && rs->threads.items[i].tid == rs->root_pid)
+			return stays_stopped(rs, rs->threads.items[i].task);
+	return false;
+}
+
 static int unmap_process(const struct restore *rs, struct rthread *first, struct cr_error *err)
 {
 	return takeover_unmap_begin(first->hand, rs->region.all.start, rs->region.all.end - rs->region.all.start, err);
@@ -264,6 +273,7 @@ int restore_resume(struct restore *rs, struct cr_error *err)
 	 * shall not leave a part of the tree.
 	 */
 	rs->resumed = true;
+	rs->result->stopped = root_stays_stopped(rs);
 	restore_give_terminal(rs);
 	mm_segments_keep(rs->segments);
 	for (size_t i = 0; i < rs->threads.nr; i++)

@@ -188,6 +188,27 @@ class Jobs:
             if self.text("fails") or self.text("result") != "ok":
                 raise Failed(f"after the restore: {self.text('fails')}")
 
+    def do_job_stopped_early(self):
+        """^Z between the job's first step and criu's wait for it: that is no stop that the job was restored in."""
+        shell = self.job("early")
+        shell.close()
+        script = os.path.join(self.dir, "script")
+        with open(script, "w", encoding="utf-8") as f:
+            f.write(f'#!/bin/sh\n[ "$CRTOOLS_SCRIPT_ACTION" != post-resume ] || kill -TSTP {self.root}\n')
+        os.chmod(script, 0o755)
+        waiter, master, _ = self.on_terminal([self.criu, "restore", "--shell-job", "-D", self.images, "-o", "restore.log",
+                                              "-v4", "--action-script", script], self.dir)
+        self.world.others.add(waiter)
+        self.world.until(lambda: "Tasks resumed" in self.log("restore.log"), 5, "it is restored")
+        self.world.until(self.has_terminal, 5, "the stop did no harm")
+        with open(os.path.join(self.dir, "go"), "w", encoding="utf-8"):
+            pass
+        self.world.until(lambda: waiter in self.world.ended, TIMEOUT, "criu ends with the victim")
+        self.world.others.discard(waiter)
+        os.close(master)
+        if self.text("fails") or self.text("result") != "ok":
+            raise Failed(f"after the restore: {self.text('fails')}")
+
     def do_stopped_job_orphaned(self):
         """A job that ^Z had stopped, restored into an orphaned process group, where that signal stops nobody."""
         self.victim, self.name = os.path.join(self.victims, "tree"), "single"

@@ -68,6 +68,7 @@ class Kills(Fault):
             pass
         code = self.reaped(pid)
         self.note("kills" if code < 0 else "too late")
+        self.at_rest(when)
         whole = os.path.exists(os.path.join(self.images, "inventory.img"))
         if code >= 0:
             if code != 0 or not whole:
@@ -78,6 +79,11 @@ class Kills(Fault):
             self.whole_set(when)
         else:
             self.unharmed(when)
+
+    def at_rest(self, when):
+        """The child of a killed dumper decides whether all was done or all is undone: images may go again until it has."""
+        busy = lambda: any(state.read(f"/proc/{p}/comm").startswith(b"criu") for p in self.world.tree())
+        self.world.until(lambda: not busy(), 3, f"{when}: the dumper's child ends")
 
     def whole_set(self, when):
         """The images were committed: they count, whatever is left of the tree was to be ended anyway."""
@@ -125,6 +131,7 @@ class Kills(Fault):
         os.kill(pid, signal.SIGKILL)
         code = self.reaped(pid)
         self.note("kills" if code < 0 else "too late")
+        self.at_rest(when)
         self.world.clear()
         if os.path.exists(os.path.join(self.images, "inventory.img")):
             self.note("whole sets")
