@@ -10,7 +10,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define MM_PAGE UINT64_C(4096)
+#define MM_PAGE     UINT64_C(4096)
+#define MM_ADDR_MAX (UINT64_C(1) << 57) /* end of the largest address space: five levels of page tables, x86-64 */
 
 /* vma_entry.status */
 enum {

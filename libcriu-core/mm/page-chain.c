@@ -10,7 +10,6 @@
 #include <unistd.h>
 
 #define LEVELS_MAX 1024 /* sets of a chain; also ends a chain that bites its tail */
-#define ADDR_MAX   (UINT64_C(1) << 57)
 
 void page_files_close(struct page_files *files)
 {
@@ -33,7 +32,7 @@ static int add_entry(struct page_map *m, const img_pagemap_entry *e, struct cr_e
 	uint64_t last = m->entries.nr ? m->entries.items[m->entries.nr - 1].end : 0;
 	struct map_entry *to;
 
-	if (e->vaddr % MM_PAGE || e->vaddr > ADDR_MAX || nr == 0 || nr > (ADDR_MAX - e->vaddr) / MM_PAGE)
+	if (e->vaddr % MM_PAGE || e->vaddr > MM_ADDR_MAX || nr == 0 || nr > (MM_ADDR_MAX - e->vaddr) / MM_PAGE)
 		return cr_refuse(err, -EBADMSG, "pages: %" PRIu64 " at %" PRIx64 " are out of range", nr, e->vaddr);
 	if (e->vaddr < last)
 		return cr_refuse(err, -EBADMSG, "pages at %" PRIx64 " are out of order", e->vaddr);
