@@ -35,11 +35,23 @@ static int check_session(struct dump *d, struct cr_error *err)
 	return 0;
 }
 
+/* The IPC namespace of the tree, if it has its own. The memory of its segments is saved like that of files without a name. */
+static int collect_ipc(struct dump *d, uint32_t id, struct cr_error *err)
+{
+	struct ipc_memory m;
+	int r = ipc_ns_collect(d->ctx, d->tree, id, &d->ipc, err);
+
+	for (size_t i = 0; r == 0 && ipc_ns_memory(d->ipc, i, &m); i++)
+		r = mm_note_segment(d->mm, m.shmid, m.fd, m.size, err);
+	return r;
+}
+
 int dump_collect(struct dump *d, struct cr_error *err)
 {
 	struct mm_dump_config config = {
 		.sink = &d->sink, .parent = d->parent, .parent_round = d->parent_round
 	};
+	uint32_t own_ipc;
 	int r = check_session(d, err);
 
 	if (r == 0)
@@ -51,7 +63,11 @@ int dump_collect(struct dump *d, struct cr_error *err)
 	if (r < 0)
 		return r;
 	d->sink = files_sink(d->files);
+	own_ipc = ids_own_ipc(&d->tree->root->ids, &d->root_ids);
+	config.own_ipc_ns = own_ipc != 0;
 	r = mm_dump_new(d->ctx, &config, &d->mm, err);
+	if (r == 0 && own_ipc)
+		r = collect_ipc(d, own_ipc, err);
 	for (size_t i = 0; r == 0 && i < d->tree->tasks.nr; i++) {
 		struct task *t = d->tree->tasks.items[i];
 

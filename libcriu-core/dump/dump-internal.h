@@ -8,6 +8,7 @@
 #include "infect/task.h"
 #include "kernel/context.h"
 #include "mm/mm.h"
+#include "ns/ipc.h"
 
 #include <stdbool.h>
 
@@ -23,6 +24,7 @@ struct dump {
 	struct file_table       *files;
 	struct file_sink         sink;
 	struct mm_dump          *mm;
+	struct ipc_ns           *ipc;          /* NULL: the tree is in the dumper's IPC namespace */
 	struct image_set        *set;
 	img_task_kobj_ids_entry  root_ids;     /* of the dumper */
 	struct mm_dump_stats     pages;

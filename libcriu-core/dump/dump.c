@@ -216,6 +216,7 @@ void dump_done(struct dump *d)
 		if (d->tree->tasks.items[i]->mm)
 			d->tree->tasks.items[i]->mm->ext = NULL; /* borrowed from tasks/ */
 	mm_dump_free(d->mm);
+	ipc_ns_free(d->ipc);
 	file_table_free(d->files);
 	for (size_t i = 0; d->tree && i < d->tree->tasks.nr; i++)
 		tasks_drop(d->tree->tasks.items[i]);

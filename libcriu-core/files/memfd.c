@@ -58,14 +58,17 @@ static char *memfd_name(struct file_table *t, const char *link)
 	return pool_text(&t->pool, link, len);
 }
 
+/* Ids of System V segments, which name images of the same kind, are positive: these numbers are never one of those. */
+#define NOT_SYSV UINT32_C(0x80000000)
+
 /* Inode numbers of different file systems (of huge pages, for each size) may be equal. */
 static uint32_t free_shmid(const struct file_table *t, uint64_t ino)
 {
-	uint32_t id = (uint32_t)ino;
+	uint32_t id = (uint32_t)ino | NOT_SYSV;
 
 	for (size_t i = 0; i < t->memfds.nr; i++)
 		if (t->memfds.items[i]->entry.shmid == id) {
-			id++;
+			id = (id + 1) | NOT_SYSV;
 			i = (size_t)-1;
 		}
 	return id;

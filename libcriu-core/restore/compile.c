@@ -375,6 +375,9 @@ static int compile_node(struct restore *rs, size_t n, struct cr_error *err)
 		return r;
 	if (!is_orphan(node))
 		emit_deathbond(&u);
+	/* the descriptor is one of the coordinator's, which are there before the program closes them; all others are born into it */
+	if (n == 0 && rs->ipc)
+		emit_call(&rs->program, ro, "enter the IPC namespace", SYS_setns, ipc_ns_fd(rs->ipc), CLONE_NEWIPC);
 	if (u.task)
 		r = task_plan(&u.task->plan, TASK_PHASE_EARLY, ro, err);
 	if (u.task && u.task->zombie)

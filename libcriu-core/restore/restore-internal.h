@@ -8,6 +8,7 @@
 #include "infect/program.h"
 #include "kernel/context.h"
 #include "mm/mm.h"
+#include "ns/ipc.h"
 #include "restore/region.h"
 #include "tasks/pstree-plan.h"
 #include "tasks/tasks.h"
@@ -62,6 +63,8 @@ struct restore {
 
 	struct files *files;
 	struct mm_segments *segments;
+	uint32_t own_ipc;   /* number of the tree's IPC namespace in the images; 0: it has none of its own */
+	struct ipc_ns *ipc; /* NULL: the same */
 	int pidfd; /* of this process, for the tasks */
 
 	struct region region;

@@ -95,6 +95,20 @@ static int stage_open(void *op, struct cr_error *err)
 	return rs->pidfd < 0 ? cr_fail(err, -errno, "open a pidfd") : fill_memfds(rs, err);
 }
 
+/* The namespace that the root of the tree will enter. */
+static int stage_ipc(void *op, struct cr_error *err)
+{
+	struct restore *rs = op;
+	struct ipc_memory m;
+	int r = rs->ipc ? ipc_ns_make(rs->ipc, err) : 0;
+
+	for (size_t i = 0; r == 0 && rs->ipc && ipc_ns_memory(rs->ipc, i, &m); i++)
+		if (m.stored)
+			r = cr_within(err, mm_fill(rs->ctx, rs->set, m.shmid, m.fd, m.size, err),
+				      "System V segment %u", m.shmid);
+	return r;
+}
+
 static int stage_memory(void *op, struct cr_error *err)
 {
 	struct restore *rs = op;
@@ -107,7 +121,7 @@ static int stage_memory(void *op, struct cr_error *err)
 	for (size_t i = 0; i < rs->nr_tasks; i++)
 		if (rs->tasks[i].space)
 			spaces[nr++] = rs->tasks[i].space;
-	r = mm_segments_open(rs->ctx, rs->set, spaces, nr, false, 0, &rs->segments, err);
+	r = mm_segments_open(rs->ctx, rs->set, spaces, nr, rs->ipc != NULL, rs->own_ipc, &rs->segments, err);
 	free(spaces);
 	return r;
 }
@@ -124,7 +138,10 @@ static int stage_compile(void *op, struct cr_error *err)
 
 static int stage_run(void *op, struct cr_error *err)
 {
-	return restore_run(op, err);
+	struct restore *rs = op;
+	int r = restore_run(rs, err);
+
+	return r == 0 && rs->ipc ? ipc_ns_settle(rs->ipc, err) : r;
 }
 
 static void undo_run(void *op)
@@ -176,6 +193,7 @@ const struct stage restore_stages[] = {
 	{ "read images", stage_read, NULL, false },
 	{ "plan the tree", stage_tree, NULL, false },
 	{ "open files", stage_open, NULL, false },
+	{ "IPC namespace", stage_ipc, NULL, false },
 	{ "shared memory", stage_memory, NULL, false },
 	{ "plan", stage_compile, NULL, false },
 	{ "create tasks", stage_run, undo_run, false },

@@ -169,7 +169,14 @@ static int note_ns(struct cr_context *ctx, const struct task *t, const char *nam
 	return obstacle_add(&ctx->obstacles, t->host_pid, t->comm, "", advice, "own %s namespace%s", name, whose);
 }
 
-static int collect_ns(struct cr_context *ctx, struct task *t, const struct proc_ns_links *own,
+/* The dumper's, or of IPC namespaces that of the root, which is saved and restored for all of the tree. */
+static bool is_expected(const struct tree *tree, const struct task *t, enum proc_ns ns, const struct proc_ns_links *own,
+			const struct proc_ns_links *its)
+{
+	return ns == PROC_NS_IPC ? t->ids.ipc_ns_id == tree->root->ids.ipc_ns_id : its->ino[ns] == own->ino[ns];
+}
+
+static int collect_ns(struct cr_context *ctx, const struct tree *tree, struct task *t, const struct proc_ns_links *own,
 		      struct ns_numbers *numbers, uint32_t *next, struct cr_error *err)
 {
 	struct proc_ns_links l;
@@ -187,7 +194,7 @@ static int collect_ns(struct cr_context *ctx, struct task *t, const struct proc_
 		r = number_of(numbers, next, ino, id_at(&t->ids, k->id));
 		if (r < 0)
 			return cr_fail(err, r, "numbers of namespaces");
-		if (ino == own->ino[k->ns])
+		if (is_expected(tree, t, k->ns, own, &l))
 			continue;
 		/* a whole container would say it once per process: only where the difference begins */
 		if (!t->parent || *id_at(&t->parent->ids, k->id) != *id_at(&t->ids, k->id))
@@ -230,7 +237,7 @@ static int collect_all_ns(struct cr_context *ctx, struct tree *tree, img_task_ko
 		struct task *t = tree->tasks.items[i];
 
 		if (t->state != TASK_DEAD)
-			r = cr_within(err, collect_ns(ctx, t, &own, &numbers, &next, err), "pid %d", (int)t->host_pid);
+			r = cr_within(err, collect_ns(ctx, tree, t, &own, &numbers, &next, err), "pid %d", (int)t->host_pid);
 	}
 	ns_numbers_done(&numbers);
 	return r < 0 ? r : 0;
@@ -303,12 +310,22 @@ int ids_collect(struct cr_context *ctx, struct tree *tree, img_task_kobj_ids_ent
 	return r;
 }
 
-int ids_check(const img_task_kobj_ids_entry *ids, const img_task_kobj_ids_entry *root_ids, struct cr_error *err)
+uint32_t ids_own_ipc(const img_task_kobj_ids_entry *ids, const img_task_kobj_ids_entry *root_ids)
+{
+	if (!root_ids || !ids->has_ipc_ns_id || !root_ids->has_ipc_ns_id || ids->ipc_ns_id == root_ids->ipc_ns_id)
+		return 0;
+	return ids->ipc_ns_id;
+}
+
+int ids_check(const img_task_kobj_ids_entry *ids, const img_task_kobj_ids_entry *root_ids, uint32_t own_ipc,
+	      struct cr_error *err)
 {
 	img_task_kobj_ids_entry a = *ids, b = root_ids ? *root_ids : (img_task_kobj_ids_entry){ 0 };
 
 	if (!ids->files_id)
 		return cr_refuse(err, -EBADMSG, "no number of the descriptor table");
+	if (own_ipc)
+		b.ipc_ns_id = own_ipc;
 	for (size_t i = 0; root_ids && i < ARRAY_LEN(ns_kinds); i++) {
 		const struct ns_kind *k = &ns_kinds[i];
 		bool both = *has_at(&a, k->has) && *has_at(&b, k->has);

@@ -53,7 +53,7 @@ class Names:
 
 class Snapshot:
     def __init__(self, tree, root):
-        self.names = Names()
+        self.names, self.root = Names(), root
         self.outside = {}
         root_stat = self.stat_of(f"/proc/{root}")
         # A root that leads neither session nor group is in those of whoever started it.
@@ -178,6 +178,12 @@ class Snapshot:
         out["timers"] = re.sub(rb"ClockID: -\d+$", b"ClockID: processor time", out["timers"], flags=re.M)
         for name in LINKS:
             out[name] = link(f"{base}/{name}")
+        # A tree's own namespace is another one afterwards.
+        if out["ns/ipc"] != link("/proc/self/ns/ipc"):
+            out["ns/ipc"] = "its own" if out["ns/ipc"] == link(f"/proc/{self.root}/ns/ipc") else "another"
+        # A tree's own namespace is another one afterwards.
+        if out["ns/ipc"] != link("/proc/self/ns/ipc"):
+            out["ns/ipc"] = "its own" if out["ns/ipc"] == link(f"/proc/{self.root}/ns/ipc") else "another"
         # The inode of a file that is gone shows nowhere but in stat; the name is compared.
         out.update(self.maps(pid))
         out.update(self.descriptors(pid))

@@ -21,7 +21,8 @@ from world import Failed, Skipped   # noqa: E402, F401
 # dump, locks, pending signals and system calls that were interrupted.
 TARGETS = [("tree", "bush"), ("threads", "masks"), ("tree", "zombies"), ("pipes", "ring"), ("shared", "anonymous"),
            ("files", "unlinked"), ("files", "link-remap"), ("files", "locks"), ("signals", "pending-threads"),
-           ("syscalls", "poll"), ("stops", "seen"), ("shared", "sysv"), ("memory", "deleted-file"), ("creds", "not-dumpable")]
+           ("syscalls", "poll"), ("stops", "seen"), ("shared", "sysv"), ("memory", "deleted-file"), ("creds", "not-dumpable"),
+           ("ipc-ns", "segments")]
 ANSWER = 5   # seconds in which a refusal has to be there
 
 

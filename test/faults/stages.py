@@ -97,7 +97,7 @@ class Stages(Fault):
         return listing(self.dir), sysv_segments()
 
     def all_stages(self, what, images, more):
-        for stage in range(1, 9):
+        for stage in range(1, 10):
             when = f"{what}, stage {stage}"
             code, said = self.criu_run("restore", "-D", self.images, "-o", "restore.log", "-v4", "--inject-stage", str(stage),
                                        *self.restore_args, *more)

@@ -1,0 +1,52 @@
+/*
+ * Which IPC namespace a system call means, and /proc/sys, is a matter of the thread that asks (struct nsproxy), so a
+ * thread goes there, and nothing has to be put back.
+ */
+#include "ns/ipc-thread.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stddef.h>
+
+struct visit {
+	int ns_fd;
+	int (*fn)(void *arg, struct cr_error *err);
+	void *arg;
+	int result;
+	struct cr_error err;
+};
+
+static void *visit_main(void *arg)
+{
+	struct visit *v = arg;
+
+	if (v->ns_fd >= 0 ? setns(v->ns_fd, CLONE_NEWIPC) : unshare(CLONE_NEWIPC)) {
+		v->result = cr_fail(&v->err, -errno, "%s an IPC namespace", v->ns_fd >= 0 ? "enter" : "make");
+		cr_advise(&v->err, "this needs CAP_SYS_ADMIN");
+		return NULL;
+	}
+	v->result = v->fn(v->arg, &v->err);
+	return NULL;
+}
+
+int ipc_thread_run(int ns_fd, int (*fn)(void *arg, struct cr_error *err), void *arg, struct cr_error *err)
+{
+	struct visit v = { .ns_fd = ns_fd, .fn = fn, .arg = arg };
+	pthread_t thread;
+	sigset_t all, old;
+	int r;
+
+	/* signals of the process are for its own threads */
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	r = pthread_create(&thread, NULL, visit_main, &v);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	if (r != 0)
+		return cr_fail(err, -r, "start a thread");
+	pthread_join(thread, NULL);
+	if (v.result < 0 && err)
+		*err = v.err;
+	return v.result;
+}

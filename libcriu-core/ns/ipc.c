@@ -1,0 +1,234 @@
+/*
+ * An IPC namespace as a whole. A dump enters it, a restore makes a new one, each in a thread of its own; the root of the tree
+ * then joins it before it forks. A restore that fails closes the only descriptor, and everything in it is gone.
+ */
+#include "ns/ipc.h"
+
+#include "ns/ipc-parts.h"
+#include "ns/ipc-thread.h"
+
+#include <ctype.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+struct ipc_ns {
+	struct cr_context *ctx;
+	struct image_set *set; /* restore; borrowed */
+	uint32_t id;
+	int fd; /* of the namespace, -1: not made */
+	img_ipc_var_entry vars;   /* dump */
+	img_ipc_var_entry *entry; /* restore: as read */
+	struct ipc_queue_needs needs;
+	struct ipc_segments segments;
+};
+
+static int ns_new(struct cr_context *ctx, uint32_t id, struct ipc_ns **ret, struct cr_error *err)
+{
+	struct ipc_ns *ns = calloc(1, sizeof(*ns));
+
+	if (!ns)
+		return cr_fail(err, -ENOMEM, "IPC namespace");
+	ns->ctx = ctx;
+	ns->id = id;
+	ns->fd = -1;
+	*ret = ns;
+	return 0;
+}
+
+void ipc_ns_free(struct ipc_ns *ns)
+{
+	if (!ns)
+		return;
+	if (ns->fd >= 0)
+		close(ns->fd);
+	ipc_segments_close(&ns->segments);
+	ipc_vars_done(&ns->vars);
+	img_entry_free(ns->entry);
+	free(ns);
+}
+
+bool ipc_ns_memory(const struct ipc_ns *ns, size_t i, struct ipc_memory *ret)
+{
+	const struct ipc_segment *s = i < ns->segments.nr ? &ns->segments.items[i] : NULL;
+
+	if (!s)
+		return false;
+	*ret = (struct ipc_memory){ .shmid = s->desc.id, .fd = s->fd, .size = s->size, .stored = s->stored };
+	return true;
+}
+
+int ipc_ns_fd(const struct ipc_ns *ns)
+{
+	return ns->fd;
+}
+
+struct visit {
+	struct ipc_ns *ns;
+	const struct task *root;
+	struct image_set *set;
+};
+
+/* ---------------------------------------------------------------- dump */
+
+/* Who else is in it will be left without: what he sees afterwards is the old one. */
+static int warn_of_others(struct cr_context *ctx, const struct tree *tree, ino_t ino)
+{
+	DIR *proc = opendir("/proc");
+	size_t others = 0;
+	struct dirent *d;
+	struct stat st;
+	char path[64];
+
+	if (!proc)
+		return -errno;
+	while ((d = readdir(proc)) != NULL) {
+		snprintf(path, sizeof(path), "%.20s/ns/ipc", d->d_name);
+		if (isdigit((unsigned char)d->d_name[0]) && fstatat(dirfd(proc), path, &st, 0) == 0 && st.st_ino == ino)
+			others++;
+	}
+	closedir(proc);
+	/* zombies have no namespaces any more */
+	for (size_t i = 0; i < tree->tasks.nr && others; i++)
+		others -= tree->tasks.items[i]->state != TASK_DEAD;
+	if (others)
+		log_warn(&ctx->log,
+			 "%zu processes outside of the tree are in its IPC namespace, continuing: "
+			 "the restored tree will have one without them",
+			 others);
+	return 0;
+}
+
+static int collect(void *arg, struct cr_error *err)
+{
+	struct visit *v = arg;
+	struct ipc_ns *ns = v->ns;
+	int r = ipc_vars_dump(&ns->vars, err);
+
+	if (r == 0)
+		r = ipc_segments_collect(ns->ctx, v->root, ns->vars.shm_rmid_forced != 0, &ns->segments, err);
+	return r == 0 ? ipc_mqueues_collect(ns->ctx, v->root, err) : r;
+}
+
+/* Entering a namespace takes a right that is ours, not that of a client; what is in it may be anybody's. */
+static int refuse_client(struct cr_context *ctx, const struct task *root, struct cr_error *err)
+{
+	int r = obstacle_add(&ctx->obstacles, root->host_pid, root->comm, "", "ask as root", "own IPC namespace");
+
+	return r < 0 ? cr_fail(err, r, "note an obstacle") : 0;
+}
+
+int ipc_ns_collect(struct cr_context *ctx, const struct tree *tree, uint32_t id, struct ipc_ns **ret,
+		   struct cr_error *err)
+{
+	autofree_by(ipc_ns_free) struct ipc_ns *ns = NULL;
+	struct visit v = { .root = tree->root };
+	struct stat st;
+	int r = ns_new(ctx, id, &ns, err);
+
+	if (r < 0)
+		return r;
+	if (ctx->opts->client_is_peer) {
+		*ret = take_ptr(&ns);
+		return refuse_client(ctx, tree->root, err);
+	}
+	ns->fd = openat(tree->root->dir.fd, "ns/ipc", O_RDONLY | O_CLOEXEC);
+	if (ns->fd < 0 || fstat(ns->fd, &st) < 0)
+		return cr_fail(err, -errno, "open the IPC namespace");
+	if (warn_of_others(ctx, tree, st.st_ino) < 0)
+		log_warn(&ctx->log, "continuing without looking for other processes in the IPC namespace");
+	v.ns = ns;
+	r = ipc_thread_run(ns->fd, collect, &v, err);
+	if (r < 0)
+		return cr_within(err, r, "IPC namespace");
+	*ret = take_ptr(&ns);
+	return 0;
+}
+
+static int write_objects(void *arg, struct cr_error *err)
+{
+	struct visit *v = arg;
+	int r = ipc_segments_write(&v->ns->segments, v->set, v->ns->id, err);
+
+	if (r == 0)
+		r = ipc_queues_write(v->set, v->ns->id, err);
+	return r == 0 ? ipc_sets_write(v->set, v->ns->id, err) : r;
+}
+
+int ipc_ns_write(const struct ipc_ns *ns, struct image_set *set, struct cr_error *err)
+{
+	struct visit v = { .ns = (struct ipc_ns *)ns, .set = set };
+	int r = image_write_single(set, IMG_IPCNS_VAR, ns->id, &ns->vars, err);
+
+	return cr_within(err, r < 0 ? r : ipc_thread_run(ns->fd, write_objects, &v, err), "IPC namespace");
+}
+
+/* ---------------------------------------------------------------- restore */
+
+int ipc_ns_read(struct cr_context *ctx, struct image_set *set, uint32_t id, struct ipc_ns **ret, struct cr_error *err)
+{
+	autofree_by(ipc_ns_free) struct ipc_ns *ns = NULL;
+	void *entry = NULL;
+	int r = ns_new(ctx, id, &ns, err);
+
+	if (r < 0)
+		return r;
+	if (ctx->opts->client_is_peer)
+		return cr_refuse(err, -EPERM, "an IPC namespace of its own can only be restored for root");
+	ns->set = set;
+	r = image_read_single(set, IMG_IPCNS_VAR, id, &entry, err);
+	if (r != 0)
+		return r < 0 ? r : cr_refuse(err, -ENOENT, "no ipcns-var-%" PRIu32 ".img", id);
+	ns->entry = entry;
+	r = ipc_vars_check(ns->entry, err);
+	if (r == 0)
+		r = ipc_segments_read(set, id, false, &ns->segments, err);
+	ipc_segments_close(&ns->segments);
+	if (r == 0)
+		r = ipc_queues_read(set, id, false, &ns->needs, err);
+	if (r == 0)
+		r = ipc_sets_read(set, id, false, err);
+	if (r < 0)
+		return cr_within(err, r, "IPC namespace");
+	*ret = take_ptr(&ns);
+	return 0;
+}
+
+static int make(void *arg, struct cr_error *err)
+{
+	struct ipc_ns *ns = arg;
+	int r = ipc_vars_raise(ns->entry, &ns->needs, err);
+
+	ns->fd = r < 0 ? -1 : open("/proc/thread-self/ns/ipc", O_RDONLY | O_CLOEXEC);
+	if (r == 0 && ns->fd < 0)
+		r = cr_fail(err, -errno, "open it");
+	if (r == 0)
+		r = ipc_segments_read(ns->set, ns->id, true, &ns->segments, err);
+	if (r == 0)
+		r = ipc_queues_read(ns->set, ns->id, true, &ns->needs, err);
+	if (r == 0)
+		r = ipc_sets_read(ns->set, ns->id, true, err);
+	return r == 0 ? ipc_vars_set(ns->entry, err) : r;
+}
+
+int ipc_ns_make(struct ipc_ns *ns, struct cr_error *err)
+{
+	return cr_within(err, ipc_thread_run(IPC_THREAD_NEW, make, ns, err), "IPC namespace");
+}
+
+static int settle(void *arg, struct cr_error *err)
+{
+	struct ipc_ns *ns = arg;
+	int r = ipc_segments_settle(&ns->segments, err);
+
+	return r == 0 ? ipc_forced_set(ns->entry, err) : r;
+}
+
+int ipc_ns_settle(const struct ipc_ns *ns, struct cr_error *err)
+{
+	return cr_within(err, ipc_thread_run(ns->fd, settle, (void *)ns, err), "IPC namespace");
+}
