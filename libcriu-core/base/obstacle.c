@@ -22,3 +22,11 @@ int obstacle_add(struct obstacles *list, pid_t pid, const char *comm, const char
 	va_end(ap);
 	return 0;
 }
+
+bool obstacles_pass(const struct obstacles *list)
+{
+	for (size_t i = 0; i < list->nr; i++)
+		if (!list->items[i].passing)
+			return false;
+	return list->nr;
+}

@@ -7,6 +7,7 @@
 
 #include "base/array.h"
 
+#include <stdbool.h>
 #include <sys/types.h>
 
 struct obstacle {
@@ -15,6 +16,7 @@ struct obstacle {
 	char where[48];   /* "fd 7", "mapping 7f00-7f10", "" for the process itself */
 	char what[160];   /* kind and path: "TCP socket 127.0.0.1:80", "character device /dev/fuse" */
 	char advice[160]; /* option or action that would allow it, may be empty */
+	bool passing;     /* the tree would be rid of it soon if it ran on: a connection that it is about to accept */
 };
 
 DEFINE_VEC(obstacles, struct obstacle)
@@ -27,5 +29,8 @@ DEFINE_VEC(obstacles, struct obstacle)
  */
 int obstacle_add(struct obstacles *list, pid_t pid, const char *comm, const char *where, const char *advice,
 		 const char *what_fmt, ...) __attribute__((format(printf, 6, 7)));
+
+/** obstacles_pass() - is there nothing but passing ones? false if there are none at all */
+bool obstacles_pass(const struct obstacles *list);
 
 #endif

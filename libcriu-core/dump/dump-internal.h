@@ -12,6 +12,8 @@
 
 #include <stdbool.h>
 
+struct listeners;
+
 struct dump {
 	struct cr_context       *ctx;
 	struct cr_dump_result   *result;
@@ -19,6 +21,8 @@ struct dump {
 	bool                     pre;          /* memory only, of a tree that runs on */
 	struct image_set        *parent;       /* previous images, NULL: none are named */
 	char                     parent_round[40]; /* id of the dump that made them, "" unknown */
+	bool                     again, last;  /* not the first attempt; no other will be made */
+	struct listeners        *listeners;    /* borrowed; NULL but for a dump */
 	struct tree             *tree;
 	struct thread_share     *share;        /* under way from collecting to asking */
 	struct file_table       *files;
@@ -33,6 +37,18 @@ struct dump {
 	bool                     kept;         /* the images stay, whatever follows */
 	uint64_t                 begin_us, freezing_us, frozen_since_us, frozen_us, memdump_us;
 };
+
+/* What one attempt to dump a tree knows of the others. */
+struct dump_attempt {
+	bool again, last;
+	struct listeners *listeners;
+};
+
+/** dump_once() - an attempt, with everything undone if it fails, but for the lock of @at->listeners. Return: 0 or negative errno. */
+int dump_once(struct cr_context *ctx, const struct dump_attempt *at, struct cr_dump_result *ret, struct cr_error *err);
+
+/** dump_may_pass() - has an attempt failed with @r for nothing but what passes? */
+bool dump_may_pass(const struct cr_context *ctx, int r);
 
 int dump_collect(struct dump *d, struct cr_error *err);   /* collect.c */
 int dump_ask(struct dump *d, struct cr_error *err);       /* ask.c */

@@ -4,10 +4,16 @@
 #include "infect/freeze.h"
 #include "kernel/stage-tables.h"
 #include "net/connections.h"
+#include "net/listeners.h"
 #include "tasks/tasks.h"
 #include "tasks/thread-share.h"
 
 #include <errno.h>
+
+static bool lives_on(const rpc_criu_opts *rpc)
+{
+	return rpc->leave_stopped || rpc->leave_running;
+}
 
 static int notify(struct dump *d, const char *script, struct cr_error *err)
 {
@@ -23,7 +29,7 @@ int dump_freeze(void *op, struct cr_error *err)
 	uint64_t begin;
 	int r = d->look_only ? 0 : dump_open_parent(d, err);
 
-	if (r == 0 && !d->look_only && !d->pre)
+	if (r == 0 && !d->look_only && !d->pre && !d->again)
 		r = notify(d, "pre-dump", err);
 	if (r < 0)
 		return r;
@@ -71,7 +77,7 @@ int dump_check_rights(void *op, struct cr_error *err)
 			if (r < 0)
 				return r;
 		}
-	return d->look_only || d->pre ? 0 : notify(d, "query-ext-files", err);
+	return d->look_only || d->pre || d->again ? 0 : notify(d, "query-ext-files", err);
 }
 
 /* Obstacles found so far do not end it here: some show only from inside, and one run is to name them all. */
@@ -93,12 +99,17 @@ static int stage_ask(void *op, struct cr_error *err)
 	return d->ctx->obstacles.nr ? dump_obstacles(d, err) : r;
 }
 
+/* A tree that goes on keeps what comes in meanwhile. What ends must not have anything in its queues any more. */
 static int stage_hold(void *op, struct cr_error *err)
 {
 	struct dump *d = op;
+	int r = lives_on(d->ctx->opts->rpc) ? 0 : listeners_hold(d->listeners, d->files, d->run_id, err);
 
-	dump_run_id(d);
-	return connections_hold(d->files, d->run_id, err);
+	if (r == 0)
+		r = listeners_look(d->listeners, d->files, d->last, err);
+	if (r == 0)
+		r = dump_obstacles(d, err);
+	return r == 0 ? connections_hold(d->files, d->run_id, err) : r;
 }
 
 static void undo_hold(void *op)
@@ -150,11 +161,6 @@ static int stage_announce(void *op, struct cr_error *err)
 	return r;
 }
 
-static bool lives_on(const rpc_criu_opts *rpc)
-{
-	return rpc->leave_stopped || rpc->leave_running;
-}
-
 /* The images are whole: from the moment on in which sockets are of no use to the tasks, these end with us if need be. */
 static int end_connections(struct dump *d, struct cr_error *err)
 {
@@ -178,10 +184,12 @@ static int stage_end(void *op, struct cr_error *err)
 	const rpc_criu_opts *rpc = d->ctx->opts->rpc;
 	struct cr_error why = { 0 };
 
-	if (rpc->leave_stopped || rpc->leave_running)
+	if (lives_on(rpc)) {
+		listeners_let_go(d->listeners);
 		connections_let_go(d->files);
-	else if (end_connections(d, err) < 0)
+	} else if (end_connections(d, err) < 0) {
 		return err->code;
+	}
 	d->kept = true;
 	file_table_commit(d->files);
 	/* for the next round; after all that could have ended this one */
@@ -262,15 +270,25 @@ static void pass_tracking_on(struct dump *d, int result)
 		mm_track_return(d->mm);
 }
 
-int cr_dump(struct cr_context *ctx, struct cr_dump_result *ret, struct cr_error *err)
+bool dump_may_pass(const struct cr_context *ctx, int r)
 {
-	struct dump d = { .ctx = ctx, .result = ret, .begin_us = time_us() };
-	int r = stages_run(ctx, dump_stages, nr_dump_stages, &d, ctx->opts->inject_stage, NULL, err);
+	return r == -EBUSY && obstacles_pass(&ctx->obstacles);
+}
 
+int dump_once(struct cr_context *ctx, const struct dump_attempt *at, struct cr_dump_result *ret, struct cr_error *err)
+{
+	struct dump d = { .ctx = ctx, .result = ret, .begin_us = time_us(), .again = at->again, .last = at->last,
+			  .listeners = at->listeners };
+	int r;
+
+	dump_run_id(&d);
+	r = stages_run(ctx, dump_stages, nr_dump_stages, &d, ctx->opts->inject_stage, NULL, err);
 	if (r == 0) {
 		dump_dedup(&d);
 		dump_report(&d, ret);
 		log_info(&ctx->log, "Dumping finished successfully");
+	} else if (dump_may_pass(ctx, r) && !at->last && listeners_hold(d.listeners, d.files, d.run_id, err) < 0) {
+		r = -ENOMEM;
 	}
 	pass_tracking_on(&d, r);
 	dump_done(&d);

@@ -16,7 +16,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -65,24 +64,6 @@ img_file_entry *file_entry_new(struct file_table *t, img_fd_types type, uint32_t
 	e->type = type;
 	e->id = id;
 	return e;
-}
-
-int file_refuse(struct file_table *t, struct open_file *f, const char *advice, const char *fmt, ...)
-{
-	char what[160], where[48];
-	va_list ap;
-
-	va_start(ap, fmt);
-	vsnprintf(what, sizeof(what), fmt, ap);
-	va_end(ap);
-	if (f->fd_there >= 0)
-		snprintf(where, sizeof(where), "fd %d", f->fd_there);
-	else
-		snprintf(where, sizeof(where), "%s", f->where ? f->where : "");
-	f->entry = NULL;
-	if (obstacle_add(&t->ctx->obstacles, f->task->host_pid, f->task->comm, where, advice ? advice : "", "%s", what) < 0)
-		return -ENOMEM;
-	return 1;
 }
 
 int file_read_fdinfo(struct file_table *t, const struct open_file *f, struct scan *ret_rest, struct cr_error *err)

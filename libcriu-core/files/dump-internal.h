@@ -132,9 +132,6 @@ struct open_file *file_new(struct file_table *t, struct task *task, int fd_there
 /** file_entry_new() - an entry of the pool with type and id set */
 img_file_entry *file_entry_new(struct file_table *t, img_fd_types type, uint32_t id, struct cr_error *err);
 uint32_t file_next_id(struct file_table *t);
-/** file_refuse() - note an obstacle about @f. Return: 1, or -ENOMEM. */
-int file_refuse(struct file_table *t, struct open_file *f, const char *advice, const char *fmt, ...)
-	__attribute__((format(printf, 4, 5)));
 /** file_describe() - kind and entry of a file whose facts are known; link text is read. Return: 0; > 0 obstacle noted; negative errno. */
 int file_describe(struct file_table *t, struct open_file *f, struct cr_error *err);
 /** file_add_path() - entry for a path that is no descriptor: cwd, root, exe, mapping. @fd: any descriptor of it, borrowed. Return as file_describe(). */
@@ -148,6 +145,14 @@ int file_read_fdinfo(struct file_table *t, const struct open_file *f, struct sca
  */
 int file_add_in_flight(struct file_table *t, struct task *task, int *copy, struct open_file **ret, struct cr_error *err);
 int pool_failed(struct cr_error *err);
+
+/* obstacle.c */
+/** file_refuse() - note an obstacle about @f. Return: 1, or -ENOMEM. */
+int file_refuse(struct file_table *t, struct open_file *f, const char *advice, const char *fmt, ...)
+	__attribute__((format(printf, 4, 5)));
+/** file_refuse_passing() - the same, where the tree itself would put an end to it soon (struct obstacle) */
+int file_refuse_passing(struct file_table *t, struct open_file *f, const char *advice, const char *fmt, ...)
+	__attribute__((format(printf, 4, 5)));
 
 /* facts.c */
 /** facts_of() - everything about our copy @fd but the link text and the file system type. Touches nothing shared. */

@@ -1,6 +1,7 @@
 /*
  * Keeping the packets of connections away from everybody while these are saved or made again: a table of nf_tables that
- * drops what comes in or goes out for them. Packets that carry our mark pass.
+ * drops what comes in or goes out for them. Or keeping new connections away from sockets that listen. Packets that carry our
+ * mark pass.
  *
  * A table that is owned goes by itself when its owner ends in whatever way (NFT_TABLE_F_OWNER, Linux 5.12 and later).
  */
@@ -24,6 +25,15 @@ struct net_tuple {
 	uint16_t sport, dport;    /* in network order */
 };
 
+/* A socket that listens. */
+struct net_port {
+	int family;       /* AF_INET, AF_INET6 */
+	uint8_t addr[16]; /* 4 bytes of them for AF_INET; all zero: any */
+	uint16_t port;    /* in network order */
+	bool v6only;      /* AF_INET6 without an address: nothing of IPv4 comes to it */
+	uint32_t device;  /* index of the only one that it hears; 0: all */
+};
+
 struct net_lock;
 
 /**
@@ -35,7 +45,13 @@ struct net_lock;
 int net_lock_new(const char *name, bool owned, const struct net_tuple *tuples, size_t nr, struct net_lock **ret,
 		 struct cr_error *err);
 
-/** net_lock_free() - an owned one is taken away; NULL is fine */
+/** net_lock_new_ports() - drop what would begin new connections to @nr ports, at least one; owned. Return: as net_lock_new() */
+int net_lock_new_ports(const char *name, const struct net_port *ports, size_t nr, struct net_lock **ret,
+		       struct cr_error *err);
+
+/** net_lock_lift() - an owned one is taken away at once, which is quick. NULL is fine, and doing so twice. */
+void net_lock_lift(struct net_lock *l);
+/** net_lock_free() - takes milliseconds: not while anybody waits for the tree. An owned one is lifted; NULL is fine */
 void net_lock_free(struct net_lock *l);
 DEFINE_SLOT(struct net_lock, net_lock_free)
 

@@ -36,8 +36,8 @@ int inet_connection_add(struct file_table *t, struct open_file *f, img_inet_sk_e
 
 	socket_describe(f->fd, what, sizeof(what));
 	if (!can_be_saved(state))
-		return file_refuse(t, f, "--tcp-close: it is restored as closed",
-				   "TCP connection that is being made, %s", what);
+		return file_refuse_passing(t, f, "--tcp-close: it is restored as closed",
+					   "TCP connection that is being made, %s", what);
 	if (poll(&p, 1, 0) > 0 && p.revents & POLLPRI)
 		return file_refuse(t, f, "--tcp-close: it is restored as closed", "TCP connection with urgent data, %s",
 				   what);
@@ -112,7 +112,7 @@ static int lock_all(struct inet_table *n, const char *what, bool owned, struct n
 	return r;
 }
 
-static bool lock_wanted(const struct file_table *t)
+bool inet_lock_wanted(const struct file_table *t)
 {
 	const rpc_criu_opts *o = t->ctx->opts->rpc;
 
@@ -176,7 +176,7 @@ int connections_hold(struct file_table *t, const char *run_id, struct cr_error *
 	if (!n || !n->connections.nr)
 		return 0;
 	snprintf(n->run_id, sizeof(n->run_id), "%s", run_id);
-	if (lock_wanted(t))
+	if (inet_lock_wanted(t))
 		r = lock_all(n, "hold", true, &n->lock, err);
 	for (size_t i = 0; r == 0 && i < n->connections.nr; i++) {
 		struct inet_connection *c = &n->connections.items[i];
@@ -217,8 +217,7 @@ void connections_let_go(struct file_table *t)
 
 	if (!n)
 		return;
-	net_lock_free(n->lock);
-	n->lock = NULL;
+	net_lock_lift(n->lock);
 	if (n->locked_for_good && !n->vanished) {
 		inet_lock_name(n->run_id, "lock", name);
 		net_lock_remove(name, NULL);
@@ -291,6 +290,7 @@ int inet_connections_write(struct file_table *t, struct image_set *set, struct c
 void inet_connections_done(struct file_table *t)
 {
 	connections_let_go(t);
+	net_lock_free(t->inet->lock);
 	for (size_t i = 0; i < t->inet->connections.nr; i++)
 		tcp_saved_done(&t->inet->connections.items[i].saved);
 	inet_connection_vec_done(&t->inet->connections);

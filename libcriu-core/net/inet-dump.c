@@ -73,6 +73,7 @@ static void table_done(struct file_table *t)
 	inet_connections_done(t);
 	inet_fresh_done(&t->inet->fresh);
 	inet_group_seen_vec_done(&t->inet->groups);
+	inet_listener_vec_done(&t->inet->listeners);
 	free(t->inet);
 	t->inet = NULL;
 }

@@ -44,6 +44,14 @@ struct inet_connection {
 
 DEFINE_VEC(inet_connection_vec, struct inet_connection)
 
+/* One that listens; f keeps its descriptor. */
+struct inet_listener {
+	struct open_file *f;
+	struct net_port port;
+};
+
+DEFINE_VEC(inet_listener_vec, struct inet_listener)
+
 #define INET_RUN_ID 37 /* dump_criu_run_id of inventory.img: a UUID and its NUL */
 
 /* In struct file_table; made at the first IP socket. */
@@ -53,6 +61,7 @@ struct inet_table {
 	struct inet_group_seen_vec groups;
 	uint64_t netns; /* SO_NETNS_COOKIE of our own, 0: this kernel does not tell */
 	struct inet_connection_vec connections;
+	struct inet_listener_vec listeners;
 	struct net_lock *lock; /* of them; NULL: none */
 	bool locked_for_good;  /* by a table that outlives us */
 	bool vanished;         /* they are to be closed in repair mode */
@@ -74,15 +83,23 @@ int inet_tcp_dump(struct file_table *t, struct open_file *f, img_inet_sk_entry *
 /** inet_connection_add() - a connection in @state, to be kept. Return as file_describe(). */
 int inet_connection_add(struct file_table *t, struct open_file *f, img_inet_sk_entry *e, int state,
 			struct cr_error *err);
+/** inet_lock_wanted() - may the options keep packets away? */
+bool inet_lock_wanted(const struct file_table *t);
 int inet_connections_write(struct file_table *t, struct image_set *set, struct cr_error *err);
 void inet_connections_done(struct file_table *t);
 /** inet_tuples_of() - both directions of a connection */
 void inet_tuples_of(const struct inet_end *own, const struct inet_end *peer, struct net_tuple ret[static 2]);
-/** inet_lock_name() - of the table for this dump; @what: "hold" while it lasts, "lock" afterwards, "restore" */
+/** inet_lock_name() - of a table for this dump; @what: "hold" and "ports" while it lasts, "lock" afterwards, "restore" */
 void inet_lock_name(const char *run_id, const char *what, char ret[static NET_LOCK_NAME]);
 /** inet_lock() - net_lock_new(), with advice */
 int inet_lock(const char *name, bool owned, const struct net_tuple *tuples, size_t nr, struct net_lock **ret,
 	      struct cr_error *err);
+
+/* listeners.c */
+/** inet_listener_add() - note @f, which listens. Return as file_describe(). */
+int inet_listener_add(struct file_table *t, struct open_file *f, struct cr_error *err);
+/** inet_listener_look() - does anything wait to be accepted? Return: 0; 1 noted as an obstacle; -ENOMEM. */
+int inet_listener_look(struct file_table *t, const struct inet_listener *at);
 
 /* inet-queue.c */
 /** inet_queue_dump() - peek at datagrams that wait. Return as file_describe(). */

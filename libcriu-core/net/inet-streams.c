@@ -156,7 +156,7 @@ int inet_streams_lock(struct files *fs, struct cr_error *err)
 }
 
 /* Both that of the dump, which is by name, and ours. */
-static int unlock(struct files *fs, struct inet_set *s, struct cr_error *err)
+static int unlock(struct inet_set *s, struct cr_error *err)
 {
 	char name[NET_LOCK_NAME];
 	int r = 0;
@@ -165,9 +165,7 @@ static int unlock(struct files *fs, struct inet_set *s, struct cr_error *err)
 		inet_lock_name(s->run_id, "lock", name);
 		r = net_lock_remove(name, err);
 	}
-	(void)fs;
-	net_lock_free(s->lock);
-	s->lock = NULL;
+	net_lock_lift(s->lock);
 	return r;
 }
 
@@ -340,7 +338,7 @@ int connections_go_on(struct files *fs, struct cr_error *err)
 
 	if (!s || !s->streams.nr)
 		return 0;
-	r = unlock(fs, s, err);
+	r = unlock(s, err);
 	for (size_t i = 0; r == 0 && i < s->socks.nr; i++)
 		if (s->socks.items[i].repaired)
 			r = cr_within(err, go_on(fs, &s->socks.items[i], err), "file %u", s->socks.items[i].file->id);

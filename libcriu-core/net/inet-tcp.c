@@ -9,19 +9,13 @@
 #include <poll.h>
 #include <sys/ioctl.h>
 
-static int listening_dump(struct file_table *t, struct open_file *f, const struct tcp_info *info, img_inet_sk_entry *e)
+static int listening_dump(struct file_table *t, struct open_file *f, const struct tcp_info *info, img_inet_sk_entry *e,
+			  struct cr_error *err)
 {
-	const rpc_criu_opts *o = t->ctx->opts->rpc;
-	char what[128];
-
 	e->state = INET_LISTENING;
-	/* of a listening socket these are the length of its queue and the limit of it; tcp_get_info() in net/ipv4/tcp.c */
+	/* of a listening socket this is the limit of its queue; tcp_get_info() in net/ipv4/tcp.c */
 	e->backlog = info->tcpi_sacked;
-	if (!info->tcpi_unacked || o->tcp_skip_in_flight || o->tcp_close)
-		return 0;
-	socket_describe(f->fd, what, sizeof(what));
-	return file_refuse(t, f, "--skip-in-flight: they are closed when the tree ends",
-			   "%s with %u connections that nobody has accepted", what, info->tcpi_unacked);
+	return inet_listener_add(t, f, err);
 }
 
 /* A socket that has been connected can neither be read from nor written to any more. */
@@ -78,7 +72,7 @@ int inet_tcp_dump(struct file_table *t, struct open_file *f, img_inet_sk_entry *
 	if (inet_int(f->fd, SOL_SOCKET, SO_ACCEPTCONN) == 1) {
 		if (r < 0)
 			return cr_fail(err, r, "state of a listening socket");
-		return listening_dump(t, f, &info, e);
+		return listening_dump(t, f, &info, e, err);
 	}
 	if (e->proto == IPPROTO_MPTCP)
 		return inet_end_peer(f->fd, &peer) == 0 ? connected_dump(t, f, e, INET_ESTABLISHED, err)

@@ -123,7 +123,7 @@ static int resolve_waiting(struct file_table *t, struct unix_sock *s, const stru
 	img_unix_sk_ext *ext = unix_ext(t, s->e, err);
 
 	if (s->fact->wqueue)
-		return file_refuse(
+		return file_refuse_passing(
 			t, s->f, "let the server accept it first",
 			"UNIX socket that has sent something on a connection that nobody has accepted yet, %s",
 			s->f->facts.link);
@@ -167,7 +167,7 @@ static int resolve_listening(struct file_table *t, struct unix_sock *s, struct c
 	for (size_t i = 0; i < s->fact->nr_icons; i++) {
 		/* of those the kernel does not even tell whether they had sent anything */
 		if (!icons[i])
-			return file_refuse(
+			return file_refuse_passing(
 				t, s->f, "let the server accept it first",
 				"UNIX socket with a connection that nobody has accepted yet, whose client has gone, %s",
 				s->f->facts.link);

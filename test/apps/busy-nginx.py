@@ -25,22 +25,9 @@ http {{
 """
 
 
-CHECKPOINTS = int(os.environ["CHECKPOINTS"])    # each may meet one such connection
-
-
 class Browser:
     def __init__(self, address):
-        self.address, self.file, self.refused = address, None, 0
-
-    def anew(self, path):
-        """A connection that nobody accepted before the tree ended is gone, and no request was lost with it: ask again."""
-        while True:
-            try:
-                return self.get(path, False)
-            except ConnectionResetError:
-                self.refused += 1
-                need("outside" in sys.argv and self.refused <= CHECKPOINTS, f"{path}: {self.refused} connections that were reset")
-                self.file = None
+        self.address, self.file = address, None
 
     def get(self, path, stay):
         if not self.file:
@@ -80,7 +67,7 @@ class Load(load.Load):
             while self.going:
                 want = FILES[n % len(FILES)]
                 path = f"/{prefix}{n % len(FILES)}"
-                got = browser.get(path, True) if stay else browser.anew(path)
+                got = browser.get(path, stay)
                 need(got == want, f"{len(got)} of {len(want)} bytes of file {n % len(FILES)}")
                 n += 1
                 with self.lock:
@@ -115,10 +102,10 @@ for t in threads:
 for t in threads:
     t.join()
 need(children(nginx.pid) == workers, f"workers {workers}: there are {children(nginx.pid)}")
-Browser(port).anew("/0")
+Browser(port).get("/0", False)
 nginx.send_signal(signal.SIGHUP)
 load.until(lambda: not set(children(nginx.pid)) & set(workers), "the master's part in the reload")
-need(Browser(port).anew("/3") == FILES[3], "a file after the reload")
+need(Browser(port).get("/3", False) == FILES[3], "a file after the reload")
 nginx.send_signal(signal.SIGQUIT)
 need(nginx.wait(load.DEADLINE) == 0, "the server's end")
 with open("access.log", encoding="ascii") as f:

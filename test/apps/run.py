@@ -119,8 +119,7 @@ class App:
         return path
 
     def start(self, path):
-        env = {"PATH": "/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C", "HOME": path, "PYTHONDONTWRITEBYTECODE": "1",
-               "CHECKPOINTS": str(self.checkpoints)}
+        env = {"PATH": "/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C", "HOME": path, "PYTHONDONTWRITEBYTECODE": "1"}
         with open(os.path.join(path, "err"), "ab") as err:
             return self.world.start(["sh", "-c", self.command.format(here=HERE)], cwd=path, env=env, stdin=subprocess.DEVNULL,
                                     stdout=err, stderr=err, start_new_session=True)

@@ -43,7 +43,7 @@ class Connections:
 
     def start_talk(self, address="127.0.0.1", network=None):
         self.start_peer(address, network)
-        self.use("tcp-established", "outside")
+        self.use("tcp-outside", "client")
         self.more_lines("at first")
 
     def end_talk(self, when):
@@ -103,6 +103,52 @@ class Connections:
         net.own_network()
         self.start_talk()
         for _ in range(5):
+            self.must_dump(KEEP, "--leave-running")
+            net.no_tables("after the dump")
+            self.more_lines("after the dump")
+        self.end_talk("after dumps that left it running")
+
+    def start_visitors(self):
+        with open(os.path.join(self.base, "visitors"), "w", encoding="utf-8"):
+            pass
+        self.use("tcp-outside", "server")
+        one, both = self.peer_file("server").split()
+        self.peer = self.world.start([sys.executable, os.path.join(HERE, "visitors.py"), self.base, f"127.0.0.1:{one}", f"127.0.0.1:{both}",
+                                      f"::1:{both}"], stdin=subprocess.DEVNULL, start_new_session=True)
+        self.world.others.add(self.peer)
+        self.more_lines("at first")
+
+    def do_tcp_visitors(self):
+        """Connections that come in all the time: none that was made is lost with the tree, and none stands in the way."""
+        net.own_network()
+        self.start_visitors()
+        self.restore_args = [KEEP]
+        for _ in range(6):
+            self.must_dump(KEEP)
+            self.must_be_gone()
+            self.restore()
+            net.no_tables("after the restore")
+            self.more_lines("after the restore")
+        self.end_talk("after six rounds")
+
+    def do_tcp_listening_without_rights(self):
+        """Who may not lock ports is told what that means, and dumps."""
+        net.own_network()
+        self.use("inet-listen", "listen")
+        self.new_images()
+        code, said = self.world.run(["setpriv", "--bounding-set=-net_admin", self.criu, "dump", "-t", str(self.root), "-D", self.images,
+                                     "-v4", "-o", "dump.log"], TIMEOUT)
+        said += self.log("dump.log")
+        if code or "listening sockets are not locked, continuing without" not in said:
+            raise Failed(f"a dump without CAP_NET_ADMIN: exit status {code}, {first_error(said) or 'without a warning'}")
+        self.must_be_gone()
+        self.restore()
+        self.finish("after the restore")
+
+    def do_tcp_visitors_running(self):
+        net.own_network()
+        self.start_visitors()
+        for _ in range(6):
             self.must_dump(KEEP, "--leave-running")
             net.no_tables("after the dump")
             self.more_lines("after the dump")

@@ -495,39 +495,6 @@ static void check_echo(void)
 	close(c);
 }
 
-/* for a scenario: the other end is not in the tree, its address is in a file of the case */
-static void answer(long arg)
-{
-	char buf[4096];
-	ssize_t n;
-
-	victim_held();
-	while ((n = read(c, buf, sizeof(buf))) > 0)
-		expect(write(c, buf, (size_t)n) == n, "write");
-	expect(n == 0, "read");
-}
-
-static void set_up_outside(void)
-{
-	struct sockaddr_in in = { .sin_family = AF_INET };
-	char text[128], host[64];
-	int port;
-
-	if (slurp("../../port", text, sizeof(text)) <= 0 || sscanf(text, "%63s %d", host, &port) != 2)
-		victim_skip("needs somebody to talk to");
-	in.sin_port = htons((uint16_t)port);
-	need(inet_pton(AF_INET, host, &in.sin_addr) == 1);
-	c = socket(AF_INET, SOCK_STREAM, 0);
-	need(connect(c, (struct sockaddr *)&in, sizeof(in)) == 0);
-	kid = victim_fork(answer, 0);
-	close(c);
-}
-
-static void check_outside(void)
-{
-	victim_reap(kid);
-}
-
 #define MANY 150
 static int many[MANY][2];
 
@@ -594,7 +561,6 @@ const struct victim_case victim_cases[] = {
 	{ "shut-reading", set_up_shut_reading, check_shut_reading, KEEP },
 	{ "echo", set_up_echo, check_echo, KEEP, .flags = CASE_MORE },
 	{ "many", set_up_many, check_many, KEEP },
-	{ "outside", set_up_outside, check_outside, KEEP },
 	{ "tcp-close", set_up_queues, check_closed, .dump = "--tcp-close", .restore = "--tcp-close" },
 	{ "no-lock", set_up_queues, check_queues, .dump = "--tcp-established --network-lock skip",
 	  .restore = "--tcp-established" },

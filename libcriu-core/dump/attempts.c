@@ -1,0 +1,33 @@
+/*
+ * The verb dump: one attempt or several. Some of what stands in the way is so for a moment only, on a busy server nearly always:
+ * connections that nobody has accepted yet, or that are being made. Then the tree is let go, with nothing new coming in, until
+ * it has accepted what waits, and is looked at again.
+ */
+#include "dump/dump-internal.h"
+#include "net/listeners.h"
+
+#include <errno.h>
+
+/* How long the tree runs after each attempt: at least, since not everything that passes can be watched, and at most. */
+static const struct {
+	unsigned int least_ms, most_ms;
+} pauses[] = { { 1, 20 }, { 2, 50 }, { 10, 100 }, { 50, 150 } };
+
+int cr_dump(struct cr_context *ctx, struct cr_dump_result *ret, struct cr_error *err)
+{
+	autofree_by(listeners_free) struct listeners *l = listeners_new();
+
+	if (!l)
+		return cr_fail(err, -ENOMEM, "begin a dump");
+	for (size_t i = 0;; i++) {
+		struct dump_attempt at = { .again = i > 0, .last = i == ARRAY_LEN(pauses), .listeners = l };
+		int r = dump_once(ctx, &at, ret, err);
+
+		if (at.last || !dump_may_pass(ctx, r))
+			return r;
+		log_info(&ctx->log, "%s: the tree runs on for a moment, then this is tried again", ctx->obstacles.items[0].what);
+		obstacles_done(&ctx->obstacles);
+		cr_error_clear(err);
+		listeners_await(l, pauses[i].least_ms, pauses[i].most_ms);
+	}
+}
