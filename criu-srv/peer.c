@@ -184,14 +184,16 @@ int peer_assume(const struct peer *p, struct cr_error *err)
 
 /*
  * Root of a container is not root of this machine: user 0 with a few capabilities, in namespaces of its own, who has
- * been given the socket would be let out by it. What makes root what it is are these, in our user namespace; with a seccomp
- * filter they count only where we are.
+ * been given the socket would be let out by it. What makes root what it is are these, in our user namespace, in all of its
+ * threads; and nothing that holds it in and not us.
  */
 static bool is_root(const struct cr_who *w)
 {
 	const uint64_t needed = CAP_BIT(CAP_SYS_ADMIN) | CAP_BIT(CAP_SYS_PTRACE) | CAP_BIT(CAP_DAC_OVERRIDE);
 
-	return (w->cap_eff & needed) == needed && !w->other_user_ns && !(w->seccomp && w->other_ns);
+	if ((w->cap_eff & needed) != needed || w->other_user_ns || w->seccomp)
+		return false;
+	return !w->landlock || prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1;
 }
 
 /* Asked only when something is at stake: it takes a look into procfs. */
@@ -207,7 +209,7 @@ static int judge_root(struct peer *p, struct cr_error *err)
 	r = set_caps(UINT64_MAX, true);
 	if (r < 0)
 		return cr_fail(err, r, "wake up capabilities");
-	r = cr_who_read(p->pid, p->pid, &w, err);
+	r = cr_who_read_process(p->pid, &w, err);
 	if (r == 0 && peer_is_gone(p))
 		r = cr_refuse(err, -ESRCH, "client %d has gone", (int)p->pid);
 	if (r < 0)
@@ -326,6 +328,23 @@ int peer_open_dir(const struct peer *p, int fd, const char *what, struct cr_erro
 	return take_fd(&dir);
 }
 
+/* In a user namespace of its own it is out of sight but for who may trace everybody. */
+static int look_at_client(struct peer *p, struct cr_error *err)
+{
+	struct cap_sets caps, more;
+	int r = caps_get(&caps);
+
+	more = caps;
+	more.effective |= caps.permitted & CAP_BIT(CAP_SYS_PTRACE);
+	if (r == 0)
+		r = caps_set(&more);
+	if (r < 0)
+		return cr_fail(err, r, "wake up capabilities");
+	r = policy_read_client(p->pid, &p->who, err);
+	caps_set(&caps);
+	return r;
+}
+
 int peer_learn(struct peer *p, struct cr_error *err)
 {
 	int r;
@@ -334,13 +353,11 @@ int peer_learn(struct peer *p, struct cr_error *err)
 		return 0;
 	if (p->pid <= 0)
 		return cr_refuse(err, -ESRCH, "the client cannot be seen from this pid namespace");
-	r = policy_read_client(p->pid, &p->who, err);
+	r = look_at_client(p, err);
 	if (r == 0 && peer_is_gone(p))
 		r = cr_refuse(err, -ESRCH, "client %d has gone", (int)p->pid);
-	/* paths that it names would be looked up where we are */
-	if (r == 0 && p->who.elsewhere)
-		r = cr_refuse(err, -EPERM,
-			      "the client lives in other namespaces or below another root than the service");
+	if (r == 0)
+		r = policy_serve(&p->who, err);
 	p->learned = r == 0;
 	return r;
 }

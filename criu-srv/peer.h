@@ -63,7 +63,7 @@ bool peer_is_gone(const struct peer *p);
 
 /**
  * peer_learn() - fill in what only procfs tells about a client that is not trusted; before any path of it is looked at
- * Return: 0; -EPERM it lives in other namespaces; negative errno with @err filled.
+ * Return: 0; -EPERM it is held in by something that we are not (policy_serve()); negative errno with @err filled.
  */
 int peer_learn(struct peer *p, struct cr_error *err);
 

@@ -20,6 +20,32 @@ static int refuse(struct cr_error *err, const char *why)
 	return -EPERM;
 }
 
+static int refuse_caged(struct cr_error *err, const char *why, const char *hint)
+{
+	cr_refuse(err, -EPERM, "%s", why);
+	cr_advise(err, "%s", hint);
+	return -EPERM;
+}
+
+int policy_serve(const struct policy_client *c, struct cr_error *err)
+{
+	if (c->any)
+		return 0;
+	if (c->elsewhere)
+		return refuse_caged(err, "the client lives in other namespaces or below another root than the service",
+				    "run the service where the client is");
+	if (c->seccomp)
+		return refuse_caged(err, "the client is confined by seccomp, and what is done for it would not be",
+				    "ask from a process without seccomp filters");
+	if (c->landlock)
+		return refuse_caged(
+			err,
+			"the client has no_new_privs: it may be in a Landlock domain, and what is done for it "
+			"would not be",
+			"ask from a process without no_new_privs: nothing shows who is in a domain");
+	return 0;
+}
+
 /*
  * What the kernel asks of a tracer without CAP_SYS_PTRACE: real, effective and saved ids are its own, the tracee is
  * dumpable and has no capability that the tracer lacks. ptrace(2), "Ptrace access mode checking".
@@ -146,7 +172,7 @@ static int read_yama(int *ret, struct cr_error *err)
 int policy_read_client(pid_t pid, struct policy_client *c, struct cr_error *err)
 {
 	struct cr_who w;
-	int r = cr_who_read(pid, pid, &w, err);
+	int r = cr_who_read_process(pid, &w, err);
 
 	if (r < 0)
 		return r;
@@ -156,6 +182,7 @@ int policy_read_client(pid_t pid, struct policy_client *c, struct cr_error *err)
 	c->cap_bnd = w.cap_bnd;
 	c->no_new_privs = w.no_new_privs;
 	c->seccomp = w.seccomp;
+	c->landlock = w.landlock;
 	c->elsewhere = w.other_ns || w.other_root;
 	c->labelled = w.other_label;
 	c->pid = pid;

@@ -27,11 +27,20 @@ struct policy_client {
 	size_t nr_groups;
 	uint64_t cap_eff, cap_bnd;
 	bool no_new_privs, seccomp;
+	bool landlock;  /* may be in a Landlock domain */
 	bool elsewhere; /* lives in other namespaces than this process, or below another root directory */
 	bool labelled;  /* has a label of a security module that this process has not */
 	pid_t pid;
 	int yama; /* kernel.yama.ptrace_scope; 0: everybody may trace his own */
 };
+
+/**
+ * policy_serve() - may anything be done for the client but answer questions?
+ * Who is held in by something that the service is not held in by would get out of it: paths that he names are looked up,
+ * files are opened, processes are looked at and made where the service is.
+ * Return: 0; -EPERM with the reason in @err
+ */
+int policy_serve(const struct policy_client *c, struct cr_error *err);
 
 /** policy_dump() - Return: 0; -EPERM with the reason in @err */
 int policy_dump(const struct policy_client *c, const struct cr_who *t, struct cr_error *err);
@@ -67,7 +76,10 @@ struct policy_gate {
 
 void policy_gate_init(struct policy_gate *g, bool daemon, bool trusted);
 
-/** policy_read_client() - from procfs: capabilities, confinement, namespaces. uid, gid and groups are left alone. */
+/**
+ * policy_read_client() - from procfs: capabilities, confinement, namespaces, of all its threads
+ * uid, gid and groups are left alone.
+ */
 int policy_read_client(pid_t pid, struct policy_client *c, struct cr_error *err);
 
 /** policy_may_dump(), policy_may_restore() - the observer's callbacks for the engine; @arg is a policy_client */

@@ -15,7 +15,8 @@ struct cr_who {
 	bool other_user_ns; /* lives in another user namespace than this process */
 	bool other_ns;      /* in some other namespace, of any kind but time */
 	bool no_new_privs;
-	bool seccomp; /* strict mode or filters */
+	bool seccomp;  /* strict mode or filters; those that this process has as well do not count */
+	bool landlock; /* may be in a Landlock domain: see below */
 	uint64_t cap_eff, cap_bnd;
 	bool other_root;  /* has another root directory than this process */
 	bool other_label; /* has another label of a security module */
@@ -23,6 +24,20 @@ struct cr_who {
 
 /** cr_who_read() - of one thread. Return: 0; -ESRCH there is no such thread; negative errno with @err filled. */
 int cr_who_read(pid_t pid, pid_t tid, struct cr_who *ret, struct cr_error *err);
+
+/**
+ * cr_who_read_process() - of all threads at once: what holds one of them in holds, and capabilities are those of all
+ * User and group are those of the first thread.
+ * Return: as above; -E2BIG there are more threads than anybody has patience for.
+ */
+int cr_who_read_process(pid_t pid, struct cr_who *ret, struct cr_error *err);
+
+/**
+ * cr_landlock_is_on() - does this kernel have Landlock?
+ * Nothing shows whether somebody else is in a domain. Without CAP_SYS_ADMIN only those enter one who have no_new_privs
+ * (landlock_restrict_self(2), Linux 5.13), so they alone may be in one, as far as can be known.
+ */
+bool cr_landlock_is_on(void);
 
 /** cr_is_below() - is @pid that process or a descendant of it? Return: 1, 0; negative errno with @err filled. */
 int cr_is_below(pid_t pid, pid_t ancestor, struct cr_error *err);

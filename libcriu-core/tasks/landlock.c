@@ -5,6 +5,7 @@
  * it could look at otherwise: the dumper, if the thread may do anything; else a child of the dumper with the same
  * user and groups and no capabilities.
  */
+#include "criu-who.h"
 #include "tasks/task-ops.h"
 
 #include <errno.h>
@@ -18,6 +19,11 @@
 #include <unistd.h>
 
 #define CAP_SYS_PTRACE_BIT (UINT64_C(1) << CAP_SYS_PTRACE)
+
+bool cr_landlock_is_on(void)
+{
+	return syscall(__NR_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION) > 0;
+}
 
 static bool same_ids(const struct proc_status *a, const struct proc_status *b)
 {
@@ -86,9 +92,7 @@ static int landlock_collect_process(struct task_dump *d, struct cr_error *err)
 	const struct proc_status *s = &d->task->lead->status;
 
 	(void)err;
-	d->ps->landlock_here =
-		of_parent ? of_parent->landlock_here
-			  : syscall(__NR_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION) > 0;
+	d->ps->landlock_here = of_parent ? of_parent->landlock_here : cr_landlock_is_on();
 	/* in another pid namespace our numbers mean others; that is an obstacle by itself */
 	if (!d->ps->landlock_here || d->task->host_pid != d->task->ns_pid)
 		return 0;

@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "base/io.h"
 #include "base/own.h"
+#include "procfs/lists.h"
 #include "procfs/stat.h"
 #include "procfs/status.h"
 
@@ -14,6 +15,8 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#define THREADS_MAX 8192 /* looked at one by one, some 20 us each */
 
 /*
  * The files of a process in procfs belong to its effective user if it is dumpable, else to the root of its user
@@ -104,6 +107,28 @@ int cr_is_below(pid_t pid, pid_t ancestor, struct cr_error *err)
 	return 0;
 }
 
+/*
+ * Filters that were there before this process and the other one went separate ways hold for both: of as many as this
+ * process has itself, in the same namespaces, that is what is taken for granted.
+ */
+static int read_seccomp(const struct proc_status *st, struct cr_who *w, struct cr_error *err)
+{
+	autoprocdir struct proc_dir d = PROC_DIR_NONE;
+	autostatus struct proc_status own = { 0 };
+	int r;
+
+	w->seccomp = st->seccomp != 0;
+	if (!w->seccomp || w->other_ns)
+		return 0;
+	r = proc_dir_open(AT_FDCWD, getpid(), &d, err);
+	if (r == 0)
+		r = proc_status_read(&d, &own, err);
+	if (r < 0)
+		return r;
+	w->seccomp = own.seccomp != st->seccomp || own.seccomp_filters < st->seccomp_filters;
+	return 0;
+}
+
 int cr_who_read(pid_t pid, pid_t tid, struct cr_who *ret, struct cr_error *err)
 {
 	autoprocdir struct proc_dir d = PROC_DIR_NONE;
@@ -123,13 +148,60 @@ int cr_who_read(pid_t pid, pid_t tid, struct cr_who *ret, struct cr_error *err)
 	w.cap_eff = st.cap_eff;
 	w.cap_bnd = st.cap_bnd;
 	w.no_new_privs = st.no_new_privs;
-	w.seccomp = st.seccomp;
+	w.landlock = st.no_new_privs && cr_landlock_is_on();
 	r = read_namespaces(&d, &w, err);
+	if (r == 0)
+		r = read_seccomp(&st, &w, err);
 	if (r == 0)
 		r = read_dumpable(&d, &w, err);
 	if (r == 0)
 		r = read_confinement(&d, &w, err);
 	if (r == 0)
 		*ret = w;
+	return r;
+}
+
+static void add_thread(struct cr_who *all, const struct cr_who *t)
+{
+	all->cap_prm &= t->cap_prm;
+	all->cap_eff &= t->cap_eff;
+	all->cap_bnd &= t->cap_bnd;
+	all->dumpable &= t->dumpable;
+	all->other_user_ns |= t->other_user_ns;
+	all->other_ns |= t->other_ns;
+	all->no_new_privs |= t->no_new_privs;
+	all->seccomp |= t->seccomp;
+	all->landlock |= t->landlock;
+	all->other_root |= t->other_root;
+	all->other_label |= t->other_label;
+}
+
+int cr_who_read_process(pid_t pid, struct cr_who *ret, struct cr_error *err)
+{
+	autoprocdir struct proc_dir d = PROC_DIR_NONE;
+	autointvec struct int_vec tids = { 0 };
+	struct cr_who all, one;
+	int r = cr_who_read(pid, pid, &all, err);
+
+	if (r == 0)
+		r = proc_dir_open(AT_FDCWD, pid, &d, err);
+	if (r == 0)
+		r = proc_tasks_read(&d, &tids, err);
+	if (r == 0 && tids.nr > THREADS_MAX)
+		r = cr_refuse(err, -E2BIG, "process %d has %zu threads, too many to look at", (int)pid, tids.nr);
+	for (size_t i = 0; r == 0 && i < tids.nr; i++) {
+		if (tids.items[i] == pid)
+			continue;
+		r = cr_who_read(pid, tids.items[i], &one, err);
+		if (r == 0)
+			add_thread(&all, &one);
+		if (r != -ESRCH)
+			continue;
+		/* it has ended since */
+		cr_error_clear(err);
+		r = 0;
+	}
+	if (r == 0)
+		*ret = all;
 	return r;
 }

@@ -133,6 +133,13 @@ def end_process(pid):
         raise AssertionError(f"process {pid} does not go away")
 
 
+def must_be_free(pid):
+    """Nobody traces it and it is not stopped. It need not sleep yet: under load it may still be on its way back."""
+    with open(f"/proc/{pid}/status", encoding="utf-8") as f:
+        status = dict(line.rstrip("\n").split(":\t", 1) for line in f if ":\t" in line)
+    assert status["TracerPid"] == "0" and status["State"][0] in "SRD", status
+
+
 def sanitized():
     """Such a build reserves terabytes of addresses."""
     with open(CRIU, "rb") as f:

@@ -6,7 +6,9 @@
 #include "options/request.h"
 #include "options/table.h"
 
+#include <errno.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -57,6 +59,38 @@ static void test_dump(void **state)
 
 		expect_int(cases[i].name, policy_dump(cases[i].c, &cases[i].t, &err), cases[i].r);
 		expect_int(cases[i].name, err.text[0] != '\0', cases[i].r < 0);
+	}
+}
+
+/* Whatever holds a client in and not the service: nothing is done for it but answering. */
+static void test_serve(void **state)
+{
+	struct policy_client plain = user, seccomp = user, landlock = user, elsewhere = user, nnp = user, any = user;
+	const struct {
+		const char *name, *word;
+		const struct policy_client *c;
+		int r;
+	} cases[] = {
+		{ "a user", "", &plain, 0 },
+		{ "no_new_privs where there is no Landlock", "", &nnp, 0 },
+		{ "seccomp", "seccomp", &seccomp, -EPERM },
+		{ "perhaps Landlock", "Landlock", &landlock, -EPERM },
+		{ "other namespaces", "other namespaces", &elsewhere, -EPERM },
+		{ "root", "", &any, 0 },
+	};
+
+	(void)state;
+	nnp.no_new_privs = true;
+	seccomp.seccomp = true;
+	landlock.no_new_privs = landlock.landlock = true;
+	elsewhere.elsewhere = true;
+	any.any = any.seccomp = any.landlock = any.elsewhere = true;
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		struct cr_error err = { 0 };
+
+		expect_int(cases[i].name, policy_serve(cases[i].c, &err), cases[i].r);
+		assert_non_null(strstr(err.text, cases[i].word));
+		expect_int(cases[i].name, err.hint[0] != '\0', cases[i].r < 0);
 	}
 }
 
@@ -453,17 +487,12 @@ static void test_request(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_dump),
-		cmocka_unit_test(test_dump_confined),
-		cmocka_unit_test(test_yama),
-		cmocka_unit_test(test_restore),
-		cmocka_unit_test(test_restore_confined),
-		cmocka_unit_test(test_facts),
-		cmocka_unit_test(test_every_option),
-		cmocka_unit_test(test_unknown_option),
-		cmocka_unit_test(test_external),
-		cmocka_unit_test(test_config_file),
-		cmocka_unit_test(test_request),
+		cmocka_unit_test(test_serve),          cmocka_unit_test(test_dump),
+		cmocka_unit_test(test_dump_confined),  cmocka_unit_test(test_yama),
+		cmocka_unit_test(test_restore),        cmocka_unit_test(test_restore_confined),
+		cmocka_unit_test(test_facts),          cmocka_unit_test(test_every_option),
+		cmocka_unit_test(test_unknown_option), cmocka_unit_test(test_external),
+		cmocka_unit_test(test_config_file),    cmocka_unit_test(test_request),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
