@@ -257,6 +257,7 @@ static const struct {
 	{ "file-locks", POLICY_ANYONE },
 	{ "ghost-limit", POLICY_ANYONE },
 	{ "ghost-fiemap", POLICY_ANYONE },
+	{ "checksums", POLICY_ANYONE },
 	{ "file-validation", POLICY_ANYONE },
 	{ "skip-file-rwx-check", POLICY_ANYONE },
 	{ "track-mem", POLICY_ANYONE },

@@ -59,6 +59,8 @@ int dump_inventory(struct dump *d, struct cr_error *err);
 int dump_open_parent(struct dump *d, struct cr_error *err); /* rounds.c */
 uint64_t dump_uptime(void); /* microseconds, as inventories have it */
 void dump_dedup(struct dump *d);
+/** dump_sums_round() - what the checksums of pages are bound to; NULL: there are to be none */
+const char *dump_sums_round(const struct dump *d);
 
 /* stages that a pre-dump has in common with a dump; dump.c */
 int dump_freeze(void *op, struct cr_error *err);

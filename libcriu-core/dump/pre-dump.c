@@ -14,7 +14,7 @@ static int stage_collect(void *op, struct cr_error *err)
 {
 	struct dump *d = op;
 	struct mm_dump_config config = {
-		.memory_only = true, .parent = d->parent, .parent_round = d->parent_round
+		.memory_only = true, .parent = d->parent, .parent_round = d->parent_round, .round = dump_sums_round(d),
 	};
 	int r = mm_dump_new(d->ctx, &config, &d->mm, err);
 
@@ -64,7 +64,6 @@ static int stage_commit(void *op, struct cr_error *err)
 		.dump_criu_run_id = d->run_id,
 	};
 
-	dump_run_id(d);
 	return image_set_commit(d->set, &inv, err);
 }
 
@@ -82,8 +81,10 @@ int cr_pre_dump(struct cr_context *ctx, struct cr_dump_result *ret, struct cr_er
 {
 	struct dump d = { .ctx = ctx, .result = ret, .begin_us = time_us(), .pre = true };
 	struct cr_error keep = { 0 };
-	int r = stages_run(ctx, pre_dump_stages, ARRAY_LEN(pre_dump_stages), &d, ctx->opts->inject_stage, NULL, err);
+	int r;
 
+	dump_run_id(&d);
+	r = stages_run(ctx, pre_dump_stages, ARRAY_LEN(pre_dump_stages), &d, ctx->opts->inject_stage, NULL, err);
 	if (r == 0) {
 		d.kept = true;
 		if (mm_track_keep(d.mm, d.run_id, &keep) < 0)

@@ -1,5 +1,6 @@
 /* What a dump has to do with those before and after it. */
 #include "dump/dump-internal.h"
+#include "image/page-sums.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -17,6 +18,9 @@ int dump_open_parent(struct dump *d, struct cr_error *err)
 		r = mm_can_track(d->ctx, err);
 	if (r == 0 && path)
 		r = image_set_open_previous(d->ctx->opts->images_dirfd, path, &d->parent, err);
+	/* contents of earlier images are of no interest here, where they are is */
+	if (r == 0 && d->parent)
+		image_set_ignore_sums(d->parent);
 
 	if (r < 0 || !path)
 		return r;
@@ -42,6 +46,11 @@ uint64_t dump_uptime(void)
 
 	clock_gettime(CLOCK_BOOTTIME, &now);
 	return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
+}
+
+const char *dump_sums_round(const struct dump *d)
+{
+	return d->ctx->opts->no_checksums ? NULL : d->run_id;
 }
 
 /* Once the images are whole: until then the earlier ones are all that there is. */

@@ -21,6 +21,9 @@ struct image_set {
 	bool own_dirfd;
 	bool parent_known, linked; /* @parent is final; the link was made by us */
 	struct image_set *parent;
+	bool sums_known, sums_ignored; /* @sums and @sums_state are final; of parents, too, there are to be none */
+	int sums_state;
+	struct page_sums *sums;
 	bool writing, committed;
 	pthread_mutex_t lock; /* of made */
 	struct made_vec made; /* what a set being written has created, in order */

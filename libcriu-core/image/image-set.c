@@ -3,6 +3,7 @@
 #include "image/image-set-internal.h"
 
 #include "base/map.h"
+#include "image/page-sums.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -42,6 +43,10 @@ int image_set_create(int dirfd, struct image_set **ret, struct cr_error *err)
 	char name[IMG_NAME_MAX];
 
 	img_name(IMG_INVENTORY, 0, name, sizeof(name));
+	if (unlinkat(dirfd, name, 0) < 0 && errno != ENOENT)
+		return cr_fail(err, -errno, "remove the old %s", name);
+	/* of pages that are about to be overwritten */
+	img_name(IMG_PAGE_SUMS, 0, name, sizeof(name));
 	if (unlinkat(dirfd, name, 0) < 0 && errno != ENOENT)
 		return cr_fail(err, -errno, "remove the old %s", name);
 	return set_new(dirfd, true, ret, err);
@@ -187,6 +192,7 @@ void image_set_free(struct image_set *set)
 	}
 	if (set->own_dirfd)
 		close(set->dirfd);
+	page_sums_free(set->sums);
 	made_vec_done(&set->made);
 	pthread_mutex_destroy(&set->lock);
 	free(set);

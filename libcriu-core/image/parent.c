@@ -1,5 +1,6 @@
 /* Links between image sets, and which images a directory has; see image-set.h. */
 #include "image/image-set-internal.h"
+#include "image/page-sums.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -32,6 +33,8 @@ int image_set_parent(struct image_set *set, struct image_set **ret, struct cr_er
 			if (r < 0)
 				return r;
 			set->parent->own_dirfd = true;
+			if (set->sums_ignored)
+				image_set_ignore_sums(set->parent);
 			take_fd(&fd);
 		}
 		set->parent_known = true;

@@ -144,7 +144,7 @@ uint64_t emit_data(struct program *p, struct routine *r, const void *data, size_
 static const char *const kind_names[] = {
 	[ABI_OP_FORK] = "fork",       [ABI_OP_THREAD] = "start thread", [ABI_OP_BARRIER] = "wait for stage",
 	[ABI_OP_ARRIVE] = "arrive",   [ABI_OP_READ] = "read",           [ABI_OP_COMPARE] = "read and compare",
-	[ABI_OP_STORE] = "store",     [ABI_OP_CALL] = "call routine",   [ABI_OP_TRAP] = "trap",
+	[ABI_OP_CHECK] = "check",       [ABI_OP_STORE] = "store",     [ABI_OP_CALL] = "call routine",   [ABI_OP_TRAP] = "trap",
 	[ABI_OP_PARK] = "park",
 };
 
@@ -170,11 +170,30 @@ static void describe(const struct abi_op *op, char *ret, size_t size)
 					op->arg[i]);
 }
 
+static const struct abi_op *failed_op(const struct program *p, const struct abi_routine *r)
+{
+	return r->failed_op < r->nr_ops ? arena_at(&p->arena, r->ops + (uint64_t)r->failed_op * sizeof(struct abi_op),
+						   sizeof(struct abi_op))
+					: NULL;
+}
+
+bool program_bad_page(const struct program *p, uint32_t routine, uint64_t *ret_at)
+{
+	const struct abi_routine *r = program_routine(p, routine);
+	const struct abi_op *op = r && r->error == -EBADMSG ? failed_op(p, r) : NULL;
+
+	if (!op || op->kind != ABI_OP_CHECK)
+		return false;
+	*ret_at = op->arg[0];
+	return true;
+}
+
 int program_explain(const struct program *p, uint32_t routine, struct cr_error *err)
 {
 	const struct abi_routine *r = program_routine(p, routine);
 	const struct abi_op *op;
 	char text[192];
+	uint64_t at;
 	int error;
 
 	if (!r || !r->error)
@@ -182,9 +201,14 @@ int program_explain(const struct program *p, uint32_t routine, struct cr_error *
 	error = r->error < 0 && r->error >= -4095 ? r->error : -EPROTO;
 	if (r->failed_op >= r->nr_ops)
 		return cr_fail(err, error, "routine %" PRIu32 " ran past its end", routine);
-	op = arena_at(&p->arena, r->ops + (uint64_t)r->failed_op * sizeof(*op), sizeof(*op));
+	op = failed_op(p, r);
 	if (!op)
 		return cr_fail(err, error, "routine %" PRIu32 ", operation %" PRIu32, routine, r->failed_op);
+	if (program_bad_page(p, routine, &at)) {
+		cr_refuse(err, error, "the page at %" PRIx64 " does not match its checksum", at);
+		cr_advise(err, "the images were damaged after the dump; --no-checksums restores them all the same");
+		return error;
+	}
 	describe(op, text, sizeof(text));
 	if (error == -ERANGE && op->flags & ABI_F_EQUAL)
 		return cr_refuse(err, error, "%s (%s): the result is not 0x%" PRIx64, tag_text(p->tags, op->tag), text, op->arg[5]);

@@ -94,12 +94,16 @@ static inline struct abi_op *op_equal(struct abi_op *op, uint64_t value) { op->f
 static inline struct abi_op *op_from_slot(struct abi_op *op, unsigned int i) { op->slot_args |= (uint8_t)(1u << i); return op; }
 
 /* Slots with an agreed meaning in restore programs. */
-enum { SLOT_PIDFD = ABI_SLOT_COORDINATOR, SLOT_TMP = 1, SLOT_TMP2 = 2, SLOT_PAGES = 3 /* open pages image */, SLOT_FILE = 4 };
+enum { SLOT_PIDFD = ABI_SLOT_COORDINATOR, SLOT_TMP = 1, SLOT_TMP2 = 2, SLOT_PAGES = 3 /* open pages image */, SLOT_FILE = 4,
+	SLOT_SUMS = 5 /* open checksums of pages */ };
 
 /**
  * program_explain() - sentence for a routine that failed: "map memory (mmap 0x7f... 0x1000 0x3 0x22): Cannot allocate memory"
  * Return: the negative errno it failed with.
  */
 int program_explain(const struct program *p, uint32_t routine, struct cr_error *err);
+
+/** program_bad_page() - has the routine failed at a page that does not match its checksum? Where is it? */
+bool program_bad_page(const struct program *p, uint32_t routine, uint64_t *ret_at);
 
 #endif

@@ -42,6 +42,7 @@ struct mm_dump_config {
 	bool memory_only;             /* pre-dump: contents of private memory alone; files are not looked at */
 	struct image_set *parent;     /* what it has and what is unchanged is left out; NULL: all is stored */
 	const char *parent_round;     /* id of the dump that made it, "" if it says none */
+	const char *round;            /* id of this dump, for the checksums of its pages; NULL: there are to be none */
 };
 
 /** mm_dump_new() - Return: 0, -ENOMEM. */
@@ -140,6 +141,9 @@ const img_mm_entry *mm_space_entry(const struct mm_space *s);
 /** mm_space_uses_file() - is @id mapped or the executable of this space? */
 bool mm_space_uses_file(const struct mm_space *s, uint32_t id);
 
+/** mm_space_blame() - put the pages file that the page at @at came from in front of an error. Return: @code. */
+int mm_space_blame(const struct mm_space *s, uint64_t at, int code, struct cr_error *err);
+
 /**
  * mm_inherits() - shall the child be forked with its parent's memory in place, so that pages can stay shared?
  * Pure. true: fork after mm_plan() of the parent; false: fork before it.
@@ -205,7 +209,7 @@ struct mm_plan {
 
 /**
  * mm_plan() - emit everything from "unmap all" to the final layout and PR_SET_MM_MAP
- * Slots used: SLOT_PIDFD (read), SLOT_TMP, SLOT_TMP2, SLOT_PAGES, SLOT_FILE. Descriptors taken are closed again.
+ * Slots used: SLOT_PIDFD (read), SLOT_TMP, SLOT_TMP2, SLOT_PAGES, SLOT_SUMS, SLOT_FILE. Descriptors taken are closed again.
  */
 int mm_plan(const struct mm_plan *plan, struct cr_error *err);
 

@@ -1,5 +1,6 @@
 /* Looking up pages in a chain of image sets; see page-chain.h. */
 #include "mm/page-chain.h"
+#include "image/page-sums.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -14,7 +15,7 @@
 void page_files_close(struct page_files *files)
 {
 	for (size_t i = 0; i < files->nr; i++)
-		close(files->items[i]);
+		close(files->items[i].fd);
 	page_files_done(files);
 }
 
@@ -198,6 +199,50 @@ static size_t first_entry(const struct page_map *m, uint64_t at)
 	return lo;
 }
 
+/* Sums that are for another number of pages than there are would be compared with others than those they were made of. */
+static int find_sums(struct level *l, struct page_file *ret, struct cr_error *err)
+{
+	const struct page_sums *sums;
+	const struct sums_of *of;
+	int r = image_set_sums(l->set, &sums, err);
+
+	if (r != 0)
+		return r < 0 ? r : 0;
+	of = page_sums_find(sums, l->map.pages_id);
+	if (!of)
+		return 0;
+	if (of->nr_pages != l->map.bytes / MM_PAGE) {
+		cr_refuse(err, -EBADMSG, "pages.sum is for %" PRIu64 " pages of pages-%" PRIu32 ".img, which has %" PRIu64,
+			  of->nr_pages, l->map.pages_id, l->map.bytes / MM_PAGE);
+		cr_advise(err, "--no-checksums restores without comparing the pages with their checksums");
+		return -EBADMSG;
+	}
+	ret->sums = sums->fd;
+	ret->sums_at = of->at;
+	return 0;
+}
+
+static int open_level(struct chain *c, struct level *l, struct cr_error *err)
+{
+	struct page_file f = { .fd = -1, .sums = -1 }, *slot;
+	int r = find_sums(l, &f, err);
+
+	if (r < 0)
+		return r;
+	f.fd = page_map_open(l->set, &l->map, O_RDONLY, err);
+	if (f.fd < 0)
+		return f.fd;
+	l->file = (uint32_t)c->files->nr;
+	slot = page_files_add(c->files);
+	if (!slot) {
+		close(f.fd);
+		return cr_fail(err, -ENOMEM, "open pages");
+	}
+	*slot = f;
+	l->opened = true;
+	return 0;
+}
+
 static int put_run(struct chain *c, struct level *l, const struct map_entry *e, uint64_t start, uint64_t end,
 		   struct cr_error *err)
 {
@@ -205,18 +250,10 @@ static int put_run(struct chain *c, struct level *l, const struct map_entry *e, 
 	uint64_t off = e->off + (start - e->start);
 
 	if (!l->opened) {
-		int fd = page_map_open(l->set, &l->map, O_RDONLY, err), *slot;
+		int r = open_level(c, l, err);
 
-		if (fd < 0)
-			return fd;
-		l->file = (uint32_t)c->files->nr;
-		slot = page_files_add(c->files);
-		if (!slot) {
-			close(fd);
-			return cr_fail(err, -ENOMEM, "open pages");
-		}
-		*slot = fd;
-		l->opened = true;
+		if (r < 0)
+			return r;
 	}
 	if (last && last->end == start && last->file == l->file && last->off + (last->end - last->start) == off) {
 		last->end = end;

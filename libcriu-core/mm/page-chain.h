@@ -16,10 +16,27 @@ struct stored_run {
 };
 DEFINE_VEC(stored_runs, struct stored_run)
 
-/* Open pages files, one for each set of the chain from which anything is needed. */
-DEFINE_VEC(page_files, int)
+/* An open pages file. */
+struct page_file {
+	int fd;
+	int sums;         /* checksums of its pages; borrowed from the image set; -1: there are none */
+	uint64_t sums_at; /* of the first */
+};
+
+/* One for each set of the chain from which anything is needed. */
+DEFINE_VEC(page_files, struct page_file)
 
 void page_files_close(struct page_files *files);
+
+/**
+ * page_file_check() - compare pages that were read with their checksums, if there are any
+ * @off: in the pages file; @buf: @len bytes from there. All are whole pages.
+ * Return: 0; -EBADMSG they differ, named; negative errno.
+ */
+int page_file_check(const struct page_file *f, uint64_t off, const void *buf, size_t len, struct cr_error *err);
+
+/** page_file_within() - put the path of a pages file in front of an error */
+int page_file_within(const struct page_file *f, int code, struct cr_error *err);
 
 /* An entry of a pagemap image. */
 struct map_entry {

@@ -1,14 +1,17 @@
 /*
  * Copying pages. Each worker takes the next chunk, reads it into a buffer that stays in its own second-level cache and
- * writes it from there, so that memory is read once and written once. The file system lets one writer at a time into
+ * writes it from there, so that memory is read once and written once. Checksums are made in between. The file system lets one writer at a time into
  * a file (inode lock): while one worker writes, the others read. Offsets are known beforehand, since all pages
  * are stored in order; so nothing has to be put together afterwards.
  */
 #include "mm/page-copy.h"
 #include "mm/page-select.h"
 
+#include "image/page-sums.h"
+
 #include "base/io.h"
 #include "kernel/context.h"
+#include "page-sum.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -37,6 +40,9 @@ struct copy {
 	struct image_set *set;
 	struct copy_job *jobs;
 	size_t nr, next;
+	int sums; /* pages.sum; -1: none are wanted */
+	bool hardware;
+	uint32_t sum_of_zeroes;
 	uint64_t done, total;
 	pthread_mutex_t lock;
 	int failed; /* first failure of a worker */
@@ -229,15 +235,27 @@ static int read_segment(const struct chunk *ch, char *buf, struct cr_error *err)
 	return 0;
 }
 
-static int write_chunk(const struct chunk *ch, const char *buf, struct cr_error *err)
+static int write_sums(const struct copy *c, const struct chunk *ch, const uint32_t *sums, struct cr_error *err)
 {
+	uint64_t at = ch->job->sums_at + ch->out_off / MM_PAGE * sizeof(*sums);
+	int r = fd_pwrite_all(c->sums, sums, ch->len / MM_PAGE * sizeof(*sums), (off_t)at);
+
+	return r < 0 ? cr_fail(err, r, "write pages.sum") : 0;
+}
+
+static int write_chunk(const struct copy *c, const struct chunk *ch, const char *buf, struct cr_error *err)
+{
+	uint32_t sums[CHUNK / MM_PAGE];
 	uint64_t at = 0;
 
 	while (at < ch->len) {
 		uint64_t end = at;
 
-		while (end < ch->len && !page_is_zero(buf + end))
-			end += MM_PAGE;
+		for (; end < ch->len && !page_is_zero(buf + end); end += MM_PAGE)
+			if (c->sums >= 0)
+				sums[end / MM_PAGE] = page_sum(buf + end, c->hardware);
+		if (end < ch->len)
+			sums[end / MM_PAGE] = c->sum_of_zeroes;
 		if (end > at) {
 			int r = fd_pwrite_all(ch->job->out, buf + at, end - at, (off_t)(ch->out_off + at));
 
@@ -246,6 +264,29 @@ static int write_chunk(const struct chunk *ch, const char *buf, struct cr_error 
 		}
 		at = end + MM_PAGE;
 	}
+	return c->sums < 0 ? 0 : write_sums(c, ch, sums, err);
+}
+
+/* Where the sums of each job go is known beforehand as well. */
+static int begin_sums(struct copy *c, struct cr_error *err)
+{
+	const char *round = c->d->config.round;
+	autofree struct sums_of *files = calloc(c->nr + 1, sizeof(*files));
+	static const uint64_t zeroes[MM_PAGE / sizeof(uint64_t)];
+
+	if (!round || !c->nr)
+		return 0;
+	if (!files)
+		return cr_fail(err, -ENOMEM, "prepare checksums");
+	for (size_t i = 0; i < c->nr; i++)
+		files[i] = (struct sums_of){ c->jobs[i].pages_id, page_runs_bytes(c->jobs[i].runs) / MM_PAGE, 0 };
+	c->sums = page_sums_create(c->set, round, files, c->nr, err);
+	if (c->sums < 0)
+		return c->sums;
+	for (size_t i = 0; i < c->nr; i++)
+		c->jobs[i].sums_at = files[i].at;
+	c->hardware = crc32c_in_hardware();
+	c->sum_of_zeroes = page_sum(zeroes, c->hardware);
 	return 0;
 }
 
@@ -280,7 +321,7 @@ static void *work(void *arg)
 			return NULL;
 		r = ch->job->pid ? read_task(c, ch, buf, &err) : read_segment(ch, buf, &err);
 		if (r == 0)
-			r = write_chunk(ch, buf, &err);
+			r = write_chunk(c, ch, buf, &err);
 		pthread_mutex_lock(&c->lock);
 		put_job(ch->job);
 		c->done += ch->len;
@@ -297,21 +338,20 @@ static size_t nr_workers(uint64_t total)
 	return total < ALONE || n < 1 ? 1 : n < MAX_WORKERS ? (size_t)n : MAX_WORKERS;
 }
 
-int page_copy(struct mm_dump *d, struct image_set *set, struct copy_job *jobs, size_t nr, struct cr_error *err)
+static int copy_all(struct copy *c, struct cr_error *err)
 {
-	struct copy c = { .d = d, .set = set, .jobs = jobs, .nr = nr, .lock = PTHREAD_MUTEX_INITIALIZER };
 	struct worker w[MAX_WORKERS] = { 0 };
 	sigset_t all, old;
 	size_t want, started = 1;
 
-	for (size_t i = 0; i < nr; i++)
-		c.total += page_runs_bytes(jobs[i].runs);
-	want = nr_workers(c.total);
+	for (size_t i = 0; i < c->nr; i++)
+		c->total += page_runs_bytes(c->jobs[i].runs);
+	want = nr_workers(c->total);
 	for (size_t i = 0; i < want; i++)
-		w[i] = (struct worker){ .copy = &c, .reports = i == 0 };
-	if (d->ctx->obs && d->ctx->obs->progress)
-		d->ctx->obs->progress(d->ctx->obs->arg, "memory", 0, 0);
-	report(&c, &w[0]);
+		w[i] = (struct worker){ .copy = c, .reports = i == 0 };
+	if (c->d->ctx->obs && c->d->ctx->obs->progress)
+		c->d->ctx->obs->progress(c->d->ctx->obs->arg, "memory", 0, 0);
+	report(c, &w[0]);
 	/* signals are the business of the thread that called us */
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
@@ -321,11 +361,23 @@ int page_copy(struct mm_dump *d, struct image_set *set, struct copy_job *jobs, s
 	work(&w[0]);
 	for (size_t i = 1; i < started; i++)
 		pthread_join(w[i].thread, NULL);
-	for (size_t i = 0; i < nr; i++)
-		if (jobs[i].opened && jobs[i].refs)
-			put_job(&jobs[i]);
-	report(&c, &w[0]);
-	if (c.failed && err)
-		*err = c.err;
-	return c.failed;
+	for (size_t i = 0; i < c->nr; i++)
+		if (c->jobs[i].opened && c->jobs[i].refs)
+			put_job(&c->jobs[i]);
+	report(c, &w[0]);
+	if (c->failed && err)
+		*err = c->err;
+	return c->failed;
+}
+
+int page_copy(struct mm_dump *d, struct image_set *set, struct copy_job *jobs, size_t nr, struct cr_error *err)
+{
+	struct copy c = { .d = d, .set = set, .jobs = jobs, .nr = nr, .sums = -1, .lock = PTHREAD_MUTEX_INITIALIZER };
+	int r = begin_sums(&c, err);
+
+	if (r == 0)
+		r = copy_all(&c, err);
+	if (c.sums >= 0)
+		close(c.sums);
+	return r;
 }

@@ -20,7 +20,7 @@ struct copy_job {
 	int running_mem;
 
 	size_t run; /* private from here on: next byte to be handed out */
-	uint64_t run_off, out_off;
+	uint64_t run_off, out_off, sums_at;
 	int out, mem;      /* opened at the first chunk; valid while refs > 0 */
 	unsigned int refs; /* chunks under way, and one until the last was handed out */
 	bool opened;

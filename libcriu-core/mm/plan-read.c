@@ -1,10 +1,12 @@
 /*
  * Contents: pages go from the pages file straight to where they belong, many areas by one call. In mappings that a child
- * keeps from its parent they are compared first, so that equal ones stay shared.
+ * keeps from its parent they are compared first, so that equal ones stay shared. What was read is compared with its
+ * checksums right away, where it is to stay and while it is in the cache.
  */
 #include "mm/planner.h"
 
 #include "kernel/uapi.h"
+#include "page-sum.h"
 
 #include <errno.h>
 #include <sys/mman.h>
@@ -17,14 +19,21 @@
  */
 #define POPULATE_FROM ((uint64_t)256 * 1024)
 
-enum read_mode { READ_SKIP, READ_PLAIN, READ_COMPARE };
+/* what the kernel may drop at any time (MAP_DROPPABLE) is not checked: it may be gone by then */
+enum read_mode { READ_SKIP, READ_PLAIN, READ_DROPPABLE, READ_COMPARE };
 
 struct read_batch {
+	const struct page_file *file;
 	enum read_mode mode;
 	uint64_t off, len; /* in the pages file */
 	size_t nr;
 	struct abi_iov iov[READ_AREAS];
 };
+
+static uint64_t check_size(const struct planner *pl)
+{
+	return (pl->plan->scratch.end - pl->plan->scratch.start) | (crc32c_in_hardware() ? ABI_CHECK_HARDWARE : 0);
+}
 
 static void flush(struct planner *pl, struct read_batch *b)
 {
@@ -33,7 +42,7 @@ static void flush(struct planner *pl, struct read_batch *b)
 	if (!b->nr)
 		return;
 	at = emit_data(pl->program, pl->routine, b->iov, b->nr * sizeof(b->iov[0]), 8);
-	if (b->mode == READ_PLAIN) {
+	if (b->mode != READ_COMPARE) {
 		op_from_slot(emit(pl->program, pl->routine, ABI_OP_READ, "read pages", 0, SLOT_PAGES, b->off, at, b->nr,
 				  0, 0),
 			     0);
@@ -43,6 +52,11 @@ static void flush(struct planner *pl, struct read_batch *b)
 				  pl->plan->scratch.end - pl->plan->scratch.start),
 			     0);
 	}
+	if (b->file->sums >= 0 && b->mode != READ_DROPPABLE)
+		op_from_slot(emit(pl->program, pl->routine, ABI_OP_CHECK, "check pages", 0, SLOT_SUMS,
+				  b->file->sums_at + b->off / MM_PAGE * sizeof(uint32_t), at, b->nr,
+				  pl->plan->scratch.start, check_size(pl)),
+			     0);
 	b->nr = 0;
 }
 
@@ -112,7 +126,7 @@ static void drop_parents_pages(struct planner *pl, const struct vma_work *w)
 
 static enum read_mode mode_of(const struct vma_work *w)
 {
-	return w->special ? READ_SKIP : w->kept ? READ_COMPARE : READ_PLAIN;
+	return w->special ? READ_SKIP : w->kept ? READ_COMPARE : w->v->flags & MAP_DROPPABLE ? READ_DROPPABLE : READ_PLAIN;
 }
 
 /* What is in one file; so each is taken once, and runs of the others go by. */
@@ -120,6 +134,7 @@ static void read_all(struct planner *pl, struct read_batch *b, uint32_t file)
 {
 	size_t at = 0;
 
+	b->file = &pl->space->files.items[file];
 	for (size_t i = 0; i < pl->space->pages.nr; i++) {
 		const struct stored_run *run = &pl->space->pages.items[i];
 
@@ -159,6 +174,11 @@ static void files_needed(const struct planner *pl, bool *ret)
 	}
 }
 
+static void take(struct planner *pl, const char *what, int fd, unsigned int slot)
+{
+	op_keep(op_from_slot(plan_call(pl, what, __NR_pidfd_getfd, SLOT_PIDFD, fd, 0), 0), slot);
+}
+
 int plan_read(struct planner *pl, struct cr_error *err)
 {
 	const struct page_files *files = &pl->space->files;
@@ -174,11 +194,14 @@ int plan_read(struct planner *pl, struct cr_error *err)
 	for (uint32_t i = 0; i < files->nr; i++) {
 		if (!needed[i])
 			continue;
-		op_keep(op_from_slot(
-				plan_call(pl, "take a pages image", __NR_pidfd_getfd, SLOT_PIDFD, files->items[i], 0), 0),
-			SLOT_PAGES);
+		take(pl, "take a pages image", files->items[i].fd, SLOT_PAGES);
+		/* all sets of a chain have sums of their own: what was taken for the one before is not kept */
+		if (files->items[i].sums >= 0)
+			take(pl, "take the checksums", files->items[i].sums, SLOT_SUMS);
 		read_all(pl, b, i);
 		op_from_slot(plan_call(pl, "close the pages image", SYS_close, SLOT_PAGES), 0);
+		if (files->items[i].sums >= 0)
+			op_from_slot(plan_call(pl, "close the checksums", SYS_close, SLOT_SUMS), 0);
 	}
 	return 0;
 }

@@ -65,9 +65,9 @@ static int same_code(const struct planner *pl, const img_vma_entry *vdso, struct
 		return 0;
 	if (!code)
 		return cr_fail(err, -ENOMEM, "compare the vDSO");
-	r = space_read_stored(pl->space, vdso->start, code, running->len);
+	r = space_read_stored(pl->space, vdso->start, code, running->len, err);
 	if (r < 0)
-		return cr_fail(err, r, "read the dumped vDSO");
+		return cr_within(err, r, "read the dumped vDSO");
 	/* an image without its pages gives no reason to doubt */
 	return r == 1 || memcmp(code, running->code, running->len) == 0;
 }
@@ -230,9 +230,9 @@ int plan_vdso_patch(struct planner *pl, struct cr_error *err)
 
 	if (!code)
 		return cr_fail(err, -ENOMEM, "read the dumped vDSO");
-	r = space_read_stored(pl->space, vdso->start, code, len);
+	r = space_read_stored(pl->space, vdso->start, code, len, err);
 	if (r != 0)
-		return r < 0 ? cr_fail(err, r, "read the dumped vDSO")
+		return r < 0 ? cr_within(err, r, "read the dumped vDSO")
 			     : cr_refuse(err, -EOPNOTSUPP,
 					 "the dumped vDSO is another one than this kernel's, and not in the images");
 	return patch_all(pl, vdso, code, len, err);

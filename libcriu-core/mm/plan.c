@@ -281,11 +281,11 @@ size_t mm_plan_size(const struct mm_space *s)
 	}
 	/* a read takes an area of an iovec array; runs that lie in kept and new memory are read by different operations */
 	data += (s->pages.nr + s->nr_vmas) * sizeof(struct abi_iov);
-	ops += s->pages.nr / 1024 + s->pages.nr + 2 * s->nr_vmas + 2 * s->files.nr;
+	ops += 2 * (s->pages.nr / 1024 + s->pages.nr + 2 * s->nr_vmas) + 4 * s->files.nr;
 	for (size_t i = 0; i < s->pages.nr; i++) {
 		uint64_t pieces = (s->pages.items[i].end - s->pages.items[i].start) / MM_POPULATE;
 
-		ops += 2 * pieces + 2;
+		ops += 3 * pieces + 3;
 		data += (pieces + 1) * sizeof(struct abi_iov);
 	}
 	data += s->entry->mm_saved_auxv.nr * sizeof(uint64_t);

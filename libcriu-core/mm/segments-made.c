@@ -80,19 +80,23 @@ static int fill_mapped(char *map, const char *buf, size_t len, uint64_t at)
 }
 
 /* Copies one run of pages, kept inside the object: its last page may end behind it. */
-static int fill_run(int from, struct target *to, uint64_t off, uint64_t at, uint64_t len, char *buf, size_t buf_size)
+static int fill_run(const struct page_file *from, struct target *to, uint64_t off, uint64_t at, uint64_t len, char *buf,
+		    size_t buf_size, struct cr_error *err)
 {
 	len = at >= to->size ? 0 : at + len > to->size ? to->size - at : len;
 	while (len) {
-		size_t want = len < buf_size ? len : buf_size;
-		ssize_t n = fd_pread_all(from, buf, want, (off_t)off);
+		size_t want = len < buf_size ? len : buf_size, whole = (want + MM_PAGE - 1) & ~(size_t)(MM_PAGE - 1);
+		ssize_t n = fd_pread_all(from->fd, buf, whole, (off_t)off);
 		int r;
 
-		if (n != (ssize_t)want)
-			return n < 0 ? (int)n : -EBADMSG;
+		if (n != (ssize_t)whole)
+			return cr_fail(err, n < 0 ? (int)n : -EBADMSG, "read pages for offset %" PRIx64, at);
+		r = page_file_check(from, off, buf, whole, err);
+		if (r < 0)
+			return cr_within(err, r, "offset %" PRIx64, at);
 		r = to->map ? fill_mapped(to->map, buf, want, at) : fd_pwrite_all(to->fd, buf, want, (off_t)at);
 		if (r < 0)
-			return r;
+			return cr_fail(err, r, "copy pages to offset %" PRIx64, at);
 		off += want;
 		at += want;
 		len -= want;
@@ -111,10 +115,10 @@ static int fill_from(const struct stored_runs *runs, const struct page_files *fi
 		return cr_fail(err, -ENOMEM, "read pages");
 	for (size_t i = 0; i < runs->nr; i++) {
 		const struct stored_run *run = &runs->items[i];
-		int r = fill_run(files->items[run->file], to, run->off, run->start, run->end - run->start, buf, buf_size);
+		int r = fill_run(&files->items[run->file], to, run->off, run->start, run->end - run->start, buf, buf_size, err);
 
 		if (r < 0)
-			return cr_fail(err, r, "copy pages to offset %" PRIx64, run->start);
+			return r;
 	}
 	return 0;
 }

@@ -46,7 +46,7 @@ bool space_has_pages(const struct mm_space *s, uint64_t start, uint64_t end)
 	return i < s->pages.nr && s->pages.items[i].start < end;
 }
 
-int space_read_stored(const struct mm_space *s, uint64_t start, void *ret, size_t len)
+int space_read_stored(const struct mm_space *s, uint64_t start, void *ret, size_t len, struct cr_error *err)
 {
 	char *to = ret;
 	uint64_t at = start, end = start + len;
@@ -58,10 +58,16 @@ int space_read_stored(const struct mm_space *s, uint64_t start, void *ret, size_
 			return 1;
 
 		uint64_t stop = run->end < end ? run->end : end;
-		ssize_t n = fd_pread_all(s->files.items[run->file], to, stop - at, (off_t)(run->off + at - run->start));
+		uint64_t off = run->off + at - run->start;
+		const struct page_file *file = &s->files.items[run->file];
+		ssize_t n = fd_pread_all(file->fd, to, stop - at, (off_t)off);
+		int r;
 
 		if (n < 0 || (uint64_t)n != stop - at)
-			return n < 0 ? (int)n : -EBADMSG;
+			return cr_fail(err, n < 0 ? (int)n : -EBADMSG, "read pages");
+		r = page_file_check(file, off, to, stop - at, err);
+		if (r < 0)
+			return r;
 		to += n;
 		at = stop;
 	}
@@ -122,6 +128,13 @@ bool mm_space_uses_file(const struct mm_space *s, uint32_t id)
 			return true;
 	}
 	return false;
+}
+
+int mm_space_blame(const struct mm_space *s, uint64_t at, int code, struct cr_error *err)
+{
+	size_t i = space_first_run(s, at);
+
+	return i < s->pages.nr ? page_file_within(&s->files.items[s->pages.items[i].file], code, err) : code;
 }
 
 static bool same_ext(const img_vma_ext *a, const img_vma_ext *b)

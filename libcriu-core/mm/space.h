@@ -40,8 +40,8 @@ size_t space_first_run(const struct mm_space *s, uint64_t at);
 /** space_has_pages() - is anything stored of [start, end)? */
 bool space_has_pages(const struct mm_space *s, uint64_t start, uint64_t end);
 
-/** space_read_stored() - content of a range that is stored completely. Return: 0; 1 it is not stored; negative errno. */
-int space_read_stored(const struct mm_space *s, uint64_t start, void *ret, size_t len);
+/** space_read_stored() - content of a range that is stored completely. Return: 0; 1 it is not stored; negative errno. Whole pages. */
+int space_read_stored(const struct mm_space *s, uint64_t start, void *ret, size_t len, struct cr_error *err);
 
 /** space_check() - is every number of the entry in range? pure. @s: entry set; fills nr_vmas */
 int space_check(struct mm_space *s, struct cr_error *err);

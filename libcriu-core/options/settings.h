@@ -81,6 +81,7 @@ struct settings {
 	SETTING(bool, allow_uprobes);
 	SETTING(bool, page_server);
 	SETTING(bool, stream);
+	SETTING(bool, checksums);
 	SETTING(bool, extra);
 	SETTING(bool, experimental);
 	SETTING(bool, all);

@@ -21,6 +21,7 @@
 #include "pie/blob.h"
 #include "syscall.h"
 #include "blob-layout.h"
+#include "page-sum.h"
 
 #define BLOB_MAX_DEPTH 8
 #define BLOB_IOV_MAX   1024
@@ -40,6 +41,7 @@
 #define E_EXIST    17
 #define E_INVAL    22
 #define E_RANGE    34
+#define E_BADMSG   74
 #define E_TIMEDOUT 110
 
 #define FUTEX_WAIT_SHARED 0
@@ -406,6 +408,55 @@ static long op_compare(const uint64_t *a)
 	return 0;
 }
 
+struct blob_sums {
+	uint64_t fd, off, left; /* in the file: where the next is, how many are wanted */
+	const uint32_t *buf;
+	uint64_t room, have, at; /* in the buffer */
+};
+
+static long next_sum(struct blob_sums *s, uint32_t *ret)
+{
+	if (s->at == s->have) {
+		s->have = s->left < s->room ? s->left : s->room;
+
+		long r = read_exactly(s->fd, addr(s->buf), s->have * sizeof(*s->buf), s->off);
+
+		if (r < 0)
+			return r;
+		s->off += s->have * sizeof(*s->buf);
+		s->left -= s->have;
+		s->at = 0;
+	}
+	*ret = s->buf[s->at++];
+	return 0;
+}
+
+static long op_check(struct abi_op *op, const uint64_t *a)
+{
+	const struct abi_iov *iov = ptr(a[2]);
+	struct blob_sums s = { .fd = a[0], .off = a[1], .buf = ptr(a[4]) };
+
+	s.room = (a[5] & ~(uint64_t)(BLOB_PAGE - 1)) / sizeof(*s.buf);
+	for (uint64_t i = 0; i < a[3]; i++) {
+		if (iov[i].len % BLOB_PAGE || !s.room)
+			return -E_INVAL;
+		s.left += iov[i].len / BLOB_PAGE;
+	}
+	for (uint64_t i = 0; i < a[3]; i++)
+		for (uint64_t page = iov[i].base; page < iov[i].base + iov[i].len; page += BLOB_PAGE) {
+			uint32_t want;
+			long r = next_sum(&s, &want);
+
+			if (r < 0)
+				return r;
+			if (page_sum(ptr(page), a[5] & ABI_CHECK_HARDWARE) != want) {
+				op->arg[0] = page;
+				return -E_BADMSG;
+			}
+		}
+	return 0;
+}
+
 static long op_store(const uint64_t *a)
 {
 	switch (a[2]) {
@@ -476,6 +527,8 @@ static long carry_out(struct blob_run *run, struct abi_op *op, const uint64_t *a
 		return op_read(a);
 	case ABI_OP_COMPARE:
 		return op_compare(a);
+	case ABI_OP_CHECK:
+		return op_check(op, a);
 	case ABI_OP_STORE:
 		return op_store(a);
 	case ABI_OP_CALL:

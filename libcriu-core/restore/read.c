@@ -1,6 +1,7 @@
 /* Restore, first stage: the whole image set is read and checked before anything is created. */
 #include "restore/restore-internal.h"
 #include "image/cpuinfo.h"
+#include "image/page-sums.h"
 #include "tasks/ids.h"
 #include "xstate.h"
 
@@ -17,6 +18,8 @@ static int read_inventory(struct restore *rs, struct cr_error *err)
 
 	if (r < 0)
 		return r;
+	if (rs->ctx->opts->no_checksums)
+		image_set_ignore_sums(rs->set);
 	r = image_read_single(rs->set, IMG_INVENTORY, 0, &entry, err);
 	if (r)
 		return r < 0 ? r : cr_refuse(err, -ENOENT, "no inventory.img");
@@ -163,6 +166,17 @@ static int check_processor(struct restore *rs, struct cr_error *err)
 	return caps & CPUINFO_IMAGE ? cpuinfo_check(rs->ctx->opts->images_dirfd, caps, err) : 0;
 }
 
+/* Sums that are damaged end the restore here, and those of other sets when their pages are looked for. */
+static int look_at_sums(struct restore *rs, struct cr_error *err)
+{
+	const struct page_sums *sums;
+	int r = image_set_sums(rs->set, &sums, err);
+
+	if (r == PAGE_SUMS_FOREIGN)
+		log_info(&rs->ctx->log, "pages.sum is of another dump: pages are not compared with checksums");
+	return r < 0 ? r : 0;
+}
+
 int restore_read(struct restore *rs, struct cr_error *err)
 {
 	struct files_owner *owners;
@@ -171,6 +185,8 @@ int restore_read(struct restore *rs, struct cr_error *err)
 	int r = read_inventory(rs, err);
 
 	xstate_layout_init(&layout);
+	if (r == 0)
+		r = look_at_sums(rs, err);
 	if (r == 0)
 		r = check_processor(rs, err);
 	if (r == 0)

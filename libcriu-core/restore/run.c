@@ -132,6 +132,7 @@ static void advise_of_mappings(const struct restore *rs, size_t node, struct cr_
 static int explain(struct restore *rs, struct cr_error *err)
 {
 	uint32_t failed = program_control(&rs->program)->first_failed;
+	uint64_t at;
 	int r;
 
 	if (!failed)
@@ -142,6 +143,8 @@ static int explain(struct restore *rs, struct cr_error *err)
 			continue;
 		if (r == -ENOMEM)
 			advise_of_mappings(rs, i, err);
+		if (r == -EBADMSG && i < rs->nr_tasks && program_bad_page(&rs->program, failed - 1, &at))
+			mm_space_blame(rs->tasks[i].space, at, r, err);
 		return cr_within(err, r, "pid %u", rs->tree.nodes.items[i].pid);
 	}
 	return r;

@@ -27,12 +27,14 @@ from world import Failed, World   # noqa: E402
 ROWS = [
     ("small process", "small", 1, "tmpfs", (0.008, 0.008), False),
     ("memory to tmpfs", "memory", 1024, "tmpfs", (1.2, 1.2), True),
+    ("memory, no checksums", "memory", 1024, "tmpfs", (1.2, 1.2), True),
     ("memory to disk cache", "memory", 1024, "disk", (1.2, 1.2), True),
     ("processes", "processes", 1000, "tmpfs", (0.9, 0.7), False),
     ("threads", "threads", 1000, "tmpfs", (0.080, 0.080), False),
     ("descriptors", "descriptors", 10000, "tmpfs", (0.090, 0.060), False),
     ("mappings", "mappings", 50000, "tmpfs", (0.200, 0.150), False),
 ]
+MORE_OPTIONS = {"memory, no checksums": ["--no-checksums"]}
 PEAK_BAR_KIB = 32 << 10
 INCREMENTAL = "pre-dumps"   # not a row like the others: its second time against its first
 INCREMENTAL_BAR = 0.1
@@ -89,7 +91,9 @@ class Bench:
         os.unlink(path)
         return out
 
-    def once(self, kind, size, where, compare):
+    def once(self, row, size):
+        name, kind, _, where, _, compare = row
+        more = MORE_OPTIONS.get(name, [])
         directory = tempfile.mkdtemp(dir=self.place(where))
         images = os.path.join(directory, "images")
         os.mkdir(images)
@@ -98,9 +102,9 @@ class Bench:
             pid = self.start(kind, size, directory)
             if where == "disk":
                 os.sync()
-            dump = self.launch("dump", "-t", str(pid), "-D", images, "-o", "dump.log", "-v1")
+            dump = self.launch("dump", "-t", str(pid), "-D", images, "-o", "dump.log", "-v1", *more)
             self.world.until(lambda: not self.world.tree(), 30, "the tree is gone")
-            restore = self.launch("restore", "-d", "-D", images, "-o", "restore.log", "-v1")
+            restore = self.launch("restore", "-d", "-D", images, "-o", "restore.log", "-v1", *more)
             self.world.kill(self.world.tree())
             return dump, restore, sticks[0], sticks[1]
         finally:
@@ -111,8 +115,8 @@ class Bench:
         name, kind, size, where, bars, compare = row
         size = max(1, int(size * scale)) if kind != "small" else size
         if compare and runs > 1:
-            self.once(kind, size, where, compare)   # memory that the machine itself touches for the first time is slow
-        results = [self.once(kind, size, where, compare) for _ in range(runs)]
+            self.once(row, size)   # memory that the machine itself touches for the first time is slow
+        results = [self.once(row, size) for _ in range(runs)]
         dump, restore, write, read = (statistics.median(r[i] for r in results) for i in range(4))
         if compare:
             values = [statistics.median(r[0] / r[2] for r in results), statistics.median(r[1] / r[3] for r in results)]

@@ -44,7 +44,7 @@ class Images(Fault):
                 os.link(saved, path)
 
     def names(self):
-        return sorted(n for n in os.listdir(self.good) if n.endswith(".img") and not os.path.isdir(os.path.join(self.good, n)))
+        return sorted(n for n in os.listdir(self.good) if n.endswith((".img", ".sum")) and not os.path.isdir(os.path.join(self.good, n)))
 
     def attempt(self, name, what, harm):
         """One damaged copy of the set: refused without traces and with a word on what is wrong, or restored."""

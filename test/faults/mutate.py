@@ -4,7 +4,7 @@ import os
 import struct
 
 EXTREMES = [0, 1, 0x7f, 0xffff, 0x7fffffff, 0x80000000, 0xffffffff, 1 << 32, (1 << 63) - 1, 1 << 63, (1 << 64) - 1, (1 << 64) - 4096]
-RAW = ("pages-",)   # no records at all
+RAW = ("pages-", "pages.sum")   # no records at all
 INVENTORY = b"\x16\x31\x31\x58"   # the only image with one magic number instead of two
 
 

@@ -205,6 +205,29 @@ def older_parent(s):
     s.restore()
 
 
+def damaged_parent(s):
+    """A page that an older set has, flipped: found, with the name of the file that it is in."""
+    s.criu("pre-dump")
+    older = s.images
+    s.wait()
+    s.final()
+    s.must_skip("the dump")
+    for name in glob.glob(os.path.join(older, "pages-*.img")):
+        with open(name, "r+b", buffering=0) as f:
+            data = f.read()
+            f.seek(0)
+            f.write(bytes(b ^ 1 for b in data))
+        status, said = s.world.run([s.args.criu, "restore", "-d", "-D", s.images, "-o", "restore.log", "-v4"], 30)
+        said += s.log("restore.log")
+        left = s.world.clear()
+        end = os.path.join(os.path.basename(older), os.path.basename(name))
+        if status == 0 or left or "does not match its checksum" not in said or end not in said:
+            raise Failed(f"restore with a damaged {end}: exit status {status}; {left}; {re.findall('Error.*', said)}")
+        with open(name, "r+b", buffering=0) as f:
+            f.write(data)
+    s.restore()
+
+
 def failed_rounds(s):
     """A dump that fails changes nothing for the next, and neither does one outside of the series."""
     s.criu("pre-dump")
@@ -319,7 +342,8 @@ def by_rpc(s):
     s.restore()
 
 
-CASES = {"series": series, "lost-keeper": lost_keeper, "older-parent": older_parent, "failed-rounds": failed_rounds,
+CASES = {"series": series, "lost-keeper": lost_keeper, "older-parent": older_parent, "damaged-parent": damaged_parent,
+         "failed-rounds": failed_rounds,
          "ends-tracking": ends_tracking, "dedup": dedup, "bad-chains": bad_chains, "by-rpc": by_rpc}
 
 

@@ -10,7 +10,7 @@
 
 #include <stdint.h>
 
-#define ABI_PROGRAM_VERSION 2
+#define ABI_PROGRAM_VERSION 3
 
 enum abi_op_kind {
 	ABI_OP_SYSCALL = 1, /* system call nr with arg[0..5] */
@@ -22,6 +22,9 @@ enum abi_op_kind {
 	ABI_OP_READ,        /* arg: 0 descriptor, 1 file offset, 2 address of abi_iov array, 3 count: read all of it */
 	ABI_OP_COMPARE,     /* as READ, but a page is stored only where memory differs: keeps copy-on-write sharing;
 	                       arg 4: address of scratch memory, 5: its size (0: one page); areas are whole pages */
+	ABI_OP_CHECK,       /* arg: 0 descriptor of checksums, 1 offset of the first, 2 address of abi_iov array, 3 count, 4 and 5
+	                       as COMPARE: the sum of each page in the areas is the next one of the file; fails with EBADMSG,
+	                       and arg[0] is then the address of the page */
 	ABI_OP_STORE,       /* arg: 0 address, 1 value, 2 size in bytes (1, 2, 4, 8) */
 	ABI_OP_CALL,        /* arg: 0 routine; runs it and comes back */
 	ABI_OP_TRAP,        /* end of a program in a tracee: reports to the tracer; see blob.c */
@@ -64,6 +67,9 @@ struct abi_routine {
 _Static_assert(sizeof(struct abi_routine) == 24, "both sides must agree");
 
 enum abi_state { ABI_IDLE = 0, ABI_RUNNING = 1, ABI_DONE = 2, ABI_PARKED = 3, ABI_FAILED = 4 };
+
+/* added to the size in arg[5] of ABI_OP_CHECK, which is of whole pages */
+#define ABI_CHECK_HARDWARE 1 /* the processor has what page_sum_hardware() needs */
 
 #define ABI_NR_STAGES 16
 

@@ -1,6 +1,7 @@
 #include "space-sim.h"
 
 #include "kernel/uapi.h"
+#include "page-sum.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -124,7 +125,7 @@ static int sim_read(struct sim *s, const struct program *p, const uint64_t *a, b
 
 		if (!range(iov[n].base, iov[n].len, &i, &end))
 			return no(s, "bad area", iov[n].base);
-		for (; i < end; i++, off += 4096) {
+		for (; i < end; i++, off += 4096, s->read++) {
 			uint64_t word = 0;
 
 			if (pread((int)a[0], &word, sizeof(word), (off_t)off) != sizeof(word))
@@ -167,6 +168,30 @@ static int sim_call(struct sim *s, const struct abi_op *op, const uint64_t *a)
 	}
 }
 
+/* Pages are a word and zeroes. */
+static int sim_check(struct sim *s, const struct program *p, const uint64_t *a)
+{
+	const struct abi_iov *iov = arena_at(&p->arena, a[2], a[3] * sizeof(*iov));
+	uint64_t off = a[1];
+
+	if (!iov || a[4] != SIM_AT(SIM_SCRATCH) || (a[5] & ~(uint64_t)ABI_CHECK_HARDWARE) != 4096)
+		return no(s, "areas or scratch memory of a check", a[2]);
+	for (uint64_t n = 0; n < a[3]; n++) {
+		size_t i, end;
+
+		if (!range(iov[n].base, iov[n].len, &i, &end))
+			return no(s, "bad area of a check", iov[n].base);
+		for (; i < end; i++, off += sizeof(uint32_t), s->checked++) {
+			uint64_t page[512] = { s->page[i].content };
+			uint32_t sum;
+
+			if (pread((int)a[0], &sum, sizeof(sum), (off_t)off) != sizeof(sum) || sum != page_sum_plain(page))
+				return no(s, "a page does not match its checksum", SIM_AT(i));
+		}
+	}
+	return 0;
+}
+
 int sim_run(struct sim *s, const struct program *p, uint32_t routine)
 {
 	const struct abi_routine *r = program_routine(p, routine);
@@ -190,6 +215,9 @@ int sim_run(struct sim *s, const struct program *p, uint32_t routine)
 			break;
 		case ABI_OP_COMPARE:
 			error = sim_read(s, p, a, true);
+			break;
+		case ABI_OP_CHECK:
+			error = sim_check(s, p, a);
 			break;
 		case ABI_OP_STORE:
 			error = 0;

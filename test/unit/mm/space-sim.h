@@ -12,6 +12,7 @@
 
 #define SIM_BASE     UINT64_C(0x40000000)
 #define SIM_PAGES    2048
+#define SIM_SCRATCH  1900 /* page of the scratch memory, which is one */
 #define SIM_AT(page) (SIM_BASE + (uint64_t)(page)*4096)
 
 enum sim_special { SIM_PLAIN, SIM_VDSO, SIM_VVAR };
@@ -32,6 +33,7 @@ struct sim_page {
 struct sim {
 	struct sim_page page[SIM_PAGES];
 	uint64_t writes, populated;
+	uint64_t read, checked; /* pages, of those the number that was compared with checksums */
 	uint64_t slot[ABI_NR_SLOTS];
 	bool laid_out; /* PR_SET_MM_MAP was called */
 	char why[160];

@@ -7,6 +7,7 @@
 
 #include "kernel/context.h"
 #include "kernel/uapi.h"
+#include "page-sum.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -16,7 +17,7 @@
 #include <sys/mman.h>
 #include <cmocka.h>
 
-#define REGION_PAGE  1900
+#define REGION_PAGE  SIM_SCRATCH
 #define REGION_PAGES 148
 #define SPARE_PAGES  64
 #define MAX_VMAS     200
@@ -51,9 +52,16 @@ static void store(struct made *m, uint64_t start, uint64_t nr, const uint64_t *w
 	uint64_t off = m->space.pages.nr > 1 ? run[-1].off + (run[-1].end - run[-1].start) : 0;
 
 	*run = (struct stored_run){ .start = start, .end = start + nr * 4096, .off = off };
-	for (uint64_t i = 0; i < nr; i++)
-		assert_int_equal(pwrite(m->space.files.items[0], &words[i], 8, (off_t)(off + i * 4096)), 8);
-	assert_int_equal(ftruncate(m->space.files.items[0], (off_t)(off + nr * 4096)), 0);
+	for (uint64_t i = 0; i < nr; i++) {
+		const struct page_file *f = &m->space.files.items[0];
+		uint64_t page[512] = { words[i] };
+		uint32_t sum = page_sum_plain(page);
+
+		assert_int_equal(pwrite(f->fd, &words[i], 8, (off_t)(off + i * 4096)), 8);
+		if (f->sums >= 0)
+			assert_int_equal(pwrite(f->sums, &sum, 4, (off_t)(f->sums_at + (off / 4096 + i) * 4)), 4);
+	}
+	assert_int_equal(ftruncate(m->space.files.items[0].fd, (off_t)(off + nr * 4096)), 0);
 }
 
 static void random_vma(img_vma_entry *v, uint64_t start, uint64_t end)
@@ -133,8 +141,10 @@ static void add_specials(struct made *m, size_t page, const uint8_t *code)
 static void begin_space(struct made *m)
 {
 	memset(m, 0, sizeof(*m));
-	*page_files_add(&m->space.files) = memfd_create("pages", MFD_CLOEXEC);
-	assert_true(m->space.files.items[0] >= 0);
+	*page_files_add(&m->space.files) = (struct page_file){
+		.fd = memfd_create("pages", MFD_CLOEXEC), .sums = rnd(2) ? memfd_create("sums", MFD_CLOEXEC) : -1, .sums_at = 120,
+	};
+	assert_true(m->space.files.items[0].fd >= 0);
 	m->entry.vmas.items = m->vma;
 	m->entry.mm_start_brk = m->entry.mm_brk = SIM_AT(0);
 	m->entry.exe_file_id = 1;
@@ -193,7 +203,7 @@ static void random_child(struct made *m, const struct made *parent)
 				if (rnd(4) == 0 && !(v->status & MM_ST_VDSO))
 					words[n] = 5000 + rnd(1000);
 				else
-					assert_int_equal(pread(parent->space.files.items[0], &words[n], 8,
+					assert_int_equal(pread(parent->space.files.items[0].fd, &words[n], 8,
 							       (off_t)(run->off + n * 4096)),
 							 8);
 			store(m, run->start, (run->end - run->start) / 4096, words);
@@ -205,6 +215,8 @@ static void random_child(struct made *m, const struct made *parent)
 static void free_space(struct made *m)
 {
 	stored_runs_done(&m->space.pages);
+	if (m->space.files.items[0].sums >= 0)
+		close(m->space.files.items[0].sums);
 	page_files_close(&m->space.files);
 }
 
@@ -260,8 +272,12 @@ static void run_plan(struct sim *s, struct made *m, const struct made *parent, s
 		error = mm_plan_late(&plan, &err);
 	if (error < 0 || routine_finish(&p, &r, &err) < 0)
 		fail_msg("seed %lu: plan: %s", (unsigned long)seed, err.text);
+	s->read = s->checked = 0;
 	if (sim_run(s, &p, 0) < 0)
 		fail_msg("seed %lu: %s", (unsigned long)seed, s->why);
+	if (s->checked != (m->space.files.items[0].sums < 0 ? 0 : s->read))
+		fail_msg("seed %lu: of %lu pages that were read %lu were checked", (unsigned long)seed, (unsigned long)s->read,
+			 (unsigned long)s->checked);
 	program_done(&p);
 	free(arena.local);
 }
@@ -274,7 +290,7 @@ static uint64_t stored_word(const struct made *m, uint64_t at)
 		const struct stored_run *run = &m->space.pages.items[k];
 
 		if (run->start <= at && at < run->end)
-			assert_int_equal(pread(m->space.files.items[0], &word, 8, (off_t)(run->off + at - run->start)), 8);
+			assert_int_equal(pread(m->space.files.items[0].fd, &word, 8, (off_t)(run->off + at - run->start)), 8);
 	}
 	return word;
 }

@@ -468,6 +468,73 @@ static void test_compare(void **state)
 	assert_int_equal(k.routines[0].error, -22);
 }
 
+/* Sums of five pages in three areas, of which the scratch memory takes one page full, or far more than it needs. */
+static void test_check(void **state)
+{
+	static char mem[5 * 4096] __attribute__((aligned(4096))), scratch[4096] __attribute__((aligned(4096)));
+	struct abi_iov iov[] = { { addr(mem), 2 * 4096 }, { addr(mem), 0 }, { addr(mem + 2 * 4096), 3 * 4096 } };
+
+	(void)state;
+	for (int bad = -1; bad < 5; bad++)
+		for (int hardware = 0; hardware <= crc32c_in_hardware(); hardware++) {
+			struct abi_op *op;
+
+			setup(NULL);
+			memcpy(mem, k.file + 8192, sizeof(mem));
+			for (int i = 0; i < 5; i++) {
+				uint32_t sum = page_sum_plain(mem + i * 4096);
+
+				memcpy(k.file + 100 + i * 4, &sum, 4);
+			}
+			if (bad >= 0)
+				mem[bad * 4096 + 819 * bad] ^= 0x10;
+			op = add(0, ABI_OP_CHECK, 0, 3, 100, addr(iov), 3);
+			op->arg[4] = addr(scratch);
+			op->arg[5] = 4096 | (hardware ? ABI_CHECK_HARDWARE : 0);
+			add(0, ABI_OP_TRAP, 0, 0, 0, 0, 0);
+			assert_int_equal(run(0, 1), END_SIGRETURN);
+			assert_int_equal(k.routines[0].error, bad < 0 ? 0 : -74);
+			if (bad >= 0)
+				assert_int_equal(op->arg[0], addr(mem + bad * 4096));
+		}
+	setup(NULL);
+	add(0, ABI_OP_CHECK, 0, 3, FILE_SIZE - 8, addr(iov), 3)->arg[4] = addr(scratch);
+	k.ops[0][0].arg[5] = 4096;
+	assert_int_equal(run(0, 1), END_SIGRETURN);
+	assert_int_equal(k.routines[0].error, -5);
+	setup(NULL);
+	add(0, ABI_OP_CHECK, 0, 3, 100, addr(iov), 3)->arg[5] = ABI_CHECK_HARDWARE;
+	assert_int_equal(run(0, 1), END_SIGRETURN);
+	assert_int_equal(k.routines[0].error, -22);
+}
+
+/* More pages than the scratch memory has sums for: the same one, again and again. */
+static void test_check_of_many(void **state)
+{
+	enum { NR = 1500 };
+	static char page[4096] __attribute__((aligned(4096)));
+	static uint32_t scratch[1024] __attribute__((aligned(4096)));
+	static struct abi_iov iov[NR];
+
+	(void)state;
+	for (int bad = 0; bad <= 1; bad++) {
+		uint32_t sum = page_sum_plain(page), *sums = (uint32_t *)(void *)k.file;
+
+		setup(NULL);
+		for (int i = 0; i < NR; i++) {
+			iov[i] = (struct abi_iov){ addr(page), 4096 };
+			sums[i] = sum;
+		}
+		if (bad)
+			sums[NR - 1] ^= 1;
+		add(0, ABI_OP_CHECK, 0, 3, 0, addr(iov), NR)->arg[4] = addr(scratch);
+		k.ops[0][0].arg[5] = sizeof(scratch);
+		add(0, ABI_OP_TRAP, 0, 0, 0, 0, 0);
+		assert_int_equal(run(0, 1), END_SIGRETURN);
+		assert_int_equal(k.routines[0].error, bad ? -74 : 0);
+	}
+}
+
 static void test_calls_nest_only_so_deep(void **state)
 {
 	(void)state;
@@ -504,6 +571,8 @@ int main(void)
 		cmocka_unit_test_setup(test_read_past_the_end, setup),
 		cmocka_unit_test_setup(test_read_of_many_areas, setup),
 		cmocka_unit_test_setup(test_compare, setup),
+		cmocka_unit_test_setup(test_check, setup),
+		cmocka_unit_test_setup(test_check_of_many, setup),
 		cmocka_unit_test_setup(test_calls_nest_only_so_deep, setup),
 	};
 
