@@ -102,6 +102,19 @@ static int read_children(void *arg, size_t i, struct cr_error *err)
 	return r == -ESRCH ? 0 : r;
 }
 
+/*
+ * Registers and masks are the tracer's to ask for, while somebody else reads files. What cannot be asked for now will be said
+ * when it is needed.
+ */
+static void settle_threads(void *arg)
+{
+	const struct threads_job *job = arg;
+
+	for (size_t i = 0; i < job->task->threads.nr; i++)
+		if (job->task->threads.items[i].tracee)
+			tracee_settle(job->task->threads.items[i].tracee, NULL);
+}
+
 static int list_children(struct task *task, struct int_vec *ret, struct cr_error *err)
 {
 	size_t nr = task->threads.nr;
@@ -113,7 +126,7 @@ static int list_children(struct task *task, struct int_vec *ret, struct cr_error
 		return cr_fail(err, -ENOMEM, "children of pid %d", task->host_pid);
 	r = threads_job_begin(&job, err);
 	if (r == 0)
-		r = parallel_each(nr, read_children, &job, err);
+		r = parallel_beside(nr, read_children, nr < MANY_THREADS ? NULL : settle_threads, &job, err);
 	proc_dir_close(&job.own);
 	for (size_t i = 0; i < nr; i++) {
 		for (size_t k = 0; r == 0 && k < found[i].nr; k++) {

@@ -45,22 +45,22 @@ static void *helper(void *arg)
 	return NULL;
 }
 
-static int work_run(size_t nr, size_t bite, size_t worth, int (*job)(void *arg, size_t i, struct cr_error *err), void *arg,
-		    struct cr_error *err)
+static int work_run(struct work w, size_t worth, void (*meanwhile)(void *arg), struct cr_error *err)
 {
-	struct work w = { .nr = nr, .bite = bite, .job = job, .arg = arg };
 	struct hand own = { .work = &w }, other = { .work = &w };
 	bool helped = false;
 	pthread_t thread;
 	sigset_t all, old;
 
-	if (nr >= worth) {
+	if (w.nr >= worth) {
 		/* signals of the process are for its own threads */
 		sigfillset(&all);
 		pthread_sigmask(SIG_SETMASK, &all, &old);
 		helped = pthread_create(&thread, NULL, helper, &other) == 0;
 		pthread_sigmask(SIG_SETMASK, &old, NULL);
 	}
+	if (meanwhile)
+		meanwhile(w.arg);
 	do_work(&own);
 	if (helped)
 		pthread_join(thread, NULL);
@@ -73,10 +73,16 @@ static int work_run(size_t nr, size_t bite, size_t worth, int (*job)(void *arg, 
 
 int parallel_each(size_t nr, int (*job)(void *arg, size_t i, struct cr_error *err), void *arg, struct cr_error *err)
 {
-	return work_run(nr, BITE, WORTH_A_THREAD, job, arg, err);
+	return work_run((struct work){ .nr = nr, .bite = BITE, .job = job, .arg = arg }, WORTH_A_THREAD, NULL, err);
+}
+
+int parallel_beside(size_t nr, int (*job)(void *arg, size_t i, struct cr_error *err), void (*meanwhile)(void *arg), void *arg,
+		    struct cr_error *err)
+{
+	return work_run((struct work){ .nr = nr, .bite = BITE, .job = job, .arg = arg }, WORTH_A_THREAD, meanwhile, err);
 }
 
 int parallel_pieces(size_t nr, int (*job)(void *arg, size_t i, struct cr_error *err), void *arg, struct cr_error *err)
 {
-	return work_run(nr, 1, 2, job, arg, err);
+	return work_run((struct work){ .nr = nr, .bite = 1, .job = job, .arg = arg }, 2, NULL, err);
 }

@@ -13,6 +13,10 @@
  */
 int parallel_each(size_t nr, int (*job)(void *arg, size_t i, struct cr_error *err), void *arg, struct cr_error *err);
 
+/** parallel_beside() - the same, where the calling thread has something else to do first: meanwhile(arg), which may ptrace */
+int parallel_beside(size_t nr, int (*job)(void *arg, size_t i, struct cr_error *err), void (*meanwhile)(void *arg), void *arg,
+		    struct cr_error *err);
+
 /** parallel_pieces() - the same for few and long jobs: a second thread from two on */
 int parallel_pieces(size_t nr, int (*job)(void *arg, size_t i, struct cr_error *err), void *arg, struct cr_error *err);
 

@@ -388,6 +388,7 @@ static int read_answers(struct parasite *p, struct cr_error *err)
 		if (!done || done->state != ABI_DONE)
 			return cr_refuse(err, -EPROTO, "routine %" PRIu32 " did not come to its end",
 					 p->run.routines[i]);
+		p->run.threads[i]->tracee->facts = done->facts;
 	}
 	return 0;
 }

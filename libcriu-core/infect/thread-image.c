@@ -1,6 +1,7 @@
 #include "infect/thread-image.h"
 
 #include "infect/tracee.h"
+#include "thread-facts.h"
 #include "xstate.h"
 
 #include <elf.h>
@@ -24,19 +25,21 @@ struct tracee_image {
 	img_thread_ext          ext;
 };
 
-static int put_tls(pid_t tid, struct tracee_image *im, struct cr_error *err)
+/* Nearly no thread has any, and of most it is known from themselves. */
+static int put_tls(const struct tracee *t, struct tracee_image *im, struct cr_error *err)
 {
 	for (uint32_t i = 0; i < REGS_TLS_NR; i++) {
+		bool empty = t->facts & THREAD_FACTS_KNOWN && !(t->facts & THREAD_FACT_TLS(i));
 		struct regs_tls d;
-		int r = regs_tls_get(tid, REGS_TLS_FIRST + i, &d);
+		int r = empty ? 0 : regs_tls_get(t->tid, REGS_TLS_FIRST + i, &d);
 
-		if (r == -EIO || r == -EINVAL) {
+		if (empty || r == -EIO || r == -EINVAL) {
 			/* a kernel without 32-bit emulation has no such descriptors */
 			im->tls[i] = (img_user_desc_t){ .entry_number = REGS_TLS_FIRST + i, .read_exec_only = true, .seg_not_present = true };
 			continue;
 		}
 		if (r < 0)
-			return cr_fail(err, r, "read descriptor %u of thread %d", REGS_TLS_FIRST + i, tid);
+			return cr_fail(err, r, "read descriptor %u of thread %d", REGS_TLS_FIRST + i, t->tid);
 		regs_tls_to_image(&d, &im->tls[i]);
 	}
 	im->info.tls.items = im->tls;
@@ -80,7 +83,7 @@ static int fill(const struct thread *thread, const struct xstate_layout *layout,
 	regs_to_image(&own, &im->gpregs);
 	r = xstate_to_image(layout, t->xstate, t->xstate_size, &im->xstate, &raw, err);
 	if (r == 0)
-		r = put_tls(t->tid, im, err);
+		r = put_tls(t, im, err);
 	if (r < 0)
 		return r;
 	put_shadow_stack(thread, im);

@@ -41,6 +41,7 @@ struct tracee {
 	uint64_t mask;               /* its own blocked signals */
 	struct tracee_rseq rseq;
 	struct uapi_ptrace_sud_config sud; /* syscall user dispatch, off while borrowed; all zero before Linux 6.4, too */
+	uint32_t facts;              /* thread_facts(), if it has run something of ours; else 0 */
 	void    *xstate;             /* its extended state in the layout of NT_X86_XSTATE; NULL: not read yet */
 	size_t   xstate_size;
 	struct tracee_image *image;  /* entries made of it: thread-image.c */

@@ -20,6 +20,17 @@ static void block_endings(void)
 	sigprocmask(SIG_BLOCK, &set, NULL);
 }
 
+/*
+ * Each stop of a traced thread would send SIGCHLD, which we throw away a moment later: a tenth of the time that a stop takes.
+ * Waiting does not need it.
+ */
+static void be_quiet_about_stops(void)
+{
+	struct sigaction act = { .sa_handler = SIG_DFL, .sa_flags = SA_NOCLDSTOP };
+
+	sigaction(SIGCHLD, &act, NULL);
+}
+
 pid_t shield_raise(struct cr_leftovers **ret)
 {
 	struct cr_leftovers *left = cr_leftovers_new();
@@ -34,6 +45,7 @@ pid_t shield_raise(struct cr_leftovers **ret)
 	if (child == 0) {
 		setpgid(0, 0);
 		block_endings();
+		be_quiet_about_stops();
 		return own;
 	}
 	while (waitpid(child, &status, 0) < 0)

@@ -20,6 +20,7 @@
  */
 #include "pie/blob.h"
 #include "syscall.h"
+#include "thread-facts.h"
 #include "blob-layout.h"
 #include "page-sum.h"
 
@@ -506,6 +507,7 @@ static _Noreturn void op_park(struct blob_run *run)
 
 static _Noreturn void op_trap(struct blob_run *run)
 {
+	run->call[0].routine->facts = thread_facts();
 	__atomic_store_n(&run->call[0].routine->state, ABI_DONE, __ATOMIC_SEQ_CST);
 	trap(run);
 }

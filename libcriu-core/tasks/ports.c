@@ -27,19 +27,19 @@ static int ports_collect_thread(struct task_dump *d, struct thread *th, struct t
 	(void)ts;
 	if (!th->tracee || d->ps->no_ports)
 		return 0;
-	if (ptrace(PTRACE_GETREGSET, th->host_tid, NT_386_IOPERM, &iov) < 0) {
-		/* a kernel without this register set */
-		d->ps->no_ports = errno == EINVAL;
+	if (ptrace(PTRACE_GETREGSET, th->host_tid, NT_386_IOPERM, &iov) < 0)
 		return 0;
-	}
 	return task_obstacle(d, th, "", "permission to use ports (ioperm)") < 0
 		       ? cr_fail(err, -ENOMEM, "note an obstacle")
 		       : 0;
 }
 
-static bool kernel_has_levels(void)
+/* One switch of the kernel's configuration is for both. Who has levels by a way that we do not know answers otherwise. */
+static int ports_collect_process(struct task_dump *d, struct cr_error *err)
 {
-	return syscall(__NR_iopl, NO_LEVEL) < 0 && errno == EINVAL;
+	(void)err;
+	d->ps->no_ports = syscall(__NR_iopl, NO_LEVEL) < 0 && errno == ENOSYS;
+	return 0;
 }
 
 static void ask_capabilities(struct asker *a, const char *what, uint64_t effective)
@@ -68,7 +68,7 @@ static void ports_ask_thread(struct asker *a)
 {
 	uint64_t effective = a->thread->status.cap_eff;
 
-	if (!kernel_has_levels())
+	if (a->ps->no_ports)
 		return;
 	if (effective & RAWIO)
 		ask_capabilities(a, "lay down CAP_SYS_RAWIO", effective & ~RAWIO);
@@ -90,6 +90,7 @@ static int ports_dump_thread(struct task_dump *d, struct thread *th, struct thre
 const struct task_kind ports_kind = {
 	.name = "ports",
 #if defined(__x86_64__)
+	.collect_process = ports_collect_process,
 	.collect_thread = ports_collect_thread,
 	.ask_thread = ports_ask_thread,
 	.dump_thread = ports_dump_thread,

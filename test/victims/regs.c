@@ -230,6 +230,71 @@ static void *spin_pkru(void *arg)
 	return NULL;
 }
 
+/*
+ * Descriptors in the GDT, as 32-bit code has them for its thread-local storage; by its system calls a 64-bit program can
+ * have them, too. They go with a thread: one has the first, the other the last.
+ */
+struct descriptor {
+	unsigned int number, base, limit, bits;
+};
+
+#define NR_SET_THREAD_AREA_32 243
+#define NR_GET_THREAD_AREA_32 244
+
+static struct descriptor *low; /* where 32-bit addresses reach */
+static volatile unsigned int seen_in_thread[3];
+
+static long call_32(long nr, void *arg)
+{
+	long ret;
+
+	__asm__ volatile("int $0x80" : "=a"(ret) : "a"(nr), "b"(arg) : "memory", "r8", "r9", "r10", "r11");
+	return (int)ret;
+}
+
+static long set_descriptor(unsigned int number, unsigned int base)
+{
+	*low = (struct descriptor){ number, base, 0xfff, 0x51 }; /* 32-bit data, limit in pages, usable */
+	return call_32(NR_SET_THREAD_AREA_32, low);
+}
+
+static unsigned int base_of(unsigned int number)
+{
+	*low = (struct descriptor){ .number = number };
+	return call_32(NR_GET_THREAD_AREA_32, low) == 0 ? low->base : 0xffffffffu;
+}
+
+static void *spin_descriptors(void *arg)
+{
+	/* it began with its maker's, and gives that up */
+	*low = (struct descriptor){ 12, 0, 0, 0x28 };
+	need(call_32(NR_SET_THREAD_AREA_32, low) == 0 && set_descriptor(14, 0x14000) == 0);
+	victim_thread_ready();
+	while (!released)
+		;
+	for (unsigned int i = 0; i < 3; i++)
+		seen_in_thread[i] = base_of(12 + i);
+	return arg;
+}
+
+static void set_up_descriptors(void)
+{
+	low = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
+	need(low != MAP_FAILED);
+	if (set_descriptor(12, 0x12000) != 0)
+		victim_skip("no system calls of 32-bit programs");
+	spinner = victim_thread(spin_descriptors, NULL);
+}
+
+static void check_descriptors(void)
+{
+	let_go();
+	expect(base_of(12) == 0x12000 && base_of(13) == 0 && base_of(14) == 0, "the leader's: %x %x %x", base_of(12), base_of(13),
+	       base_of(14));
+	expect(seen_in_thread[0] == 0 && seen_in_thread[1] == 0 && seen_in_thread[2] == 0x14000, "the thread's: %x %x %x",
+	       seen_in_thread[0], seen_in_thread[1], seen_in_thread[2]);
+}
+
 static void set_up_pkeys(void)
 {
 	pkey = (int)syscall(SYS_pkey_alloc, 0, 1);
@@ -370,6 +435,7 @@ const struct victim_case victim_cases[] = {
 	{ "avx512", set_up_avx512, check_avx512, .flags = CASE_MORE },
 	{ "x87-mxcsr", set_up_fx, check_fx, .flags = CASE_MORE },
 	{ "pkeys", set_up_pkeys, check_pkeys, .refuse = "protection key", .flags = CASE_KEEP_OR_REFUSE },
+	{ "descriptors", set_up_descriptors, check_descriptors, .flags = CASE_MORE },
 	{ "gs-base", set_up_gs, check_gs },
 	{ "vdso", set_up_vdso, check_vdso, .flags = CASE_MORE },
 	{ "rseq-section", set_up_rseq, check_rseq, .flags = CASE_MORE },

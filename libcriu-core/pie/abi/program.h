@@ -63,8 +63,10 @@ struct abi_routine {
 	uint32_t failed_op; /* out: index of the operation that failed */
 	int32_t error;      /* out: its negative errno, 0 = none */
 	uint32_t state;     /* out: enum abi_state */
+	uint32_t facts;     /* out, in a tracee: thread_facts() of the thread that ran it */
+	uint32_t pad;
 };
-_Static_assert(sizeof(struct abi_routine) == 24, "both sides must agree");
+_Static_assert(sizeof(struct abi_routine) == 32, "both sides must agree");
 
 enum abi_state { ABI_IDLE = 0, ABI_RUNNING = 1, ABI_DONE = 2, ABI_PARKED = 3, ABI_FAILED = 4 };
 
