@@ -9,6 +9,7 @@
 #include "infect/freeze-internal.h"
 
 #include "base/buf.h"
+#include "infect/childless.h"
 #include "infect/parallel.h"
 #include "infect/tracee.h"
 #include "kernel/uapi.h"
@@ -64,6 +65,8 @@ static int add_process(struct freezer *f, pid_t pid, struct cr_error *err)
 
 /* Reading a file of every thread. Each step of a path costs, so of many threads it is read from where all of them are. */
 #define MANY_THREADS 8u
+/* From so many on, asking the process whether it has children takes less time */
+#define THREADS_TO_ASK 64u
 
 struct threads_job {
 	struct task    *task;
@@ -124,6 +127,10 @@ static int list_children(struct task *task, struct int_vec *ret, struct cr_error
 
 	if (!found)
 		return cr_fail(err, -ENOMEM, "children of pid %d", task->host_pid);
+	if (nr >= THREADS_TO_ASK && process_is_childless(task)) {
+		settle_threads(&job);
+		return 0;
+	}
 	r = threads_job_begin(&job, err);
 	if (r == 0)
 		r = parallel_beside(nr, read_children, nr < MANY_THREADS ? NULL : settle_threads, &job, err);

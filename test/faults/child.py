@@ -72,20 +72,28 @@ class Child(Fault):
         return masked or stopped or mapped
 
     def do_itself(self):
-        """Spread over the dump of a tree; what was harmed is replaced."""
-        self.use("tree", "wide")
+        """Spread over the dump of a tree."""
+        self.kill_all_over("tree", "wide", KILLS)
+
+    def do_itself_with_a_crowd(self):
+        """Of many threads, which are asked for their children while others are read about."""
+        self.kill_all_over("threads", "many", KILLS // 6)
+
+    def kill_all_over(self, victim, name, kills):
+        """What was harmed is replaced."""
+        self.use(victim, name)
         self.masks, self.maps = self.look()
         took = min(self.dump_took() for _ in range(5))
         harmed, grave = 0, False
         self.left = []
-        for _ in self.in_time(range(LONG_KILLS if self.long else KILLS)):
+        for _ in self.in_time(range(LONG_KILLS if self.long else kills)):
             self.kill_child(self.rng.random() * took)
             self.untraced()
             if self.harm():
                 harmed += 1
                 grave |= any("beside" not in l for l in self.left)
                 self.world.clear()
-                self.use("tree", "wide")
+                self.use(victim, name)
                 self.masks, self.maps = self.look()
         if grave or harmed > RESIDUE * (1 + (LONG_KILLS // KILLS if self.long else 0)):
             raise Failed(f"{harmed} kills left tasks with registers, masks or mappings of ours: {'; '.join(self.left)}")
