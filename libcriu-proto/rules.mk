@@ -20,6 +20,10 @@ $(proto-headers): $(addprefix $(proto-dir)/proto/,$(proto-protos) nanopb.options
 		-f $(proto-dir)/proto/nanopb.options $(proto-protos)
 	@touch $@
 
+# They are new when the stamp is: without this make would go by what they were when it began, and objects that disagree about a
+# struct would be linked.
+$(proto-protos:%.proto=$(BUILD)/gen/%.pb.h): $(proto-headers) ;
+
 $(BUILD)/libcriu-proto.a: $(proto-objs)
 	@rm -f $@
 	$(call say,AR,$@)

@@ -7,6 +7,7 @@
 #include "infect/parasite.h"
 #include "infect/thread-image.h"
 #include "tasks/tasks.h"
+#include "tasks/undo.h"
 #include "xstate.h"
 
 #include <errno.h>
@@ -171,5 +172,5 @@ int dump_ask(struct dump *d, struct cr_error *err)
 			nr = 0;
 		}
 	}
-	return r;
+	return r == 0 ? undo_collect(d->ctx, d->tree, d->ipc != NULL, &known.layout, &known.aid, err) : r;
 }

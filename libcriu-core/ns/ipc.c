@@ -4,8 +4,8 @@
  */
 #include "ns/ipc.h"
 
+#include "kernel/ipc-thread.h"
 #include "ns/ipc-parts.h"
-#include "ns/ipc-thread.h"
 
 #include <ctype.h>
 #include <dirent.h>

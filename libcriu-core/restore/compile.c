@@ -486,6 +486,7 @@ static void task_restore_init(struct restore *rs, struct rtask *t)
 		.nr_threads = t->nr_threads,
 		.mm = t->space ? mm_space_entry(t->space) : NULL,
 		.notes = &rs->notes,
+		.own_ipc = rs->ipc != NULL,
 		.parent = inherits_from(rs, (size_t)(t - rs->tasks)),
 	};
 }

@@ -4,7 +4,6 @@
  */
 #include "tasks/ids.h"
 
-#include "base/io.h"
 #include "base/own.h"
 #include "procfs/ns-links.h"
 
@@ -243,31 +242,6 @@ static int collect_all_ns(struct cr_context *ctx, struct tree *tree, img_task_ko
 	return r < 0 ? r : 0;
 }
 
-/* A line for each set of this namespace below the heading (proc_sysvipc(5)); no file without CONFIG_SYSVIPC. */
-static bool are_there_semaphores(void)
-{
-	autofd int fd = open("/proc/sysvipc/sem", O_RDONLY | O_CLOEXEC);
-	char text[1024], *end;
-	ssize_t n = fd < 0 ? -errno : fd_read_all(fd, text, sizeof(text));
-
-	if (n < 0)
-		return n != -ENOENT;
-	end = memchr(text, '\n', (size_t)n);
-	return end && end + 1 < text + n;
-}
-
-/*
- * Nothing shows an undo list of System V semaphores, only whether two processes have the same: those that have none,
- * like this one, are equal. A list may be empty, so this is no obstacle: it is made by the first semop() with SEM_UNDO, but also
- * by the first thread, to be shared (CLONE_SYSVSEM). Where there are no semaphores at all, all lists are empty.
- */
-static void warn_of_undo(struct cr_context *ctx, const struct task *t)
-{
-	if (syscall(__NR_kcmp, getpid(), t->lead->host_tid, KCMP_SYSVSEM, 0, 0) > 0)
-		log_warn(&ctx->log, "pid %d (%s): continuing without its undo list of System V semaphores (SEM_UNDO)",
-			 (int)t->host_pid, t->comm);
-}
-
 int ids_collect(struct cr_context *ctx, struct tree *tree, img_task_kobj_ids_entry *ret_root_ids, struct cr_error *err)
 {
 	autofree struct task **live = calloc(tree->tasks.nr + 1, sizeof(struct task *));
@@ -275,7 +249,7 @@ int ids_collect(struct cr_context *ctx, struct tree *tree, img_task_kobj_ids_ent
 	img_task_kobj_ids_entry own = {
 		.vm_id = DUMPER_ID, .files_id = DUMPER_ID, .fs_id = DUMPER_ID, .sighand_id = DUMPER_ID
 	};
-	bool compare, undo, memory_shared = false;
+	bool compare, memory_shared = false;
 	size_t nr = 0;
 	int r;
 
@@ -287,9 +261,6 @@ int ids_collect(struct cr_context *ctx, struct tree *tree, img_task_kobj_ids_ent
 			live[nr++] = tree->tasks.items[i];
 	}
 	compare = kernel_has(&ctx->probes, KERNEL_KCMP);
-	undo = compare && are_there_semaphores();
-	for (size_t i = 0; i < nr && undo; i++)
-		warn_of_undo(ctx, live[i]);
 	if (nr > 1 && !compare)
 		log_warn(&ctx->log,
 			 "this kernel cannot compare processes (kcmp), continuing as if they shared nothing");

@@ -19,6 +19,7 @@ const struct task_kind *const task_kinds[] = {
 	&sched_kind,
 	&rlimits_kind,       /* the last thing that wants privileges */
 	&creds_kind,         /* takes them away, and sets again what that resets */
+	&undo_kind,          /* with no more rights to semaphores than the process has */
 };
 /* clang-format on */
 

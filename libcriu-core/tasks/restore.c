@@ -94,6 +94,7 @@ int tasks_check(const img_core_entry *leader, const img_core_entry *const *threa
 #define PLAN_PER_THREAD  ((size_t)16 << 10)
 #define PLAN_PER_SIGNAL  ((size_t)256)
 #define PLAN_PER_TIMER   ((size_t)384)
+#define PLAN_PER_UNDO    ((size_t)384)
 
 static size_t queue_size(const img_signal_queue_entry *q)
 {
@@ -105,6 +106,8 @@ size_t tasks_plan_size(const struct restorer *restorer, const img_core_entry *co
 	const img_task_timers_entry *timers = nr ? threads[0]->tc->timers : NULL;
 	size_t size = PLAN_PER_PROCESS + (nr ? queue_size(threads[0]->tc->signals_s) : 0);
 
+	if (nr && threads[0]->tc->ext)
+		size += threads[0]->tc->ext->undo.nr * PLAN_PER_UNDO;
 	if (timers) {
 		size += timers->posix.nr * PLAN_PER_TIMER;
 		/* ids that have to be counted up to: made and deleted, two operations each */

@@ -130,6 +130,7 @@ struct task_restore {
 	const uint32_t *tids;
 	size_t nr_threads;
 	const img_mm_entry *mm;
+	bool own_ipc;                 /* it is in an IPC namespace that was restored with it */
 	const img_core_entry *parent; /* core of the process that it inherits from; NULL: the restorer */
 	struct task_notes *notes;
 };

@@ -107,6 +107,7 @@
 	X(scm_entry) \
 	X(seccomp_entry) \
 	X(seccomp_filter) \
+	X(sem_undo) \
 	X(siginfo_entry) \
 	X(signal_queue_entry) \
 	X(signalfd_entry) \

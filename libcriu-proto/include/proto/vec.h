@@ -59,6 +59,7 @@ PROTO_VEC(img_rlimit_entry_vec, struct _img_rlimit_entry);
 PROTO_VEC(img_sa_entry_vec, struct _img_sa_entry);
 PROTO_VEC(img_scm_entry_vec, struct _img_scm_entry);
 PROTO_VEC(img_seccomp_filter_vec, struct _img_seccomp_filter);
+PROTO_VEC(img_sem_undo_vec, struct _img_sem_undo);
 PROTO_VEC(img_siginfo_entry_vec, struct _img_siginfo_entry);
 PROTO_VEC(img_sysctl_entry_vec, struct _img_sysctl_entry);
 PROTO_VEC(img_uid_gid_extent_vec, struct _img_uid_gid_extent);

@@ -11,7 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
-#include <sys/sem.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <cmocka.h>
@@ -194,42 +193,11 @@ static void test_ipc_namespace(void **state)
 	world_done(&w);
 }
 
-static void count_line(void *arg, enum cr_log_level level, const char *text)
-{
-	if (level == CR_LOG_WARN && strstr(text, "SEM_UNDO"))
-		++*(int *)arg;
-}
-
-/*
- * clone() with CLONE_SYSVSEM, as for every thread, makes an undo list that may stay empty: here of the test program, which
- * two children share. It is worth no word where there are no semaphores at all. (Changes the namespace: the last test.)
- */
-static void test_semaphores(void **state)
-{
-	const int flags[NR] = { 0, CLONE_SYSVSEM, 0, CLONE_SYSVSEM, 0, 0 };
-	struct world w;
-	int warnings = 0, id;
-
-	(void)state;
-	if (unshare(CLONE_NEWIPC) < 0)
-		skip();
-	world_init(&w, flags);
-	w.ctx.log = (struct cr_log){ .line = count_line, .arg = &warnings, .level = CR_LOG_WARN };
-	assert_int_equal(ids_collect(&w.ctx, &w.tree, &w.root, NULL), 0);
-	assert_int_equal(warnings, 0);
-	id = semget(IPC_PRIVATE, 1, 0600);
-	assert_true(id >= 0);
-	assert_int_equal(ids_collect(&w.ctx, &w.tree, &w.root, NULL), 0);
-	assert_int_equal(warnings, NR - 2);
-	assert_int_equal(semctl(id, 0, IPC_RMID), 0);
-	world_done(&w);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_nothing_shared), cmocka_unit_test(test_shared),     cmocka_unit_test(test_memory),
-		cmocka_unit_test(test_namespace), cmocka_unit_test(test_ipc_namespace),      cmocka_unit_test(test_semaphores),
+		cmocka_unit_test(test_namespace), cmocka_unit_test(test_ipc_namespace),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -2,7 +2,7 @@
  * Which IPC namespace a system call means, and /proc/sys, is a matter of the thread that asks (struct nsproxy), so a
  * thread goes there, and nothing has to be put back.
  */
-#include "ns/ipc-thread.h"
+#include "kernel/ipc-thread.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -22,7 +22,10 @@ static void *visit_main(void *arg)
 {
 	struct visit *v = arg;
 
-	if (v->ns_fd >= 0 ? setns(v->ns_fd, CLONE_NEWIPC) : unshare(CLONE_NEWIPC)) {
+	int flags = v->ns_fd == IPC_THREAD_NEW ? CLONE_NEWIPC : CLONE_SYSVSEM;
+
+	/* threads are born with the undo list of their process */
+	if (unshare(flags) < 0 || (v->ns_fd >= 0 && setns(v->ns_fd, CLONE_NEWIPC) < 0)) {
 		v->result = cr_fail(&v->err, -errno, "%s an IPC namespace", v->ns_fd >= 0 ? "enter" : "make");
 		cr_advise(&v->err, "this needs CAP_SYS_ADMIN");
 		return NULL;
