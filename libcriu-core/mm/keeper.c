@@ -3,19 +3,17 @@
 
 #include "base/io.h"
 #include "base/own.h"
+#include "base/stay-behind.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <poll.h>
-#include <signal.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 
@@ -173,57 +171,20 @@ static int wait_for_heir(int listener, struct track_items *items, struct pollfd 
 	return -1;
 }
 
-static int by_number(const void *a, const void *b)
-{
-	return *(const int *)a - *(const int *)b;
-}
-
-/* Nothing of the tool's is to stay open because of us. @fds: what is to stay */
-static int close_others(int *fds, size_t nr)
-{
-	unsigned int from = 3;
-
-	qsort(fds, nr, sizeof(*fds), by_number);
-	for (size_t i = 0; i <= nr; i++) {
-		unsigned int to = i < nr ? (unsigned int)fds[i] : UINT32_MAX;
-
-		if (i == nr || to > from)
-			if (syscall(SYS_close_range, from, i < nr ? to - 1 : to, 0) < 0)
-				return -errno;
-		from = to + 1;
-	}
-	return 0;
-}
-
 static int settle(int listener, const struct track_items *items)
 {
 	autofree int *fds = calloc(2 * items->nr + 1, sizeof(*fds));
-	struct sigaction plain = { .sa_handler = SIG_DFL };
-	autofd int null = open("/dev/null", O_RDWR | O_CLOEXEC);
-	sigset_t none;
 	size_t nr = 0;
 
-	if (!fds || null < 0)
+	if (!fds)
 		return -ENOMEM;
-	for (int fd = 0; fd <= 2; fd++)
-		if (dup2(null, fd) < 0)
-			return -errno;
 	fds[nr++] = listener;
 	for (size_t i = 0; i < items->nr; i++) {
 		fds[nr++] = items->items[i].pidfd;
 		if (items->items[i].uffd >= 0)
 			fds[nr++] = items->items[i].uffd;
 	}
-	(void)take_fd(&null); /* closed with the others */
-	for (int signo = 1; signo < NSIG; signo++)
-		sigaction(signo, &plain, NULL);
-	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &none, NULL);
-	prctl(PR_SET_NAME, "criu-keeper");
-	prctl(PR_SET_PDEATHSIG, 0);
-	if (chdir("/") < 0)
-		return -errno;
-	return close_others(fds, nr);
+	return stay_behind(fds, nr, "criu-keeper");
 }
 
 /* Owns nothing that must be given back: it ends with _exit(). */
