@@ -136,6 +136,7 @@ int cli_begin(struct cli *c, const struct settings *s, const struct args *args, 
 	c->scripts = (struct scripts){ .list = &s->scripts, .images_dirfd = c->images_dirfd };
 	c->progress.wanted = !s->json && c->sink.fd != STDERR_FILENO && isatty(STDERR_FILENO);
 	engine_options(s, c->images_dirfd, c->work_dirfd, &c->opts);
+	c->opts.log_fd = c->sink.fd;
 	c->obs.log = log_sink_log(&c->sink);
 	c->obs.arg = c;
 	c->obs.notify = s->scripts.nr ? notify : NULL;

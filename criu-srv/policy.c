@@ -303,6 +303,9 @@ static const struct {
 	{ "exec_cmd", POLICY_ROOT },
 	{ "libdir", POLICY_ROOT },
 
+	/* leaves a process behind that has the rights of the service */
+	{ "lazy", POLICY_ROOT },
+
 	/* the log of the service */
 	{ "log_to_stderr", POLICY_ROOT },
 

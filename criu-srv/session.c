@@ -184,6 +184,7 @@ static void set_engine(struct session *n)
 	n->opts.client_uid = n->w->peer.who.uid;
 	n->opts.client_gid = n->w->peer.who.gid;
 	n->opts.client_is_peer = !n->w->peer.trusted;
+	n->opts.log_fd = n->sink.fd;
 	n->scripts = (struct scripts){ .list = &n->s.scripts, .images_dirfd = n->images_dirfd };
 	n->obs = (struct cr_observer){ .log = log_sink_log(&n->sink), .arg = n };
 }

@@ -44,12 +44,12 @@ $(fault-bins): $(BUILD)/%: %.c test/victims/victim.c test/victims/victim.h
 	$(call say,CC,$@)
 	$(Q)$(CC) $(VICTIM_CFLAGS) -Itest/victims -o $@ $(filter %.c,$^) -lpthread
 
-# subject of the tests of incremental dumps
-memory-bin := $(BUILD)/test/memory/writer
-$(memory-bin): test/memory/writer.c
+# subjects of the tests of incremental dumps and of lazy restores
+memory-bins := $(patsubst %.c,$(BUILD)/%,$(wildcard test/memory/*.c))
+$(memory-bins): $(BUILD)/%: %.c
 	@mkdir -p $(@D)
 	$(call say,CC,$@)
-	$(Q)$(CC) $(VICTIM_CFLAGS) -o $@ $<
+	$(Q)$(CC) $(VICTIM_CFLAGS) -o $@ $< -lpthread
 
 bench-bins := $(patsubst %.c,$(BUILD)/%,$(wildcard test/bench/*.c test/soak/*.c))
 $(bench-bins): $(BUILD)/%: %.c
@@ -59,7 +59,7 @@ $(bench-bins): $(BUILD)/%: %.c
 
 -include $(wildcard test/unit/*/rules.mk)
 
-victims: $(victim-bins) $(victim-static) $(fault-bins) $(memory-bin)
+victims: $(victim-bins) $(victim-static) $(fault-bins) $(memory-bins)
 
 # --- packages: asked for only by the goals that promise to do all set-up, and before anything is compiled
 ifneq ($(filter check demo bench soak unit e2e faults memory apps deps,$(MAKECMDGOALS)),)

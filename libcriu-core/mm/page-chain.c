@@ -248,6 +248,7 @@ static int put_run(struct chain *c, struct level *l, const struct map_entry *e, 
 {
 	struct stored_run *last = c->runs->nr ? &c->runs->items[c->runs->nr - 1] : NULL;
 	uint64_t off = e->off + (start - e->start);
+	bool lazy = e->flags & MM_PE_LAZY;
 
 	if (!l->opened) {
 		int r = open_level(c, l, err);
@@ -255,14 +256,15 @@ static int put_run(struct chain *c, struct level *l, const struct map_entry *e, 
 		if (r < 0)
 			return r;
 	}
-	if (last && last->end == start && last->file == l->file && last->off + (last->end - last->start) == off) {
+	if (last && last->end == start && last->file == l->file && last->lazy == lazy &&
+	    last->off + (last->end - last->start) == off) {
 		last->end = end;
 		return 0;
 	}
 	last = stored_runs_add(c->runs);
 	if (!last)
 		return cr_fail(err, -ENOMEM, "remember where pages are");
-	*last = (struct stored_run){ .start = start, .end = end, .off = off, .file = l->file };
+	*last = (struct stored_run){ .start = start, .end = end, .off = off, .file = l->file, .lazy = lazy };
 	return 0;
 }
 

@@ -13,6 +13,7 @@ struct stored_run {
 	uint64_t start, end;
 	uint64_t off;  /* in the pages file */
 	uint32_t file; /* which: index of page_files */
+	bool lazy;     /* may be brought in later */
 };
 DEFINE_VEC(stored_runs, struct stored_run)
 

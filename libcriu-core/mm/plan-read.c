@@ -150,6 +150,8 @@ static void read_all(struct planner *pl, struct read_batch *b, uint32_t file)
 
 			uint64_t off = run->off + (start - run->start);
 
+			if (space_comes_later(pl->space, run, j))
+				continue;
 			if (populates(&pl->work[j], end - start))
 				read_populated(pl, b, start, end, off);
 			else
@@ -170,7 +172,7 @@ static void files_needed(const struct planner *pl, bool *ret)
 		while (at < pl->nr && pl->work[at].v->end <= run->start)
 			at++;
 		for (size_t j = at; j < pl->nr && pl->work[j].v->start < run->end && !ret[run->file]; j++)
-			ret[run->file] = !pl->work[j].special;
+			ret[run->file] = !pl->work[j].special && !space_comes_later(pl->space, run, j);
 	}
 }
 

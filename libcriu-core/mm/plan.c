@@ -116,6 +116,28 @@ int plan_clear(struct planner *pl, struct cr_error *err)
 	return r < 0 ? cr_fail(err, r, "list what stays mapped") : 0;
 }
 
+static bool reads_now(const struct mm_space *s, size_t vma)
+{
+	const img_vma_entry *v = space_vma(s, vma);
+
+	for (size_t i = space_first_run(s, v->start); i < s->pages.nr && s->pages.items[i].start < v->end; i++)
+		if (!space_comes_later(s, &s->pages.items[i], vma))
+			return true;
+	return false;
+}
+
+/* What is filled later has nothing yet that a child could share. */
+static bool keeps(const struct planner *pl, size_t vma)
+{
+	const struct mm_space *parent = pl->parent;
+	const img_vma_entry *v = space_vma(pl->space, vma), *p;
+
+	if (!parent || v->end > USER_END || (pl->space->later && pl->space->later[vma]))
+		return false;
+	p = space_kept(parent, v);
+	return p && !(parent->later && parent->later[p - parent->entry->vmas.items]);
+}
+
 static void decide(struct planner *pl)
 {
 	for (size_t i = 0; i < pl->nr; i++) {
@@ -123,8 +145,8 @@ static void decide(struct planner *pl)
 
 		w->v = space_vma(pl->space, i);
 		w->special = w->v->status & MM_ST_VSYSCALL;
-		w->pages = !w->special && space_has_pages(pl->space, w->v->start, w->v->end);
-		w->kept = pl->parent && w->v->end <= USER_END && space_kept(pl->parent, w->v);
+		w->pages = !w->special && reads_now(pl->space, i);
+		w->kept = keeps(pl, i);
 		w->prot_now = w->v->prot;
 	}
 }

@@ -18,7 +18,7 @@ struct vma_work {
 	bool plain;        /* a special mapping of the image that becomes ordinary memory */
 	bool kept;         /* forked with the parent's memory */
 	bool attached;     /* System V: mapped before the others */
-	bool pages;        /* has stored content */
+	bool pages;        /* has stored content that is read at once */
 	uint32_t prot_now; /* protection while pages are read */
 };
 

@@ -109,6 +109,7 @@ void mm_space_free(struct mm_space *s)
 	img_entry_free(s->entry);
 	stored_runs_done(&s->pages);
 	page_files_close(&s->files);
+	free(s->later);
 	free(s);
 }
 

@@ -18,7 +18,7 @@ static const struct {
 } refused_flags[] = {
 	{ PROC_VM_SS, "shadow stack", "run the program with GLIBC_TUNABLES=glibc.cpu.x86_shstk=off" },
 	{ PROC_VM_UM | PROC_VM_UW | PROC_VM_UI, "memory registered with userfaultfd",
-	  "the process must unregister it first" },
+	  "the process must unregister it first; after a lazy restore, try again when all of its memory is in" },
 	{ PROC_VM_IO | PROC_VM_PF | PROC_VM_MM, "device memory", "the process must close the device first" },
 	{ PROC_VM_SF, "persistent memory mapped with MAP_SYNC", "map it without MAP_SYNC" },
 	{ PROC_VM_MT, "memory with tags (MTE)", "" },

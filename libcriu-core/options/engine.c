@@ -28,6 +28,7 @@ void engine_options(const struct settings *s, int images_dirfd, int work_dirfd, 
 		.file_validation = s->file_validation,
 		.no_checksums = s->has_checksums && !s->checksums,
 		.inject_stage = s->inject_stage,
+		.log_fd = -1,
 		.client_uid = getuid(),
 		.client_gid = getgid(),
 	};

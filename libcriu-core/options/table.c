@@ -337,6 +337,8 @@ const struct option_row option_table[] = {
 	  .help = "fetch memory when it is touched" },
 	{ "checksums", NEG, OWN_FLAG(checksums), FOR(D | P | R), .group = OPTION_GROUP_MEMORY,
 	  .help = "checksums of pages: made by dumps, compared by restores (default)" },
+	{ "lazy", NEG, RPC_FLAG(lazy), FOR(R), .group = OPTION_GROUP_MEMORY,
+	  .help = "run at once, bring memory in when it is touched and behind that" },
 	{ "stream", NEG, OWN_FLAG(stream), FOR(D | P | R | U), LATER(D | P | R | U), .refuse = refuse_stream,
 	  .group = OPTION_GROUP_MEMORY, .help = "images through an image streamer" },
 	{ "tls", NEG | OPTION_ONLY_TRUE, RPC_FLAG(tls), FOR(D | P | L | S), LATER(D | P | L | S),

@@ -2,6 +2,7 @@
  * Restore: from checked images and the tree plan to one program per process and thread. Nothing is created here but
  * the programs; the order of operations in a task is described in docs/ARCHITECTURE.md.
  */
+#include "mm/lazy.h"
 #include "restore/restore-internal.h"
 
 #include <errno.h>
@@ -39,7 +40,7 @@ static size_t arena_room(const struct restore *rs)
 
 		if (t->zombie)
 			continue;
-		room += t->nr_threads * THREAD_ROOM + mm_plan_size(t->space) +
+		room += t->nr_threads * THREAD_ROOM + mm_plan_size(t->space) + mm_lazy_size() +
 			files_plan_size(rs->files, (pid_t)t->entry->pid) +
 			tasks_plan_size(&rs->restorer, (const img_core_entry *const *)t->cores, t->nr_threads);
 	}
@@ -309,6 +310,19 @@ static void emit_leader_end(struct unit *u)
 	}
 }
 
+/* All wait, also those that miss nothing: who makes the pager looks away from orphans for a moment. */
+static void plan_lazy(struct unit *u)
+{
+	struct file_opener opener = files_opener(u->rs->files);
+	struct mm_plan plan = memory_plan_of(u, &opener);
+
+	if (mm_space_is_lazy(u->task->space))
+		u->task->uffd_at = mm_lazy_plan(&plan, RESTORE_STAGE_LAZY);
+	else
+		emit(&u->rs->program, &u->rn->routine, ABI_OP_BARRIER, "wait until memory is watched", 0, RESTORE_STAGE_LAZY, 0,
+		     0, 0, 0, 0);
+}
+
 /* After the tree is complete: files, threads, and all the rest of the state. */
 static int compile_state(struct unit *u, struct cr_error *err)
 {
@@ -322,6 +336,8 @@ static int compile_state(struct unit *u, struct cr_error *err)
 		r = plan_memory(u, err);
 	if (r < 0)
 		return r;
+	if (rs->lazy)
+		plan_lazy(u);
 	emit_drain(u);
 	files_plan(rs->files, pid, p, ro);
 	r = compile_threads(u, err);
@@ -457,6 +473,8 @@ static void expect_arrivals(struct restore *rs)
 		c->expected[i] = rs->tree.expected[i];
 	/* who is seized ends with the coordinator anyway */
 	c->watch_below = RESTORE_STAGE_SEIZE + 1;
+	for (size_t i = 0; i < rs->nr_tasks; i++)
+		c->expected[RESTORE_STAGE_LAZY] += rs->lazy && !rs->tasks[i].zombie;
 	c->expected[RESTORE_STAGE_SEIZE] = all;
 	c->expected[RESTORE_STAGE_FORGET] = all;
 	c->expected[RESTORE_STAGE_EXITED] = live;
@@ -493,8 +511,10 @@ static void task_restore_init(struct restore *rs, struct rtask *t)
 
 int restore_compile(struct restore *rs, struct cr_error *err)
 {
-	int r = make_region(rs, err);
+	int r = rs->lazy ? restore_lazy_choose(rs, err) : 0;
 
+	if (r == 0)
+		r = make_region(rs, err);
 	if (r < 0)
 		return r;
 	rs->nodes = calloc(rs->tree.nodes.nr, sizeof(*rs->nodes));

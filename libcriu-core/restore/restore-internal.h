@@ -27,6 +27,7 @@ struct rtask {
 	bool zombie;
 	bool leader_exited;       /* while other threads run */
 	struct mm_space *space;   /* NULL: zombie */
+	uint64_t uffd_at;         /* where it tells the number of its userfaultfd; 0: all of its memory is read at once */
 	struct task_restore plan; /* borrows all of the above */
 };
 
@@ -75,6 +76,9 @@ struct restore {
 	struct rthread_vec threads;
 	size_t nr_exited_leaders;
 
+	bool lazy;   /* some memory is left to a pager */
+	int lazy_go; /* it brings nothing in unasked until this is closed; -1: there is no pager */
+
 	pid_t root_pid; /* as this process sees it; 0: not forked */
 	bool resumed;
 	bool was_subreaper;
@@ -88,6 +92,7 @@ struct restore {
  * exited. The end of a thread is the death of a parent to the children that it has made (forget_original_parent() in
  * kernel/exit.c), so all forget their death signals before, and set those of the images after it.
  */
+#define RESTORE_STAGE_LAZY   11 /* only if memory is left to a pager */
 #define RESTORE_STAGE_SEIZE  12
 #define RESTORE_STAGE_FORGET 13
 #define RESTORE_STAGE_EXITED 14
@@ -105,5 +110,9 @@ void restore_kill(struct restore *rs);
 int restore_interrupted(const struct restore *rs, struct cr_error *err);
 int restore_resume(struct restore *rs, struct cr_error *err); /* resume.c */
 void restore_give_terminal(struct restore *rs);               /* foreground.c */
+/* lazy.c; _choose() once the tree is planned, _begin() when all tasks are at RESTORE_STAGE_LAZY, _go() when they run */
+int restore_lazy_choose(struct restore *rs, struct cr_error *err);
+int restore_lazy_begin(struct restore *rs, struct cr_error *err);
+void restore_lazy_go(struct restore *rs);
 
 #endif

@@ -2,6 +2,7 @@
 #include "image/stats.h"
 #include "infect/takeover.h"
 #include "kernel/stage-tables.h"
+#include "mm/lazy.h"
 #include "restore/restore-internal.h"
 
 #include <errno.h>
@@ -128,7 +129,13 @@ static int stage_memory(void *op, struct cr_error *err)
 
 static int stage_read(void *op, struct cr_error *err)
 {
-	return restore_read(op, err);
+	struct restore *rs = op;
+	int r = 0;
+
+	rs->lazy = rs->ctx->opts->rpc->lazy;
+	if (rs->lazy)
+		r = mm_lazy_check(rs->ctx, err);
+	return r < 0 ? r : restore_read(rs, err);
 }
 
 static int stage_compile(void *op, struct cr_error *err)
@@ -209,6 +216,7 @@ static void restore_done(struct restore *rs)
 	restore_drop_programs(rs);
 	mm_segments_free(rs->segments);
 	restore_drop_images(rs);
+	restore_lazy_go(rs);
 	pstree_plan_done(&rs->tree);
 	restorer_done(&rs->restorer);
 	if (rs->pidfd >= 0)
@@ -260,7 +268,7 @@ static int wait_root(struct restore *rs, struct cr_error *err)
 
 int cr_restore(struct cr_context *ctx, struct cr_restore_result *ret, struct cr_error *err)
 {
-	struct restore rs = { .ctx = ctx, .result = ret, .pidfd = -1, .begin_us = time_us() };
+	struct restore rs = { .ctx = ctx, .result = ret, .pidfd = -1, .lazy_go = -1, .begin_us = time_us() };
 	struct cr_error ignored = { 0 };
 	int r;
 

@@ -278,6 +278,13 @@ int restore_run(struct restore *rs, struct cr_error *err)
 		if (i == 0)
 			rs->fork_us = time_us() - begin;
 	}
+	if (r == 0 && rs->lazy) {
+		r = restore_await(rs, RESTORE_STAGE_LAZY, err);
+		if (r == 0)
+			r = restore_lazy_begin(rs, err);
+		if (r == 0)
+			control_release(c, RESTORE_STAGE_LAZY + 1);
+	}
 	if (r == 0)
 		r = files_seal(rs->files, err);
 	if (r == 0)

@@ -155,6 +155,9 @@ def suite_memory(args, tally):
         cmd = [sys.executable, "test/memory/run.py", "--criu", os.path.join(args.build, "criu"), "--writer",
                os.path.join(args.build, "test/memory/writer")]
         suite_program("memory", cmd, tally, 400, criu_env(args.san))
+        cmd = [sys.executable, "test/memory/lazy.py", "--criu", os.path.join(args.build, "criu"), "--tools",
+               os.path.join(args.build, "test/memory")]
+        suite_program("memory", cmd, tally, 400, criu_env(args.san))
 
 
 def suite_apps(args, tally):

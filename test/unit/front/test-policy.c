@@ -266,6 +266,7 @@ static const char *const for_root[] = {
 	"exec-cmd",
 	"exec_cmd",
 	"libdir",
+	"lazy",
 	"log_to_stderr",
 	"tcp-established",
 	"page-server",

@@ -1,0 +1,74 @@
+/* Restore, the part that leaves memory to a pager: what comes later is chosen, and handed over between two stages. */
+#include "mm/lazy.h"
+#include "mm/lazy-pager.h"
+#include "restore/restore-internal.h"
+
+#include <errno.h>
+#include <unistd.h>
+
+/* The nearest process above it that is none of the helpers, and has memory. */
+static struct rtask *maker_of(struct restore *rs, size_t n)
+{
+	int by = rs->tree.nodes.items[n].forked_by;
+
+	while (by >= 0 && (rs->tree.nodes.items[by].input < 0 || !rs->tasks[rs->tree.nodes.items[by].input].space))
+		by = rs->tree.nodes.items[by].forked_by;
+	return by >= 0 ? &rs->tasks[rs->tree.nodes.items[by].input] : NULL;
+}
+
+int restore_lazy_choose(struct restore *rs, struct cr_error *err)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < rs->nr_tasks; i++)
+		if (rs->tasks[i].space)
+			r = mm_lazy_choose(rs->tasks[i].space, err);
+	for (size_t i = 0; r == 0 && i < rs->nr_tasks; i++) {
+		struct rtask *maker = rs->tasks[i].space ? maker_of(rs, i) : NULL;
+
+		if (maker)
+			mm_lazy_share(rs->tasks[i].space, maker->space);
+	}
+	rs->lazy = false;
+	for (size_t i = 0; r == 0 && i < rs->nr_tasks; i++)
+		rs->lazy |= rs->tasks[i].space && mm_space_is_lazy(rs->tasks[i].space);
+	if (r == 0 && !rs->lazy)
+		log_info(&rs->ctx->log, "there is too little memory to bring in later: all of it is read at once");
+	return r;
+}
+
+static int take_all(struct restore *rs, struct lazy_load *ret, struct cr_error *err)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < rs->nr_tasks; i++) {
+		const struct rtask *t = &rs->tasks[i];
+		const uint64_t *number = t->uffd_at ? arena_at(&rs->program.arena, t->uffd_at, sizeof(*number)) : NULL;
+
+		if (!t->uffd_at)
+			continue;
+		if (!number || *number > INT32_MAX)
+			return cr_refuse(err, -EPROTO, "pid %u: no userfaultfd", t->entry->pid);
+		r = mm_lazy_take(t->space, (pid_t)t->entry->pid, (int)*number, ret, err);
+	}
+	return r;
+}
+
+/* All tasks wait; none has touched memory that it does not have yet. */
+int restore_lazy_begin(struct restore *rs, struct cr_error *err)
+{
+	struct lazy_load load = { 0 };
+	int r = take_all(rs, &load, err);
+
+	if (r == 0)
+		r = mm_lazy_start(rs->ctx, &load, &rs->lazy_go, err);
+	mm_lazy_drop(&load);
+	return r;
+}
+
+void restore_lazy_go(struct restore *rs)
+{
+	if (rs->lazy_go >= 0)
+		close(rs->lazy_go);
+	rs->lazy_go = -1;
+}

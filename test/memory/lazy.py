@@ -1,0 +1,384 @@
+#!/usr/bin/python3
+"""Lazy restores: of a process that knows every word of its memory and does all sorts of things with it before it is there, and
+of one that never stops to change it. Pagers and their guards are killed at any instant: a task ends then, but never reads zeroes.
+
+    lazy.py --criu build/criu --tools build/test/memory [-k CASE] [--rounds N] [--seed N]
+
+Runs in pid and mount namespaces of its own. Prints "PASS case", "FAIL case: why" or "SKIP case: why". Needs root.
+"""
+import argparse
+import os
+import random
+import re
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+
+sys.dont_write_bytecode = True
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path[:0] = [HERE, os.path.join(HERE, "..", "e2e")]
+import rpc     # noqa: E402
+import state   # noqa: E402
+from run import Series   # noqa: E402
+from world import Failed, World   # noqa: E402
+
+CHECK, FORK, REMAP, CALLS, EXEC, LOOP, CHILD_LOOP, GUARDS = range(1, 9)
+FIELDS = ("ready", "order", "done", "bad", "zero", "beats", "failed", "since")
+PAGER, GUARD = "criu-lazy", "criu-lazy-guard"
+
+
+class Sleeper:
+    """The process that is told what to do, its images, and who brings its memory in."""
+
+    def __init__(self, args, base, seed, mib=64):
+        self.args, self.base, self.world, self.random = args, base, World(), random.Random(seed)
+        self.images, self.board = os.path.join(base, "images"), os.path.join(base, "board")
+        os.mkdir(self.images)
+        with open(self.board, "wb") as f:
+            f.write(bytes(4096))
+        self.root = self.world.start([os.path.join(args.tools, "sleeper"), base, str(mib)], stdin=subprocess.DEVNULL,
+                                     stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+        self.world.until(lambda: self.see("ready"), 20, "the sleeper's memory")
+
+    def see(self, name):
+        with open(self.board, "rb") as f:
+            f.seek(8 * FIELDS.index(name))
+            return struct.unpack("Q", f.read(8))[0]
+
+    def tell(self, order):
+        with open(self.board, "r+b") as f:
+            f.seek(8 * FIELDS.index("order"))
+            f.write(struct.pack("Q", order))
+
+    def named(self, *names):
+        return [p for p in self.world.tree() if state.read(f"/proc/{p}/comm").decode(errors="replace").strip() in names]
+
+    def criu(self, *cmd, code=0):
+        status, said = self.world.run([self.args.criu, *cmd, "-D", self.images, "-v4", "-o", cmd[0] + ".log"], 30)
+        if status != code:
+            raise Failed(f"{cmd[0]}: exit status {status}: {said.strip()[-300:]}")
+        return said
+
+    def dump(self):
+        self.criu("dump", "-t", str(self.root))
+        self.world.until(lambda: self.root not in self.world.tree(), 5, "the tree is gone after the dump")
+
+    def restore(self, *more):
+        self.criu("restore", "-d", *(more or ["--lazy"]))
+
+    def log(self):
+        with open(os.path.join(self.images, "restore.log"), encoding="utf-8", errors="replace") as f:
+            return f.read()
+
+    def judge(self, what):
+        if self.see("bad") or self.see("failed"):
+            raise Failed(f"{what}: {self.see('bad')} words are wrong, {self.see('zero')} of them zero; line {self.see('failed')}")
+
+    def until_done(self, order, what, timeout=30):
+        self.world.until(lambda: self.see("done") == order or self.see("failed") or self.see("bad"), timeout, what)
+        self.judge(what)
+
+    def until_complete(self):
+        """Nothing is left of a pager, neither processes nor watched memory, and the log says how much there was."""
+        self.world.until(lambda: not self.named(PAGER, GUARD), 20, "the pager ends")
+        for pid in self.named("sleeper", "exe"):
+            if re.search(r"VmFlags:.* um", state.read(f"/proc/{pid}/smaps").decode(errors="replace")):
+                raise Failed(f"pid {pid} is still watched")
+        found = re.search(r"lazy restore is complete: (\d+) KiB, (\d+) times on demand", self.log())
+        if not found:
+            raise Failed(f"the log does not say that all is in: {self.log()[-300:]}")
+        return int(found[1]), int(found[2])
+
+    def end(self):
+        self.world.kill(self.named("sleeper", "sleeper-child", "exe"))
+        for pid in self.named(PAGER):
+            os.kill(pid, signal.SIGCONT)
+        try:
+            self.world.until(lambda: not self.world.tree(), 10, "all ends with the sleeper")
+        finally:
+            left = self.world.clear()
+        if left:
+            raise Failed(left)
+
+
+def obeys(order):
+    """What is ordered before the restore is carried out while memory is missing, and is right."""
+    def case(args, base, seed):
+        s = Sleeper(args, base, seed)
+        try:
+            s.dump()
+            s.tell(order)
+            s.restore()
+            s.until_done(order, "what it was told")
+            kib, asked = s.until_complete()
+            if not asked and order != EXEC:
+                raise Failed(f"nothing was asked for, of {kib} KiB")
+            if order == CHECK and kib < 64 << 10:
+                raise Failed(f"only {kib} KiB came later")
+            if order not in (REMAP, GUARDS, EXEC):
+                s.tell(CHECK if order != CHECK else FORK)
+                s.until_done(CHECK if order != CHECK else FORK, "a look at everything afterwards")
+        finally:
+            s.end()
+    return case
+
+
+def again(args, base, seed):
+    """A tree whose memory is not in yet is not dumped; once it is, it is like any other."""
+    s = Sleeper(args, base, seed)
+    try:
+        s.dump()
+        s.restore()
+        pager = s.named(PAGER)
+        if pager:
+            os.kill(pager[0], signal.SIGSTOP)
+        images, s.images = s.images, os.path.join(base, "second")
+        os.mkdir(s.images)
+        if pager and s.named(PAGER):
+            said = s.criu("dump", "-t", str(s.root), code=1)
+            if "lazy restore" not in said:
+                raise Failed(f"refused for another reason: {said.strip()[-300:]}")
+            os.kill(pager[0], signal.SIGCONT)
+        s.images, second = images, s.images
+        s.until_complete()
+        s.images = second
+        s.dump()
+        s.tell(CHECK)
+        s.restore()
+        s.until_done(CHECK, "a look at everything after the second restore")
+        s.until_complete()
+    finally:
+        s.end()
+
+
+def waits(args, base, seed):
+    """Who misses a page waits as long as the pager does not answer, and goes on with what belongs there."""
+    s = Sleeper(args, base, seed)
+    try:
+        s.dump()
+        s.restore()
+        pager = s.named(PAGER)
+        for pid in pager:
+            os.kill(pid, signal.SIGSTOP)
+        s.tell(CHECK)
+        if pager and s.named(PAGER):
+            def stands():
+                before = s.see("beats")
+                time.sleep(0.1)
+                return before == s.see("beats")
+            s.world.until(lambda: stands() or s.see("done") == CHECK, 10, "it waits for memory")
+            if s.see("done") == CHECK:
+                raise Failed("it did not have to wait")
+            s.judge("while it waits")
+            os.kill(pager[0], signal.SIGCONT)
+        s.until_done(CHECK, "a look at everything")
+        s.until_complete()
+    finally:
+        s.end()
+
+
+def kill_one(s, pid):
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+
+
+def killed(order, how):
+    """The pager or its guard is killed at some instant, or both. Nobody reads zeroes."""
+    def case(args, base, seed):
+        s = Sleeper(args, base, seed, 48)
+        try:
+            s.dump()
+            for _ in range(s.args.rounds):
+                s.tell(order)
+                s.restore()
+                until = time.monotonic() + s.random.uniform(0, 0.06)
+                s.world.until(lambda: time.monotonic() > until, 5, "time")
+                pager, guard = s.named(PAGER), s.named(GUARD)
+                if how == "both":
+                    # both at the same instant: neither may run in between
+                    for pid in pager + guard:
+                        os.kill(pid, signal.SIGSTOP)
+                for pid in guard if how == "guard" else pager if how == "pager" else s.random.sample(pager + guard, len(pager + guard)):
+                    kill_one(s, pid)
+                if how == "guard":
+                    s.until_complete()
+                beats = s.see("beats")
+                s.world.until(lambda: s.root not in s.world.tree() or s.see("beats") > beats + 20000 or s.see("bad"), 20,
+                              "it ends or goes on")
+                s.judge(f"after the kill of {how}")
+                if how == "guard" and s.root not in s.world.tree():
+                    raise Failed("it has ended with the guard")
+                s.world.until(lambda: not s.named(PAGER, GUARD) or s.named("sleeper-child", "sleeper"), 10, "no pager stays alone")
+                s.world.kill(s.named("sleeper", "sleeper-child"))
+                s.world.until(lambda: not s.world.tree(), 10, "all ends")
+                s.judge("at the end")
+        finally:
+            s.end()
+    return case
+
+
+def by_rpc(args, base, seed):
+    s = Sleeper(args, base, seed)
+    try:
+        s.dump()
+        s.tell(CHECK)
+        ours, theirs = rpc.pair()
+        pid = s.world.start([args.criu, "swrk", str(theirs.fileno())], pass_fds=(theirs.fileno(),), stdin=subprocess.DEVNULL,
+                            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        s.world.others.add(pid)
+        theirs.close()
+        fd = os.open(s.images, os.O_RDONLY | os.O_DIRECTORY)
+        resp = rpc.talk(ours, rpc.request(rpc.RESTORE, images_dir_fd=fd, log_level=4, log_file="restore.log", lazy=1))
+        os.close(fd)
+        ours.close()
+        if not resp or not resp.success:
+            raise Failed(f"restore: {resp}")
+        s.until_done(CHECK, "a look at everything")
+        s.world.until(lambda: pid in s.world.ended, 5, "the worker's end")
+        s.until_complete()
+    finally:
+        s.end()
+
+
+def fails(args, base, seed):
+    """A restore that fails behind the start of its pager leaves none, and no task."""
+    s = Sleeper(args, base, seed)
+    try:
+        s.dump()
+        for stage in (6, 7, 8):
+            s.criu("restore", "-d", "--lazy", "--inject-stage", str(stage), code=1)
+            s.world.until(lambda: not s.world.tree(), 5, f"nothing is left after a failure at stage {stage}")
+        s.tell(CHECK)
+        s.restore()
+        s.until_done(CHECK, "a look at everything")
+        s.until_complete()
+    finally:
+        s.end()
+
+
+def truncated(args, base, seed):
+    """Images that lose their end behind a restore end the task, with a reason in the log."""
+    s = Sleeper(args, base, seed)
+    try:
+        s.dump()
+        s.restore()
+        pager = s.named(PAGER)
+        if not pager:
+            return
+        os.kill(pager[0], signal.SIGSTOP)
+        for name in os.listdir(s.images):
+            if name.startswith("pages-"):
+                os.truncate(os.path.join(s.images, name), 4096)
+        missing = bool(s.named(PAGER))
+        os.kill(pager[0], signal.SIGCONT)
+        s.world.until(lambda: not s.named(PAGER, GUARD), 10, "the pager ends")
+        if missing and "complete" not in s.log():
+            s.world.until(lambda: s.root not in s.world.tree(), 5, "the task ends with it")
+            if "its tasks are ended" not in s.log():
+                raise Failed("the log does not say why")
+        s.judge("with images that are gone")
+    finally:
+        s.end()
+
+
+def damaged(args, base, seed):
+    """A page that does not match its checksum is not put in: the task ends before it sees it."""
+    s = Sleeper(args, base, seed)
+    try:
+        s.dump()
+        pages = max((os.path.join(s.images, f) for f in os.listdir(s.images) if f.startswith("pages-")), key=os.path.getsize)
+        with open(pages, "r+b") as f:
+            f.seek(os.path.getsize(pages) // 2)
+            byte = f.read(1)[0]
+            f.seek(-1, os.SEEK_CUR)
+            f.write(bytes([byte ^ 1]))
+        s.tell(CHECK)
+        s.restore()
+        s.world.until(lambda: not s.world.tree(), 10, "all ends")
+        s.judge("with a damaged page")
+        if "does not match its checksum" not in s.log():
+            raise Failed(f"the log does not say why: {s.log()[-300:]}")
+        # nobody looks at it, as asked for
+        s.restore("--lazy", "--no-checksums")
+        s.world.until(lambda: s.see("bad"), 20, "the damage is seen")
+        s.until_complete()
+    finally:
+        s.end()
+
+
+def writer(args, base, seed):
+    """Always changing, dumped as soon as all is in, again and again."""
+    args.writer = os.path.join(args.tools, "writer")
+    s = Series(args, base, seed)
+    try:
+        for _ in range(args.rounds):
+            s.images = None
+            s.final()
+            s.restore("--lazy")
+            # what ends while it is watched, or is younger than the restore, is followed as well
+            s.world.until(lambda: not [p for p in s.world.tree() if state.read(f"/proc/{p}/comm").startswith(b"criu-lazy")], 20,
+                          "the pager ends")
+            if s.differences():
+                raise Failed(f"when all was in: {s.differences()}")
+    finally:
+        s.end()
+
+
+CASES = {"check": obeys(CHECK), "fork": obeys(FORK), "remap": obeys(REMAP), "calls": obeys(CALLS), "exec": obeys(EXEC),
+         "guards": obeys(GUARDS), "again": again, "waits": waits, "kill-pager": killed(LOOP, "pager"),
+         "kill-guard": killed(LOOP, "guard"), "kill-both": killed(LOOP, "both"), "kill-pager-of-child": killed(CHILD_LOOP, "pager"),
+         "kill-both-of-child": killed(CHILD_LOOP, "both"), "by-rpc": by_rpc, "fails": fails, "truncated": truncated, "damaged": damaged, "writer": writer}
+
+
+def run_case(args, name):
+    base = tempfile.mkdtemp(prefix="criu-lazy-", dir=args.tmp)
+    why = None
+    try:
+        CASES[name](args, base, args.seed)
+    except Failed as e:
+        why = e
+    if why:
+        print(f"FAIL {name}: {' '.join(str(why).split())} (seed {args.seed})")
+    else:
+        print(f"PASS {name}")
+    sys.stdout.flush()
+    if args.keep and why:
+        print(f"kept: {base}")
+    else:
+        shutil.rmtree(base, ignore_errors=True)
+    return why is not None
+
+
+def main():
+    ap = argparse.ArgumentParser()
+    ap.add_argument("--criu", required=True)
+    ap.add_argument("--tools", required=True)
+    ap.add_argument("-k", default="")
+    ap.add_argument("--rounds", type=int, default=5)
+    ap.add_argument("--seed", type=int, default=0)
+    ap.add_argument("--tmp", default="/dev/shm" if os.path.isdir("/dev/shm") else None)
+    ap.add_argument("--keep", action="store_true")
+    ap.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
+    args = ap.parse_args()
+    args.criu, args.tools = os.path.abspath(args.criu), os.path.abspath(args.tools)
+    if not args.inside:
+        cmd = ["unshare", "--pid", "--mount", "--fork", "--kill-child", "--mount-proc", sys.executable, *sys.argv, "--inside"]
+        return subprocess.run(cmd, check=False).returncode
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    args.seed = args.seed or int.from_bytes(os.urandom(4), "little")
+    check = subprocess.run([args.criu, "check", "--feature", "uffd-noncoop"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                           check=False)
+    if check.returncode != 0:
+        print("SKIP all: this kernel has no userfaultfd with all of its events")
+        return 0
+    return 1 if sum(run_case(args, name) for name in CASES if args.k in name) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
