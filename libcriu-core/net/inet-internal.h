@@ -7,6 +7,7 @@
 #include "kernel/net-lock.h"
 #include "net/inet-address.h"
 #include "net/inet-groups.h"
+#include "net/inet-kind.h"
 #include "net/inet-options.h"
 #include "net/tcp-repair.h"
 
@@ -96,10 +97,8 @@ int inet_lock(const char *name, bool owned, const struct net_tuple *tuples, size
 	      struct cr_error *err);
 
 /* listeners.c */
-/** inet_listener_add() - note @f, which listens. Return as file_describe(). */
-int inet_listener_add(struct file_table *t, struct open_file *f, struct cr_error *err);
-/** inet_listener_look() - does anything wait to be accepted? Return: 0; 1 noted as an obstacle; -ENOMEM. */
-int inet_listener_look(struct file_table *t, const struct inet_listener *at);
+/** inet_listener_add() - note @f, which listens; @waiting: how many have not been accepted. Return as file_describe(). */
+int inet_listener_add(struct file_table *t, struct open_file *f, uint32_t waiting, struct cr_error *err);
 
 /* inet-queue.c */
 /** inet_queue_dump() - peek at datagrams that wait. Return as file_describe(). */
@@ -128,6 +127,7 @@ DEFINE_VEC(restored_inet_vec, struct restored_inet)
 /* In struct files; made at the first IP socket. */
 struct inet_set {
 	struct restored_inet_vec socks; /* that were made */
+	struct inet_kind_vec kinds;
 	struct inet_stream_vec streams;
 	struct map stream_by_id; /* file id + 1 -> index in streams + 1 */
 	bool lock_wanted;

@@ -426,7 +426,7 @@ static int restore_raw(int fd, const img_inet_sk_entry *e, const img_ip_opts_raw
 	return r;
 }
 
-static int restore_ip(int fd, const img_inet_sk_entry *e, struct cr_error *err)
+static int restore_ip(int fd, const img_inet_sk_entry *e, const struct inet_kind *kind, struct cr_error *err)
 {
 	const img_ip_opts_entry *ip = e->ip_opts;
 	bool six = e->family == AF_INET6;
@@ -444,21 +444,12 @@ static int restore_ip(int fd, const img_inet_sk_entry *e, struct cr_error *err)
 			: set_int(fd, IPPROTO_IP, IP_PKTINFO, 1, "IP_PKTINFO", err);
 	if (r == 0 && ip->has_tos && ip->tos)
 		r = set_int(fd, IPPROTO_IP, IP_TOS, (int)ip->tos, "IP_TOS", err);
-	if (r == 0 && ip->has_ttl && ip->ttl && (get_int(fd, IPPROTO_IP, IP_TTL, &now) < 0 || (uint32_t)now != ip->ttl))
+	if (r == 0 && ip->has_ttl && ip->ttl && ip->ttl != kind->ttl)
 		r = set_int(fd, IPPROTO_IP, IP_TTL, (int)ip->ttl, "IP_TTL", err);
 	return r == 0 && ip->raw && e->type == SOCK_RAW ? restore_raw(fd, e, ip->raw, err) : r;
 }
 
-static int restore_changed(int fd, int number, uint32_t want, const char *name, struct cr_error *err)
-{
-	int now;
-
-	return get_int(fd, IPPROTO_TCP, number, &now) == 0 && (uint32_t)now == want
-		       ? 0
-		       : set_int(fd, IPPROTO_TCP, number, (int)want, name, err);
-}
-
-static int restore_tcp(int fd, const img_inet_sk_entry *e, struct cr_error *err)
+static int restore_tcp(int fd, const img_inet_sk_entry *e, const struct inet_kind *kind, struct cr_error *err)
 {
 	const img_tcp_opts_entry *tcp = e->tcp_opts;
 	const char *congestion = e->ext ? e->ext->congestion : NULL;
@@ -472,21 +463,21 @@ static int restore_tcp(int fd, const img_inet_sk_entry *e, struct cr_error *err)
 		return 0;
 	if (tcp->has_nodelay && tcp->nodelay)
 		r = set_int(fd, IPPROTO_TCP, TCP_NODELAY, 1, "TCP_NODELAY", err);
-	if (r == 0 && tcp->has_keepcnt)
-		r = restore_changed(fd, TCP_KEEPCNT, tcp->keepcnt, "TCP_KEEPCNT", err);
-	if (r == 0 && tcp->has_keepidle)
-		r = restore_changed(fd, TCP_KEEPIDLE, tcp->keepidle, "TCP_KEEPIDLE", err);
-	if (r == 0 && tcp->has_keepintvl)
-		r = restore_changed(fd, TCP_KEEPINTVL, tcp->keepintvl, "TCP_KEEPINTVL", err);
+	if (r == 0 && tcp->has_keepcnt && tcp->keepcnt != kind->keepcnt)
+		r = set_int(fd, IPPROTO_TCP, TCP_KEEPCNT, (int)tcp->keepcnt, "TCP_KEEPCNT", err);
+	if (r == 0 && tcp->has_keepidle && tcp->keepidle != kind->keepidle)
+		r = set_int(fd, IPPROTO_TCP, TCP_KEEPIDLE, (int)tcp->keepidle, "TCP_KEEPIDLE", err);
+	if (r == 0 && tcp->has_keepintvl && tcp->keepintvl != kind->keepintvl)
+		r = set_int(fd, IPPROTO_TCP, TCP_KEEPINTVL, (int)tcp->keepintvl, "TCP_KEEPINTVL", err);
 	return r;
 }
 
-int inet_options_restore(int fd, const img_inet_sk_entry *e, struct cr_error *err)
+int inet_options_restore(int fd, const img_inet_sk_entry *e, const struct inet_kind *kind, struct cr_error *err)
 {
-	int r = restore_ip(fd, e, err);
+	int r = restore_ip(fd, e, kind, err);
 
 	if (r == 0)
-		r = restore_tcp(fd, e, err);
+		r = restore_tcp(fd, e, kind, err);
 	for (size_t i = 0; r == 0 && e->ext && i < e->ext->more.nr; i++) {
 		const struct inet_option *o = option_find(e->ext->more.items[i]);
 

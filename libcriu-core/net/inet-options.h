@@ -10,6 +10,7 @@
 #include "files/file-ops.h"
 
 struct inet_fresh;
+struct inet_kind;
 DEFINE_VEC(inet_fresh_vec, struct inet_fresh *)
 
 /** inet_fresh_done() - what new sockets of the kinds that were met are like */
@@ -25,8 +26,11 @@ int inet_options_dump(struct file_table *t, struct open_file *f, struct inet_fre
 /** inet_options_check() - of an image. Pure. Return: 0; -EBADMSG. */
 int inet_options_check(const img_inet_sk_entry *e, struct cr_error *err);
 
-/** inet_options_restore() - all of them, of a socket that is not bound yet; but for TCP_CORK, which keeps data from being sent */
-int inet_options_restore(int fd, const img_inet_sk_entry *e, struct cr_error *err);
+/**
+ * inet_options_restore() - all of them, but for TCP_CORK, which keeps data from being sent
+ * @fd: as it was made, not bound yet. @kind: what it has by itself
+ */
+int inet_options_restore(int fd, const img_inet_sk_entry *e, const struct inet_kind *kind, struct cr_error *err);
 
 /** inet_options_cork() - that one */
 int inet_options_cork(int fd, const img_inet_sk_entry *e, struct cr_error *err);

@@ -108,6 +108,7 @@ void inet_set_done(struct files *fs)
 		if (fs->inet->raw[i] >= 0)
 			close(fs->inet->raw[i]);
 	restored_inet_vec_done(&fs->inet->socks);
+	inet_kind_vec_done(&fs->inet->kinds);
 	free(fs->inet);
 	fs->inet = NULL;
 }
@@ -188,12 +189,15 @@ int inet_connect_to(int fd, const struct inet_end *peer, struct cr_error *err)
 	return cr_fail(err, code, "connect a socket to %s", text);
 }
 
-/* The priority follows IP_TOS, unless it was set. */
-static int restore_options(struct files *fs, int fd, const img_inet_sk_entry *e, struct cr_error *err)
+/* The priority follows IP_TOS, unless it was set. Sizes of buffers are those of a new socket, unless a queue had to have room. */
+static int restore_options(struct files *fs, int fd, const img_inet_sk_entry *e, const struct inet_kind *kind,
+			   struct cr_error *err)
 {
-	int r = sock_opts_restore(fs->ctx, fd, e->opts, err);
+	bool filled = e->ext && e->ext->queue.nr, tos = e->ip_opts && e->ip_opts->has_tos;
+	int r = sock_opts_restore(fs->ctx, fd, e->opts, filled ? NULL : &kind->sizes, err);
 
-	if (r == 0 && e->opts->has_so_priority && inet_int(fd, SOL_SOCKET, SO_PRIORITY) != (int)e->opts->so_priority)
+	if (r == 0 && e->opts->has_so_priority && (tos || e->opts->so_priority) &&
+	    inet_int(fd, SOL_SOCKET, SO_PRIORITY) != (int)e->opts->so_priority)
 		r = set_int(fd, SO_PRIORITY, (int)e->opts->so_priority, "SO_PRIORITY", err);
 	return r;
 }
@@ -237,13 +241,14 @@ static bool was_connected(const img_inet_sk_entry *e)
 	return e->type == SOCK_STREAM && (inet_is_connection(e) || (e->state == INET_CLOSED && e->dst_port));
 }
 
-static int make(struct files *fs, int fd, const img_inet_sk_entry *e, struct cr_error *err)
+static int make(struct files *fs, int fd, const img_inet_sk_entry *e, const struct inet_kind *kind,
+		struct cr_error *err)
 {
 	struct inet_end own, peer;
 	int r = inet_entry_ends(e, &own, &peer, err);
 
 	if (r == 0)
-		r = inet_options_restore(fd, e, err);
+		r = inet_options_restore(fd, e, kind, err);
 	if (r == 0)
 		r = prepare_bind(fd, e, err);
 	/* one that had a peer and is closed now has given its address back */
@@ -253,7 +258,7 @@ static int make(struct files *fs, int fd, const img_inet_sk_entry *e, struct cr_
 	if (r == 0)
 		r = inet_queue_refill(fs, fd, e, &own, err);
 	if (r == 0)
-		r = restore_options(fs, fd, e, err);
+		r = restore_options(fs, fd, e, kind, err);
 	if (r == 0 && e->type != SOCK_STREAM && e->state == INET_ESTABLISHED)
 		r = inet_connect_to(fd, &peer, err);
 	if (r == 0 && e->state != INET_LISTENING)
@@ -262,9 +267,9 @@ static int make(struct files *fs, int fd, const img_inet_sk_entry *e, struct cr_
 }
 
 static int make_connection(struct files *fs, int fd, const img_inet_sk_entry *e, const struct inet_stream *stream,
-			   struct cr_error *err)
+			   const struct inet_kind *kind, struct cr_error *err)
 {
-	int r = inet_options_restore(fd, e, err);
+	int r = inet_options_restore(fd, e, kind, err);
 
 	return r < 0 ? r : inet_stream_make(fs, fd, stream, err);
 }
@@ -285,6 +290,7 @@ int inet_open(struct files *fs, struct restored_file *f, struct cr_error *err)
 	struct inet_set *s = inet_set_of(fs, err);
 	struct restored_inet *at = s ? restored_inet_vec_add(&s->socks) : NULL;
 	const struct inet_stream *stream;
+	const struct inet_kind *kind;
 	autofd int fd = at ? inherited(fs, e, err) : files_no_memory(err);
 	int r;
 
@@ -296,7 +302,12 @@ int inet_open(struct files *fs, struct restored_file *f, struct cr_error *err)
 	stream = inet_stream_find(fs, f->id);
 	*at = (struct restored_inet){ f, false, stream };
 	fd = new_socket(e, err);
-	r = fd < 0 ? fd : stream ? make_connection(fs, fd, e, stream, err) : make(fs, fd, e, err);
+	if (fd < 0)
+		return fd;
+	kind = inet_kind_of(&s->kinds, fd, e);
+	if (!kind)
+		return files_no_memory(err);
+	r = stream ? make_connection(fs, fd, e, stream, kind, err) : make(fs, fd, e, kind, err);
 	return r < 0 ? r : fown_finish(take_fd(&fd), e->fown, err);
 }
 

@@ -277,7 +277,7 @@ int inet_stream_make(struct files *fs, int fd, const struct inet_stream *s, stru
 	int r = inet_entry_ends(e, &own, &peer, err);
 
 	if (r == 0)
-		r = sock_opts_restore(fs->ctx, fd, e->opts, err);
+		r = sock_opts_restore(fs->ctx, fd, e->opts, NULL, err);
 	if (r == 0)
 		r = connect_in_repair(fd, s, &own, &peer, err);
 	if (r == 0)
@@ -327,7 +327,7 @@ static int go_on(struct files *fs, const struct restored_inet *i, struct cr_erro
 		r = cr_fail(err, -errno, "shut a connection for reading");
 	/* sizes of buffers, which had to be larger */
 	if (r == 0)
-		r = sock_opts_restore(fs->ctx, fd, e->opts, err);
+		r = sock_opts_restore(fs->ctx, fd, e->opts, NULL, err);
 	return r < 0 ? r : sock_opts_finish(fd, e->opts, err);
 }
 

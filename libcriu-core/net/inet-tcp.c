@@ -13,9 +13,9 @@ static int listening_dump(struct file_table *t, struct open_file *f, const struc
 			  struct cr_error *err)
 {
 	e->state = INET_LISTENING;
-	/* of a listening socket this is the limit of its queue; tcp_get_info() in net/ipv4/tcp.c */
+	/* of a listening socket these are the limit of its queue and the length; tcp_get_info() in net/ipv4/tcp.c */
 	e->backlog = info->tcpi_sacked;
-	return inet_listener_add(t, f, err);
+	return inet_listener_add(t, f, info->tcpi_unacked, err);
 }
 
 /* A socket that has been connected can neither be read from nor written to any more. */

@@ -20,11 +20,15 @@ struct held_port {
 	uint32_t ino;
 };
 
+#define PORT_BYTES (65536 / 8)
+
 DEFINE_VEC(held_port_vec, struct held_port)
 
 struct listeners {
 	struct net_lock *lock;
 	struct held_port_vec ports;
+	struct map by_ino;             /* ino + 1 -> anything */
+	uint8_t any_with[PORT_BYTES]; /* a bit for each number that a port of them has */
 	bool failed; /* it was tried once, and said why not */
 };
 
@@ -45,10 +49,17 @@ void listeners_free(struct listeners *l)
 		return;
 	net_lock_free(l->lock);
 	held_port_vec_done(&l->ports);
+	map_done(&l->by_ino);
 	free(l);
 }
 
 /* -------------------------------------------------------------------- note */
+
+/* Or are connections that nobody has accepted lost with the tree by the user's own word? */
+static bool accepting_matters(const struct file_table *t)
+{
+	return !t->ctx->opts->rpc->tcp_skip_in_flight && !t->ctx->opts->rpc->tcp_close;
+}
 
 static void port_of(int fd, const struct inet_end *own, struct net_port *ret)
 {
@@ -61,7 +72,19 @@ static void port_of(int fd, const struct inet_end *own, struct net_port *ret)
 	ret->device = device > 0 ? (uint32_t)device : own->scope;
 }
 
-int inet_listener_add(struct file_table *t, struct open_file *f, struct cr_error *err)
+/* Return: 0; 1 noted as an obstacle; -ENOMEM. */
+static int refuse_waiting(struct file_table *t, struct open_file *f, uint32_t waiting)
+{
+	char what[128];
+
+	if (!accepting_matters(t))
+		return 0;
+	socket_describe(f->fd, what, sizeof(what));
+	return file_refuse_passing(t, f, "--skip-in-flight: they are closed when the tree ends",
+				   "%s with %u connections that nobody has accepted", what, waiting);
+}
+
+int inet_listener_add(struct file_table *t, struct open_file *f, uint32_t waiting, struct cr_error *err)
 {
 	struct inet_listener *at = inet_listener_vec_add(&t->inet->listeners);
 	struct inet_end own;
@@ -75,23 +98,7 @@ int inet_listener_add(struct file_table *t, struct open_file *f, struct cr_error
 		return cr_fail(err, r, "address of a listening socket");
 	port_of(f->fd, &own, &at->port);
 	f->keep_fd = true;
-	return inet_listener_look(t, at);
-}
-
-/* TCP_INFO of a listening socket has the length of its queue; tcp_get_info() in net/ipv4/tcp.c. MPTCP gives that of its first subflow. */
-int inet_listener_look(struct file_table *t, const struct inet_listener *at)
-{
-	const rpc_criu_opts *o = t->ctx->opts->rpc;
-	struct tcp_info info = { 0 };
-	socklen_t len = sizeof(info);
-	char what[128];
-
-	if (o->tcp_skip_in_flight || o->tcp_close || getsockopt(at->f->fd, IPPROTO_TCP, TCP_INFO, &info, &len) < 0 ||
-	    !info.tcpi_unacked)
-		return 0;
-	socket_describe(at->f->fd, what, sizeof(what));
-	return file_refuse_passing(t, at->f, "--skip-in-flight: they are closed when the tree ends",
-				   "%s with %u connections that nobody has accepted", what, info.tcpi_unacked);
+	return waiting ? refuse_waiting(t, f, waiting) : 0;
 }
 
 /* -------------------------------------------------------------------- hold */
@@ -108,13 +115,20 @@ static bool same_ports(const struct held_port_vec *held, const struct inet_liste
 static int note_ports(struct listeners *l, const struct inet_listener_vec *now, struct cr_error *err)
 {
 	l->ports.nr = 0;
+	map_done(&l->by_ino);
+	memset(l->any_with, 0, sizeof(l->any_with));
 	for (size_t i = 0; i < now->nr; i++) {
 		struct held_port *p = held_port_vec_add(&l->ports);
+
+		uint16_t number = ntohs(now->items[i].port.port);
 
 		if (!p)
 			return pool_failed(err);
 		p->port = now->items[i].port;
 		p->ino = (uint32_t)now->items[i].f->facts.st.st_ino;
+		l->any_with[number / 8] |= (uint8_t)(1 << number % 8);
+		if (map_put(&l->by_ino, (uint64_t)p->ino + 1, l) < 0)
+			return pool_failed(err);
 	}
 	return 0;
 }
@@ -173,9 +187,12 @@ static bool leads_to(const struct tcp_fact *fact, const struct net_port *p)
 
 static bool concerns(const struct listeners *l, const struct tcp_fact *fact)
 {
+	if (fact->state == INET_LISTENING)
+		return fact->waiting && map_find(&l->by_ino, (uint64_t)fact->ino + 1);
+	if (!(l->any_with[fact->own.port / 8] & 1 << fact->own.port % 8))
+		return false;
 	for (size_t i = 0; i < l->ports.nr; i++)
-		if (fact->state == INET_LISTENING ? fact->ino == l->ports.items[i].ino && fact->waiting
-						  : leads_to(fact, &l->ports.items[i].port))
+		if (leads_to(fact, &l->ports.items[i].port))
 			return true;
 	return false;
 }
@@ -193,16 +210,28 @@ static size_t count_waiting(const struct listeners *l, uint32_t states)
 	return nr;
 }
 
+/* TCP_INFO of a listening socket has the length of its queue; tcp_get_info() in net/ipv4/tcp.c. MPTCP gives that of its first subflow. */
+static int look_at(struct file_table *t, struct open_file *f)
+{
+	struct tcp_info info = { 0 };
+	socklen_t len = sizeof(info);
+
+	if (getsockopt(f->fd, IPPROTO_TCP, TCP_INFO, &info, &len) < 0 || !info.tcpi_unacked)
+		return 0;
+	return refuse_waiting(t, f, info.tcpi_unacked);
+}
+
 int listeners_look(const struct listeners *l, struct file_table *t, bool last, struct cr_error *err)
 {
-	const rpc_criu_opts *o = t->ctx->opts->rpc;
 	size_t half;
 	int r = 0;
 
+	if (!accepting_matters(t))
+		return 0;
 	for (size_t i = 0; t->inet && r >= 0 && i < t->inet->listeners.nr; i++)
-		r = inet_listener_look(t, &t->inet->listeners.items[i]);
+		r = look_at(t, t->inet->listeners.items[i].f);
 	/* without a lock there are always new ones */
-	if (r < 0 || !l->lock || o->tcp_skip_in_flight || o->tcp_close)
+	if (r < 0 || !l->lock)
 		return r < 0 ? pool_failed(err) : 0;
 	half = count_waiting(l, SYN_RECV);
 	if (!half)

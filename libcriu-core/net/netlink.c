@@ -225,7 +225,7 @@ static int netlink_open(struct files *fs, struct restored_file *f, struct cr_err
 	if (r == 0)
 		r = restore_flags(fd, e, err);
 	if (r == 0)
-		r = sock_opts_restore(fs->ctx, fd, e->opts, err);
+		r = sock_opts_restore(fs->ctx, fd, e->opts, NULL, err);
 	if (r == 0)
 		r = sock_opts_finish(fd, e->opts, err);
 	return r < 0 ? r : fown_finish(take_fd(&fd), e->fown, err);

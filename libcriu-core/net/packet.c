@@ -213,7 +213,7 @@ static int packet_open(struct files *fs, struct restored_file *f, struct cr_erro
 	if (r == 0)
 		r = restore_groups(fd, e, err);
 	if (r == 0)
-		r = sock_opts_restore(fs->ctx, fd, e->opts, err);
+		r = sock_opts_restore(fs->ctx, fd, e->opts, NULL, err);
 	if (r == 0)
 		r = sock_opts_finish(fd, e->opts, err);
 	if (r == 0)

@@ -324,13 +324,15 @@ static int restore_size(struct cr_context *ctx, int fd, uint32_t want, int optio
 	return 0;
 }
 
-static int restore_sizes(struct cr_context *ctx, int fd, const img_sk_opts_entry *o, struct cr_error *err)
+static int restore_sizes(struct cr_context *ctx, int fd, const img_sk_opts_entry *o, const struct sock_sizes *now,
+			 struct cr_error *err)
 {
 	bool changed = false;
-	int r = restore_size(ctx, fd, o->so_sndbuf, SO_SNDBUF, SO_SNDBUFFORCE, &changed, err);
-	int lock;
+	int r = 0, lock;
 
-	if (r == 0)
+	if (!now || now->snd != o->so_sndbuf)
+		r = restore_size(ctx, fd, o->so_sndbuf, SO_SNDBUF, SO_SNDBUFFORCE, &changed, err);
+	if (r == 0 && (!now || now->rcv != o->so_rcvbuf))
 		r = restore_size(ctx, fd, o->so_rcvbuf, SO_RCVBUF, SO_RCVBUFFORCE, &changed, err);
 	if (r == 0 && o->has_so_buf_lock && (changed || o->so_buf_lock) && get_int(fd, SO_BUF_LOCK, &lock) == 0 &&
 	    (uint32_t)lock != o->so_buf_lock)
@@ -352,9 +354,10 @@ static int restore_timeouts(int fd, const img_sk_opts_entry *o, struct cr_error 
 	return 0;
 }
 
-int sock_opts_restore(struct cr_context *ctx, int fd, const img_sk_opts_entry *o, struct cr_error *err)
+int sock_opts_restore(struct cr_context *ctx, int fd, const img_sk_opts_entry *o, const struct sock_sizes *now,
+		      struct cr_error *err)
 {
-	int r = restore_sizes(ctx, fd, o, err);
+	int r = restore_sizes(ctx, fd, o, now, err);
 
 	if (r == 0)
 		r = restore_timeouts(fd, o, err);

@@ -16,11 +16,18 @@ int sock_opts_dump(struct file_table *t, struct open_file *f, img_sk_opts_entry 
 /** sock_opts_check() - of an image, file @id: every value in range? Pure. Return: 0; -EBADMSG. */
 int sock_opts_check(const img_sk_opts_entry *o, uint32_t id, struct cr_error *err);
 
+/* Sizes of buffers, as the kernel tells them. */
+struct sock_sizes {
+	uint32_t snd, rcv;
+};
+
 /**
  * sock_opts_restore() - all but what would be in the way of binding and refilling a fresh socket
+ * @now: sizes that it has; NULL: they are not known
  * Sizes of buffers that the limits of this machine forbid are cut, with a warning.
  */
-int sock_opts_restore(struct cr_context *ctx, int fd, const img_sk_opts_entry *o, struct cr_error *err);
+int sock_opts_restore(struct cr_context *ctx, int fd, const img_sk_opts_entry *o, const struct sock_sizes *now,
+		      struct cr_error *err);
 
 /** sock_opts_finish() - the rest, when it is bound and its queue is full: SO_REUSEADDR and SO_REUSEPORT, SO_PASSCRED and the
  * like, SO_RCVLOWAT, SO_PEEK_OFF, filters. Last of all comes SO_LOCK_FILTER. */

@@ -96,7 +96,7 @@ int unix_service_open(struct files *fs, struct restored_file *f, struct cr_error
 	theirs = fds[1];
 	r = queue_answer(ours, e->ext && e->ext->has_first_generation && e->ext->first_generation, err);
 	if (r == 0)
-		r = sock_opts_restore(fs->ctx, theirs, e->opts, err);
+		r = sock_opts_restore(fs->ctx, theirs, e->opts, NULL, err);
 	if (r == 0)
 		r = sock_opts_finish(theirs, e->opts, err);
 	if (r == 0 && e->fown->signum && fcntl(theirs, F_SETSIG, e->fown->signum) < 0)

@@ -375,7 +375,7 @@ static int finish(struct files *fs, struct restored_sock *s, struct cr_error *er
 	if (e->has_shutdown && e->shutdown != img_sk_shutdown_NONE && shutdown(fd, (int)e->shutdown - 1) < 0 &&
 	    errno != ENOTCONN)
 		return cr_fail(err, -errno, "shut down in way %d", (int)e->shutdown);
-	r = sock_opts_restore(fs->ctx, fd, e->opts, err);
+	r = sock_opts_restore(fs->ctx, fd, e->opts, NULL, err);
 	if (r == 0)
 		r = sock_opts_finish(fd, e->opts, err);
 	if (r == 0)
