@@ -25,7 +25,8 @@ int cr_dump(struct cr_context *ctx, struct cr_dump_result *ret, struct cr_error 
 
 		if (at.last || !dump_may_pass(ctx, r))
 			return r;
-		log_info(&ctx->log, "%s: the tree runs on for a moment, then this is tried again", ctx->obstacles.items[0].what);
+		log_info(&ctx->log, "%s: the tree runs on for a moment, then this is tried again",
+			 ctx->obstacles.items[0].what);
 		obstacles_done(&ctx->obstacles);
 		cr_error_clear(err);
 		listeners_await(l, pauses[i].least_ms, pauses[i].most_ms);

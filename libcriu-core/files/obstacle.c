@@ -5,7 +5,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 
-static int refuse(struct file_table *t, struct open_file *f, bool passing, const char *advice, const char *fmt, va_list ap)
+static int refuse(struct file_table *t, struct open_file *f, bool passing, const char *advice, const char *fmt,
+		  va_list ap)
 {
 	struct obstacles *list = &t->ctx->obstacles;
 	char what[160], where[48];

@@ -26,7 +26,10 @@ struct nft_batch {
 	bool failed;
 };
 
-#define NFT_BATCH_INIT { .buf = BUF_INIT(NFT_BATCH_MAX) }
+#define NFT_BATCH_INIT                         \
+	{                                      \
+		.buf = BUF_INIT(NFT_BATCH_MAX) \
+	}
 
 /** nft_begin(), nft_finish() - the first and the last message */
 void nft_begin(struct nft_batch *b);

@@ -11,8 +11,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#define SYN_RECV (1u << INET_SYN_RECV) /* TCP_NEW_SYN_RECV comes with it; inet_diag_dump_icsk() in net/ipv4/inet_diag.c */
-#define LISTEN   (1u << INET_LISTENING)
+#define SYN_RECV \
+	(1u << INET_SYN_RECV) /* TCP_NEW_SYN_RECV comes with it; inet_diag_dump_icsk() in net/ipv4/inet_diag.c */
+#define LISTEN (1u << INET_LISTENING)
 
 /* What the lock is about. */
 struct held_port {
@@ -27,9 +28,9 @@ DEFINE_VEC(held_port_vec, struct held_port)
 struct listeners {
 	struct net_lock *lock;
 	struct held_port_vec ports;
-	struct map by_ino;             /* ino + 1 -> anything */
+	struct map by_ino;            /* ino + 1 -> anything */
 	uint8_t any_with[PORT_BYTES]; /* a bit for each number that a port of them has */
-	bool failed; /* it was tried once, and said why not */
+	bool failed;                  /* it was tried once, and said why not */
 };
 
 struct listeners *listeners_new(void)
@@ -164,8 +165,10 @@ int listeners_hold(struct listeners *l, struct file_table *t, const char *run_id
 	l->lock = NULL;
 	if (net_lock_new_ports(name, ports, l->ports.nr, &l->lock, &why) < 0) {
 		l->failed = true;
-		log_warn(&t->ctx->log, "%s: listening sockets are not locked, continuing without: "
-			 "connections that are made before the tree ends are reset", why.text);
+		log_warn(&t->ctx->log,
+			 "%s: listening sockets are not locked, continuing without: "
+			 "connections that are made before the tree ends are reset",
+			 why.text);
 	}
 	net_lock_free(was);
 	return 0;
@@ -181,7 +184,8 @@ static bool leads_to(const struct tcp_fact *fact, const struct net_port *p)
 	if (htons(own.port) != p->port)
 		return false;
 	if (memcmp(p->addr, any, sizeof(any)) != 0)
-		return own.family == p->family && memcmp(own.addr, p->addr, inet_words(own.family) * sizeof(uint32_t)) == 0;
+		return own.family == p->family &&
+		       memcmp(own.addr, p->addr, inet_words(own.family) * sizeof(uint32_t)) == 0;
 	return own.family == p->family || (p->family == AF_INET6 && !p->v6only);
 }
 
@@ -241,8 +245,8 @@ int listeners_look(const struct listeners *l, struct file_table *t, bool last, s
 					   "%zu connections to listening sockets that are being made", half) < 0
 			       ? pool_failed(err)
 			       : 0;
-	log_warn(&t->ctx->log, "%zu connections are being made to listening sockets, continuing without: who waits is reset",
-		 half);
+	log_warn(&t->ctx->log,
+		 "%zu connections are being made to listening sockets, continuing without: who waits is reset", half);
 	return 0;
 }
 

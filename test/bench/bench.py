@@ -32,6 +32,8 @@ ROWS = [
     ("processes", "processes", 1000, "tmpfs", (0.9, 0.7), False),
     ("threads", "threads", 1000, "tmpfs", (0.080, 0.080), False),
     ("descriptors", "descriptors", 10000, "tmpfs", (0.090, 0.060), False),
+    ("UDP sockets", "sockets", 10000, "tmpfs", (0.450, 0.200), False),
+    ("targets of epoll", "targets", 10000, "tmpfs", (0.300, 0.150), False),
     ("mappings", "mappings", 50000, "tmpfs", (0.200, 0.150), False),
 ]
 MORE_OPTIONS = {"memory, no checksums": ["--no-checksums"]}
@@ -168,7 +170,7 @@ class Bench:
         shutil.rmtree(self.base, ignore_errors=True)
 
 
-UNITS = {"small": "", "memory": "MiB", "processes": "", "threads": "", "descriptors": "", "mappings": ""}
+UNITS = {"small": "", "memory": "MiB", "processes": "", "threads": "", "descriptors": "", "mappings": "", "sockets": "", "targets": ""}
 
 
 def shown(seconds):

@@ -2,15 +2,20 @@
  * What the benchmark checkpoints: subject KIND N, in the directory given as working directory. Makes "ready" when all
  * is set up, then sleeps for good.
  */
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <pthread.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -83,20 +88,55 @@ static void threads(unsigned long n)
 	}
 }
 
-/* openings of their own of 100 files, at different positions */
-static void descriptors(unsigned long n)
+static void many_files(void)
 {
 	struct rlimit lim;
 
 	getrlimit(RLIMIT_NOFILE, &lim);
 	lim.rlim_cur = lim.rlim_max;
 	setrlimit(RLIMIT_NOFILE, &lim);
+}
+
+/* openings of their own of 100 files, at different positions */
+static void descriptors(unsigned long n)
+{
+	many_files();
 	for (unsigned long i = 0; i < n; i++) {
 		char name[32];
 		snprintf(name, sizeof(name), "file-%02lu", i % 100);
 		int fd = open(name, O_RDWR | O_CREAT, 0644);
 		need(fd >= 0, "open");
 		lseek(fd, (off_t)i, SEEK_SET);
+	}
+}
+
+/* bound UDP sockets */
+static void sockets(unsigned long n)
+{
+	struct sockaddr_in in = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+
+	many_files();
+	for (unsigned long i = 0; i < n; i++) {
+		int fd = socket(AF_INET, SOCK_DGRAM, 0);
+
+		need(fd >= 0, "socket");
+		need(bind(fd, (struct sockaddr *)&in, sizeof(in)) == 0, "bind");
+	}
+}
+
+/* counters that one epoll descriptor watches */
+static void targets(unsigned long n)
+{
+	int ep = epoll_create1(0);
+
+	many_files();
+	need(ep >= 0, "epoll_create1");
+	for (unsigned long i = 0; i < n; i++) {
+		int fd = eventfd(0, 0);
+		struct epoll_event ev = { .events = EPOLLIN, .data.u64 = i };
+
+		need(fd >= 0, "eventfd");
+		need(epoll_ctl(ep, EPOLL_CTL_ADD, fd, &ev) == 0, "epoll_ctl");
 	}
 }
 
@@ -120,7 +160,8 @@ int main(int argc, char **argv)
 		void (*make)(unsigned long n);
 	} kinds[] = {
 		{ "memory", memory },           { "processes", processes }, { "threads", threads },
-		{ "descriptors", descriptors }, { "mappings", mappings },
+		{ "descriptors", descriptors }, { "mappings", mappings },   { "sockets", sockets },
+		{ "targets", targets },
 	};
 	unsigned long n = argc == 3 ? strtoul(argv[2], NULL, 10) : 0;
 	int known = argc == 3 && strcmp(argv[1], "small") == 0;
@@ -132,7 +173,8 @@ int main(int argc, char **argv)
 		}
 	}
 	if (!known) {
-		fprintf(stderr, "usage: subject small|memory|processes|threads|descriptors|mappings N\n");
+		fprintf(stderr,
+			"usage: subject small|memory|processes|threads|descriptors|mappings|sockets|targets N\n");
 		return 2;
 	}
 	close(open("almost", O_WRONLY | O_CREAT, 0644));

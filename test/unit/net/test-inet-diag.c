@@ -33,7 +33,9 @@ static struct answer answer(void)
 
 	for (size_t i = 0; i < ARRAY_LEN(a.m); i++)
 		a.m[i].h = (struct nlmsghdr){ .nlmsg_len = sizeof(a.m[i]), .nlmsg_type = SOCK_DIAG_BY_FAMILY };
-	a.m[0].m = (struct inet_diag_msg){ .idiag_family = AF_INET6, .idiag_state = 10, .idiag_inode = 77, .idiag_rqueue = 3 };
+	a.m[0].m = (struct inet_diag_msg){
+		.idiag_family = AF_INET6, .idiag_state = 10, .idiag_inode = 77, .idiag_rqueue = 3
+	};
 	a.m[0].m.id.idiag_sport = htons(8080);
 	inet_pton(AF_INET6, "2001:db8::7", a.m[0].m.id.idiag_src);
 	a.m[1].m = (struct inet_diag_msg){ .idiag_family = AF_INET, .idiag_state = 3 };
