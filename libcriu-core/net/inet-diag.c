@@ -39,7 +39,10 @@ static int parse_socket(const struct nlmsghdr *h, struct tcp_fact_vec *ret, stru
 
 int inet_diag_parse(const void *packet, size_t len, struct tcp_fact_vec *ret, struct cr_error *err)
 {
-	for (const struct nlmsghdr *h = packet; NLMSG_OK(h, len); h = NLMSG_NEXT(h, len)) {
+	/* signed: the last message may be followed by less than it is rounded up to */
+	ssize_t left = (ssize_t)len;
+
+	for (const struct nlmsghdr *h = packet; NLMSG_OK(h, left); h = NLMSG_NEXT(h, left)) {
 		int r = 0, code = 0;
 
 		if (h->nlmsg_type == NLMSG_DONE)

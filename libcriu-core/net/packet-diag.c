@@ -53,9 +53,11 @@ static int parse_socket(const struct nlmsghdr *h, uint32_t ino, struct packet_fa
 
 int packet_diag_parse(const void *packet, size_t len, uint32_t ino, struct packet_fact *ret)
 {
+	/* signed: the last message may be followed by less than it is rounded up to */
+	ssize_t left = (ssize_t)len;
 	int r = 0;
 
-	for (const struct nlmsghdr *h = packet; NLMSG_OK(h, len) && r == 0; h = NLMSG_NEXT(h, len)) {
+	for (const struct nlmsghdr *h = packet; NLMSG_OK(h, left) && r == 0; h = NLMSG_NEXT(h, left)) {
 		if (h->nlmsg_type == NLMSG_DONE)
 			return 1;
 		if (h->nlmsg_type == NLMSG_ERROR)

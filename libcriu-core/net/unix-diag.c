@@ -101,8 +101,10 @@ static int parse_socket(const struct nlmsghdr *head, struct unix_facts *f, struc
 int unix_diag_parse(const void *packet, size_t len, struct unix_facts *f, struct cr_error *err)
 {
 	const struct nlmsghdr *head = packet;
+	/* signed: the last message may be followed by less than it is rounded up to */
+	ssize_t left = (ssize_t)len;
 
-	while (NLMSG_OK(head, len)) {
+	while (NLMSG_OK(head, left)) {
 		int r = 0, code = 0;
 
 		if (head->nlmsg_flags & NLM_F_DUMP_INTR)
@@ -118,7 +120,7 @@ int unix_diag_parse(const void *packet, size_t len, struct unix_facts *f, struct
 			r = parse_socket(head, f, err);
 		if (r < 0)
 			return r;
-		head = NLMSG_NEXT(head, len);
+		head = NLMSG_NEXT(head, left);
 	}
 	return 0;
 }

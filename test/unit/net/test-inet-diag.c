@@ -1,7 +1,9 @@
-/* Answers of INET_DIAG, and what passes by itself among the obstacles of a dump. */
+/* Answers of INET_DIAG and the like, and what passes by itself among the obstacles of a dump. */
 #include "net/inet-diag.h"
 
 #include "base/obstacle.h"
+#include "net/packet-diag.h"
+#include "net/unix-diag.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -99,6 +101,25 @@ static void test_refused(void **state)
 	tcp_fact_vec_done(&v);
 }
 
+/* What lies behind an answer is no part of it, also if its last message ends in the middle of a word. */
+static void test_end(void **state)
+{
+	struct {
+		struct nlmsghdr h;
+		char byte, pad[3];
+		struct nlmsghdr beyond;
+	} p = { .h = { .nlmsg_len = NLMSG_LENGTH(1), .nlmsg_type = NLMSG_NOOP },
+		.beyond = { .nlmsg_len = sizeof(p.beyond), .nlmsg_type = NLMSG_DONE } };
+	struct tcp_fact_vec v = { 0 };
+	struct unix_facts u = { 0 };
+	struct packet_fact f = { 0 };
+
+	(void)state;
+	assert_int_equal(inet_diag_parse(&p, NLMSG_LENGTH(1), &v, NULL), 0);
+	assert_int_equal(unix_diag_parse(&p, NLMSG_LENGTH(1), &u, NULL), 0);
+	assert_int_equal(packet_diag_parse(&p, NLMSG_LENGTH(1), 77, &f), 0);
+}
+
 static void test_passing(void **state)
 {
 	struct obstacles list = { 0 };
@@ -117,7 +138,8 @@ static void test_passing(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test(test_answer), cmocka_unit_test(test_cut),
-					    cmocka_unit_test(test_refused), cmocka_unit_test(test_passing) };
+					    cmocka_unit_test(test_refused), cmocka_unit_test(test_end),
+					    cmocka_unit_test(test_passing) };
 
 	return cmocka_run_group_tests_name("inet-diag", tests, NULL, NULL);
 }
