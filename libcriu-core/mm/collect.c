@@ -5,6 +5,7 @@
 #include "mm/mapped-files.h"
 #include "mm/look-ahead.h"
 #include "mm/page-select.h"
+#include "mm/quick-maps.h"
 #include "mm/smaps-stream.h"
 #include "mm/track.h"
 
@@ -43,6 +44,7 @@ static void mm_task_free(struct mm_task *mt)
 	page_runs_done(&mt->to_copy);
 	page_runs_done(&mt->unread);
 	mm_ranges_done(&mt->tracked);
+	mm_ranges_done(&mt->watched);
 	mm_ranges_done(&mt->stays);
 	if (mt->mem >= 0)
 		close(mt->mem);
@@ -339,6 +341,17 @@ static void fill_layout(struct mm_task *mt)
 			e->mm_brk = mt->vmas.items[i].end;
 }
 
+static int collect_quickly(struct collector *c, struct cr_error *err)
+{
+	autovmas struct proc_vma_list list = { 0 };
+	int r = quick_maps_read(c->mt->task, &list, err);
+
+	if (r == 1)
+		return smaps_each(&c->mt->task->dir, collect_some, c, err);
+	return r < 0 || !list.nr ? r : collect_some(c, &list, err);
+}
+
+/* The pages of a pre-dump are found when they are to be watched (mm_track()). */
 static int collect(struct mm_dump *d, struct mm_task *mt, struct cr_error *err)
 {
 	struct collector c = { d, mt };
@@ -348,18 +361,19 @@ static int collect(struct mm_dump *d, struct mm_task *mt, struct cr_error *err)
 	if (r == 0)
 		r = mm_rounds_distrust(d, mt, err);
 	if (r == 0)
-		r = smaps_end(take_ptr(&mt->smaps), collect_some, &c, err);
-	if (r == 0 && all)
-		r = collect_auxv(mt, err);
-	if (r == 0 && all)
+		r = mt->smaps ? smaps_end(take_ptr(&mt->smaps), collect_some, &c, err) : collect_quickly(&c, err);
+	if (r < 0 || !all)
+		return r;
+	r = collect_auxv(mt, err);
+	if (r == 0)
 		r = collect_exe(d, mt, err);
-	if (r == 0 && all)
+	if (r == 0)
 		r = collect_policies(d, mt, err);
 	look_ahead_wait(mt->ahead);
 	if (r == 0)
 		r = page_select(d, mt, &mt->ahead->scan, err);
 	look_ahead_free(take_ptr(&mt->ahead));
-	if (r < 0 || !all)
+	if (r < 0)
 		return r;
 	fill_layout(mt);
 	mt->entry.vmas = (struct img_vma_entry_vec){ .items = mt->vmas.items, .nr = mt->vmas.nr };
@@ -374,14 +388,16 @@ static int begin(struct mm_dump *d, struct mm_task *mt, struct cr_error *err)
 {
 	int r;
 
+	if (d->config.memory_only)
+		return quick_maps_fit(d, mt->task) ? 0 : smaps_begin(&mt->task->dir, &mt->smaps, &mt->many, err);
 	mt->ahead = calloc(1, sizeof(*mt->ahead));
 	if (!mt->ahead)
 		return cr_fail(err, -ENOMEM, "read mappings");
 	if (mt->task->status.vm_rss_kb >= AHEAD_RSS_KB)
-		look_ahead_begin(mt->ahead, d, mt->task, !d->config.memory_only && wants_policies(d, mt));
+		look_ahead_begin(mt->ahead, d, mt->task, true, wants_policies(d, mt));
 	r = smaps_begin(&mt->task->dir, &mt->smaps, &mt->many, err);
 	if (mt->many)
-		look_ahead_begin(mt->ahead, d, mt->task, !d->config.memory_only && wants_policies(d, mt));
+		look_ahead_begin(mt->ahead, d, mt->task, false, wants_policies(d, mt));
 	return r;
 }
 

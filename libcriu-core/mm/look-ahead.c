@@ -33,7 +33,7 @@ static void *read_ahead(void *arg)
 	return NULL;
 }
 
-void look_ahead_begin(struct look_ahead *a, struct mm_dump *d, struct task *task, bool want_policies)
+void look_ahead_begin(struct look_ahead *a, struct mm_dump *d, struct task *task, bool large, bool want_policies)
 {
 	sigset_t all, old;
 
@@ -41,7 +41,7 @@ void look_ahead_begin(struct look_ahead *a, struct mm_dump *d, struct task *task
 		return;
 	a->task = task;
 	a->want_policies = want_policies;
-	page_scan_open(d, task, &a->scan);
+	page_scan_open(d, task, large, &a->scan);
 	/* signals are the business of the thread that called us */
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);

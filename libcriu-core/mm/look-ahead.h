@@ -2,7 +2,7 @@
 #ifndef CR_MM_LOOK_AHEAD_H
 #define CR_MM_LOOK_AHEAD_H
 
-#include "mm/page-select.h"
+#include "mm/page-scan.h"
 #include "procfs/numa-maps.h"
 
 #include <pthread.h>
@@ -20,10 +20,11 @@ struct look_ahead {
 
 /**
  * look_ahead_begin() - start a thread that reads @task's pages, and its policies if these are wanted
+ * @large: it has much memory, in mappings that are worth to be told apart
  * For tasks with much memory or many mappings: small ones are read sooner than a thread is started. Begun once, whoever
  * calls how often. Failures are not reported: what was not read ahead is read when it is needed.
  */
-void look_ahead_begin(struct look_ahead *a, struct mm_dump *d, struct task *task, bool want_policies);
+void look_ahead_begin(struct look_ahead *a, struct mm_dump *d, struct task *task, bool large, bool want_policies);
 /** look_ahead_wait() - until the thread has ended, if there was one */
 void look_ahead_wait(struct look_ahead *a);
 /** look_ahead_free() - wait, and give everything back; NULL is fine */

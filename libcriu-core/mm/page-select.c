@@ -4,7 +4,7 @@
  * the zero page, which then is copied and left out as a page of zeroes.
  */
 #include "mm/page-select.h"
-#include "mm/track.h"
+#include "mm/page-scan.h"
 
 #include "infect/task.h"
 #include "kernel/context.h"
@@ -16,9 +16,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
-/* What do_pagemap_scan() collects in one pass (PAGEMAP_WALK_SIZE); fs/proc/task_mmu.c */
-#define SCAN_REGIONS 512
-#define MAP_WORDS    4096
+#define MAP_WORDS 4096
 
 enum vma_content vma_content_of(const img_vma_entry *v)
 {
@@ -61,149 +59,12 @@ static int put_piece(struct page_runs *runs, const img_vma_entry *v, uint64_t st
 	return from < to ? page_runs_put(runs, from, to, flags, !(v->prot & PROT_READ)) : 0;
 }
 
-/* Is the mapping watched since the round before? Asked in ascending order; @at: where the last answer was found. */
-static bool is_tracked(const struct mm_task *mt, const img_vma_entry *v, size_t *at)
+/* Is all of the mapping in one of the ranges? Asked in ascending order; @at: where the last answer was found. */
+static bool is_inside(const struct mm_ranges *ranges, const img_vma_entry *v, size_t *at)
 {
-	while (*at < mt->tracked.nr && mt->tracked.items[*at].end <= v->start)
+	while (*at < ranges->nr && ranges->items[*at].end <= v->start)
 		++*at;
-	return *at < mt->tracked.nr && mt->tracked.items[*at].start <= v->start && v->end <= mt->tracked.items[*at].end;
-}
-
-DEFINE_VEC(region_vec, struct uapi_page_region)
-
-/* Regions of one scan, fetched as they are needed. */
-struct scanner {
-	int fd;
-	bool guards, written;
-	uint64_t changed; /* category of pages that were written to */
-	uint64_t at, end; /* still to be scanned */
-	struct uapi_page_region *vec;
-	size_t nr, next;
-	struct page_runs found_guards;
-};
-
-static uint64_t changed_category(const struct mm_dump *d)
-{
-	if (!d->config.parent)
-		return 0;
-	return track_engine(d->ctx) == TRACK_UFFD ? PAGE_IS_WRITTEN : PAGE_IS_SOFT_DIRTY;
-}
-
-static int scanner_fetch(struct scanner *s)
-{
-	struct uapi_pm_scan_arg arg = {
-		.size = sizeof(arg),
-		.start = s->at,
-		.end = s->end,
-		.vec = (uintptr_t)s->vec,
-		.vec_len = SCAN_REGIONS,
-		.category_inverted = PAGE_IS_FILE | PAGE_IS_PFNZERO,
-		.category_mask = PAGE_IS_FILE | PAGE_IS_PFNZERO,
-		.category_anyof_mask = PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
-		.return_mask = (s->guards ? PAGE_IS_GUARD : PAGE_IS_FILE) |
-			       (s->written ? PAGE_IS_PRESENT | s->changed : 0),
-	};
-	long n = ioctl(s->fd, UAPI_PAGEMAP_SCAN, &arg);
-
-	if (n < 0)
-		return -errno;
-	if (arg.walk_end <= s->at || (size_t)n > SCAN_REGIONS)
-		return -EPROTO;
-	/*
-	 * An answer that has room left is the last. Its walk_end may say otherwise: with several passes it stays where the last
-	 * but one ended (seen with 6.18), and what was reported would be reported again.
-	 */
-	s->at = (size_t)n < SCAN_REGIONS ? s->end : arg.walk_end;
-	s->nr = (size_t)n;
-	s->next = 0;
-	return 0;
-}
-
-/* ------------------------------------------------ scans made beforehand */
-
-#if defined(__x86_64__)
-#define SCAN_END UINT64_C(0x7ffffffff000)
-#else
-#define SCAN_END (UINT64_C(1) << 48)
-#endif
-
-void page_scan_open(struct mm_dump *d, struct task *task, struct page_scan *ret)
-{
-	*ret = (struct page_scan){ 0 };
-	if (!kernel_has(&d->ctx->probes, KERNEL_PAGEMAP_SCAN))
-		return;
-	ret->guards = kernel_has(&d->ctx->probes, KERNEL_PAGEMAP_GUARD);
-	ret->written = d->config.parent != NULL;
-	ret->changed = changed_category(d);
-	ret->fd = proc_open(&task->dir, "pagemap", O_RDONLY, NULL);
-	ret->opened = ret->fd >= 0;
-}
-
-void page_scan_run(struct page_scan *scan)
-{
-	struct scanner s = {
-		.fd = scan->fd,
-		.guards = scan->guards,
-		.written = scan->written,
-		.changed = scan->changed,
-		.end = SCAN_END,
-	};
-	int r = 0;
-
-	if (!scan->opened)
-		return;
-	s.vec = calloc(SCAN_REGIONS, sizeof(*s.vec));
-	scan->regions = calloc(1, sizeof(*scan->regions));
-	if (!s.vec || !scan->regions)
-		r = -ENOMEM;
-	while (r == 0 && s.at < s.end) {
-		r = scanner_fetch(&s);
-		for (size_t i = 0; r == 0 && i < s.nr; i++) {
-			struct uapi_page_region *g = region_vec_add(scan->regions);
-
-			if (g)
-				*g = s.vec[i];
-			else
-				r = -ENOMEM;
-		}
-	}
-	free(s.vec);
-	scan->done = r == 0;
-}
-
-void page_scan_close(struct page_scan *scan)
-{
-	if (scan->regions)
-		region_vec_done(scan->regions);
-	free(scan->regions);
-	if (scan->opened)
-		close(scan->fd);
-	*scan = (struct page_scan){ 0 };
-}
-
-/* The region that the scan stands at; guards are put aside. Return: 1, 0 at the end, negative errno. */
-static int scanner_peek(struct scanner *s, const struct uapi_page_region **ret)
-{
-	for (;;) {
-		while (s->next < s->nr) {
-			const struct uapi_page_region *g = &s->vec[s->next];
-
-			if (!(s->guards && g->categories & PAGE_IS_GUARD)) {
-				*ret = g;
-				return 1;
-			}
-			if (page_runs_put(&s->found_guards, g->start, g->end, 0, false) < 0)
-				return -ENOMEM;
-			s->next++;
-		}
-		if (s->at >= s->end)
-			return 0;
-
-		int r = scanner_fetch(s);
-
-		if (r < 0)
-			return r;
-	}
+	return *at < ranges->nr && ranges->items[*at].start <= v->start && v->end <= ranges->items[*at].end;
 }
 
 /*
@@ -253,35 +114,57 @@ static int put_guards(struct mm_task *mt, const struct page_runs *guards)
 	return 0;
 }
 
-/* Makes a scanner that begins at the first mapping, or that has everything already. */
-static int scanner_init(struct scanner *s, const struct mm_task *mt, size_t nr_vmas, struct page_scan *scan)
+/* What is asked of the mappings that are there. @only: nothing but those that are to be watched */
+static int spans_of(const struct mm_task *mt, size_t nr_vmas, bool only, struct scan_spans *ret)
 {
-	if (scan->done && scan->regions->nr) {
-		s->vec = scan->regions->items;
-		s->nr = scan->regions->nr;
-		*scan->regions = (struct region_vec){ 0 };
+	size_t at = 0;
+	int r = 0;
+
+	for (size_t i = 0; i < nr_vmas && r == 0; i++) {
+		const img_vma_entry *v = &mt->vmas.items[i];
+		bool protect, plain;
+
+		if (vma_content_of(v) != VMA_CONTENT_PRIVATE)
+			continue;
+		protect = is_inside(&mt->watched, v, &at);
+		if (only && !protect)
+			continue;
+		plain = v->status & MM_ST_ANON_PRIVATE && !(v->flags & MAP_HUGETLB) &&
+			(protect || v->end - v->start >= SPAN_PLAIN);
+		r = scan_spans_put(ret, v->start, v->end, plain, protect);
+	}
+	return r;
+}
+
+/* Makes a scanner of the mappings, or one that has everything already. */
+static int scanner_init(struct scanner *s, const struct mm_task *mt, size_t nr_vmas, struct scan_spans *spans,
+			struct page_scan *scan)
+{
+	int r;
+
+	if (scan->done && scan->regions.nr) {
+		s->vec = scan->regions.items;
+		s->nr = scan->regions.nr;
+		s->fd = -1;
+		scan->regions = (struct region_vec){ 0 };
 		return 0;
 	}
-	/* [vsyscall] is beyond what the scan accepts */
-	s->at = mt->vmas.items[0].start;
-	for (size_t i = 0; i < nr_vmas; i++)
-		if (!(mt->vmas.items[i].status & MM_ST_VSYSCALL))
-			s->end = mt->vmas.items[i].end;
-	s->vec = calloc(SCAN_REGIONS, sizeof(*s->vec));
-	return s->vec ? 0 : -ENOMEM;
+	r = spans_of(mt, nr_vmas, false, spans);
+	s->spans = spans;
+	return r == 0 ? scanner_begin(s) : r;
 }
 
 static int select_by_scan(struct mm_dump *d, struct mm_task *mt, int fd, size_t nr_vmas, struct page_scan *scan)
 {
+	struct scan_spans spans = { 0 };
 	struct scanner s = {
 		.fd = fd,
 		.guards = kernel_has(&d->ctx->probes, KERNEL_PAGEMAP_GUARD),
-		.written = d->config.parent != NULL,
-		.changed = changed_category(d),
+		.changed = page_scan_changed(d),
 	};
 	const struct uapi_page_region *g;
 	size_t at = 0;
-	int r = scanner_init(&s, mt, nr_vmas, scan);
+	int r = scanner_init(&s, mt, nr_vmas, &spans, scan);
 
 	for (size_t i = 0; i < nr_vmas && r >= 0; i++) {
 		const img_vma_entry *v = &mt->vmas.items[i];
@@ -290,14 +173,14 @@ static int select_by_scan(struct mm_dump *d, struct mm_task *mt, int fd, size_t 
 		if (content == VMA_CONTENT_ALL)
 			r = put_piece(&mt->pages, v, v->start, v->end, false);
 		else if (content == VMA_CONTENT_PRIVATE)
-			r = scan_vma(&s, &mt->pages, v, d->config.parent && is_tracked(mt, v, &at));
+			r = scan_vma(&s, &mt->pages, v, d->config.parent && is_inside(&mt->tracked, v, &at));
 	}
 	while (r >= 0 && (r = scanner_peek(&s, &g)) > 0)
 		s.next++;
 	if (r >= 0)
 		r = put_guards(mt, &s.found_guards);
-	page_runs_done(&s.found_guards);
-	free(s.vec);
+	scanner_done(&s);
+	scan_spans_done(&spans);
 	return r;
 }
 
@@ -335,7 +218,7 @@ static int select_by_pagemap(struct mm_dump *d, struct mm_task *mt, int fd, size
 		if (content == VMA_CONTENT_ALL)
 			r = put_piece(&mt->pages, v, v->start, v->end, false);
 		else if (content == VMA_CONTENT_PRIVATE)
-			r = pagemap_vma(mt, fd, v, words, d->config.parent && is_tracked(mt, v, &tracked));
+			r = pagemap_vma(mt, fd, v, words, d->config.parent && is_inside(&mt->tracked, v, &tracked));
 	}
 	return r;
 }
@@ -360,6 +243,32 @@ int page_select(struct mm_dump *d, struct mm_task *mt, struct page_scan *scan, s
 	else
 		r = select_by_pagemap(d, mt, fd, nr_vmas);
 	return r < 0 ? cr_fail(err, r, "find the pages of %d mappings", (int)nr_vmas) : 0;
+}
+
+int page_protect(struct mm_dump *d, struct mm_task *mt, struct cr_error *err)
+{
+	autofd int fd = proc_open(&mt->task->dir, "pagemap", O_RDONLY, err);
+	struct scan_spans spans = { 0 };
+	struct scanner s = {
+		.fd = fd,
+		.guards = kernel_has(&d->ctx->probes, KERNEL_PAGEMAP_GUARD),
+		.changed = PAGE_IS_WRITTEN,
+		.only_changed = true,
+		.spans = &spans,
+	};
+	const struct uapi_page_region *g;
+	int r;
+
+	if (fd < 0)
+		return fd;
+	r = spans_of(mt, mt->vmas.nr, true, &spans);
+	if (r == 0)
+		r = scanner_begin(&s);
+	while (r >= 0 && (r = scanner_peek(&s, &g)) > 0)
+		s.next++;
+	scanner_done(&s);
+	scan_spans_done(&spans);
+	return r < 0 ? cr_fail(err, r, "write-protect memory") : 0;
 }
 
 /* Splits one run where pages begin or cease to be shared. */

@@ -5,33 +5,21 @@
 #include "mm/page-chain.h"
 #include "mm/vma-class.h"
 
-struct region_vec;
+struct page_scan;
 
 /** vma_content_of() - what is stored of a mapping that is in the image already. Pure. */
 enum vma_content vma_content_of(const img_vma_entry *v);
 
-/* A scan of one task that was made beforehand. All zero: none. */
-struct page_scan {
-	bool guards, written, done; /* what is asked for; it was carried out */
-	bool opened;
-	uint64_t changed; /* category of pages that were written to, if it is wanted */
-	int fd; /* once it is opened */
-	struct region_vec *regions;
-};
-
-/** page_scan_open() - prepare a scan of a task's whole address space; nothing to run where the kernel cannot scan */
-void page_scan_open(struct mm_dump *d, struct task *task, struct page_scan *ret);
-/** page_scan_run() - carry it out, in any thread. Failures show in page_select(), which then scans itself. */
-void page_scan_run(struct page_scan *scan);
-/** page_scan_close() - give everything back; safe in any state */
-void page_scan_close(struct page_scan *scan);
-
 /**
  * page_select() - fill mt->pages, ascending; and append guard pseudo-mappings to mt->vmas
  * Asks the kernel for the whole address space at once: the price is that of the page tables, not of the mappings.
- * @scan: what was found beforehand, used up; may be all zero.
+ * What is in mt->watched is write-protected in the same walk; after a failure it may be, without being listed.
+ * @scan: what was found beforehand, used up; may be all zero, and is if anything is to be protected.
  */
 int page_select(struct mm_dump *d, struct mm_task *mt, struct page_scan *scan, struct cr_error *err);
+
+/** page_protect() - write-protect what was written to of mt->watched; for who knows the pages already. Return: 0, negative errno */
+int page_protect(struct mm_dump *d, struct mm_task *mt, struct cr_error *err);
 
 /**
  * page_select_shared() - mark pages that are mapped by other processes, too, so that reading leaves them shared

@@ -1,5 +1,6 @@
 /* Incremental series: what a dump knows of the round before it, and what it leaves to the next. */
 #include "mm/page-chain.h"
+#include "mm/page-scan.h"
 #include "mm/page-select.h"
 #include "mm/track.h"
 
@@ -91,6 +92,35 @@ int mm_can_track(struct cr_context *ctx, struct cr_error *err)
 	return -EOPNOTSUPP;
 }
 
+static int renew(struct mm_dump *d, struct mm_task *mt, struct infect_aid *aid, struct cr_error *err)
+{
+	struct page_scan none = { 0 };
+	int r = tracker_watch(d->tracker, mt, aid, err);
+
+	if (r == 0 && d->config.memory_only)
+		r = page_select(d, mt, &none, err);
+	else if (r == 0 && mt->watched.nr)
+		r = page_protect(d, mt, err);
+	return r == 0 ? tracker_begin_round(d->tracker, mt, err) : r;
+}
+
+/* A pre-dump finds pages and begins a new round in one walk of the page tables; without a round it looks at all of them. */
+static int track_task(struct mm_dump *d, struct mm_task *mt, struct infect_aid *aid, struct cr_error *err)
+{
+	struct page_scan none = { 0 };
+	struct cr_error why = { 0 };
+
+	if (renew(d, mt, aid, &why) == 0)
+		return 0;
+	log_warn(&d->ctx->log, "pid %d: %s, continuing without tracking its memory", mt->task->host_pid, why.text);
+	tracker_drop(d->tracker, mt);
+	if (!d->config.memory_only)
+		return 0;
+	page_runs_done(&mt->pages);
+	mt->nr_scanned = 0;
+	return page_select(d, mt, &none, err);
+}
+
 int mm_track(struct mm_dump *d, const struct tree *tree, struct cr_error *err)
 {
 	struct infect_aid aid = { .leftovers = d->ctx->opts->leftovers };
@@ -99,15 +129,15 @@ int mm_track(struct mm_dump *d, const struct tree *tree, struct cr_error *err)
 		return -EOPNOTSUPP;
 	for (size_t i = 0; i < tree->tasks.nr; i++) {
 		struct task *task = tree->tasks.items[i];
-		struct cr_error why = { 0 };
+		int r;
 
 		if (!task->mm_priv)
 			continue;
-		if (have_tracker(d, task, err) < 0)
-			return -ENOMEM;
-		if (tracker_renew(d->tracker, task->mm_priv, &aid, &why) < 0)
-			log_warn(&d->ctx->log, "pid %d: %s, continuing without tracking its memory", task->host_pid,
-				 why.text);
+		r = have_tracker(d, task, err);
+		if (r == 0)
+			r = cr_within(err, track_task(d, task->mm_priv, &aid, err), "pid %d", task->host_pid);
+		if (r < 0)
+			return r;
 	}
 	d->tracks = true;
 	return 0;

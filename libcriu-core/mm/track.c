@@ -16,7 +16,6 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 
-#define SCAN_REGIONS 512 /* as in page-select.c */
 #define ARENA_ROOM   4096u
 #ifndef UFFD_USER_MODE_ONLY
 #define UFFD_USER_MODE_ONLY 1
@@ -207,55 +206,13 @@ static bool can_be_watched(const img_vma_entry *v)
 	       !(v->status & (MM_ST_SHSTK | MM_ST_AIO));
 }
 
-/*
- * Only pages that are there are protected: the kernel would make page tables for holes. A page that comes later has no
- * protection, and so counts as written to.
- */
-static int protect(int pagemap, uint64_t start, uint64_t end, bool guards, struct uapi_page_region *vec)
+static int watch_mappings(struct tracker *t, struct mm_task *mt, const struct track_item *item, struct cr_error *err)
 {
-	const uint64_t none_of = PAGE_IS_FILE | PAGE_IS_PFNZERO | (guards ? PAGE_IS_GUARD : 0);
-	struct uapi_pm_scan_arg arg = {
-		.size = sizeof(arg),
-		.flags = PM_SCAN_WP_MATCHING | PM_SCAN_CHECK_WPASYNC,
-		.start = start,
-		.end = end,
-		.vec = (uintptr_t)vec,
-		.vec_len = SCAN_REGIONS,
-		.category_inverted = none_of,
-		.category_mask = PAGE_IS_WRITTEN | none_of,
-		.category_anyof_mask = PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
-		.return_mask = PAGE_IS_WRITTEN,
-	};
-
-	while (arg.start < end) {
-		long n = ioctl(pagemap, UAPI_PAGEMAP_SCAN, &arg);
-
-		if (n < 0)
-			return -errno;
-		/* an answer with room left is the last, whatever walk_end says (see page-select.c) */
-		if (n < SCAN_REGIONS)
-			return 0;
-		if (arg.walk_end <= arg.start)
-			return -EPROTO;
-		arg.start = arg.walk_end;
-	}
-	return 0;
-}
-
-static int renew_uffd(struct tracker *t, struct mm_task *mt, const struct track_item *item, struct cr_error *err)
-{
-	autofree struct uapi_page_region *vec = calloc(SCAN_REGIONS, sizeof(*vec));
-	autofd int pagemap = proc_open(&mt->task->dir, "pagemap", O_RDONLY, err);
-	bool guards = kernel_has(&t->ctx->probes, KERNEL_PAGEMAP_GUARD);
 	size_t left_out = 0;
 
-	if (pagemap < 0)
-		return pagemap;
-	if (!vec)
-		return cr_fail(err, -ENOMEM, "track memory");
 	for (size_t i = 0; i < mt->vmas.nr; i++) {
 		const img_vma_entry *v = &mt->vmas.items[i];
-		int r;
+		struct mm_range *to;
 
 		if (!can_be_watched(v))
 			continue;
@@ -264,9 +221,10 @@ static int renew_uffd(struct tracker *t, struct mm_task *mt, const struct track_
 			left_out++;
 			continue;
 		}
-		r = protect(pagemap, v->start, v->end, guards, vec);
-		if (r < 0)
-			return cr_fail(err, r, "write-protect memory");
+		to = mm_ranges_add(&mt->watched);
+		if (!to)
+			return cr_fail(err, -ENOMEM, "track memory");
+		*to = (struct mm_range){ v->start, v->end };
 	}
 	log_debug(&t->ctx->log, "pid %d: memory is watched, %zu mappings left out", mt->task->host_pid, left_out);
 	return 0;
@@ -281,7 +239,7 @@ static int renew_soft_dirty(struct mm_task *mt, struct cr_error *err)
 	return write(fd, "4", 1) == 1 ? 0 : cr_fail(err, -errno, "clear soft-dirty bits");
 }
 
-int tracker_renew(struct tracker *t, struct mm_task *mt, struct infect_aid *aid, struct cr_error *err)
+int tracker_watch(struct tracker *t, struct mm_task *mt, struct infect_aid *aid, struct cr_error *err)
 {
 	struct track_item *item = NULL;
 	int r;
@@ -289,14 +247,30 @@ int tracker_renew(struct tracker *t, struct mm_task *mt, struct infect_aid *aid,
 	/* from here on the pages no longer refer to the round before */
 	t->spoiled = true;
 	r = have_item(t, mt, aid, &item, err);
-	if (r == 0)
-		r = t->engine == TRACK_UFFD ? renew_uffd(t, mt, item, err) : renew_soft_dirty(mt, err);
-	/* a task without an item is one of which nothing is known */
-	if (r < 0 && item)
-		track_items_drop(&t->items, (size_t)(item - t->items.items));
-	else if (r == 0)
+	if (r == 0 && t->engine == TRACK_UFFD)
+		r = watch_mappings(t, mt, item, err);
+	return r;
+}
+
+int tracker_begin_round(struct tracker *t, struct mm_task *mt, struct cr_error *err)
+{
+	struct track_item *item = find_item(t, mt->task);
+	int r = t->engine == TRACK_SOFT_DIRTY ? renew_soft_dirty(mt, err) : 0;
+
+	if (r == 0 && item)
 		track_ranges_done(&item->unread);
 	return r;
+}
+
+void tracker_drop(struct tracker *t, struct mm_task *mt)
+{
+	struct track_item *item = find_item(t, mt->task);
+
+	/* a task without an item is one of which nothing is known */
+	if (item)
+		track_items_drop(&t->items, (size_t)(item - t->items.items));
+	mm_ranges_done(&mt->watched);
+	mm_ranges_done(&mt->tracked);
 }
 
 const struct track_ranges *tracker_unread(struct tracker *t, const struct task *task)

@@ -47,13 +47,22 @@ DEFINE_SLOT(struct tracker, tracker_free)
 /** tracker_owns() - is this mapping under our watch since an earlier round? */
 bool tracker_owns(struct tracker *t, const struct task *task, const struct proc_vma *v);
 
-/**
- * tracker_renew() - watch all private memory of a stopped task, from now on
- * @mt: its mappings; ranges that are watched already are in mt->tracked
- * @aid: for the calls that it has to make itself
- * Return: 0, also if parts of it cannot be watched; negative errno: it is not watched.
+/*
+ * A new round for a stopped task: tracker_watch(), then a look at its pages that protects what is in mt->watched
+ * (page_select(), page_protect()), then tracker_begin_round(). If any of it fails, tracker_drop().
  */
-int tracker_renew(struct tracker *t, struct mm_task *mt, struct infect_aid *aid, struct cr_error *err);
+
+/**
+ * tracker_watch() - have all private memory of a task watched
+ * @mt: its mappings; ranges that are watched already are in mt->tracked; fills mt->watched
+ * @aid: for the calls that it has to make itself
+ * Return: 0, also if parts of it cannot be watched; negative errno.
+ */
+int tracker_watch(struct tracker *t, struct mm_task *mt, struct infect_aid *aid, struct cr_error *err);
+/** tracker_begin_round() - what is written to from now on belongs to the next round. Return: 0, negative errno */
+int tracker_begin_round(struct tracker *t, struct mm_task *mt, struct cr_error *err);
+/** tracker_drop() - the task is not watched, nothing that was known of its pages counts any more */
+void tracker_drop(struct tracker *t, struct mm_task *mt);
 
 /** tracker_unread() - what the round before has not stored of a task, however unchanged it is; NULL: nothing is known of it */
 const struct track_ranges *tracker_unread(struct tracker *t, const struct task *task);

@@ -64,6 +64,7 @@ static const struct status_row status_rows[] = {
 	ROW("NSpgid", LINE_NS_IDS, 0, 0, ns_pgid),
 	ROW("NSsid", LINE_NS_IDS, 0, 0, ns_sid),
 	ROW("Kthread", LINE_DEC32, PROC_STATUS_KTHREAD, 0, kthread),
+	ROW("VmLck", LINE_KB, PROC_STATUS_VMLCK, 0, vm_lck_kb),
 	ROW("VmRSS", LINE_KB, PROC_STATUS_VMRSS, 0, vm_rss_kb),
 	ROW("VmSwap", LINE_KB, PROC_STATUS_VMSWAP, 0, vm_swap_kb),
 	ROW("CoreDumping", LINE_DEC32, PROC_STATUS_CORE_DUMPING, 0, core_dumping),

@@ -43,6 +43,7 @@ enum proc_status_line {
 	PROC_STATUS_CPUS = 1u << 16,
 	PROC_STATUS_MEMS = 1u << 17,
 	PROC_STATUS_SHADOW_STACK = 1u << 18, /* x86_Thread_features, 6.6 */
+	PROC_STATUS_VMLCK = 1u << 19,
 };
 
 /* A set of processors or memory nodes: bit n of the set is bit n % 32 of words[n / 32]. */
@@ -64,7 +65,7 @@ struct proc_status {
 	const uint32_t *groups; /* ascending, as the kernel keeps them */
 	struct proc_ns_ids ns_tgid, ns_pid, ns_pgid, ns_sid;
 	uint32_t kthread, threads;
-	uint64_t vm_rss_kb, vm_swap_kb;
+	uint64_t vm_lck_kb, vm_rss_kb, vm_swap_kb;
 	uint32_t core_dumping, thp_enabled;
 	uint64_t sigq_used, sigq_limit;                       /* of the user, not of the task */
 	uint64_t sig_pnd, shd_pnd, sig_blk, sig_ign, sig_cgt; /* signal n is bit n - 1 */
