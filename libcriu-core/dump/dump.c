@@ -48,7 +48,8 @@ int dump_thaw(struct dump *d, enum thaw how, struct cr_error *err)
 		return 0;
 	d->thawed = true;
 	r = thaw_tree(d->tree, how, err);
-	d->frozen_us = time_us() - d->frozen_since_us;
+	/* what has been told to end is frozen no longer, however long the kernel takes to give its memory back */
+	d->frozen_us = (d->tree->let_go_us ? d->tree->let_go_us : time_us()) - d->frozen_since_us;
 	return r;
 }
 
@@ -225,6 +226,7 @@ void dump_done(struct dump *d)
 			d->tree->tasks.items[i]->mm->ext = NULL; /* borrowed from tasks/ */
 	mm_dump_free(d->mm);
 	ipc_ns_free(d->ipc);
+	mm_parent_free(d->parent_pages);
 	file_table_free(d->files);
 	for (size_t i = 0; d->tree && i < d->tree->tasks.nr; i++)
 		tasks_drop(d->tree->tasks.items[i]);

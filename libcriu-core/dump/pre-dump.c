@@ -14,7 +14,8 @@ static int stage_collect(void *op, struct cr_error *err)
 {
 	struct dump *d = op;
 	struct mm_dump_config config = {
-		.memory_only = true, .parent = d->parent, .parent_round = d->parent_round, .round = dump_sums_round(d),
+		.memory_only = true, .parent = d->parent, .parent_pages = d->parent_pages,
+		.parent_round = d->parent_round, .round = dump_sums_round(d),
 	};
 	int r = mm_dump_new(d->ctx, &config, &d->mm, err);
 

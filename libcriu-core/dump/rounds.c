@@ -37,7 +37,7 @@ int dump_open_parent(struct dump *d, struct cr_error *err)
 	inv = entry;
 	snprintf(d->parent_round, sizeof(d->parent_round), "%s", inv->dump_criu_run_id ? inv->dump_criu_run_id : "");
 	img_entry_free(entry);
-	return 0;
+	return d->parent_round[0] ? mm_parent_read(d->ctx, d->parent, &d->parent_pages, err) : 0;
 }
 
 uint64_t dump_uptime(void)

@@ -3,6 +3,7 @@
 
 #include "infect/parallel.h"
 #include "infect/tracee.h"
+#include "kernel/stage.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -97,6 +98,7 @@ static int kill_all(struct tree *tree, struct cr_error *err)
 	}
 	if (r < 0)
 		return r;
+	tree->let_go_us = time_us();
 	all.deadline = deadline_in(DEATH_MS);
 	/*
 	 * Children first: the init of a pid namespace does not end before all others in there are gone
@@ -124,6 +126,8 @@ int tree_doom(struct tree *tree, bool doomed, struct cr_error *err)
 
 int thaw_tree(struct tree *tree, enum thaw how, struct cr_error *err)
 {
+	int r;
+
 	switch (how) {
 	case THAW_KILLED:
 		return kill_all(tree, err);
@@ -133,5 +137,7 @@ int thaw_tree(struct tree *tree, enum thaw how, struct cr_error *err)
 	case THAW_RUNNING:
 		break;
 	}
-	return detach_all(tree, err);
+	r = detach_all(tree, err);
+	tree->let_go_us = time_us();
+	return r;
 }

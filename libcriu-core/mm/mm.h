@@ -35,12 +35,21 @@ struct mm_range {
 /* What mm/ remembers of one dump: mapped files and their ids, shared segments, questions under way. */
 struct mm_dump;
 
+/* Which pages a previous set has. */
+struct mm_parent;
+
+/** mm_parent_read() - of all its processes, through the chain; before any is stopped. Return: 0, negative errno */
+int mm_parent_read(struct cr_context *ctx, struct image_set *set, struct mm_parent **ret, struct cr_error *err);
+void mm_parent_free(struct mm_parent *p);
+DEFINE_SLOT(struct mm_parent, mm_parent_free)
+
 struct mm_dump_config {
 	const struct file_sink *sink; /* outlives the dump */
 	bool own_ipc_ns;              /* the tree has an IPC namespace of its own: its segments belong to ns/ */
 	uint32_t ipc_ns_id;           /* number of the IPC namespace in image names */
 	bool memory_only;             /* pre-dump: contents of private memory alone; files are not looked at */
 	struct image_set *parent;     /* what it has and what is unchanged is left out; NULL: all is stored */
+	const struct mm_parent *parent_pages; /* what is in it; NULL: not to be known. Outlives the dump */
 	const char *parent_round;     /* id of the dump that made it, "" if it says none */
 	const char *round;            /* id of this dump, for the checksums of its pages; NULL: there are to be none */
 };

@@ -3,8 +3,8 @@
  * made again.
  */
 #include "mm/page-copy.h"
-#include "mm/page-chain.h"
 #include "mm/page-select.h"
+#include "mm/parent-pages.h"
 
 #include "infect/task.h"
 #include "kernel/context.h"
@@ -186,13 +186,10 @@ static void page_work_done(struct page_work *w)
 	free(w->jobs);
 }
 
-/* What the parent has of a task; nothing if it cannot be read, since then it could not be restored from either. */
+/* What the parent has of a task. */
 static int leave_out(struct mm_dump *d, struct mm_task *mt, const struct addr_vec *eager, struct cr_error *err)
 {
-	struct stored_runs runs = { 0 };
-	struct page_files files = { 0 };
-	struct cr_error why = { 0 };
-	int r = 0;
+	const struct mm_parent *parent = d->knows_parent ? d->config.parent_pages : NULL;
 
 	for (size_t i = 0; i < eager->nr; i++) {
 		struct mm_range *to = mm_ranges_add(&mt->stays);
@@ -201,16 +198,7 @@ static int leave_out(struct mm_dump *d, struct mm_task *mt, const struct addr_ve
 			return cr_fail(err, -ENOMEM, "note stacks");
 		*to = (struct mm_range){ eager->items[i], eager->items[i] + MM_PAGE };
 	}
-	if (d->knows_parent)
-		r = page_chain_read(d->config.parent, IMG_PAGEMAP, (uint64_t)mt->task->ns_pid, NULL, NULL, &runs, &files,
-				    &why);
-	if (r < 0)
-		log_warn(&d->ctx->log, "pid %d: earlier images: %s, continuing with all pages", mt->task->host_pid,
-			 why.text);
-	r = page_select_unchanged(mt, r < 0 ? NULL : &runs, err);
-	stored_runs_done(&runs);
-	page_files_close(&files);
-	return r;
+	return page_select_unchanged(mt, mm_parent_find(parent, (uint64_t)mt->task->ns_pid), err);
 }
 
 static int add_task(struct mm_dump *d, struct mm_task *mt, struct image_set *set, struct page_work *w,

@@ -310,21 +310,21 @@ int page_select_shared(struct mm_task *mt, struct cr_error *err)
 	return 0;
 }
 
-/* The first stored run that ends above @at, from @i on */
-static size_t skip_to(const struct stored_runs *runs, size_t i, uint64_t at)
+/* The first range that ends above @at, from @i on */
+static size_t skip_to(const struct mm_ranges *runs, size_t i, uint64_t at)
 {
 	while (i < runs->nr && runs->items[i].end <= at)
 		i++;
 	return i;
 }
 
-static int split_clean(struct page_runs *to, const struct page_run *run, const struct stored_runs *parent, size_t *at)
+static int split_clean(struct page_runs *to, const struct page_run *run, const struct mm_ranges *parent, size_t *at)
 {
 	uint32_t here = run->flags & ~MM_RUN_CLEAN;
 	int r = 0;
 
 	for (uint64_t start = run->start; start < run->end && r == 0;) {
-		const struct stored_run *p;
+		const struct mm_range *p;
 		uint64_t end = run->end;
 		bool has;
 
@@ -367,7 +367,7 @@ static void tidy(struct mm_ranges *l)
 }
 
 /* Around what stays. @x, @at: where the run before has got to in both lists */
-static int split_run_at_stays(struct page_runs *to, const struct page_run *run, const struct stored_runs *parent,
+static int split_run_at_stays(struct page_runs *to, const struct page_run *run, const struct mm_ranges *parent,
 			      const struct mm_ranges *stays, size_t *x, size_t *at)
 {
 	int r = 0;
@@ -391,9 +391,9 @@ static int split_run_at_stays(struct page_runs *to, const struct page_run *run, 
 	return r;
 }
 
-int page_select_unchanged(struct mm_task *mt, const struct stored_runs *parent, struct cr_error *err)
+int page_select_unchanged(struct mm_task *mt, const struct mm_ranges *parent, struct cr_error *err)
 {
-	const struct stored_runs none = { 0 };
+	const struct mm_ranges none = { 0 };
 	struct page_runs all = { 0 };
 	size_t at = 0, x = 0;
 	int r = 0;

@@ -2,7 +2,7 @@
 #ifndef CR_MM_PAGE_SELECT_H
 #define CR_MM_PAGE_SELECT_H
 
-#include "mm/page-chain.h"
+#include "mm/mm-internal.h"
 #include "mm/vma-class.h"
 
 struct page_scan;
@@ -30,9 +30,9 @@ int page_select_shared(struct mm_task *mt, struct cr_error *err);
 
 /**
  * page_select_unchanged() - mark pages that @parent has and that were not written to since as in the parent
- * Except for those in mt->stays, which is put in order. @parent: NULL: none has
+ * Except for those in mt->stays, which is put in order. @parent: ascending; NULL: none has
  */
-int page_select_unchanged(struct mm_task *mt, const struct stored_runs *parent, struct cr_error *err);
+int page_select_unchanged(struct mm_task *mt, const struct mm_ranges *parent, struct cr_error *err);
 
 /**
  * page_runs_put() - add a run, joined with the last one where it continues it

@@ -299,7 +299,9 @@ static void test_thaw_killed(void **state)
 	tree = live_freeze(live_ctx(&c), pid);
 	assert_int_equal(tree->tasks.nr, 2);
 	pid_t child = tree->tasks.items[1]->host_pid;
+	assert_int_equal(tree->let_go_us, 0);
 	assert_int_equal(thaw_tree(tree, THAW_KILLED, &err), 0);
+	assert_true(tree->let_go_us > 0);
 	tree_free(tree);
 	assert_int_equal(l->ready, 1);
 	assert_true(state_of(pid) == 0 || state_of(pid) == 'Z');
