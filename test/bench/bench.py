@@ -21,6 +21,7 @@ import time
 sys.dont_write_bytecode = True
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(os.path.dirname(HERE), "e2e"))
+import rpc   # noqa: E402
 from world import Failed, World   # noqa: E402
 
 # name, kind of subject, size, place of the images, bar of dump and restore: seconds, or times the yardstick
@@ -40,6 +41,7 @@ MORE_OPTIONS = {"memory, no checksums": ["--no-checksums"]}
 PEAK_BAR_KIB = 32 << 10
 INCREMENTAL = "pre-dumps"   # not a row like the others: its second time against its first
 INCREMENTAL_BAR = 0.1
+FROZEN_BAR = 0.010   # of a final dump after pre-dumps of an idle task, whatever its size
 
 
 class Bench:
@@ -144,21 +146,32 @@ class Bench:
                 f.seek(at)
                 f.write(b"bench")
 
+    @staticmethod
+    def frozen(images):
+        """Seconds for which the last dump into a directory kept its tree from running."""
+        with open(os.path.join(images, "stats-dump"), "rb") as f:
+            return rpc.decode(rpc.decode(f.read()[12:])[1]).get(2, 0) / 1e6
+
     def incremental(self, mib):
-        """Seconds of a first pre-dump, and of a second one after a sixteenth of the pages was written to."""
+        """Seconds of a first pre-dump, and of a second one after a sixteenth of the pages was written to; then of being frozen
+        in dumps that follow, one that leaves the tree running and one that ends it."""
         directory = tempfile.mkdtemp(dir=self.place("tmpfs"))
         try:
             pid = self.start("memory", mib, directory)
             took = []
-            for i in (1, 2):
+            for i, (what, *more) in enumerate((["pre-dump"], ["pre-dump"], ["pre-dump"],
+                                               ["dump", "--leave-running", "--track-mem"], ["dump"])):
                 images = os.path.join(directory, str(i))
                 os.mkdir(images)
-                more = ["--prev-images-dir", "../1"] if i == 2 else []
-                took.append(self.launch("pre-dump", "-t", str(pid), "-D", images, "-o", "log", "-v1", *more))
-                self.touch(pid, 16)
-            stored = sum(os.stat(os.path.join(images, f)).st_size for f in os.listdir(images) if f.startswith("pages-"))
-            if stored > (mib << 20) // 4:
-                raise Failed(f"the second pre-dump has stored {stored} bytes")
+                if i:
+                    more += ["--prev-images-dir", f"../{i - 1}"]
+                seconds = self.launch(what, "-t", str(pid), "-D", images, "-o", "log", "-v1", *more)
+                took.append(seconds if i < 3 else self.frozen(images))
+                if i == 0:
+                    self.touch(pid, 16)
+                stored = sum(os.stat(os.path.join(images, f)).st_size for f in os.listdir(images) if f.startswith("pages-"))
+                if i and stored > (mib << 20) // (4 if i == 1 else 16):
+                    raise Failed(f"{what} number {i} has stored {stored} bytes")
             return took
         finally:
             self.world.clear()
@@ -209,11 +222,17 @@ def incremental(bench, args):
     all_runs = [bench.incremental(mib) for _ in range(args.runs)]
     first, second = (statistics.median(r[i] for r in all_runs) for i in (0, 1))
     value = statistics.median(r[1] / r[0] for r in all_runs)
-    good = value <= INCREMENTAL_BAR
+    stays, ends = (statistics.median(r[i] for r in all_runs) for i in (3, 4))
+    good = [value <= INCREMENTAL_BAR, stays <= FROZEN_BAR, ends <= FROZEN_BAR]
     print(f"{mib:>6} MiB {INCREMENTAL:<22} first {shown(first):>9}, second after 1/16 was written to {shown(second):>9} "
-          f"({value:.2f} of the first, bar {INCREMENTAL_BAR}) {'PASS' if good else 'MISS'}", flush=True)
+          f"({value:.2f} of the first, bar {INCREMENTAL_BAR}) {'PASS' if good[0] else 'MISS'}", flush=True)
+    for text, took, i in (("left running", stays, 1), ("ended", ends, 2)):
+        best = min(r[i + 2] for r in all_runs)
+        print(f"{'':<12}frozen in the dump after them, idle, {text}: {shown(took)} (best {shown(best)}, bar {shown(FROZEN_BAR)}) "
+              f"{'PASS' if good[i] else 'MISS'}", flush=True)
     return {"work": INCREMENTAL, "size": mib, "runs": args.runs, "first_s": first, "second_s": second, "value": value,
-            "bar": INCREMENTAL_BAR, "pass": good, "all": all_runs}
+            "bar": INCREMENTAL_BAR, "frozen_running_s": stays, "frozen_ended_s": ends, "frozen_bar": FROZEN_BAR, "pass": good,
+            "all": all_runs}
 
 
 def inside(args):
@@ -230,7 +249,7 @@ def inside(args):
                 good &= linear(bench, row, r, args.runs)
         if args.only in INCREMENTAL:
             report.append(incremental(bench, args))
-            good &= report[-1]["pass"]
+            good &= all(report[-1]["pass"])
         peak = max(bench.peak.values())
         ok = peak <= PEAK_BAR_KIB
         print(f"peak memory of the tool: dump {bench.peak['dump'] / 1024:.1f} MiB, restore {bench.peak['restore'] / 1024:.1f} MiB "

@@ -60,6 +60,7 @@ static void plain(void **state)
 	assert_true(st.lines & PROC_STATUS_THP_ENABLED);
 	assert_true(st.lines & PROC_STATUS_VMSWAP);
 	assert_true(st.vm_rss_kb > 0);
+	assert_true(st.lines & PROC_STATUS_VMLCK);
 	assert_false(st.lines & PROC_STATUS_SHADOW_STACK);
 }
 
@@ -106,6 +107,7 @@ static void older_kernels(void **state)
 	proc_status_done(&st);
 	load("linux-6.12/status", &st);
 	assert_true(st.lines & PROC_STATUS_KTHREAD);
+	assert_int_equal(st.vm_lck_kb, 12);
 	assert_true(st.lines & PROC_STATUS_SHADOW_STACK);
 	assert_int_equal(st.shadow_stack, 0);
 	proc_status_done(&st);
