@@ -3,6 +3,7 @@
 #include "infect/takeover.h"
 #include "kernel/stage-tables.h"
 #include "mm/lazy.h"
+#include "mm/used-up.h"
 #include "restore/restore-internal.h"
 
 #include <errno.h>
@@ -127,6 +128,18 @@ static int stage_memory(void *op, struct cr_error *err)
 	return r;
 }
 
+/* Whether images can be freed when all is over shows now. */
+static int open_used_up(struct restore *rs, struct cr_error *err)
+{
+	const rpc_criu_opts *rpc = rs->ctx->opts->rpc;
+
+	if (!rpc->has_auto_dedup || !rpc->auto_dedup)
+		return 0;
+	if (rs->lazy || (rpc->has_lazy_pages && rpc->lazy_pages))
+		return cr_refuse(err, -EINVAL, "--auto-dedup frees pages that a lazy restore is still to read");
+	return mm_used_up_open(rs->set, &rs->used_up, err);
+}
+
 static int stage_read(void *op, struct cr_error *err)
 {
 	struct restore *rs = op;
@@ -135,7 +148,9 @@ static int stage_read(void *op, struct cr_error *err)
 	rs->lazy = rs->ctx->opts->rpc->lazy;
 	if (rs->lazy)
 		r = mm_lazy_check(rs->ctx, err);
-	return r < 0 ? r : restore_read(rs, err);
+	if (r == 0)
+		r = restore_read(rs, err);
+	return r < 0 ? r : open_used_up(rs, err);
 }
 
 static int stage_compile(void *op, struct cr_error *err)
@@ -215,12 +230,26 @@ static void restore_done(struct restore *rs)
 		takeover_free(rs->threads.items[i].hand);
 	restore_drop_programs(rs);
 	mm_segments_free(rs->segments);
+	mm_used_up_free(rs->used_up);
 	restore_drop_images(rs);
 	restore_lazy_go(rs);
 	pstree_plan_done(&rs->tree);
 	restorer_done(&rs->restorer);
 	if (rs->pidfd >= 0)
 		close(rs->pidfd);
+}
+
+static void free_used_up(struct restore *rs)
+{
+	struct cr_error err = { 0 };
+	uint64_t bytes = 0;
+
+	if (!rs->used_up)
+		return;
+	if (mm_used_up_punch(rs->used_up, rs->ctx->opts->images_dirfd, &bytes, &err) < 0)
+		log_warn(&rs->ctx->log, "free restored images: %s, continuing without", err.text);
+	else
+		log_info(&rs->ctx->log, "freed %llu bytes of the images, which are no set any more", (unsigned long long)bytes);
 }
 
 static void write_stats(struct restore *rs)
@@ -279,6 +308,7 @@ int cr_restore(struct cr_context *ctx, struct cr_restore_result *ret, struct cr_
 	if (r == 0) {
 		ret->pid = rs.root_pid;
 		write_stats(&rs);
+		free_used_up(&rs);
 		if (notify(&rs, "post-resume", 0, &ignored) < 0)
 			log_warn(&ctx->log, "%s, continuing", ignored.text);
 		log_info(&ctx->log, "Restore finished successfully. Tasks resumed.");

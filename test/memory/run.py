@@ -263,21 +263,55 @@ def ends_tracking(s):
     s.restore()
 
 
+def blocks(s):
+    return sum(os.stat(f).st_blocks for f in glob.glob(os.path.join(s.base, "[0-9]*", "pages-*.img")))
+
+
 def dedup(s):
     for _ in range(4):
         s.criu("pre-dump")
         s.wait()
     s.final()
-    used = lambda: sum(os.stat(f).st_blocks for f in glob.glob(os.path.join(s.base, "[0-9]*", "pages-*.img")))
-    before = used()
+    before = blocks(s)
     status, said = s.world.run([s.args.criu, "dedup", "-D", s.images], 30)
-    if status != 0 or used() >= before:
-        raise Failed(f"dedup: exit status {status}, blocks {before} before and {used()} after: {said}")
+    if status != 0 or blocks(s) >= before:
+        raise Failed(f"dedup: exit status {status}, blocks {before} before and {blocks(s)} after: {said}")
     s.restore()
     first = os.path.join(s.base, "1")
     status, said = s.world.run([s.args.criu, "dedup", "-D", first], 30)
     if status != 1 or "no parent" not in said:
         raise Failed(f"dedup without a parent: exit status {status}: {said}")
+
+
+def used_up(s):
+    """A restore with --auto-dedup frees the images that it was made from, but only once the tree runs."""
+    for _ in range(3):
+        s.criu("pre-dump")
+        s.wait()
+    s.final()
+    before = blocks(s)
+    restore = [s.args.criu, "restore", "-d", "-D", s.images, "-W", s.base, "--auto-dedup"]
+    subprocess.run(["mount", "--bind", s.images, s.images], check=True)
+    try:
+        subprocess.run(["mount", "-o", "remount,bind,ro", s.images], check=True)
+        status, said = s.world.run(restore, 30)
+    finally:
+        subprocess.run(["umount", s.images], check=True)
+    if status != 1 or "for writing" not in said or s.writers():
+        raise Failed(f"restore from images that cannot be written to: exit status {status}: {said.strip()[-300:]}")
+    for stage in (1, 7, 8):
+        status, said = s.world.run([*restore, "--inject-stage", str(stage)], 30)
+        if status != 1 or s.writers() or blocks(s) != before:
+            raise Failed(f"restore that fails at {stage}: exit status {status}, {blocks(s)} blocks of {before}: {said[-300:]}")
+    s.restore("--auto-dedup")
+    # what newer sets have is not read from older ones, and stays there
+    if blocks(s) > before * 3 // 4 or sum(os.stat(f).st_blocks for f in glob.glob(os.path.join(s.images, "pages-*.img"))):
+        raise Failed(f"{before} blocks before the restore, {blocks(s)} after it")
+    s.world.kill(s.writers())
+    s.world.until(lambda: not s.world.tree(), 5, "the tree is gone")
+    status, said = s.world.run(restore, 30)
+    if status != 1 or "inventory" not in said or s.writers():
+        raise Failed(f"restore of a set that was used up: exit status {status}: {said.strip()[-300:]}")
 
 
 def bad_chains(s):
@@ -344,7 +378,7 @@ def by_rpc(s):
 
 CASES = {"series": series, "lost-keeper": lost_keeper, "older-parent": older_parent, "damaged-parent": damaged_parent,
          "failed-rounds": failed_rounds,
-         "ends-tracking": ends_tracking, "dedup": dedup, "bad-chains": bad_chains, "by-rpc": by_rpc}
+         "ends-tracking": ends_tracking, "dedup": dedup, "used-up": used_up, "bad-chains": bad_chains, "by-rpc": by_rpc}
 
 
 def run_case(args, name):
