@@ -9,10 +9,12 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+DEFINE_VEC(open_files, int)
+
 struct mm_used_up {
-	struct image_set *set;    /* borrowed, while it is read */
-	struct stored_runs runs;  /* file is the index in files */
-	struct page_files files;  /* open for writing */
+	struct image_set *set;   /* borrowed, while it is read */
+	struct stored_runs runs; /* file is the index in files */
+	struct open_files files; /* for writing */
 };
 
 /* Through the descriptor, which is the very file that is read; what may be written to is asked anew. */
@@ -35,11 +37,11 @@ static int add(struct mm_used_up *u, const struct stored_runs *runs, struct page
 	uint32_t first = (uint32_t)u->files.nr;
 
 	for (size_t i = 0; i < files->nr; i++) {
-		int fd = open_again(files->items[i], err), *slot;
+		int fd = open_again(files->items[i].fd, err), *slot;
 
 		if (fd < 0)
 			return fd;
-		slot = page_files_add(&u->files);
+		slot = open_files_add(&u->files);
 		if (!slot) {
 			close(fd);
 			return cr_fail(err, -ENOMEM, "note what is to be freed");
@@ -116,6 +118,8 @@ void mm_used_up_free(struct mm_used_up *u)
 	if (!u)
 		return;
 	stored_runs_done(&u->runs);
-	page_files_close(&u->files);
+	for (size_t i = 0; i < u->files.nr; i++)
+		close(u->files.items[i]);
+	open_files_done(&u->files);
 	free(u);
 }
