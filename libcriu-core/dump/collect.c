@@ -43,6 +43,8 @@ static int collect_ipc(struct dump *d, uint32_t id, struct cr_error *err)
 
 	for (size_t i = 0; r == 0 && ipc_ns_memory(d->ipc, i, &m); i++)
 		r = mm_note_segment(d->mm, m.shmid, m.fd, m.size, err);
+	if (r == 0)
+		files_own_queues(d->files, ipc_ns_queues_dev(d->ipc));
 	return r;
 }
 

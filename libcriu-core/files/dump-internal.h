@@ -120,6 +120,7 @@ struct file_table {
 	struct lock_list *lock_list; /* /proc/locks, being read; NULL: not begun */
 	struct map locked_inodes;    /* st_ino + 1 -> table (anything) */
 	struct map locks_met;        /* hash of a lock and its owner -> table (anything) */
+	dev_t own_queues;            /* file system of the tree's POSIX message queues, 0: they are not the tree's */
 	int self_fd;                 /* /proc/self/fd, O_PATH */
 	int self_fdinfo;
 	struct buf fdinfo_text;

@@ -5,7 +5,7 @@
  */
 #include "files/epoll-watch.h"
 
-#include "files/apart.h"
+#include "kernel/apart.h"
 #include "files/dump-internal.h"
 
 #include <errno.h>

@@ -35,6 +35,9 @@ struct file_table;
 /** file_table_new() - empty; @ctx and @tree are borrowed for its whole life. Return: 0, -ENOMEM, negative errno. */
 int file_table_new(struct cr_context *ctx, const struct tree *tree, struct file_table **ret, struct cr_error *err);
 
+/** files_own_queues() - POSIX message queues on file system @dev come back with the tree: its IPC namespace. Before files_collect(). */
+void files_own_queues(struct file_table *t, dev_t dev);
+
 /** file_table_free() - releases everything; hard links made for the dump are removed unless it was committed. NULL is fine. */
 void file_table_free(struct file_table *t);
 DEFINE_SLOT(struct file_table, file_table_free)
@@ -125,6 +128,16 @@ struct files_shared_memory {
 	void *arg;
 };
 void files_set_shared_memory(struct files *f, struct files_shared_memory how);
+
+/*
+ * files_set_message_queues() - how to open a POSIX message queue of the IPC namespace that comes back with the tree; without it
+ * there is none. @name is without a slash. Return of @open: descriptor, owned by the caller, negative errno. Before files_open().
+ */
+struct files_message_queues {
+	int (*open)(void *arg, const char *name, int flags, struct cr_error *err);
+	void *arg;
+};
+void files_set_message_queues(struct files *f, struct files_message_queues how);
 
 /** files_opener() - for mm/ and exe; lives as long as @f; usable after files_open() */
 struct file_opener files_opener(struct files *f);

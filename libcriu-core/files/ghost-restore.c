@@ -8,7 +8,7 @@
 
 #include "base/io.h"
 #include "base/own.h"
-#include "files/apart.h"
+#include "kernel/apart.h"
 #include "image/image-set.h"
 
 #include <errno.h>

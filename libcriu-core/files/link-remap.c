@@ -6,7 +6,7 @@
 #include "files/restore-internal.h"
 
 #include "base/own.h"
-#include "files/apart.h"
+#include "kernel/apart.h"
 #include "files/family.h"
 
 #include <errno.h>

@@ -1,10 +1,11 @@
 /*
- * POSIX message queues, mq_open(3), of an IPC namespace that is not the tree's own. A queue with a name outlives who has it
- * open, messages and all, like a file on a disk: its descriptor is opened again through the file system of the queues, where
- * that is mounted. What waits in a queue without a name would be lost, and nothing tells the value that a notification is
- * to carry: both are refused.
+ * POSIX message queues, mq_open(3). A queue with a name outlives who has it open, messages and all, like a file on a disk: its
+ * descriptor is opened again through the file system of the queues, where that is mounted; or by its name alone in an
+ * IPC namespace that came back with the tree. What waits in a queue without a name would be lost, and nothing tells the value
+ * that a notification is to carry: both are refused.
  */
 #include "files/dump-internal.h"
+#include "files/restore-internal.h"
 
 #include "base/own.h"
 #include "procfs/mountinfo.h"
@@ -89,6 +90,26 @@ static int queue_entry(struct file_table *t, struct open_file *f, char *path, st
 	return r;
 }
 
+void files_own_queues(struct file_table *t, dev_t dev)
+{
+	t->own_queues = dev;
+}
+
+/* All that is in it, and who is to be notified, is looked at with the namespace. */
+static int own_queue_dump(struct file_table *t, struct open_file *f, struct cr_error *err)
+{
+	img_reg_file_ext *ext = pool_new(&t->pool, img_reg_file_ext);
+	const char *base = strrchr(f->facts.link, '/');
+	char *name = base ? pool_text(&t->pool, base, strlen(base)) : NULL;
+	int r = ext && name ? queue_entry(t, f, name, err) : pool_failed(err);
+
+	if (r != 0)
+		return r;
+	ext->has_message_queue = ext->message_queue = true;
+	f->entry->reg->more = ext;
+	return 0;
+}
+
 static int message_queue_dump(struct file_table *t, struct open_file *f, struct cr_error *err)
 {
 	struct proc_dir self = { .fd = t->self_fdinfo, .pid = getpid() };
@@ -101,6 +122,8 @@ static int message_queue_dump(struct file_table *t, struct open_file *f, struct 
 		return r;
 	if (f->facts.st.st_nlink == 0)
 		return file_refuse(t, f, "", "POSIX message queue without a name, %s", f->facts.link);
+	if (t->own_queues && f->facts.st.st_dev == t->own_queues)
+		return own_queue_dump(t, f, err);
 	path = path_below(t, f, &mounts);
 	if (!path)
 		return file_refuse(t, f, "mount -t mqueue none /dev/mqueue",
@@ -111,9 +134,24 @@ static int message_queue_dump(struct file_table *t, struct open_file *f, struct 
 	if (r < 0)
 		return r;
 	if (own > 0)
-		return file_refuse(t, f, "", "POSIX message queue of whose messages process %d is to be notified, %s", told,
-				   f->facts.link);
+		return file_refuse(t, f, "", "POSIX message queue of whose messages process %d is to be notified, %s",
+				   told, f->facts.link);
 	return queue_entry(t, f, path, err);
+}
+
+void files_set_message_queues(struct files *fs, struct files_message_queues how)
+{
+	fs->message_queues = how;
+}
+
+int message_queue_open(struct files *fs, const img_reg_file_entry *e, struct cr_error *err)
+{
+	int fd;
+
+	if (!fs->message_queues.open)
+		return cr_refuse(err, -EBADMSG, "POSIX message queue %s of no IPC namespace", e->name);
+	fd = fs->message_queues.open(fs->message_queues.arg, e->name + 1, (int)e->flags, err);
+	return fd < 0 ? fd : fown_finish(fd, e->fown, err);
 }
 
 const struct file_ops message_queue_ops = {

@@ -6,7 +6,7 @@
 #include "files/dump-internal.h"
 #include "files/restore-internal.h"
 
-#include "files/apart.h"
+#include "kernel/apart.h"
 #include "files/family.h"
 #include "infect/program.h"
 #include "kernel/uapi.h"

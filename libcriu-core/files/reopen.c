@@ -5,7 +5,7 @@
 #include "files/restore-internal.h"
 
 #include "base/own.h"
-#include "files/apart.h"
+#include "kernel/apart.h"
 #include "files/build-id.h"
 #include "files/evasive.h"
 
@@ -230,9 +230,12 @@ int regular_open(struct files *fs, struct restored_file *f, struct cr_error *err
 {
 	const img_reg_file_entry *e = f->entry->reg;
 	bool ext = e->has_ext && e->ext;
-	autofd int fd = reg_inherited(fs, e, err);
+	autofd int fd = -1;
 	int r;
 
+	if (e->more && e->more->message_queue)
+		return message_queue_open(fs, e, err);
+	fd = reg_inherited(fs, e, err);
 	if (fd >= 0)
 		return take_fd(&fd);
 	if (ext || fd != -ENOENT)

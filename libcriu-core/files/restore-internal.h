@@ -96,6 +96,7 @@ struct files {
 	struct map pipe_by_id, fifo_by_id;
 	struct restored_memfd_vec memfds;
 	struct files_shared_memory shared_memory;
+	struct files_message_queues message_queues;
 	struct map memfd_by_id;
 	struct tty_source_vec ttys;
 	struct map tty_by_id;
@@ -175,6 +176,10 @@ int memfd_open_id(struct files *fs, uint32_t inode_id, uint32_t flags, struct cr
 /** memfds_make() - create those that do not exist yet */
 int memfds_make(struct files *fs, struct cr_error *err);
 void restored_memfds_done(struct files *fs);
+
+/* mqueue.c */
+/** message_queue_open() - of an entry that says it is one of the tree's IPC namespace. Return: descriptor; negative errno. */
+int message_queue_open(struct files *fs, const img_reg_file_entry *e, struct cr_error *err);
 
 /* tty.c */
 int ttys_read(struct files *fs, struct cr_error *err);

@@ -1,7 +1,7 @@
 /* Queues of pseudo terminals; see tty-line.h. What n_tty.c does with each byte, and when, is why this reads as it does. */
 #include "files/tty-line.h"
 
-#include "files/apart.h"
+#include "kernel/apart.h"
 
 #include <asm/termbits.h>
 #include <errno.h>

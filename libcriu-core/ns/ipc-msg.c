@@ -25,7 +25,8 @@ struct message {
 	char text[];
 };
 
-static int write_message(struct image_writer *w, int id, size_t nth, struct message *m, size_t room, struct cr_error *err)
+static int write_message(struct image_writer *w, int id, size_t nth, struct message *m, size_t room,
+			 struct cr_error *err)
 {
 	static const char zeroes[8];
 	ssize_t len = msgrcv(id, m, room, (long)nth, MSG_COPY | IPC_NOWAIT);
@@ -44,9 +45,7 @@ static int write_message(struct image_writer *w, int id, size_t nth, struct mess
 static int write_queue(struct image_writer *w, int id, const struct msqid_ds *ds, struct cr_error *err)
 {
 	img_ipc_desc_entry desc = ipc_desc_of(&ds->msg_perm, id);
-	img_ipc_msg_entry e = {
-		.desc = &desc, .qbytes = (uint32_t)ds->msg_qbytes, .qnum = (uint32_t)ds->msg_qnum
-	};
+	img_ipc_msg_entry e = { .desc = &desc, .qbytes = (uint32_t)ds->msg_qbytes, .qnum = (uint32_t)ds->msg_qnum };
 	size_t room = ds->__msg_cbytes;
 	autofree struct message *m = room > MESSAGE_MAX ? NULL : malloc(sizeof(*m) + room);
 	int r;
@@ -77,7 +76,8 @@ int ipc_queues_write(struct image_set *set, uint64_t id, struct cr_error *err)
 		/* an index that nobody has */
 		if (queue < 0 && (errno == EINVAL || errno == EIDRM))
 			continue;
-		r = queue < 0 ? cr_fail(err, -errno, "look at a System V message queue") : write_queue(w, queue, &ds, err);
+		r = queue < 0 ? cr_fail(err, -errno, "look at a System V message queue")
+			      : write_queue(w, queue, &ds, err);
 	}
 	return r < 0 ? r : image_writer_close(take_ptr(&w), true, err);
 }

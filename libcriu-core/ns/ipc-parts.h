@@ -3,9 +3,12 @@
 #define CR_NS_IPC_PARTS_H
 
 #include "base/array.h"
+#include "base/pool.h"
 #include "image/image-set.h"
 #include "kernel/context.h"
 #include "proto/images.h"
+
+#include <sys/types.h>
 
 struct task;
 
@@ -30,7 +33,10 @@ int ipc_segments_collect(struct cr_context *ctx, const struct task *root, bool f
 int ipc_segments_write(const struct ipc_segments *list, struct image_set *set, uint64_t id, struct cr_error *err);
 int ipc_queues_write(struct image_set *set, uint64_t id, struct cr_error *err);
 int ipc_sets_write(struct image_set *set, uint64_t id, struct cr_error *err);
-int ipc_mqueues_collect(struct cr_context *ctx, const struct task *root, struct cr_error *err);
+/** ipc_mqueues_collect() - @ret_dev: of their file system; 0 the kernel has none */
+int ipc_mqueues_collect(struct cr_context *ctx, const struct task *root, dev_t *ret_dev, struct cr_error *err);
+/** ipc_mqueues_dump() - queues with their messages, which are taken and put back; all of it in @pool */
+int ipc_mqueues_dump(struct pool *pool, img_ipc_var_ext *ret, struct cr_error *err);
 
 /*
  * Restore: each is first called to check its image, anywhere, then to make what is in it.
@@ -39,7 +45,8 @@ int ipc_mqueues_collect(struct cr_context *ctx, const struct task *root, struct 
 int ipc_vars_check(const img_ipc_var_entry *e, struct cr_error *err);
 /* What limits have to allow. */
 struct ipc_queue_needs {
-	uint64_t message, queue; /* bytes */
+	uint64_t message, queue;                         /* bytes, of System V */
+	uint64_t mqueues, mqueue_messages, mqueue_bytes; /* of POSIX: how many, and the largest */
 };
 /** ipc_vars_raise() - no limit, of a new namespace or lowered since, is to stand in the way of making what was there */
 int ipc_vars_raise(const img_ipc_var_entry *e, const struct ipc_queue_needs *needs, struct cr_error *err);
@@ -53,5 +60,10 @@ int ipc_segments_settle(const struct ipc_segments *list, struct cr_error *err);
 
 int ipc_queues_read(struct image_set *set, uint64_t id, bool make, struct ipc_queue_needs *ret, struct cr_error *err);
 int ipc_sets_read(struct image_set *set, uint64_t id, bool make, struct cr_error *err);
+/** ipc_mqueues_check() - Pure. Return: 0; -EBADMSG. */
+int ipc_mqueues_check(const img_ipc_var_ext *e, struct ipc_queue_needs *ret, struct cr_error *err);
+int ipc_mqueues_make(const img_ipc_var_ext *e, struct cr_error *err);
+/** ipc_mqueue_open() - @flags: of mq_open(3). Return: descriptor, close-on-exec; negative errno. */
+int ipc_mqueue_open(const char *name, int flags, struct cr_error *err);
 
 #endif

@@ -53,8 +53,8 @@ static int open_segment(int id, uint64_t size, bool writable, struct cr_error *e
 
 static int refuse(struct cr_context *ctx, const struct task *root, int id, const char *why, struct cr_error *err)
 {
-	int r = obstacle_add(&ctx->obstacles, root->host_pid, root->comm, "IPC namespace", "", "System V segment %d %s", id,
-			     why);
+	int r = obstacle_add(&ctx->obstacles, root->host_pid, root->comm, "IPC namespace", "", "System V segment %d %s",
+			     id, why);
 
 	return r < 0 ? cr_fail(err, r, "note an obstacle") : 0;
 }

@@ -23,8 +23,8 @@ static const struct var {
 	{                                                                \
 		path, offsetof(img_ipc_var_entry, field), 0, wide, false \
 	}
-#define VAR_MAYBE(path, field, next)                                                                              \
-	{                                                                                                         \
+#define VAR_MAYBE(path, field, next)                                                                            \
+	{                                                                                                       \
 		path, offsetof(img_ipc_var_entry, field), offsetof(img_ipc_var_entry, has_##field), false, next \
 	}
 	VAR("kernel/msgmax", msg_ctlmax, false),
@@ -114,7 +114,8 @@ static int dump_sem(img_ipc_var_entry *e, struct cr_error *err)
 	int r = sysctl_read(sem_path, text, sizeof(text));
 	uint32_t *v = calloc(NR_SEM_VALUES, sizeof(*v));
 
-	if (r == 0 && v && sscanf(text, "%" SCNu32 " %" SCNu32 " %" SCNu32 " %" SCNu32, &v[0], &v[1], &v[2], &v[3]) != 4)
+	if (r == 0 && v &&
+	    sscanf(text, "%" SCNu32 " %" SCNu32 " %" SCNu32 " %" SCNu32, &v[0], &v[1], &v[2], &v[3]) != 4)
 		r = -EINVAL;
 	if (r < 0 || !v) {
 		free(v);
@@ -187,6 +188,25 @@ static int raise_sem(const uint32_t *want, struct cr_error *err)
 	return r;
 }
 
+/* What is there may be more than what is allowed by now. */
+static uint64_t needed(const struct var *v, const struct ipc_queue_needs *needs)
+{
+	switch (v->offset) {
+	case offsetof(img_ipc_var_entry, msg_ctlmax):
+		return needs->message;
+	case offsetof(img_ipc_var_entry, msg_ctlmnb):
+		return needs->queue;
+	case offsetof(img_ipc_var_entry, mq_queues_max):
+		return needs->mqueues;
+	case offsetof(img_ipc_var_entry, mq_msg_max):
+		return needs->mqueue_messages;
+	case offsetof(img_ipc_var_entry, mq_msgsize_max):
+		return needs->mqueue_bytes;
+	default:
+		return 0;
+	}
+}
+
 /* Not the next ids, which are no limits. */
 int ipc_vars_raise(const img_ipc_var_entry *e, const struct ipc_queue_needs *needs, struct cr_error *err)
 {
@@ -196,10 +216,8 @@ int ipc_vars_raise(const img_ipc_var_entry *e, const struct ipc_queue_needs *nee
 		const struct var *v = &vars[i];
 		uint64_t now = 0, want = value_of(v, e);
 
-		if (v->offset == offsetof(img_ipc_var_entry, msg_ctlmax) && want < needs->message)
-			want = needs->message;
-		if (v->offset == offsetof(img_ipc_var_entry, msg_ctlmnb) && want < needs->queue)
-			want = needs->queue;
+		if (want < needed(v, needs))
+			want = needed(v, needs);
 		r = read_number(v->path, &now, err);
 		if (r == 0 && now < want)
 			r = write_number(v->path, want, err);

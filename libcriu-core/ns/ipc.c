@@ -20,8 +20,11 @@ struct ipc_ns {
 	struct cr_context *ctx;
 	struct image_set *set; /* restore; borrowed */
 	uint32_t id;
-	int fd; /* of the namespace, -1: not made */
-	img_ipc_var_entry vars;   /* dump */
+	int fd;                 /* of the namespace, -1: not made */
+	img_ipc_var_entry vars; /* dump; what it points at is in the pool, but for one list */
+	img_ipc_var_ext ext;
+	struct pool pool;
+	dev_t queues_dev;
 	img_ipc_var_entry *entry; /* restore: as read */
 	struct ipc_queue_needs needs;
 	struct ipc_segments segments;
@@ -48,6 +51,7 @@ void ipc_ns_free(struct ipc_ns *ns)
 		close(ns->fd);
 	ipc_segments_close(&ns->segments);
 	ipc_vars_done(&ns->vars);
+	pool_done(&ns->pool);
 	img_entry_free(ns->entry);
 	free(ns);
 }
@@ -60,6 +64,11 @@ bool ipc_ns_memory(const struct ipc_ns *ns, size_t i, struct ipc_memory *ret)
 		return false;
 	*ret = (struct ipc_memory){ .shmid = s->desc.id, .fd = s->fd, .size = s->size, .stored = s->stored };
 	return true;
+}
+
+dev_t ipc_ns_queues_dev(const struct ipc_ns *ns)
+{
+	return ns->queues_dev;
 }
 
 int ipc_ns_fd(const struct ipc_ns *ns)
@@ -111,7 +120,7 @@ static int collect(void *arg, struct cr_error *err)
 
 	if (r == 0)
 		r = ipc_segments_collect(ns->ctx, v->root, ns->vars.shm_rmid_forced != 0, &ns->segments, err);
-	return r == 0 ? ipc_mqueues_collect(ns->ctx, v->root, err) : r;
+	return r == 0 ? ipc_mqueues_collect(ns->ctx, v->root, &ns->queues_dev, err) : r;
 }
 
 /* Entering a namespace takes a right that is ours, not that of a client; what is in it may be anybody's. */
@@ -152,19 +161,24 @@ int ipc_ns_collect(struct cr_context *ctx, const struct tree *tree, uint32_t id,
 static int write_objects(void *arg, struct cr_error *err)
 {
 	struct visit *v = arg;
-	int r = ipc_segments_write(&v->ns->segments, v->set, v->ns->id, err);
+	int r = ipc_mqueues_dump(&v->ns->pool, &v->ns->ext, err);
 
+	if (r == 0)
+		r = ipc_segments_write(&v->ns->segments, v->set, v->ns->id, err);
 	if (r == 0)
 		r = ipc_queues_write(v->set, v->ns->id, err);
 	return r == 0 ? ipc_sets_write(v->set, v->ns->id, err) : r;
 }
 
-int ipc_ns_write(const struct ipc_ns *ns, struct image_set *set, struct cr_error *err)
+int ipc_ns_write(struct ipc_ns *ns, struct image_set *set, struct cr_error *err)
 {
-	struct visit v = { .ns = (struct ipc_ns *)ns, .set = set };
-	int r = image_write_single(set, IMG_IPCNS_VAR, ns->id, &ns->vars, err);
+	struct visit v = { .ns = ns, .set = set };
+	int r = ipc_thread_run(ns->fd, write_objects, &v, err);
 
-	return cr_within(err, r < 0 ? r : ipc_thread_run(ns->fd, write_objects, &v, err), "IPC namespace");
+	if (ns->ext.queues.nr)
+		ns->vars.ext = &ns->ext;
+	return cr_within(err, r < 0 ? r : image_write_single(set, IMG_IPCNS_VAR, ns->id, &ns->vars, err),
+			 "IPC namespace");
 }
 
 /* ---------------------------------------------------------------- restore */
@@ -192,6 +206,8 @@ int ipc_ns_read(struct cr_context *ctx, struct image_set *set, uint32_t id, stru
 		r = ipc_queues_read(set, id, false, &ns->needs, err);
 	if (r == 0)
 		r = ipc_sets_read(set, id, false, err);
+	if (r == 0 && ns->entry->ext)
+		r = ipc_mqueues_check(ns->entry->ext, &ns->needs, err);
 	if (r < 0)
 		return cr_within(err, r, "IPC namespace");
 	*ret = take_ptr(&ns);
@@ -212,12 +228,33 @@ static int make(void *arg, struct cr_error *err)
 		r = ipc_queues_read(ns->set, ns->id, true, &ns->needs, err);
 	if (r == 0)
 		r = ipc_sets_read(ns->set, ns->id, true, err);
+	if (r == 0 && ns->entry->ext)
+		r = ipc_mqueues_make(ns->entry->ext, err);
 	return r == 0 ? ipc_vars_set(ns->entry, err) : r;
 }
 
 int ipc_ns_make(struct ipc_ns *ns, struct cr_error *err)
 {
 	return cr_within(err, ipc_thread_run(IPC_THREAD_NEW, make, ns, err), "IPC namespace");
+}
+
+struct opening {
+	const char *name;
+	int flags;
+};
+
+static int open_queue(void *arg, struct cr_error *err)
+{
+	const struct opening *o = arg;
+
+	return ipc_mqueue_open(o->name, o->flags, err);
+}
+
+int ipc_ns_open_queue(const struct ipc_ns *ns, const char *name, int flags, struct cr_error *err)
+{
+	struct opening o = { name, flags };
+
+	return ipc_thread_run(ns->fd, open_queue, &o, err);
 }
 
 static int settle(void *arg, struct cr_error *err)

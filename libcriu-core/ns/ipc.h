@@ -13,6 +13,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 struct ipc_ns;
 
@@ -32,7 +33,7 @@ struct ipc_memory {
 int ipc_ns_collect(struct cr_context *ctx, const struct tree *tree, uint32_t id, struct ipc_ns **ret,
 		   struct cr_error *err);
 /** ipc_ns_write() - ipcns-*.img */
-int ipc_ns_write(const struct ipc_ns *ns, struct image_set *set, struct cr_error *err);
+int ipc_ns_write(struct ipc_ns *ns, struct image_set *set, struct cr_error *err);
 
 /** ipc_ns_read() - read and check the images of namespace @id. @set outlives *ret. */
 int ipc_ns_read(struct cr_context *ctx, struct image_set *set, uint32_t id, struct ipc_ns **ret, struct cr_error *err);
@@ -45,6 +46,11 @@ int ipc_ns_settle(const struct ipc_ns *ns, struct cr_error *err);
 
 /** ipc_ns_memory() - the @i-th segment, after ipc_ns_collect(), or ipc_ns_make(). Return: false past the end. */
 bool ipc_ns_memory(const struct ipc_ns *ns, size_t i, struct ipc_memory *ret);
+
+/** ipc_ns_queues_dev() - after ipc_ns_collect(): file system of its POSIX message queues, 0 there is none */
+dev_t ipc_ns_queues_dev(const struct ipc_ns *ns);
+/** ipc_ns_open_queue() - after ipc_ns_make(): a POSIX message queue. @flags: of mq_open(3). Return: descriptor; negative errno. */
+int ipc_ns_open_queue(const struct ipc_ns *ns, const char *name, int flags, struct cr_error *err);
 
 void ipc_ns_free(struct ipc_ns *ns);
 DEFINE_SLOT(struct ipc_ns, ipc_ns_free)

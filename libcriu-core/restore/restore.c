@@ -81,6 +81,13 @@ static int make_shared_memory(void *arg, uint64_t size, struct cr_error *err)
 	return mm_shared_memory(rs->ctx, size, err);
 }
 
+static int open_message_queue(void *arg, const char *name, int flags, struct cr_error *err)
+{
+	struct restore *rs = arg;
+
+	return ipc_ns_open_queue(rs->ipc, name, flags, err);
+}
+
 static int stage_open(void *op, struct cr_error *err)
 {
 	struct restore *rs = op;
@@ -89,6 +96,8 @@ static int stage_open(void *op, struct cr_error *err)
 	if (r == 0)
 		r = restorer_init(rs->ctx, &rs->restorer, err);
 	files_set_shared_memory(rs->files, (struct files_shared_memory){ make_shared_memory, rs });
+	if (rs->ipc)
+		files_set_message_queues(rs->files, (struct files_message_queues){ open_message_queue, rs });
 	if (r == 0)
 		r = files_open(rs->files, -1, err);
 	if (r < 0)
@@ -214,8 +223,8 @@ static void undo_announce(void *op)
 const struct stage restore_stages[] = {
 	{ "read images", stage_read, NULL, false },
 	{ "plan the tree", stage_tree, NULL, false },
-	{ "open files", stage_open, NULL, false },
 	{ "IPC namespace", stage_ipc, NULL, false },
+	{ "open files", stage_open, NULL, false },
 	{ "shared memory", stage_memory, NULL, false },
 	{ "plan", stage_compile, NULL, false },
 	{ "create tasks", stage_run, undo_run, false },

@@ -268,7 +268,8 @@ static void add_up(struct looking *l, size_t first, img_sem_undo *e)
 	e->total = up + down;
 	if ((int)e->value + down < 0 || (int)e->value + up > SEMAPHORE_MAX)
 		log_warn(&l->ctx->log,
-			 "semaphore %" PRIu32 " of System V set %" PRIu32 " does not stay in its range when the processes end: "
+			 "semaphore %" PRIu32 " of System V set %" PRIu32
+			 " does not stay in its range when the processes end: "
 			 "continuing, it may have another value after a restore",
 			 e->num, e->semid);
 }

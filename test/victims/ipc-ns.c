@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <mqueue.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ipc.h>
@@ -14,8 +15,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define PAGE 4096ul
-#define SIZE (5 * PAGE + 100)
+#define PAGE   4096ul
+#define SIZE   (5 * PAGE + 100)
 #define FILLED (SIZE - 1) /* behind it is a byte to talk by */
 
 static void own_namespace(void)
@@ -123,8 +124,8 @@ static void receive(int id, long want, long type, size_t len, uint64_t seed)
 	struct message m = { 0 };
 	ssize_t n = msgrcv(id, &m, sizeof(m.text), want, IPC_NOWAIT);
 
-	expect(n == (ssize_t)len && m.type == type && pattern_same(m.text, len, seed), "message of %zd bytes, type %ld", n,
-	       m.type);
+	expect(n == (ssize_t)len && m.type == type && pattern_same(m.text, len, seed), "message of %zd bytes, type %ld",
+	       n, m.type);
 }
 
 static void set_up_queues(void)
@@ -158,8 +159,8 @@ static void check_queues(void)
 	struct msqid_ds ds;
 
 	expect(msgget(0x77, 0) == queue, "the key leads elsewhere");
-	expect(msgctl(queue, IPC_STAT, &ds) == 0 && ds.msg_qnum == 3 && (ds.msg_perm.mode & 0777) == 0620, "%lu messages",
-	       ds.msg_qnum);
+	expect(msgctl(queue, IPC_STAT, &ds) == 0 && ds.msg_qnum == 3 && (ds.msg_perm.mode & 0777) == 0620,
+	       "%lu messages", ds.msg_qnum);
 	receive(queue, 3, 3, 1, 2);
 	receive(queue, 0, 5, 600, 1);
 	receive(queue, 0, 5, 0, 3);
@@ -197,8 +198,8 @@ static void check_semaphores(void)
 	struct sembuf down = { 0, -7, IPC_NOWAIT };
 
 	expect(semget(0x99, 3, 0) == set, "the key leads elsewhere");
-	expect(semctl(set, 0, GETALL, values) == 0 && values[0] == 7 && values[1] == 0 && values[2] == 32767, "%u %u %u",
-	       values[0], values[1], values[2]);
+	expect(semctl(set, 0, GETALL, values) == 0 && values[0] == 7 && values[1] == 0 && values[2] == 32767,
+	       "%u %u %u", values[0], values[1], values[2]);
 	expect(semctl(set, 0, IPC_STAT, &ds) == 0 && (ds.sem_perm.mode & 0777) == 0606, "mode %o", ds.sem_perm.mode);
 	expect(semop(set, &down, 1) == 0 && semctl(set, 0, GETVAL) == 0, "take seven");
 	expect(semctl(empty_namespace_set, 0, IPC_STAT, &ds) == 0 && ds.sem_nsems == 250, "the large set is gone");
@@ -287,15 +288,90 @@ static void set_up_forced(void)
 	close(fd);
 }
 
-static void set_up_mqueue(void)
+/* --- POSIX message queues */
+
+static mqd_t reader = -1, writer = -1;
+
+static void set_up_mqueues(void)
 {
-	mqd_t q;
+	struct mq_attr attr = { .mq_maxmsg = 20, .mq_msgsize = 900 };
+	char text[900];
+	int limit;
 
 	own_namespace();
-	q = mq_open("/victim", O_RDWR | O_CREAT, 0600, NULL);
-	if (q < 0)
+	/* more than a new namespace allows, and lowered again */
+	limit = open("/proc/sys/fs/mqueue/msg_max", O_WRONLY);
+	need(limit >= 0 && write(limit, "20", 2) == 2);
+	reader = mq_open("/first", O_RDWR | O_CREAT | O_EXCL | O_NONBLOCK, 0600, &attr);
+	if (reader < 0)
 		victim_skip("mq_open: %s", strerror(errno));
-	mq_close(q);
+	need(lseek(limit, 0, SEEK_SET) == 0 && write(limit, "10", 2) == 2);
+	close(limit);
+	need((writer = mq_open("/first", O_WRONLY)) >= 0);
+	need(fchown(reader, 123, 456) == 0 && fchmod(reader, 0620) == 0);
+	pattern_fill(text, sizeof(text), 5);
+	need(mq_send(writer, "low", 3, 1) == 0 && mq_send(writer, text, sizeof(text), 7) == 0);
+	need(mq_send(writer, "", 0, 7) == 0 && mq_send(writer, "lower", 5, 0) == 0 &&
+	     mq_send(writer, "second", 6, 1) == 0);
+	/* one that nobody has open */
+	mqd_t q = mq_open("/with a space", O_RDWR | O_CREAT | O_EXCL, 0604, NULL);
+
+	need(q >= 0 && mq_send(q, "kept", 4, 32767) == 0 && mq_close(q) == 0);
+}
+
+static void expect_message(mqd_t q, const void *text, size_t len, unsigned int prio)
+{
+	char buf[8192];
+	unsigned int got = 0;
+	ssize_t n = mq_receive(q, buf, sizeof(buf), &got);
+
+	expect(n == (ssize_t)len && got == prio && memcmp(buf, text, len) == 0, "message of %zd bytes, priority %u", n,
+	       got);
+}
+
+static void check_mqueues(void)
+{
+	struct mq_attr attr = { 0 };
+	char text[900];
+	struct stat st;
+	mqd_t q;
+
+	pattern_fill(text, sizeof(text), 5);
+	expect(mq_getattr(reader, &attr) == 0 && attr.mq_maxmsg == 20 && attr.mq_msgsize == 900 &&
+		       attr.mq_curmsgs == 5 && attr.mq_flags == O_NONBLOCK,
+	       "%ld messages, flags %lo", attr.mq_curmsgs, attr.mq_flags);
+	expect(mq_getattr(writer, &attr) == 0 && attr.mq_flags == 0, "flags %lo", attr.mq_flags);
+	expect(fstat(reader, &st) == 0 && st.st_uid == 123 && st.st_gid == 456 && (st.st_mode & 07777) == 0620,
+	       "owner %u mode %o", st.st_uid, st.st_mode);
+	expect(mq_send(writer, "new", 3, 1) == 0, "send");
+	expect_message(reader, text, 900, 7);
+	expect_message(reader, "", 0, 7);
+	expect_message(reader, "low", 3, 1);
+	expect_message(reader, "second", 6, 1);
+	expect_message(reader, "new", 3, 1);
+	expect_message(reader, "lower", 5, 0);
+	expect(mq_receive(reader, text, sizeof(text), NULL) < 0 && errno == EAGAIN, "more messages than there were");
+	expect(mq_receive(writer, text, sizeof(text), NULL) < 0 && errno == EBADF, "the writer can read");
+	q = mq_open("/with a space", O_RDONLY);
+	expect(q >= 0 && fstat(q, &st) == 0 && (st.st_mode & 07777) == 0604, "the other queue");
+	if (q >= 0)
+		expect_message(q, "kept", 4, 32767);
+	slurp("/proc/sys/fs/mqueue/msg_max", text, sizeof(text));
+	expect(strcmp(text, "10\n") == 0, "msg_max is %s", text);
+}
+
+static void set_up_notified(void)
+{
+	struct sigevent ev = { .sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGUSR1 };
+
+	set_up_mqueues();
+	need(mq_notify(reader, &ev) == 0);
+}
+
+static void set_up_unlinked(void)
+{
+	set_up_mqueues();
+	need(mq_unlink("/first") == 0);
 }
 
 const struct victim_case victim_cases[] = {
@@ -306,6 +382,8 @@ const struct victim_case victim_cases[] = {
 	{ "empty", own_namespace, check_empty },
 	{ "huge", set_up_huge, NULL, .refuse = "segment|huge pages" },
 	{ "forced", set_up_forced, NULL, .refuse = "segment|nobody has attached" },
-	{ "mqueue", set_up_mqueue, NULL, .refuse = "POSIX message queue /victim" },
+	{ "mqueues", set_up_mqueues, check_mqueues, .flags = CASE_MORE | CASE_ALTERS },
+	{ "mqueue-notified", set_up_notified, check_mqueues, .refuse = "POSIX message queue /first|notified" },
+	{ "mqueue-unlinked", set_up_unlinked, NULL, .refuse = "POSIX message queue|without a name" },
 	{ NULL },
 };

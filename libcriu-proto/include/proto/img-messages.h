@@ -67,11 +67,13 @@
 	X(ipc_sem_entry) \
 	X(ipc_shm_entry) \
 	X(ipc_var_entry) \
+	X(ipc_var_ext) \
 	X(irmap_cache_entry) \
 	X(itimer_entry) \
 	X(macvlan_link_entry) \
 	X(memfd_file_entry) \
 	X(memfd_inode_entry) \
+	X(message_queue) \
 	X(mm_entry) \
 	X(mm_ext) \
 	X(mnt_entry) \
@@ -98,7 +100,9 @@
 	X(plugins_entry) \
 	X(posix_timer_entry) \
 	X(pstree_entry) \
+	X(queued_message) \
 	X(reg_file_entry) \
+	X(reg_file_ext) \
 	X(remap_file_path_entry) \
 	X(restore_stats_entry) \
 	X(rlimit_entry) \

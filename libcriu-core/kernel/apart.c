@@ -3,7 +3,7 @@
  * in kernel/exit.c), and memory and descriptor table live as long as somebody uses them. CLONE_VFORK makes us sleep until it
  * has ended, so nothing runs twice; that sleep ends early only by our own death (wait_for_vfork_done() in kernel/fork.c).
  */
-#include "files/apart.h"
+#include "kernel/apart.h"
 
 #include <errno.h>
 #include <sched.h>

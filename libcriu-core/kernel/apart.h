@@ -2,8 +2,8 @@
  * Work that is finished even if this process is killed: between making a name on a disk and removing it there must be no
  * instant at which SIGKILL leaves the name behind.
  */
-#ifndef CR_FILES_APART_H
-#define CR_FILES_APART_H
+#ifndef CR_KERNEL_APART_H
+#define CR_KERNEL_APART_H
 
 #include "base/error.h"
 
