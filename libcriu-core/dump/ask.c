@@ -19,7 +19,6 @@
 
 /* What is found out once, and holds for all processes */
 struct known {
-	struct xstate_layout layout;
 	struct infect_aid aid;
 };
 
@@ -57,7 +56,7 @@ static int infect(struct dump *d, struct asked *a, struct known *k, struct cr_er
 {
 	size_t room = tasks_ask_size(a->task) + files_ask_size(d->files, a->task) + MM_ROOM;
 
-	return parasite_infect_begin(a->task, &k->layout, &k->aid, room, (uint32_t)a->task->threads.nr + 1, &a->host,
+	return parasite_infect_begin(a->task, &d->layout, &k->aid, room, (uint32_t)a->task->threads.nr + 1, &a->host,
 				     err);
 }
 
@@ -96,9 +95,10 @@ static int keep(struct dump *d, struct asked *a, struct known *k, struct cr_erro
 	struct task *t = a->task;
 	int r = 0;
 
+	(void)k;
 	for (size_t i = 0; r == 0 && i < t->threads.nr; i++)
 		if (!t->threads.items[i].dead)
-			r = thread_image(&t->threads.items[i], &k->layout, err);
+			r = thread_image_ask(&t->threads.items[i], err);
 	if (r == 0)
 		r = tasks_dump(d->ctx, t, p, err);
 	if (r == 0)
@@ -160,7 +160,7 @@ int dump_ask(struct dump *d, struct cr_error *err)
 	int r = 0;
 
 	known.aid.leftovers = d->ctx->opts->leftovers;
-	xstate_layout_init(&known.layout);
+	xstate_layout_init(&d->layout);
 	for (size_t i = 0; r == 0 && i < d->tree->tasks.nr; i++) {
 		struct task *t = d->tree->tasks.items[i];
 

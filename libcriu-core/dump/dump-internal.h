@@ -8,6 +8,7 @@
 #include "infect/task.h"
 #include "kernel/context.h"
 #include "mm/mm.h"
+#include "xstate.h"
 #include "ns/ipc.h"
 
 #include <stdbool.h>
@@ -25,6 +26,7 @@ struct dump {
 	bool                     again, last;  /* not the first attempt; no other will be made */
 	struct listeners        *listeners;    /* borrowed; NULL but for a dump */
 	struct tree             *tree;
+	struct xstate_layout     layout;       /* of this processor, from asking on */
 	struct thread_share     *share;        /* under way from collecting to asking */
 	struct file_table       *files;
 	struct file_sink         sink;

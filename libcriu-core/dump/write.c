@@ -2,6 +2,7 @@
 #include "dump/dump-internal.h"
 #include "image/cpuinfo.h"
 #include "infect/parallel.h"
+#include "infect/thread-image.h"
 #include "net/connections.h"
 #include "tasks/tasks.h"
 
@@ -60,8 +61,15 @@ static int write_thread(void *arg, size_t i, struct cr_error *err)
 {
 	const struct threads_of *of = arg;
 	const struct thread *th = &of->task->threads.items[i];
+	struct thread_image im;
+	int r;
 
-	return image_write_single(of->d->set, IMG_CORE, (uint64_t)th->ns_tid, th->core, err);
+	/* a leader that has ended has no registers */
+	if (th->dead)
+		return image_write_single(of->d->set, IMG_CORE, (uint64_t)th->ns_tid, th->core, err);
+	r = thread_image_make(th, &of->d->layout, &im, err);
+	im.info.clear_tid_addr = tasks_clear_tid(th);
+	return r == 0 ? image_write_single(of->d->set, IMG_CORE, (uint64_t)th->ns_tid, &im.core, err) : r;
 }
 
 static int write_task(struct dump *d, const struct task *t, struct cr_error *err)

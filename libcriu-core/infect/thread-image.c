@@ -15,52 +15,80 @@
 #define NT_X86_SHSTK 0x204
 #endif
 
-/* Everything that the entries point at, one block per thread */
-struct tracee_image {
-	img_thread_info_x86     info;
-	img_user_x86_regs_entry gpregs;
-	struct xstate_store     xstate;
-	img_user_desc_t         tls[REGS_TLS_NR];
-	img_rseq_entry          rseq;
-	img_thread_ext          ext;
+/* What few threads have, and only their tracer can ask for */
+struct tracee_rare {
+	struct regs_tls tls[REGS_TLS_NR];
+	bool has_tls[REGS_TLS_NR], has_ssp;
+	uint64_t ssp;
 };
 
-/* Nearly no thread has any, and of most it is known from themselves. */
-static int put_tls(const struct tracee *t, struct tracee_image *im, struct cr_error *err)
+/* Nearly no thread has any, and of most it is known from themselves. A kernel without 32-bit emulation has none. */
+static int ask_tls(const struct tracee *t, struct tracee_rare *rare, struct cr_error *err)
 {
 	for (uint32_t i = 0; i < REGS_TLS_NR; i++) {
-		bool empty = t->facts & THREAD_FACTS_KNOWN && !(t->facts & THREAD_FACT_TLS(i));
-		struct regs_tls d;
-		int r = empty ? 0 : regs_tls_get(t->tid, REGS_TLS_FIRST + i, &d);
+		int r = t->facts & THREAD_FACTS_KNOWN && !(t->facts & THREAD_FACT_TLS(i))
+				? -EINVAL
+				: regs_tls_get(t->tid, REGS_TLS_FIRST + i, &rare->tls[i]);
 
-		if (empty || r == -EIO || r == -EINVAL) {
-			/* a kernel without 32-bit emulation has no such descriptors */
-			im->tls[i] = (img_user_desc_t){ .entry_number = REGS_TLS_FIRST + i, .read_exec_only = true, .seg_not_present = true };
-			continue;
-		}
-		if (r < 0)
+		if (r < 0 && r != -EIO && r != -EINVAL)
 			return cr_fail(err, r, "read descriptor %u of thread %d", REGS_TLS_FIRST + i, t->tid);
-		regs_tls_to_image(&d, &im->tls[i]);
+		rare->has_tls[i] = r == 0;
 	}
-	im->info.tls.items = im->tls;
-	im->info.tls.nr = REGS_TLS_NR;
 	return 0;
 }
 
 /* Whether a thread has enabled one is in its status since there are any, Linux 6.6. */
-static void put_shadow_stack(const struct thread *t, struct tracee_image *im)
+static void ask_shadow_stack(const struct thread *t, struct tracee_rare *rare)
 {
-	uint64_t ssp = 0;
-	struct iovec iov = { &ssp, sizeof(ssp) };
+	struct iovec iov = { &rare->ssp, sizeof(rare->ssp) };
 
-	if (!t->status.shadow_stack || !im->xstate.fpregs.xsave ||
-	    ptrace(PTRACE_GETREGSET, t->host_tid, NT_X86_SHSTK, &iov) < 0)
-		return;
-	im->xstate.cet.cet = 1; /* MSR_IA32_U_CET: shadow stack enabled */
-	im->xstate.cet.ssp = ssp;
+	rare->has_ssp = t->status.shadow_stack && ptrace(PTRACE_GETREGSET, t->host_tid, NT_X86_SHSTK, &iov) == 0;
 }
 
-static void put_rseq(const struct tracee *t, struct tracee_image *im, img_thread_core_entry *tc)
+int thread_image_ask(struct thread *t, struct cr_error *err)
+{
+	struct tracee *tracee = t->tracee;
+	struct tracee_rare rare = { 0 };
+	int r;
+
+	if (!tracee || !t->core || !t->core->thread_core)
+		return cr_refuse(err, -EINVAL, "thread %d is not at hand", t->host_tid);
+	r = tracee_settle(tracee, err);
+	if (r == 0)
+		r = tracee_read_xstate(tracee, err);
+	if (r == 0)
+		r = ask_tls(tracee, &rare, err);
+	if (r < 0)
+		return r;
+	ask_shadow_stack(t, &rare);
+	if (!rare.has_ssp && !rare.has_tls[0] && !rare.has_tls[1] && !rare.has_tls[2])
+		return 0;
+	free(tracee->rare);
+	tracee->rare = malloc(sizeof(rare));
+	if (!tracee->rare)
+		return cr_fail(err, -ENOMEM, "registers of thread %d", t->host_tid);
+	*tracee->rare = rare;
+	return 0;
+}
+
+static void put_rare(const struct tracee_rare *rare, struct thread_image *im)
+{
+	for (uint32_t i = 0; i < REGS_TLS_NR; i++) {
+		im->tls[i] = (img_user_desc_t){
+			.entry_number = REGS_TLS_FIRST + i, .read_exec_only = true, .seg_not_present = true
+		};
+		if (rare && rare->has_tls[i])
+			regs_tls_to_image(&rare->tls[i], &im->tls[i]);
+	}
+	im->info.tls.items = im->tls;
+	im->info.tls.nr = REGS_TLS_NR;
+	if (!rare || !rare->has_ssp || !im->xstate.fpregs.xsave)
+		return;
+	im->xstate.cet.cet = 1; /* MSR_IA32_U_CET: shadow stack enabled */
+	im->xstate.cet.ssp = rare->ssp;
+}
+
+static void put_rseq(const struct tracee *t, struct thread_image *im)
 {
 	if (!t->rseq.abi_pointer)
 		return;
@@ -68,67 +96,48 @@ static void put_rseq(const struct tracee *t, struct tracee_image *im, img_thread
 		.rseq_abi_pointer = t->rseq.abi_pointer, .rseq_abi_size = t->rseq.abi_size, .signature = t->rseq.signature,
 		.has_rseq_cs_pointer = t->rseq.abort_ip != 0, .rseq_cs_pointer = t->rseq.cs_pointer,
 	};
-	tc->rseq_entry = &im->rseq;
+	im->tc.rseq_entry = &im->rseq;
 }
 
-static int fill(const struct thread *thread, const struct xstate_layout *layout, struct tracee_image *im, struct cr_error *err)
+int thread_image_make(const struct thread *thread, const struct xstate_layout *layout, struct thread_image *im, struct cr_error *err)
 {
 	const struct tracee *t = thread->tracee;
-	img_core_entry *core = thread->core;
 	struct regs own;
 	uint64_t raw;
 	int r;
 
+	*im = (struct thread_image){ .core = *thread->core, .tc = *thread->core->thread_core };
 	tracee_own_regs(t, &own);
 	regs_to_image(&own, &im->gpregs);
 	r = xstate_to_image(layout, t->xstate, t->xstate_size, &im->xstate, &raw, err);
-	if (r == 0)
-		r = put_tls(t, im, err);
 	if (r < 0)
 		return r;
-	put_shadow_stack(thread, im);
+	put_rare(t->rare, im);
+	put_rseq(t, im);
 	im->info.gpregs = &im->gpregs;
 	im->info.fpregs = &im->xstate.fpregs;
-	core->mtype = img_core_entry_march_X86_64;
-	core->thread_info = &im->info;
-	if (!core->thread_core)
-		return 0;
-	put_rseq(t, im, core->thread_core);
+	im->core.mtype = img_core_entry_march_X86_64;
+	im->core.thread_info = &im->info;
+	im->core.thread_core = &im->tc;
 	if (raw) {
-		img_thread_ext *ext = core->thread_core->ext ? core->thread_core->ext : &im->ext;
-
-		ext->xsave_raw = (struct proto_bytes){ t->xstate, t->xstate_size };
-		ext->has_xsave_xfeatures = true;
-		ext->xsave_xfeatures = raw;
-		core->thread_core->ext = ext;
+		if (im->tc.ext)
+			im->ext = *im->tc.ext;
+		im->ext.xsave_raw = (struct proto_bytes){ t->xstate, t->xstate_size };
+		im->ext.has_xsave_xfeatures = true;
+		im->ext.xsave_xfeatures = raw;
+		im->tc.ext = &im->ext;
 	}
 	return 0;
 }
 
-int thread_image(struct thread *t, const struct xstate_layout *layout, struct cr_error *err)
+uint64_t thread_sp(const struct thread *t)
 {
-	struct tracee *tracee = t->tracee;
-	int r;
+	struct regs own;
 
-	if (!tracee || !t->core)
-		return cr_refuse(err, -EINVAL, "thread %d is not at hand", t->host_tid);
-	r = tracee_settle(tracee, err);
-	if (r == 0)
-		r = tracee_read_xstate(tracee, err);
-	if (r < 0)
-		return r;
-	free(tracee->image);
-	tracee->image = calloc(1, sizeof(*tracee->image));
-	if (!tracee->image)
-		return cr_fail(err, -ENOMEM, "registers of thread %d", t->host_tid);
-	r = fill(t, layout, tracee->image, err);
-	/* kept only where the entries point into it: with a thousand processes that is the better part of our memory */
-	if (r == 0 && !(t->core->thread_core && t->core->thread_core->ext && t->core->thread_core->ext->xsave_raw.data)) {
-		free(tracee->xstate);
-		tracee->xstate = NULL;
-		tracee->xstate_size = 0;
-	}
-	return r;
+	if (!t->tracee || !t->tracee->settled)
+		return 0;
+	tracee_own_regs(t->tracee, &own);
+	return regs_sp(&own);
 }
 
 bool thread_in_range(struct thread *t, uint64_t start, uint64_t end, struct cr_error *err)

@@ -465,7 +465,7 @@ void tracee_free(struct tracee *t)
 	if (!t)
 		return;
 	tracee_detach(t, NULL);
-	free(t->image);
+	free(t->rare);
 	free(t->xstate);
 	free(t);
 }

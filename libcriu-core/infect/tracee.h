@@ -44,7 +44,7 @@ struct tracee {
 	uint32_t facts;              /* thread_facts(), if it has run something of ours; else 0 */
 	void    *xstate;             /* its extended state in the layout of NT_X86_XSTATE; NULL: not read yet */
 	size_t   xstate_size;
-	struct tracee_image *image;  /* entries made of it: thread-image.c */
+	struct tracee_rare *rare;    /* what few have, NULL: it has not: thread-image.c */
 	uint64_t kept_thread, kept_process; /* signals that came while borrowed; sent again at the end: bit n - 1 */
 };
 

@@ -7,6 +7,7 @@
 #include "mm/parent-pages.h"
 
 #include "infect/task.h"
+#include "infect/thread-image.h"
 #include "kernel/context.h"
 
 #include <errno.h>
@@ -32,13 +33,8 @@ static int by_address(const void *a, const void *b)
 static int stack_pages(const struct task *task, struct addr_vec *ret)
 {
 	for (size_t i = 0; i < task->threads.nr; i++) {
-		const img_core_entry *core = task->threads.items[i].core;
-		uint64_t *at, sp = 0;
+		uint64_t *at, sp = thread_sp(&task->threads.items[i]);
 
-		if (core && core->thread_info && core->thread_info->gpregs)
-			sp = core->thread_info->gpregs->sp;
-		else if (core && core->ti_aarch64 && core->ti_aarch64->gpregs)
-			sp = core->ti_aarch64->gpregs->sp;
 		if (!sp)
 			continue;
 		at = addr_vec_add(ret);

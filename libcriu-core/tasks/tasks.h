@@ -55,8 +55,8 @@ uint32_t tasks_routine_of(const struct thread *thread);
 
 /**
  * tasks_dump() - answers to entries, once all routines have ended and the arena was read back
- * Completes thread->core; registers (thread_info, rseq) are left alone, arch/ fills them. Notes obstacles. Where
- * thread_info is there already, its clear_tid_addr is set; see also tasks_clear_tid().
+ * Completes thread->core but for what ptrace shows (thread_info, rseq; infect/thread-image.h) and tasks_clear_tid(). Notes
+ * obstacles.
  * Return: 0, negative errno.
  */
 int tasks_dump(struct cr_context *ctx, struct task *task, const struct program *program, struct cr_error *err);

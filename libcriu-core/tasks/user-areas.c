@@ -56,8 +56,6 @@ static int areas_dump_thread(struct task_dump *d, struct thread *th, struct thre
 		return task_obstacle(d, th, "use a kernel with CONFIG_CHECKPOINT_RESTORE",
 				     "the kernel does not tell which word is cleared when the thread ends");
 	ts->clear_tid = thread_answers_of(d, th)->tid_address;
-	if (ts->core.thread_info)
-		ts->core.thread_info->clear_tid_addr = ts->clear_tid;
 	return 0;
 }
 

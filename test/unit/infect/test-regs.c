@@ -280,6 +280,7 @@ static void test_live_thread(void **state)
 	struct xstate_layout layout;
 	img_thread_core_entry tc = { 0 };
 	img_core_entry core = { .thread_core = &tc };
+	struct thread_image im;
 	struct tree *tree;
 	struct thread *t;
 	char back[16384], own[16384];
@@ -295,20 +296,23 @@ static void test_live_thread(void **state)
 	size = t->tracee->xstate_size;
 	assert_in_range(size, 1, sizeof(own));
 	memcpy(own, t->tracee->xstate, size);
-	if (thread_image(t, &layout, &err) < 0)
+	if (thread_image_ask(t, &err) < 0 || thread_image_make(t, &layout, &im, &err) < 0)
 		fail_msg("%s", err.text);
-	assert_int_equal(core.mtype, img_core_entry_march_X86_64);
-	assert_int_equal(core.thread_info->tls.nr, 3);
-	assert_true(core.thread_info->tls.items[0].seg_not_present);
-	assert_int_equal(core.thread_info->gpregs->cs, 0x33);
+	assert_int_equal(im.core.mtype, img_core_entry_march_X86_64);
+	assert_int_equal(im.info.tls.nr, 3);
+	assert_true(im.info.tls.items[0].seg_not_present);
+	assert_int_equal(im.core.thread_info->gpregs->cs, 0x33);
 	assert_int_equal(layout.features ? size : layout.size, layout.size);
-	assert_int_equal(xstate_from_image(&layout, core.thread_info->fpregs, NULL, 0, 0, back, sizeof(back), &err), 0);
+	assert_int_equal(xstate_from_image(&layout, im.core.thread_info->fpregs, NULL, 0, 0, back, sizeof(back), &err), 0);
 	for (int i = 2; i < XSTATE_BITS; i++)
 		if (layout.at[i].size && xstate_bv(own, size) & UINT64_C(1) << i)
 			assert_memory_equal(back + layout.at[i].offset, own + layout.at[i].offset, layout.at[i].size);
 	/* what the C library registers */
-	if (tc.rseq_entry)
-		assert_true(tc.rseq_entry->rseq_abi_size >= 32 && tc.rseq_entry->signature == 0x53053053);
+	if (im.core.thread_core->rseq_entry)
+		assert_true(im.rseq.rseq_abi_size >= 32 && im.rseq.signature == 0x53053053);
+	/* what it was made of is as it was, so that it can be made again */
+	assert_null(core.thread_info);
+	assert_null(tc.rseq_entry);
 	t->core = NULL;
 	tree_free(tree);
 	live_works(l);
