@@ -172,5 +172,5 @@ int dump_ask(struct dump *d, struct cr_error *err)
 			nr = 0;
 		}
 	}
-	return r == 0 ? undo_collect(d->ctx, d->tree, d->ipc != NULL, &known.layout, &known.aid, err) : r;
+	return r == 0 ? undo_collect(d->ctx, d->tree, d->ipc != NULL, &d->layout, &known.aid, err) : r;
 }
