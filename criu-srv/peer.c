@@ -1,6 +1,7 @@
 /* The client of a socket; see peer.h. */
 #include "peer.h"
 
+#include "base/array.h"
 #include "base/error.h"
 #include "base/own.h"
 #include "options/privilege.h"
@@ -10,6 +11,7 @@
 #include <grp.h>
 #include <linux/capability.h>
 #include <poll.h>
+#include <signal.h>
 #include <sys/fsuid.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -234,28 +236,78 @@ static uint64_t caps_of(const struct peer *p, enum peer_need need)
 }
 
 /*
- * Images name paths, and CAP_SYS_PTRACE opens those that lead through /proc/PID of anybody: it stays asleep until tasks are
- * seized (infect/trace-right.h). Before, they take descriptors out of this process, which is not dumpable since it took another
- * file system identity (commit_creds(), kernel/cred.c). Dumpable again it is in reach of them, user 0 as it is, and of
- * nobody else who was not before. A core file would belong to the client, so there is none: the hard limit stays, tasks get
- * theirs from the images. For a set-user-id program tasks are strangers anyway: it goes on with the capability.
+ * The client may send signals to a process that is his, and his limits hold it: a core file with what the service has in
+ * memory would be his as well, since it is also he who says how large it may be (prlimit(2)). What is raised by the
+ * processor itself kills all the same.
  */
-static uint64_t asleep_at_restore(void)
+static int forbid_core_files(void)
 {
+	static const int signals[] = { SIGQUIT, SIGILL, SIGTRAP, SIGABRT, SIGBUS, SIGFPE, SIGSEGV, SIGXCPU, SIGSYS };
 	struct rlimit core;
+	sigset_t set;
 
-	if (getuid() != geteuid() || getrlimit(RLIMIT_CORE, &core) < 0)
-		return 0;
+	sigemptyset(&set);
+	for (size_t i = 0; i < ARRAY_LEN(signals); i++)
+		sigaddset(&set, signals[i]);
+	if (sigprocmask(SIG_BLOCK, &set, NULL) < 0 || getrlimit(RLIMIT_CORE, &core) < 0)
+		return -errno;
+	/* the hard limit stays, tasks get theirs from the images */
 	core.rlim_cur = 0;
-	if (setrlimit(RLIMIT_CORE, &core) < 0)
-		return 0;
-	prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
-	return CAP_BIT(CAP_SYS_PTRACE);
+	return setrlimit(RLIMIT_CORE, &core) < 0 ? -errno : 0;
+}
+
+/*
+ * What is restored begins as a copy of this process. The kernel counts processes, pending signals and locked memory by
+ * real user, and lets root have as many as it likes (copy_process() in kernel/fork.c): so this process becomes the
+ * client's before any is made, and RLIMIT_NPROC and its like hold by themselves.
+ *
+ * It also keeps its capabilities asleep that way. Images name paths, and CAP_SYS_PTRACE opens those that lead through
+ * /proc/PID of anybody: it is woken up when tasks are seized (infect/trace-right.h). Before, they take descriptors out of this
+ * process, for which it must be dumpable, which it is not since its ids changed (commit_creds(), kernel/cred.c). Dumpable
+ * again it is still out of reach for the client's other processes, which lack its capabilities (cap_ptrace_access_check(),
+ * security/commoncap.c). CAP_SETUID has nothing to do any more: with it, sockets could be made in the name of others.
+ */
+static int become_client(const struct peer *p)
+{
+	uid_t uid = p->who.uid;
+	gid_t gid = p->who.gid;
+	int r = forbid_core_files();
+
+	if (r < 0)
+		return r;
+	/* a program with file capabilities is its caller's already, and may not be permitted to ask */
+	if (getuid() != uid || geteuid() != uid || getgid() != gid || getegid() != gid) {
+		if (prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0) < 0 || setresgid(gid, gid, gid) < 0 ||
+		    setresuid(uid, uid, uid) < 0 || prctl(PR_SET_KEEPCAPS, 0, 0, 0, 0) < 0)
+			return -errno;
+	}
+	return prctl(PR_SET_DUMPABLE, 1, 0, 0, 0) < 0 ? -errno : 0;
+}
+
+/* What nothing but a dump or restore needs is given up: nothing follows these two but more of their own kind. */
+static int raise_caps(struct peer *p, enum peer_need need)
+{
+	bool last = !p->trusted && (need == PEER_NEED_DUMP || need == PEER_NEED_RESTORE);
+	bool restore = last && need == PEER_NEED_RESTORE;
+	struct cap_sets caps;
+	int r = caps_get(&caps);
+
+	if (r < 0)
+		return r;
+	if (last)
+		caps.permitted &= caps_of(p, need);
+	caps.effective = caps.permitted & caps_of(p, need);
+	r = caps_set(&caps);
+	if (r < 0 || !restore)
+		return r;
+	r = become_client(p);
+	caps.permitted &= ~CAP_BIT(CAP_SETUID);
+	caps.effective &= caps.permitted & ~CAP_BIT(CAP_SYS_PTRACE);
+	return r < 0 ? r : caps_set(&caps);
 }
 
 int peer_raise(struct peer *p, enum peer_need need, struct cr_error *err)
 {
-	struct cap_sets caps;
 	int r;
 
 	if (p->equal)
@@ -263,17 +315,11 @@ int peer_raise(struct peer *p, enum peer_need need, struct cr_error *err)
 	r = need == PEER_NEED_NOTHING ? 0 : judge_root(p, err);
 	if (r < 0)
 		return r;
-	r = caps_get(&caps);
-	if (r == 0) {
-		/* nothing follows these two but more of their own kind */
-		if (!p->trusted && (need == PEER_NEED_DUMP || need == PEER_NEED_RESTORE))
-			caps.permitted &= caps_of(p, need);
-		caps.effective = caps.permitted & caps_of(p, need);
-		if (!p->trusted && need == PEER_NEED_RESTORE)
-			caps.effective &= ~asleep_at_restore();
-		r = caps_set(&caps);
-	}
-	return r < 0 ? cr_fail(err, r, "wake up capabilities") : 0;
+	r = raise_caps(p, need);
+	return r < 0 ? cr_fail(err, r,
+			       need == PEER_NEED_RESTORE ? "become user %u" : "wake up capabilities for user %u",
+			       p->who.uid)
+		     : 0;
 }
 
 void peer_lower(const struct peer *p)

@@ -7,6 +7,7 @@
 #include "net/unix-internal.h"
 
 #include <errno.h>
+#include <linux/capability.h>
 #include <linux/sched.h>
 #include <sched.h>
 #include <stdlib.h>
@@ -58,31 +59,40 @@ static pid_t spawn(const img_unix_cred *cred)
 	return pid;
 }
 
-/* Capabilities go with the ids: what follows needs none. */
-static bool become(const img_unix_cred *cred)
+/* Capabilities go with the ids, and where these stay as they are, by themselves: what follows needs none. */
+static bool become(const img_unix_cred *cred, bool client)
 {
+	struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = { 0 };
 	bool good = true;
 
 	if (cred->has_gid && cred->gid != getegid())
 		good = syscall(SYS_setresgid, cred->gid, cred->gid, cred->gid) == 0;
 	if (cred->has_uid && cred->uid != geteuid())
 		good = syscall(SYS_setresuid, cred->uid, cred->uid, cred->uid) == 0 && good;
+	if (client)
+		good = syscall(SYS_capset, &head, none) == 0 && good;
 	return good;
 }
 
 /*
- * The service works with the file system identity of its client. What sockets say of their makers is then that one, whatever
- * images say: with root's, a server elsewhere would take the client for root. There is no doing it in this process either.
- * Both calls return the former id; -1 is never valid, so it stays.
+ * For its client the service works with that one's ids, and keeps the right to change groups but not users. What sockets and
+ * messages say of their makers is then the client, whatever images say: with root's ids, a server elsewhere would take the
+ * client for root. There is no doing it in this process either, for the same right.
+ * The first two calls return the former id; -1 is never valid, so it stays.
  */
 static bool for_a_client(img_unix_cred *cred)
 {
+	struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct sets[_LINUX_CAPABILITY_U32S_3];
+
 	cred->uid = (uint32_t)setfsuid((uid_t)-1);
 	cred->gid = (uint32_t)setfsgid((gid_t)-1);
-	if (cred->uid == geteuid())
-		return false;
 	cred->has_uid = cred->has_gid = true;
-	return true;
+	if (cred->uid != geteuid())
+		return true;
+	return syscall(SYS_capget, &head, sets) == 0 && sets[0].effective & CAP_TO_MASK(CAP_SETGID) &&
+	       !(sets[0].effective & CAP_TO_MASK(CAP_SETUID));
 }
 
 int as_owner(const img_unix_cred *cred, int (*fn)(void *arg), void *arg)
@@ -107,7 +117,7 @@ int as_owner(const img_unix_cred *cred, int (*fn)(void *arg), void *arg)
 	*result = -ECHILD;
 	pid = spawn(&who);
 	if (pid == 0) {
-		*result = become(&who) || !client ? fn(arg) : -EPERM;
+		*result = become(&who, client) || !client ? fn(arg) : -EPERM;
 		_exit(0);
 	}
 	r = pid > 0 ? 0 : client ? -EAGAIN : fn(arg);

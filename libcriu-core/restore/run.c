@@ -145,6 +145,9 @@ static int explain(struct restore *rs, struct cr_error *err)
 			advise_of_mappings(rs, i, err);
 		if (r == -EBADMSG && i < rs->nr_tasks && program_bad_page(&rs->program, failed - 1, &at))
 			mm_space_blame(rs->tasks[i].space, at, r, err);
+		/* of calls in programs, clone(2) alone fails that way */
+		if (r == -EAGAIN)
+			cr_advise(err, "see RLIMIT_NPROC of the user, pids.max of the cgroup, kernel.threads-max");
 		return cr_within(err, r, "pid %u", rs->tree.nodes.items[i].pid);
 	}
 	return r;

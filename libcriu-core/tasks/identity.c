@@ -153,6 +153,19 @@ static int identity_check_thread(const img_core_entry *core, struct cr_error *er
 	return core->thread_core->comm ? check_name(core->thread_core->comm, err) : 0;
 }
 
+/*
+ * How far down a process may go by itself is inherited, but set only by who has CAP_SYS_RESOURCE (__set_oom_adj() in
+ * fs/proc/base.c): a service that lacks it has taken over its client's value without that.
+ */
+static bool may_have_oom_score(const struct planner *p, int adj)
+{
+	if (!p->t->ctx->opts->client_is_peer || adj >= p->t->restorer->oom_score_adj)
+		return true;
+	log_warn(&p->t->ctx->log, "pid %d: oom_score_adj cannot be lowered, continuing with that of the client",
+		 (int)p->t->pid);
+	return false;
+}
+
 /* While /proc is still the restorer's: the process may be about to get a root directory without one. */
 static int plan_proc_files(struct planner *p)
 {
@@ -170,7 +183,7 @@ static int plan_proc_files(struct planner *p)
 			 (int)p->t->pid);
 		return 0;
 	}
-	if (tc->has_oom_score_adj) {
+	if (tc->has_oom_score_adj && may_have_oom_score(p, tc->oom_score_adj)) {
 		int len = snprintf(text, sizeof(text), "%d", (int)tc->oom_score_adj);
 
 		r = plan_write_file(p, "/proc/self/oom_score_adj", text, (size_t)len,

@@ -86,6 +86,7 @@ static void read_proc(struct restorer *ret)
 	if (proc_dir_open(AT_FDCWD, getpid(), &dir, NULL) < 0)
 		return;
 	ret->has_proc = true;
+	proc_oom_score_adj_read(&dir, &ret->oom_score_adj, NULL);
 
 	char text[8] = "";
 	autofd int fd = open("/proc/sys/fs/suid_dumpable", O_RDONLY | O_CLOEXEC);

@@ -95,6 +95,7 @@ struct restorer {
 	uint32_t loginuid;      /* all ones: unset */
 	bool has_loginuid;      /* the kernel has /proc/self/loginuid */
 	bool has_proc;          /* /proc is mounted */
+	int oom_score_adj;
 	int suid_dumpable;      /* sysctl fs.suid_dumpable */
 	char label[64];         /* security label, "" if no security module has one; cut when longer */
 	bool timer_restore_ids; /* PR_TIMER_CREATE_RESTORE_IDS */

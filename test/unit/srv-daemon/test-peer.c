@@ -7,7 +7,10 @@
 
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <signal.h>
 #include <stdio.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -115,6 +118,23 @@ static void test_open_dir(void **state)
 	close(file);
 }
 
+/* What restores is the client's, so that his limits hold, with the right to trace asleep; and leaves him no core file. */
+static bool is_his(uid_t id)
+{
+	uid_t r, e, s;
+	gid_t gr, ge, gs;
+	struct cap_sets caps;
+	struct rlimit core;
+	sigset_t blocked;
+
+	return getresuid(&r, &e, &s) == 0 && r == id && e == id && s == id && getresgid(&gr, &ge, &gs) == 0 &&
+	       gr == id && ge == id && gs == id && prctl(PR_GET_DUMPABLE) == 1 && prctl(PR_GET_KEEPCAPS) == 0 &&
+	       caps_get(&caps) == 0 && !(caps.effective & CAP_BIT(CAP_SYS_PTRACE)) &&
+	       caps.permitted & CAP_BIT(CAP_SYS_PTRACE) && getrlimit(RLIMIT_CORE, &core) == 0 && core.rlim_cur == 0 &&
+	       sigprocmask(SIG_BLOCK, NULL, &blocked) == 0 && sigismember(&blocked, SIGQUIT) == 1 &&
+	       sigismember(&blocked, SIGABRT) == 1 && sigismember(&blocked, SIGTERM) == 0;
+}
+
 /* Every need wakes up its own capabilities and no others; before a dump or restore the others go for good. */
 static void test_needs(void **state)
 {
@@ -128,8 +148,8 @@ static void test_needs(void **state)
 		{ PEER_NEED_PROBE, CAP_BIT(CAP_SYS_PTRACE), CAP_BIT(CAP_SYS_ADMIN) | CAP_BIT(CAP_SETUID) },
 		{ PEER_NEED_DUMP, CAP_BIT(CAP_SYS_PTRACE) | CAP_BIT(CAP_SYS_ADMIN),
 		  CAP_BIT(CAP_DAC_OVERRIDE) | CAP_BIT(CAP_SETUID) },
-		{ PEER_NEED_RESTORE, CAP_BIT(CAP_SETUID) | CAP_BIT(CAP_SETGID),
-		  CAP_BIT(CAP_DAC_OVERRIDE) | CAP_BIT(CAP_SYS_ADMIN) | CAP_BIT(CAP_CHOWN) },
+		{ PEER_NEED_RESTORE, CAP_BIT(CAP_SETGID) | CAP_BIT(CAP_SETPCAP),
+		  CAP_BIT(CAP_DAC_OVERRIDE) | CAP_BIT(CAP_SYS_ADMIN) | CAP_BIT(CAP_CHOWN) | CAP_BIT(CAP_SETUID) },
 	};
 
 	(void)state;
@@ -153,6 +173,8 @@ static void test_needs(void **state)
 				_exit(3);
 			if (cases[i].need >= PEER_NEED_DUMP && (caps.permitted & cases[i].without))
 				_exit(4);
+			if (cases[i].need == PEER_NEED_RESTORE && !is_his(4242))
+				_exit(9);
 			awake = peer_doze(&p);
 			if (caps_get(&caps) < 0 || caps.effective)
 				_exit(5);
