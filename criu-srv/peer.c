@@ -259,13 +259,13 @@ static int forbid_core_files(void)
 /*
  * What is restored begins as a copy of this process. The kernel counts processes, pending signals and locked memory by
  * real user, and lets root have as many as it likes (copy_process() in kernel/fork.c): so this process becomes the
- * client's before any is made, and RLIMIT_NPROC and its like hold by themselves.
+ * client's before any is made, and RLIMIT_NPROC and its like hold by themselves; they hold for what a series of dumps
+ * leaves behind as well.
  *
- * It also keeps its capabilities asleep that way. Images name paths, and CAP_SYS_PTRACE opens those that lead through
- * /proc/PID of anybody: it is woken up when tasks are seized (infect/trace-right.h). Before, they take descriptors out of this
- * process, for which it must be dumpable, which it is not since its ids changed (commit_creds(), kernel/cred.c). Dumpable
- * again it is still out of reach for the client's other processes, which lack its capabilities (cap_ptrace_access_check(),
- * security/commoncap.c). CAP_SETUID has nothing to do any more: with it, sockets could be made in the name of others.
+ * As the client's it can look at itself in procfs, where a kernel is asked what it can do; and it can let tasks take their
+ * descriptors out of it without CAP_SYS_PTRACE. For both it must be dumpable, which it is not since its ids changed
+ * (commit_creds(), kernel/cred.c). It is out of reach for the client's other processes all the same, which lack its
+ * capabilities (cap_ptrace_access_check(), security/commoncap.c).
  */
 static int become_client(const struct peer *p)
 {
@@ -284,26 +284,44 @@ static int become_client(const struct peer *p)
 	return prctl(PR_SET_DUMPABLE, 1, 0, 0, 0) < 0 ? -errno : 0;
 }
 
-/* What nothing but a dump or restore needs is given up: nothing follows these two but more of their own kind. */
-static int raise_caps(struct peer *p, enum peer_need need)
+/*
+ * For a dump or restore of a stranger: what it does not need is given up, since nothing follows but more of its own kind.
+ * CAP_SETUID has nothing to do any more; with it, sockets could be restored in the name of others. Images name paths,
+ * and CAP_SYS_PTRACE opens those that lead through /proc/PID of anybody: at restore it sleeps on until tasks are seized
+ * (infect/trace-right.h).
+ */
+static int raise_for_stranger(const struct peer *p, enum peer_need need)
 {
-	bool last = !p->trusted && (need == PEER_NEED_DUMP || need == PEER_NEED_RESTORE);
-	bool restore = last && need == PEER_NEED_RESTORE;
 	struct cap_sets caps;
 	int r = caps_get(&caps);
 
 	if (r < 0)
 		return r;
-	if (last)
-		caps.permitted &= caps_of(p, need);
-	caps.effective = caps.permitted & caps_of(p, need);
+	caps.effective = caps.permitted & CAPS_SETID;
 	r = caps_set(&caps);
-	if (r < 0 || !restore)
+	if (r == 0)
+		r = become_client(p);
+	if (r < 0)
 		return r;
-	r = become_client(p);
-	caps.permitted &= ~CAP_BIT(CAP_SETUID);
-	caps.effective &= caps.permitted & ~CAP_BIT(CAP_SYS_PTRACE);
-	return r < 0 ? r : caps_set(&caps);
+	caps.permitted &= caps_of(p, need) & ~CAP_BIT(CAP_SETUID);
+	caps.effective = caps.permitted;
+	if (need == PEER_NEED_RESTORE)
+		caps.effective &= ~CAP_BIT(CAP_SYS_PTRACE);
+	return caps_set(&caps);
+}
+
+static int raise_caps(const struct peer *p, enum peer_need need)
+{
+	struct cap_sets caps;
+	int r;
+
+	if (!p->trusted && (need == PEER_NEED_DUMP || need == PEER_NEED_RESTORE))
+		return raise_for_stranger(p, need);
+	r = caps_get(&caps);
+	if (r < 0)
+		return r;
+	caps.effective = caps.permitted & caps_of(p, need);
+	return caps_set(&caps);
 }
 
 int peer_raise(struct peer *p, enum peer_need need, struct cr_error *err)
@@ -316,10 +334,7 @@ int peer_raise(struct peer *p, enum peer_need need, struct cr_error *err)
 	if (r < 0)
 		return r;
 	r = raise_caps(p, need);
-	return r < 0 ? cr_fail(err, r,
-			       need == PEER_NEED_RESTORE ? "become user %u" : "wake up capabilities for user %u",
-			       p->who.uid)
-		     : 0;
+	return r < 0 ? cr_fail(err, r, "take over the rights of user %u", p->who.uid) : 0;
 }
 
 void peer_lower(const struct peer *p)

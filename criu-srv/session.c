@@ -3,6 +3,7 @@
 #include "client-fds.h"
 #include "transport.h"
 
+#include "base/io.h"
 #include "base/obstacle.h"
 #include "base/own.h"
 #include "options/engine.h"
@@ -109,12 +110,18 @@ static int open_dirs(struct session *n, struct cr_error *err)
 static int check_parent(const struct session *n, enum command command, struct cr_error *err)
 {
 	const char *path = n->s.rpc.parent_img;
-	autofd int fd = -1;
+	uint64_t awake;
+	int fd;
 
 	if (!path || !(command & (COMMAND_DUMP | COMMAND_PRE_DUMP)))
 		return 0;
-	fd = openat(n->images_dirfd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	return fd < 0 ? cr_refuse(err, -EINVAL, "parent_img %s: %s", path, strerror(errno)) : 0;
+	awake = step_back(n);
+	fd = open_by_name(n->images_dirfd, path, O_RDONLY | O_DIRECTORY);
+	step_forth(n, awake);
+	if (fd < 0)
+		return cr_refuse(err, -EINVAL, "parent_img %s: %s", path, strerrordesc_np(-fd));
+	close(fd);
+	return 0;
 }
 
 static int look_at_fds(struct session *n, enum command command, struct cr_error *err)

@@ -5,7 +5,9 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/openat2.h>
 #include <stdio.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 ssize_t fd_read_all(int fd, void *buf, size_t size)
@@ -120,6 +122,14 @@ int file_read_buf(int dirfd, const char *path, struct buf *b)
 	if (fd < 0)
 		return -errno;
 	return fd_read_buf(fd, b);
+}
+
+int open_by_name(int dirfd, const char *path, int flags)
+{
+	struct open_how how = { .flags = (uint64_t)flags | O_CLOEXEC, .resolve = RESOLVE_NO_MAGICLINKS };
+	long fd = syscall(SYS_openat2, dirfd, path, &how, sizeof(how));
+
+	return fd < 0 ? -errno : (int)fd;
 }
 
 ssize_t fd_path(int fd, char *ret, size_t size)

@@ -24,6 +24,14 @@ int fd_read_buf(int fd, struct buf *b);
 /** file_read_buf() - open @path below @dirfd (O_RDONLY|O_CLOEXEC) and append its content to @b. Return: as fd_read_buf(). */
 int file_read_buf(int dirfd, const char *path, struct buf *b);
 
+/**
+ * open_by_name() - openat(2) by names alone
+ * Links of procfs that lead to what a process has open are not followed (RESOLVE_NO_MAGICLINKS, Linux 5.6): whoever has
+ * CAP_SYS_PTRACE would get by them where others, who gave the path, do not.
+ * Return: descriptor, O_CLOEXEC; negative errno, -ELOOP for such a link.
+ */
+int open_by_name(int dirfd, const char *path, int flags);
+
 /** fd_path() - text of /proc/self/fd/@fd into @ret (NUL terminated). Return: length, -ENAMETOOLONG, negative errno. */
 ssize_t fd_path(int fd, char *ret, size_t size);
 

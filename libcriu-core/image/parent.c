@@ -2,6 +2,8 @@
 #include "image/image-set-internal.h"
 #include "image/page-sums.h"
 
+#include "base/io.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -21,10 +23,10 @@ int image_set_parent(struct image_set *set, struct image_set **ret, struct cr_er
 {
 	if (!set->parent_known) {
 		/* this link alone is followed: where it leads is for the owner of the directory to say */
-		autofd int fd = openat(set->dirfd, IMAGE_PARENT_LINK, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		autofd int fd = open_by_name(set->dirfd, IMAGE_PARENT_LINK, O_RDONLY | O_DIRECTORY);
 
-		if (fd < 0 && errno != ENOENT)
-			return cr_fail(err, -errno, "open the parent set");
+		if (fd < 0 && fd != -ENOENT)
+			return cr_fail(err, fd, "open the parent set");
 		if (fd < 0 && faccessat(set->dirfd, IMAGE_PARENT_LINK, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
 			return cr_fail(err, -ENOENT, "open the parent set");
 		if (fd >= 0) {
@@ -57,13 +59,14 @@ static bool same_directory(int a, int b)
 
 int image_set_open_previous(int dirfd, const char *path, struct image_set **ret, struct cr_error *err)
 {
-	autofd int fd = openat(dirfd, IMAGE_PARENT_LINK, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	autofd int fd = open_by_name(dirfd, IMAGE_PARENT_LINK, O_RDONLY | O_DIRECTORY);
 	int r;
 
+	/* a link that leads nowhere would stay, and the new images could not be restored */
+	if (fd == -ENOENT && faccessat(dirfd, IMAGE_PARENT_LINK, F_OK, AT_SYMLINK_NOFOLLOW) < 0)
+		fd = open_by_name(dirfd, path, O_RDONLY | O_DIRECTORY);
 	if (fd < 0)
-		fd = openat(dirfd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0)
-		return cr_fail(err, -errno, "open the directory of previous images %s", path);
+		return cr_fail(err, fd, "open the directory of previous images %s", path);
 	if (same_directory(fd, dirfd))
 		return cr_refuse(err, -EINVAL, "the directory of previous images is the one that is to be written");
 	r = image_set_over(fd, ret, err);
@@ -76,10 +79,10 @@ int image_set_open_previous(int dirfd, const char *path, struct image_set **ret,
 
 int image_set_link(struct image_set *set, const char *path, struct cr_error *err)
 {
-	autofd int fd = openat(set->dirfd, path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	autofd int fd = open_by_name(set->dirfd, path, O_RDONLY | O_DIRECTORY);
 
 	if (fd < 0)
-		return cr_fail(err, -errno, "open the directory of previous images %s", path);
+		return cr_fail(err, fd, "open the directory of previous images %s", path);
 	if (symlinkat(path, set->dirfd, IMAGE_PARENT_LINK) == 0)
 		set->linked = true;
 	else if (errno != EEXIST)

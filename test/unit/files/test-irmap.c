@@ -81,7 +81,8 @@ static void names(void **state)
 {
 	const char *a[] = { "a" }, *b[] = { "b" }, *both[] = { "b", "a" }, *elsewhere[] = { "/proc/self" },
 		   *relative[] = { "." };
-	const char *missing[] = { "missing", "a" };
+	const char *missing[] = { "missing", "a" }, *open_there[] = { "/proc/self/cwd/deep" }, *slashes[] = { "a//" };
+	char cwd[4096], *was = getcwd(cwd, sizeof(cwd));
 
 	(void)state;
 	expect("below", a, 1, "a/deep/file", "a/deep/file");
@@ -93,6 +94,11 @@ static void names(void **state)
 	expect("another file system", elsewhere, 1, "a/deep/file", NULL);
 	expect("relative", relative, 1, "a/deep/file", NULL);
 	expect("a directory that is missing", missing, 2, "a/deep/file", "a/deep/file");
+	expect("slashes at the end", slashes, 1, "a/deep/file", "a/deep/file");
+	assert_non_null(was);
+	assert_int_equal(chdir(top) < 0 ? -1 : chdir("a"), 0);
+	expect("through what a process has open", open_there, 1, "a/deep/file", NULL);
+	assert_int_equal(chdir(was), 0);
 	expect("nothing named", a, 0, "a/deep/file", NULL);
 }
 

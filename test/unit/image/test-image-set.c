@@ -164,6 +164,51 @@ static void test_directory_removed(void **state)
 	close(p.fd);
 }
 
+/* Where the set before is, names say: a process that has it open is no name, and a link that leads nowhere is none. */
+static void test_previous(void **state)
+{
+	static const struct {
+		const char *name, *link, *path;
+		int r;
+	} cases[] = {
+		{ "by path", NULL, "before", 0 },
+		{ "by link", "before", "missing", 0 },
+		{ "a link of names", "again", "missing", 0 },
+		{ "nothing there", NULL, "missing", -ENOENT },
+		{ "a link that leads nowhere", "missing", "before", -ENOENT },
+		{ "what a process has open", NULL, "/proc/self/cwd/before", -ELOOP },
+		{ "a link to that", "/proc/self/cwd/before", "before", -ELOOP },
+		{ "the directory itself", NULL, ".", -EINVAL },
+	};
+	struct place p = place_make();
+	char cwd[4096];
+
+	(void)state;
+	assert_non_null(getcwd(cwd, sizeof(cwd)));
+	assert_int_equal(chdir(p.path), 0);
+	assert_int_equal(mkdirat(p.fd, "before", 0700), 0);
+	assert_int_equal(symlinkat("before", p.fd, "again"), 0);
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		struct image_set *before = NULL;
+		struct cr_error err = { 0 };
+		int r;
+
+		if (cases[i].link)
+			assert_int_equal(symlinkat(cases[i].link, p.fd, IMAGE_PARENT_LINK), 0);
+		r = image_set_open_previous(p.fd, cases[i].path, &before, &err);
+		if (r != cases[i].r)
+			fail_msg("%s: %d, not %d", cases[i].name, r, cases[i].r);
+		assert_true((r < 0) == (err.text[0] != '\0'));
+		image_set_free(before);
+		if (cases[i].link)
+			assert_int_equal(unlinkat(p.fd, IMAGE_PARENT_LINK, 0), 0);
+	}
+	assert_int_equal(unlinkat(p.fd, "before", AT_REMOVEDIR), 0);
+	assert_int_equal(unlinkat(p.fd, "again", 0), 0);
+	assert_int_equal(chdir(cwd), 0);
+	place_done(&p);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -172,6 +217,7 @@ int main(void)
 		cmocka_unit_test(test_removed),
 		cmocka_unit_test(test_removed_unlisted),
 		cmocka_unit_test(test_directory_removed),
+		cmocka_unit_test(test_previous),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
