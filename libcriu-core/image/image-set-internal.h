@@ -21,6 +21,8 @@ struct image_set {
 	bool own_dirfd;
 	bool parent_known, linked; /* @parent is final; the link was made by us */
 	struct image_set *parent;
+	const struct image_set *child; /* whose parent it is; NULL: nobody's */
+	uint64_t dev, ino;             /* of the directory, once a parent was looked for */
 	bool sums_known, sums_ignored; /* @sums and @sums_state are final; of parents, too, there are to be none */
 	int sums_state;
 	struct page_sums *sums;

@@ -19,6 +19,25 @@ int image_open_stored(struct image_set *set, enum img_type type, uint64_t id, in
 	return image_set_openat(set, type, id, flags, err);
 }
 
+/* No chain ends that bites its tail. Return: 0; -ELOOP; negative errno */
+static int check_descent(struct image_set *set, int parent_fd, struct cr_error *err)
+{
+	struct stat st;
+
+	if (!set->ino) {
+		if (fstat(set->dirfd, &st) < 0)
+			return cr_fail(err, -errno, "look at a directory of images");
+		set->dev = st.st_dev;
+		set->ino = st.st_ino;
+	}
+	if (fstat(parent_fd, &st) < 0)
+		return cr_fail(err, -errno, "look at the parent set");
+	for (const struct image_set *s = set; s; s = s->child)
+		if (s->dev == st.st_dev && s->ino == st.st_ino)
+			return cr_refuse(err, -ELOOP, "the link to the parent set leads back to a set that it is a parent of");
+	return 0;
+}
+
 int image_set_parent(struct image_set *set, struct image_set **ret, struct cr_error *err)
 {
 	if (!set->parent_known) {
@@ -30,11 +49,14 @@ int image_set_parent(struct image_set *set, struct image_set **ret, struct cr_er
 		if (fd < 0 && faccessat(set->dirfd, IMAGE_PARENT_LINK, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
 			return cr_fail(err, -ENOENT, "open the parent set");
 		if (fd >= 0) {
-			int r = image_set_over(fd, &set->parent, err);
+			int r = check_descent(set, fd, err);
 
+			if (r == 0)
+				r = image_set_over(fd, &set->parent, err);
 			if (r < 0)
 				return r;
 			set->parent->own_dirfd = true;
+			set->parent->child = set;
 			if (set->sums_ignored)
 				image_set_ignore_sums(set->parent);
 			take_fd(&fd);

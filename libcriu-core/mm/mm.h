@@ -145,6 +145,12 @@ int mm_read(struct cr_context *ctx, struct image_set *set, pid_t ns_pid, struct 
 void mm_space_free(struct mm_space *s);
 DEFINE_SLOT(struct mm_space, mm_space_free)
 
+/* What mm_plan() has planned for a space, in pages. */
+struct mm_planned {
+	uint64_t read, compared; /* compared: with what is kept from the parent, and read only where they differ */
+};
+struct mm_planned mm_space_planned(const struct mm_space *s);
+
 /* The mm entry as read; belongs to @s. For dumpable (tasks/) and references to files. */
 const img_mm_entry *mm_space_entry(const struct mm_space *s);
 /** mm_space_uses_file() - is @id mapped or the executable of this space? */

@@ -87,19 +87,32 @@ int page_map_read(struct image_set *set, enum img_type type, uint64_t id, struct
 	return 0;
 }
 
-/* One descriptor for each process and set stays open: large trees need more than the usual limit. */
+/* One descriptor for each process and set stays open: large trees and long chains need more than the usual limit. */
+static bool more_descriptors(struct cr_error *err)
+{
+	struct rlimit lim;
+
+	if (getrlimit(RLIMIT_NOFILE, &lim) < 0 || lim.rlim_cur == lim.rlim_max)
+		return false;
+	lim.rlim_cur = lim.rlim_max;
+	if (setrlimit(RLIMIT_NOFILE, &lim) < 0)
+		return false;
+	cr_error_clear(err);
+	return true;
+}
+
 static int open_pages(struct image_set *set, uint32_t pages_id, int flags, struct cr_error *err)
 {
 	int fd = image_open_stored(set, IMG_PAGES, pages_id, flags, err);
-	struct rlimit lim;
 
-	if (fd != -EMFILE || getrlimit(RLIMIT_NOFILE, &lim) < 0 || lim.rlim_cur == lim.rlim_max)
-		return fd;
-	lim.rlim_cur = lim.rlim_max;
-	if (setrlimit(RLIMIT_NOFILE, &lim) < 0)
-		return fd;
-	cr_error_clear(err);
-	return image_open_stored(set, IMG_PAGES, pages_id, flags, err);
+	return fd == -EMFILE && more_descriptors(err) ? image_open_stored(set, IMG_PAGES, pages_id, flags, err) : fd;
+}
+
+static int open_parent(struct image_set *set, struct image_set **ret, struct cr_error *err)
+{
+	int r = image_set_parent(set, ret, err);
+
+	return r == -EMFILE && more_descriptors(err) ? image_set_parent(set, ret, err) : r;
 }
 
 int page_map_open(struct image_set *set, const struct page_map *m, int flags, struct cr_error *err)
@@ -174,7 +187,7 @@ static int chain_reach(struct chain *c, size_t at, struct cr_error *err)
 			return 1;
 		if (c->levels.nr == LEVELS_MAX)
 			return cr_refuse(err, -ELOOP, "a chain of more than %d image sets", LEVELS_MAX);
-		r = image_set_parent(c->levels.items[c->levels.nr - 1].set, &parent, err);
+		r = open_parent(c->levels.items[c->levels.nr - 1].set, &parent, err);
 		if (r == 0)
 			r = chain_add(c, parent, err);
 		if (r < 0)

@@ -184,7 +184,17 @@ static int select_by_scan(struct mm_dump *d, struct mm_task *mt, int fd, size_t 
 	return r;
 }
 
-/* Without scans there are soft-dirty bits only; those of swapped pages count as well. */
+/*
+ * Without scans there are soft-dirty bits only; those of swapped pages count as well. The zero page has no such bit, which here
+ * cannot be told from a page that is unchanged: it comes when memory is read that was given up after it was stored. So
+ * pages that are present must be the task's own to count as unchanged. That also stores what relatives share
+ * copy-on-write in each round.
+ */
+static bool is_unchanged(uint64_t w)
+{
+	return !(w & UAPI_PM_SOFT_DIRTY) && (w & UAPI_PM_SWAP || w & UAPI_PM_MMAP_EXCLUSIVE);
+}
+
 static int pagemap_vma(struct mm_task *mt, int fd, const img_vma_entry *v, uint64_t *words, bool tracked)
 {
 	for (uint64_t at = v->start; at < v->end;) {
@@ -198,7 +208,7 @@ static int pagemap_vma(struct mm_task *mt, int fd, const img_vma_entry *v, uint6
 
 			if (!(w & (UAPI_PM_PRESENT | UAPI_PM_SWAP)) || w & (UAPI_PM_FILE | UAPI_PM_GUARD_REGION))
 				continue;
-			if (put_piece(&mt->pages, v, at, at + MM_PAGE, tracked && !(w & UAPI_PM_SOFT_DIRTY)) < 0)
+			if (put_piece(&mt->pages, v, at, at + MM_PAGE, tracked && is_unchanged(w)) < 0)
 				return -ENOMEM;
 		}
 	}

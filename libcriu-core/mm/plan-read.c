@@ -67,6 +67,7 @@ static void put_area(struct planner *pl, struct read_batch *b, enum read_mode mo
 
 	if (mode == READ_SKIP)
 		return;
+	*(mode == READ_COMPARE ? &pl->plan->space->planned.compared : &pl->plan->space->planned.read) += (end - start) / MM_PAGE;
 	if (b->nr && (b->mode != mode || b->off + b->len != off || b->nr == READ_AREAS)) {
 		flush(pl, b);
 		last = NULL;

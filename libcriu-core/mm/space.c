@@ -113,6 +113,11 @@ void mm_space_free(struct mm_space *s)
 	free(s);
 }
 
+struct mm_planned mm_space_planned(const struct mm_space *s)
+{
+	return s->planned;
+}
+
 const img_mm_entry *mm_space_entry(const struct mm_space *s)
 {
 	return s->entry;

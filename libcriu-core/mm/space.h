@@ -24,6 +24,7 @@ struct mm_space {
 	bool *later;              /* for each real vma: is it filled behind a running task? NULL: none is */
 	struct page_files files;  /* that they are in, the newest first as far as any is needed */
 	struct mm_specials specials; /* where they are once the plan has run */
+	struct mm_planned planned; /* once the plan has run */
 	bool proxy_vdso;             /* the dumped vDSO lives on as ordinary memory that calls the kernel's */
 };
 

@@ -85,7 +85,7 @@ struct restore {
 	bool was_subreaper;
 	bool pidfile_written;
 	sigset_t signals; /* mask to go back to */
-	uint64_t begin_us, fork_us, pages_restored;
+	uint64_t begin_us, fork_us;
 };
 
 /*

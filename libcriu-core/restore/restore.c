@@ -263,11 +263,20 @@ static void free_used_up(struct restore *rs)
 
 static void write_stats(struct restore *rs)
 {
+	struct mm_planned pages = { 0 };
+
+	for (size_t i = 0; i < rs->nr_tasks; i++) {
+		struct mm_planned one = rs->tasks[i].space ? mm_space_planned(rs->tasks[i].space) : (struct mm_planned){ 0 };
+
+		pages.read += one.read;
+		pages.compared += one.compared;
+	}
 	img_restore_stats_entry restore = {
+		.pages_compared = pages.compared,
 		.forking_time = (uint32_t)rs->fork_us,
 		.restore_time = (uint32_t)(time_us() - rs->begin_us),
 		.has_pages_restored = true,
-		.pages_restored = rs->pages_restored,
+		.pages_restored = pages.read,
 	};
 	img_stats_entry stats = { .restore = &restore };
 	struct cr_error err = { 0 };

@@ -29,6 +29,11 @@ def main():
             cmd += ["--modes", asked["modes"]]
         code = subprocess.run(cmd, check=False, env=dict(os.environ, CRIU_E2E_SLOW="3")).returncode
         print(f"end: {code}", flush=True)
+    elif job == "memory":
+        cmd = [sys.executable, "/test/memory/run.py", "--criu", CRIU, "--writer", "/writer", "-k", only, "--rounds", "2",
+               "--chain", "6"]
+        code = subprocess.run(cmd, check=False, env=dict(os.environ, CRIU_E2E_SLOW="4")).returncode
+        print(f"end: {code}", flush=True)
     else:
         code = subprocess.run([sys.executable, "/test/kernels/cross.py", job, DISK, only], check=False,
                               env=dict(os.environ, CRIU_E2E_SLOW="3")).returncode

@@ -5,7 +5,7 @@ B=/usr/bin/busybox
 if [ ! -e /moved ]; then
 	# The initial root cannot be left or unmounted by anyone, so tests get an ordinary tmpfs.
 	$B mount -t tmpfs -o mode=755,size=70% root /new
-	for f in /usr /bin /sbin /lib /lib64 /etc /root /var /criu /victims /test /modules /init; do
+	for f in /usr /bin /sbin /lib /lib64 /etc /root /var /criu /victims /writer /test /modules /init; do
 		$B cp -a $f /new/ 2>/dev/null
 	done
 	$B mkdir /new/dev /new/proc /new/sys /new/tmp /new/run /new/mnt
@@ -20,6 +20,7 @@ $B mount -t devpts -o ptmxmode=666 pts /dev/pts
 $B mount -t tmpfs shm /dev/shm
 $B mount -t tmpfs -o mode=1777 tmp /tmp
 $B mount -t cgroup2 cgroup /sys/fs/cgroup
+echo +memory >/sys/fs/cgroup/cgroup.subtree_control
 $B mkdir /dev/mqueue && $B mount -t mqueue mqueue /dev/mqueue
 exec </dev/null >/dev/ttyS1 2>&1
 $B stty -F /dev/ttyS1 raw -echo

@@ -7,6 +7,7 @@ import subprocess
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 E2E = os.path.join(os.path.dirname(HERE), "e2e")
+MEMORY = os.path.join(os.path.dirname(HERE), "memory")
 PYTHON = "/usr/bin/python3"
 PROGRAMS = ["/usr/bin/unshare", "/usr/bin/id", "/bin/dash"]
 LATE_LIBRARIES = ["/lib/x86_64-linux-gnu/libgcc_s.so.1"]
@@ -17,6 +18,7 @@ ASK_PYTHON = """
 import sys
 sys.path.insert(0, sys.argv[1])
 import case, scenarios, run, rpc, state, world
+import argparse, glob, random, re, shutil, struct
 import concurrent.futures.thread, encodings.utf_8, encodings.ascii, encodings.latin_1, encodings.idna, pickle, tarfile
 import multiprocessing.connection, site, sysconfig
 names = {getattr(m, "__file__", None) for m in list(sys.modules.values())}
@@ -105,6 +107,10 @@ def build(path, criu, victims, modules):
             if os.path.isfile(full) and os.access(full, os.X_OK):
                 cpio.copy(full, "victims/" + victim)
                 dynamic.append(full)
+        # beside the victims, in a directory of the tests of incremental dumps
+        writer = os.path.join(os.path.dirname(victims), "memory", "writer")
+        cpio.copy(writer, "writer")
+        dynamic.append(writer)
         for name in python_files():
             cpio.copy(name)
             if name.endswith(".so"):
@@ -117,7 +123,7 @@ def build(path, criu, victims, modules):
                 cpio.copy(name)
         for name in sorted({lib for program in dynamic for lib in libraries(program)}):
             cpio.copy(name)
-        for directory, goal in ((E2E, "test/e2e"), (HERE, "test/kernels")):
+        for directory, goal in ((E2E, "test/e2e"), (HERE, "test/kernels"), (MEMORY, "test/memory")):
             for name in os.listdir(directory):
                 if name.endswith(".py"):
                     cpio.copy(os.path.join(directory, name), f"{goal}/{name}")

@@ -3,6 +3,7 @@
 
     run.py --criu build/criu --victims build/test/victims              all kernels, then images from each to the next
     run.py --kernels 6.1 -k 'memory/' --modes cli                      one of them, some cases
+    run.py --kernels 6.1 --memory only                                 incremental dumps by soft-dirty bits
     run.py --cross 6.1,6.12 -k .                                       dumped on one kernel, restored on another
     run.py --kernels 6.12 --shell 'cat /proc/self/maps'                a look around
 
@@ -86,6 +87,10 @@ class Runner:
                 said = " | ".join(f.read().strip().splitlines()[-4:])
             print(f"FAIL {label} guest: it ended early: {said[-600:]}", flush=True)
 
+    def memory(self, series):
+        """Incremental dumps: before 6.7 soft-dirty bits are all that there is to track memory."""
+        self.guest(series, series + "-memory", ["job=memory"])
+
     def alone(self, series):
         words = [f"job={'shell' if self.args.shell else 'e2e'}"]
         if self.args.shell:
@@ -124,6 +129,7 @@ def main():
     ap.add_argument("--modes", default="cli,refused", help="ways of checkpointing, as in e2e; empty for all")
     ap.add_argument("--jobs", type=int, default=2)
     ap.add_argument("--limit", type=int, default=1500, help="seconds that a guest may take")
+    ap.add_argument("--memory", choices=["yes", "no", "only"], default="yes", help="tests of incremental dumps as well")
     ap.add_argument("--shell", help="run a line of shell in the guest instead")
     ap.add_argument("-v", "--verbose", action="store_true")
     args = ap.parse_args()
@@ -140,7 +146,10 @@ def main():
             runner.attempt(args.cross, runner.cross, *args.cross.split(","))
             return 1 if runner.failed else 0
         for name in names:
-            runner.attempt(name, runner.alone, name)
+            if args.memory != "only":
+                runner.attempt(name, runner.alone, name)
+            if args.memory != "no" and not args.shell:
+                runner.attempt(name + "-memory", runner.memory, name)
         if not args.kernels and not args.shell:
             for first, second in zip(names, names[1:]):
                 runner.attempt(f"{first}-to-{second}", runner.cross, first, second)

@@ -21,9 +21,12 @@ import time
 sys.dont_write_bytecode = True
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "e2e"))
+import images   # noqa: E402
 import rpc   # noqa: E402
+import state   # noqa: E402
 from world import Failed, Skipped, World   # noqa: E402
 
+SLOW = int(os.environ.get("CRIU_E2E_SLOW", "1"))   # where instructions are emulated
 ALL_PAGES = "continuing with all pages"
 PRE_DUMP, DUMP = 4, 1
 
@@ -31,14 +34,14 @@ PRE_DUMP, DUMP = 4, 1
 class Series:
     """One tree, and the directories that are made of it."""
 
-    def __init__(self, args, base, seed):
+    def __init__(self, args, base, seed, **env):
         self.args, self.base, self.world, self.random = args, base, World(), random.Random(seed)
         self.dir = os.path.join(base, "d")
         os.mkdir(self.dir)
         self.images, self.nr = None, 0
         self.root = self.world.start([args.writer, self.dir, str(seed)], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                                     stderr=subprocess.DEVNULL, start_new_session=True)
-        self.world.until(lambda: self.table(self.root)[0] > 0, 10, "the writer's first look at its memory")
+                                     stderr=subprocess.DEVNULL, start_new_session=True, env=dict(os.environ, **env))
+        self.world.until(lambda: self.table(self.root)[0] > 0, 10 * SLOW, "the writer's first look at its memory")
 
     def table(self, pid):
         """How often a process has looked at all of its pages, and its steps."""
@@ -87,7 +90,7 @@ class Series:
         cmd = [self.args.criu, command, "-t", str(self.root), "-D", self.images, "-o", "log", "-v4", *more]
         if parent:
             cmd += ["--prev-images-dir", os.path.relpath(parent, self.images)]
-        status, said = self.world.run(cmd, 30)
+        status, said = self.world.run(cmd, 30 * SLOW)
         log = self.log("log")
         if status != code:
             ended = f"; the root has ended with {self.world.ended[self.root]}" if self.root in self.world.ended else ""
@@ -115,23 +118,26 @@ class Series:
 
     def wait(self, low=0.01, high=0.2):
         until = time.monotonic() + self.random.uniform(low, high)
-        self.world.until(lambda: time.monotonic() > until, 5, "time")
+        self.world.until(lambda: time.monotonic() > until, 5 * SLOW, "time")
 
     def final(self, *more, parent=True):
         log = self.criu("dump", *more, parent=parent)
-        self.world.until(lambda: not self.writers(), 5, "the tree is gone after the dump")
-        self.world.until(lambda: not self.keepers(), 5, "the keeper ends with the tree")
+        self.world.until(lambda: not self.writers(), 5 * SLOW, "the tree is gone after the dump")
+        self.world.until(lambda: not self.keepers(), 5 * SLOW, "the keeper ends with the tree")
         return log
 
     def restore(self, *more):
-        status, said = self.world.run([self.args.criu, "restore", "-d", "-D", self.images, "-o", "restore.log", "-v4", *more], 30)
+        status, said = self.world.run([self.args.criu, "restore", "-d", "-D", self.images, "-o", "restore.log", "-v4", *more], 30 * SLOW)
         if status != 0:
             raise Failed(f"restore: exit status {status}: {said.strip()[-300:]}")
+        with open(os.path.join(self.images if "-W" not in more else self.base, "stats-restore"), "rb") as f:
+            if not rpc.decode(rpc.decode(f.read()[12:])[2]).get(5, 0):
+                raise Failed("no page was restored, by the statistics")
         before = {pid: self.table(pid)[0] for pid in self.writers()}
         # a kid may be ended by its parent meanwhile
         looked = lambda: self.differences() or all(self.table(p)[0] > n + 1 for p, n in before.items()
                                                    if p == self.root or p in self.writers())
-        self.world.until(looked, 30, "all look at their memory after the restore")
+        self.world.until(looked, 30 * SLOW, "all look at their memory after the restore")
         if self.differences():
             raise Failed(f"after the restore of {self.nr}: {self.differences()}")
         if self.root not in self.writers():
@@ -140,7 +146,7 @@ class Series:
     def end(self):
         self.world.kill(self.writers())
         try:
-            self.world.until(lambda: not self.world.tree(), 5, "all ends with the writer")
+            self.world.until(lambda: not self.world.tree(), 5 * SLOW, "all ends with the writer")
         finally:
             left = self.world.clear()
         if left:
@@ -156,10 +162,11 @@ def series(s):
         s.criu("pre-dump")
         for _ in range(s.random.randrange(4)):
             s.wait()
+            more = ["--auto-dedup"] if s.random.random() < 0.3 else []
             if s.random.random() < 0.3:
-                log = s.criu("dump", "--leave-running", "--track-mem")
+                log = s.criu("dump", "--leave-running", "--track-mem", *more)
             else:
-                log = s.criu("pre-dump")
+                log = s.criu("pre-dump", *more)
             if ALL_PAGES in log:
                 raise Failed(f"round {s.nr}: {re.findall('Warn.*', log)}")
             s.must_skip(f"round {s.nr}")
@@ -174,9 +181,82 @@ def series(s):
                 shutil.rmtree(done)
 
 
+def brute_force(s):
+    """Tracking against all pages: the tree stays stopped after a dump, and what it holds is what the chain has."""
+    for i in range(s.args.rounds * 2):
+        s.criu("pre-dump", parent=i > 0)
+        s.wait()
+        s.criu("dump", "--leave-stopped", "--track-mem", *(["--auto-dedup"] if i % 3 == 2 else []))
+        s.must_skip(f"round {s.nr}")
+        writers = s.writers()
+        stopped = lambda: all(state.read(f"/proc/{p}/stat").rpartition(b")")[2][1:2] == b"T" for p in writers)
+        s.world.until(stopped, 10 * SLOW, "the tree stands still")
+        different = [d for d in (images.compare(s.images, p) for p in writers) if d]
+        if different:
+            raise Failed(f"round {s.nr}: {different[0]}")
+        for pid in writers:
+            os.kill(pid, signal.SIGCONT)
+        s.wait()
+    s.final()
+    s.restore()
+
+
+def long_chain(s):
+    """One set after the other, each on top of all before."""
+    for i in range(s.args.chain):
+        log = s.criu("pre-dump", parent=i > 0)
+        if i and ALL_PAGES in log:
+            raise Failed(f"round {s.nr}: {re.findall('Warn.*', log)}")
+    s.final()
+    s.must_skip("the last of the chain")
+    if s.random.random() < 0.5:
+        status, said = s.world.run([s.args.criu, "dedup", "-D", s.images], 60 * SLOW)
+        if status:
+            raise Failed(f"dedup: exit status {status}: {said}")
+    s.restore()
+
+
+def put(*path, text):
+    with open(os.path.join(*path), "w", encoding="utf-8") as f:
+        f.write(str(text))
+
+
+def pressure(s):
+    """The same where the kernel takes pages away: clean ones of files go and come back, page tables with them."""
+    base = next((d for d in ("/sys/fs/cgroup/memory", "/sys/fs/cgroup")
+                 if os.path.exists(d + "/memory.force_empty") or os.path.exists(d + "/cgroup.subtree_control")), "")
+    group = os.path.join(base, os.path.basename(s.base))
+    try:
+        os.mkdir(group)
+    except OSError as e:
+        raise Skipped(f"no memory cgroup can be made here: {e}") from None
+    reclaim = next((f for f in ("memory.force_empty", "memory.reclaim") if os.path.exists(os.path.join(group, f))), None)
+    try:
+        if not reclaim:
+            raise Skipped("no memory cgroup that can be told to shrink")
+        for pid in s.writers():
+            put(group, "cgroup.procs", text=pid)
+        for i in range(s.args.rounds):
+            s.criu("pre-dump", parent=i > 0)
+            for _ in range(5):
+                try:
+                    put(group, reclaim, text="0" if reclaim.endswith("empty") else "64M")
+                except OSError:
+                    pass   # there was less than that
+                s.wait(0.005, 0.02)
+        s.final()
+        s.must_skip("the last round")
+        s.restore()
+    finally:
+        s.world.kill(s.writers())
+        s.world.until(lambda: not s.writers(), 5 * SLOW, "the writers are gone")
+        s.world.until(lambda: not state.read(os.path.join(group, "cgroup.procs")), 5 * SLOW, "the cgroup is empty")
+        os.rmdir(group)
+
+
 def lost_keeper(s):
     s.criu("pre-dump")
-    keepers = s.world.until(s.keepers, 5, "a keeper is there")
+    keepers = s.world.until(s.keepers, 5 * SLOW, "a keeper is there")
     if len(keepers) != 1:
         raise Failed(f"{len(keepers)} keepers after a pre-dump")
     s.world.kill(keepers)
@@ -217,7 +297,7 @@ def damaged_parent(s):
             data = f.read()
             f.seek(0)
             f.write(bytes(b ^ 1 for b in data))
-        status, said = s.world.run([s.args.criu, "restore", "-d", "-D", s.images, "-o", "restore.log", "-v4"], 30)
+        status, said = s.world.run([s.args.criu, "restore", "-d", "-D", s.images, "-o", "restore.log", "-v4"], 30 * SLOW)
         said += s.log("restore.log")
         left = s.world.clear()
         end = os.path.join(os.path.basename(older), os.path.basename(name))
@@ -254,7 +334,7 @@ def ends_tracking(s):
     s.criu("pre-dump")
     s.wait()
     s.criu("dump", "--leave-running")
-    s.world.until(lambda: not s.keepers(), 5, "the keeper ends")
+    s.world.until(lambda: not s.keepers(), 5 * SLOW, "the keeper ends")
     for pid in s.writers():
         with open(f"/proc/{pid}/smaps", encoding="utf-8") as f:
             if re.search(r"VmFlags:.* uw", f.read()):
@@ -273,12 +353,12 @@ def dedup(s):
         s.wait()
     s.final()
     before = blocks(s)
-    status, said = s.world.run([s.args.criu, "dedup", "-D", s.images], 30)
+    status, said = s.world.run([s.args.criu, "dedup", "-D", s.images], 30 * SLOW)
     if status != 0 or blocks(s) >= before:
         raise Failed(f"dedup: exit status {status}, blocks {before} before and {blocks(s)} after: {said}")
     s.restore()
     first = os.path.join(s.base, "1")
-    status, said = s.world.run([s.args.criu, "dedup", "-D", first], 30)
+    status, said = s.world.run([s.args.criu, "dedup", "-D", first], 30 * SLOW)
     if status != 1 or "no parent" not in said:
         raise Failed(f"dedup without a parent: exit status {status}: {said}")
 
@@ -294,13 +374,13 @@ def used_up(s):
     subprocess.run(["mount", "--bind", s.images, s.images], check=True)
     try:
         subprocess.run(["mount", "-o", "remount,bind,ro", s.images], check=True)
-        status, said = s.world.run(restore, 30)
+        status, said = s.world.run(restore, 30 * SLOW)
     finally:
         subprocess.run(["umount", s.images], check=True)
     if status != 1 or "for writing" not in said or s.writers():
         raise Failed(f"restore from images that cannot be written to: exit status {status}: {said.strip()[-300:]}")
     for stage in (1, 7, 8):
-        status, said = s.world.run([*restore, "--inject-stage", str(stage)], 30)
+        status, said = s.world.run([*restore, "--inject-stage", str(stage)], 30 * SLOW)
         if status != 1 or s.writers() or blocks(s) != before:
             raise Failed(f"restore that fails at {stage}: exit status {status}, {blocks(s)} blocks of {before}: {said[-300:]}")
     s.restore("--auto-dedup")
@@ -308,8 +388,8 @@ def used_up(s):
     if blocks(s) > before * 3 // 4 or sum(os.stat(f).st_blocks for f in glob.glob(os.path.join(s.images, "pages-*.img"))):
         raise Failed(f"{before} blocks before the restore, {blocks(s)} after it")
     s.world.kill(s.writers())
-    s.world.until(lambda: not s.world.tree(), 5, "the tree is gone")
-    status, said = s.world.run(restore, 30)
+    s.world.until(lambda: not s.world.tree(), 5 * SLOW, "the tree is gone")
+    status, said = s.world.run(restore, 30 * SLOW)
     if status != 1 or "inventory" not in said or s.writers():
         raise Failed(f"restore of a set that was used up: exit status {status}: {said.strip()[-300:]}")
 
@@ -323,7 +403,7 @@ def bad_chains(s):
     link = os.path.join(s.images, "parent")
 
     def refused(what, *words):
-        status, said = s.world.run([s.args.criu, "restore", "-d", "-D", s.images], 30)
+        status, said = s.world.run([s.args.criu, "restore", "-d", "-D", s.images], 30 * SLOW)
         if status != 1 or not any(w in said for w in words) or s.writers():
             raise Failed(f"{what}: exit status {status}: {said.strip()[-300:]}")
     os.rename(first, first + "x")
@@ -331,7 +411,7 @@ def bad_chains(s):
     os.unlink(link)
     refused("no link", "should be in parent 1")
     os.symlink(".", link)
-    refused("loop", "chain of more than")
+    refused("loop", "leads back")
     os.unlink(link)
     os.symlink("../1", link)
     os.rename(first + "x", first)
@@ -342,7 +422,7 @@ def bad_chains(s):
         refused("cut short", "should have")
         # what was cut off was a page like any other: it is made whole again before it is needed
     for kind in (["pre-dump"], ["dump"]):
-        status, said = s.world.run([s.args.criu, *kind, "-t", "1", "-D", first, "--prev-images-dir", "."], 30)
+        status, said = s.world.run([s.args.criu, *kind, "-t", "1", "-D", first, "--prev-images-dir", "."], 30 * SLOW)
         if status != 1 or "the one that is to be written" not in said:
             raise Failed(f"own directory as parent: exit status {status}: {said.strip()[-300:]}")
 
@@ -371,21 +451,26 @@ def by_rpc(s):
             s.must_skip(f"request {i}")
         s.wait()
     ours.close()
-    s.world.until(lambda: pid in s.world.ended, 5, "the worker's end")
-    s.world.until(lambda: not s.writers(), 5, "the tree is gone after the dump")
+    s.world.until(lambda: pid in s.world.ended, 5 * SLOW, "the worker's end")
+    s.world.until(lambda: not s.writers(), 5 * SLOW, "the tree is gone after the dump")
     s.restore()
 
 
-CASES = {"series": series, "lost-keeper": lost_keeper, "older-parent": older_parent, "damaged-parent": damaged_parent,
-         "failed-rounds": failed_rounds,
-         "ends-tracking": ends_tracking, "dedup": dedup, "used-up": used_up, "bad-chains": bad_chains, "by-rpc": by_rpc}
+CASES = {"series": series, "brute-force": brute_force, "long-chain": long_chain, "pressure": pressure,
+         "lost-keeper": lost_keeper, "older-parent": older_parent, "damaged-parent": damaged_parent,
+         "failed-rounds": failed_rounds, "ends-tracking": ends_tracking, "dedup": dedup, "used-up": used_up,
+         "bad-chains": bad_chains, "by-rpc": by_rpc}
+
+
+# The number of the processor, which the kernel writes whenever a thread goes on, is none of the data that is compared.
+ENV = {"brute-force": {"GLIBC_TUNABLES": "glibc.pthread.rseq=0"}}
 
 
 def run_case(args, name):
     base = tempfile.mkdtemp(prefix="criu-memory-", dir=args.tmp)
     why = None
     try:
-        s = Series(args, base, args.seed)
+        s = Series(args, base, args.seed, **ENV.get(name, {}))
         try:
             CASES[name](s)
         finally:
@@ -413,6 +498,8 @@ def main():
     ap.add_argument("--writer", required=True)
     ap.add_argument("-k", default="")
     ap.add_argument("--rounds", type=int, default=6)
+    ap.add_argument("--chain", type=int, default=24, help="sets of the long chain")
+    ap.add_argument("--long", action="store_true", help="200 of both")
     ap.add_argument("--seed", type=int, default=0)
     ap.add_argument("--tmp", default="/dev/shm" if os.path.isdir("/dev/shm") else None)
     ap.add_argument("--keep", action="store_true")
@@ -423,6 +510,8 @@ def main():
         cmd = ["unshare", "--pid", "--mount", "--fork", "--kill-child", "--mount-proc", sys.executable, *sys.argv, "--inside"]
         return subprocess.run(cmd, check=False).returncode
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if args.long:
+        args.rounds = args.chain = 200
     args.seed = args.seed or int.from_bytes(os.urandom(4), "little")
     check = subprocess.run([args.criu, "check", "--feature", "mem_dirty_track"], stdout=subprocess.DEVNULL,
                            stderr=subprocess.DEVNULL, check=False)
