@@ -69,9 +69,8 @@ int lazy_bond_raise(struct lazy_bond *b, int fd)
 }
 
 /* A read end of its own, since owner and signal belong to the open description. */
-static int open_reader(int fd, pid_t pid, int *ret)
+static int open_reader(int fd, const struct f_owner_ex *owner, int *ret)
 {
-	struct f_owner_ex owner = { .type = F_OWNER_PID, .pid = pid };
 	char path[40];
 	int reader;
 
@@ -80,19 +79,19 @@ static int open_reader(int fd, pid_t pid, int *ret)
 	if (reader < 0)
 		return -errno;
 	*ret = reader;
-	if (fcntl(reader, F_SETSIG, SIGKILL) < 0 || fcntl(reader, F_SETOWN_EX, &owner) < 0 ||
+	if (fcntl(reader, F_SETSIG, SIGKILL) < 0 || fcntl(reader, F_SETOWN_EX, owner) < 0 ||
 	    fcntl(reader, F_SETFL, O_ASYNC | O_NONBLOCK) < 0)
 		return -errno;
 	return 0;
 }
 
-int lazy_tie(struct lazy_bond *b, pid_t pid, struct lazy_tie *ret)
+static int tie(struct lazy_bond *b, const struct f_owner_ex *owner, struct lazy_tie *ret)
 {
 	struct lazy_tie t = LAZY_TIE_NONE;
 	int r = 0;
 
 	for (int i = 0; r == 0 && i < 2; i++) {
-		r = open_reader(b->read[i], pid, &t.fd[i]);
+		r = open_reader(b->read[i], owner, &t.fd[i]);
 		if (r == 0)
 			r = lazy_bond_raise(b, t.fd[i]);
 	}
@@ -100,6 +99,20 @@ int lazy_tie(struct lazy_bond *b, pid_t pid, struct lazy_tie *ret)
 		lazy_untie(&t);
 	*ret = t;
 	return r;
+}
+
+int lazy_tie(struct lazy_bond *b, pid_t pid, struct lazy_tie *ret)
+{
+	const struct f_owner_ex owner = { .type = F_OWNER_PID, .pid = pid };
+
+	return tie(b, &owner, ret);
+}
+
+int lazy_tie_group(struct lazy_bond *b, pid_t pgid, struct lazy_tie *ret)
+{
+	const struct f_owner_ex owner = { .type = F_OWNER_PGRP, .pid = pgid };
+
+	return tie(b, &owner, ret);
 }
 
 void lazy_untie(struct lazy_tie *t)

@@ -45,6 +45,9 @@ int lazy_bond_raise(struct lazy_bond *b, int fd);
 /** lazy_tie() - from now on the process ends with whoever holds the bond. Return: 0, negative errno */
 int lazy_tie(struct lazy_bond *b, pid_t pid, struct lazy_tie *ret);
 
+/** lazy_tie_group() - the same of all processes that a process group has by then. Return: 0, negative errno */
+int lazy_tie_group(struct lazy_bond *b, pid_t pgid, struct lazy_tie *ret);
+
 /** lazy_untie() - it lives on */
 void lazy_untie(struct lazy_tie *t);
 

@@ -86,14 +86,39 @@ static int bring(struct lazy_pager *p, struct lazy_space *s, const struct lazy_r
 	return lazy_runs_cut(&s->todo, run->start, at) < 0 ? cr_fail(err, -ENOMEM, "keep books") : r;
 }
 
+/*
+ * A child is born into the process group of its parent, and its number is not known before it misses something: so the group
+ * is tied as well, if it is in a session that belongs to the tree, where nobody else can be.
+ */
+static int attach_group(struct lazy_pager *p, pid_t pid)
+{
+	pid_t pgid = getpgid(pid), sid = getsid(pid);
+	struct lazy_group *g;
+
+	if (pgid <= 0 || sid <= 0 || sid == p->outside)
+		return 0;
+	for (size_t i = 0; i < p->groups.nr; i++)
+		if (p->groups.items[i].pgid == pgid)
+			return 0;
+	g = lazy_groups_add(&p->groups);
+	if (!g)
+		return -ENOMEM;
+	g->pgid = pgid;
+	return lazy_tie_group(&p->bond, pgid, &g->tie);
+}
+
 /* What is to be known of a process beside its userfaultfd. Return: 0, negative errno */
 static int attach(struct lazy_pager *p, struct lazy_space *s, pid_t pid)
 {
 	char path[32];
 	int r = lazy_tie(&p->bond, pid, &s->tie);
 
-	if (r < 0)
+	if (r == 0)
+		r = attach_group(p, pid);
+	if (r < 0) {
+		lazy_untie(&s->tie);
 		return r;
+	}
 	s->pid = pid;
 	snprintf(path, sizeof(path), "/proc/%d/pagemap", pid);
 	s->pagemap = open(path, O_RDONLY | O_CLOEXEC);
@@ -293,10 +318,37 @@ int lazy_pager_run(struct lazy_pager *p, struct cr_error *err)
 	free(polls);
 	if (r < 0)
 		return r;
+	for (size_t i = 0; i < p->groups.nr; i++)
+		lazy_untie(&p->groups.items[i].tie);
+	lazy_groups_done(&p->groups);
 	lazy_guard_end(&p->guard);
 	log_info(&p->log, "lazy restore is complete: %" PRIu64 " KiB, %" PRIu64 " times on demand", p->nr_bytes >> 10,
 		 p->nr_asked);
 	return 0;
+}
+
+/*
+ * A mapping that has a page has what the kernel keeps of one (its anon_vma), and shares that with what is cut off it. Pieces
+ * that come to their first page apart from each other would have one each, and never join again; mremap() of both as one would fail.
+ */
+static int bring_firsts(struct lazy_pager *p, struct cr_error *err)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < p->spaces.nr; i++) {
+		struct lazy_space *s = &p->spaces.items[i];
+
+		for (size_t k = 0; r >= 0 && !s->over && k < s->firsts.nr; k++)
+			for (uint64_t at = s->firsts.items[k].start; r >= 0 && at < s->firsts.items[k].end;
+			     at += MM_PAGE) {
+				struct lazy_run run;
+
+				if (lazy_runs_around(&s->todo, at, MM_PAGE, &run))
+					r = bring(p, s, &run, err);
+			}
+		lazy_runs_done(&s->firsts);
+	}
+	return r < 0 ? r : 0;
 }
 
 int lazy_pager_prepare(struct lazy_pager *p, struct cr_error *err)
@@ -321,5 +373,5 @@ int lazy_pager_prepare(struct lazy_pager *p, struct cr_error *err)
 	}
 	if (r == 0)
 		r = lazy_guard_start(&p->bond, &p->guard);
-	return r < 0 ? cr_fail(err, r, "tie tasks to the pager") : 0;
+	return r < 0 ? cr_fail(err, r, "tie tasks to the pager") : bring_firsts(p, err);
 }

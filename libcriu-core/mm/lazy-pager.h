@@ -19,11 +19,18 @@ struct lazy_space {
 	pid_t pid;    /* 0: a child that has not been heard of yet */
 	pid_t parent; /* of such a child */
 	struct lazy_tie tie;
-	int pagemap;           /* -1: while it is not known whose it is */
-	struct lazy_runs todo; /* the file of a run is an index of the pages files of all */
-	bool over;             /* nobody lives in it any more */
+	int pagemap;             /* -1: while it is not known whose it is */
+	struct lazy_runs firsts; /* one page of each mapping, for the start */
+	struct lazy_runs todo;   /* the file of a run is an index of the pages files of all */
+	bool over;               /* nobody lives in it any more */
 };
 DEFINE_VEC(lazy_spaces, struct lazy_space)
+
+struct lazy_group {
+	pid_t pgid;
+	struct lazy_tie tie;
+};
+DEFINE_VEC(lazy_groups, struct lazy_group)
 
 /* All that is to be brought in, and where it is. */
 struct lazy_load {
@@ -39,6 +46,8 @@ struct lazy_pager {
 	struct cr_log log;
 	struct lazy_bond bond;
 	struct lazy_guard guard;
+	struct lazy_groups groups; /* process groups that are tied, since children are born into them */
+	pid_t outside;             /* the session in which the restore was asked for: not all in it are of the tree */
 	char *buffer;
 	size_t turn;                 /* space that is next to be filled */
 	uint64_t nr_asked, nr_bytes; /* faults that were answered, and all that was brought in */
@@ -46,7 +55,7 @@ struct lazy_pager {
 
 /**
  * lazy_pager_prepare() - tie the tasks to this process, and have a guard
- * @p: spaces, files, go and log are set; descriptors other than theirs are closed
+ * @p: spaces, files, go, outside and log are set; descriptors other than theirs are closed
  * Return: 0, negative errno
  */
 int lazy_pager_prepare(struct lazy_pager *p, struct cr_error *err);

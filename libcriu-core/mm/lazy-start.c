@@ -103,6 +103,7 @@ int mm_lazy_start(struct cr_context *ctx, const struct lazy_load *load, int *ret
 		.spaces = load->spaces,
 		.files = load->files,
 		.log = ctx->log,
+		.outside = getsid(0),
 		.bond = LAZY_BOND_NONE,
 		.guard = LAZY_GUARD_NONE,
 	};

@@ -56,9 +56,9 @@ static int watch_all(const struct mm_space *s, int uffd, struct cr_error *err)
 }
 
 /* @files: number of the first of this space */
-static int list_todo(const struct mm_space *s, size_t files, struct lazy_runs *ret)
+static int list_todo(const struct mm_space *s, size_t files, struct lazy_space *ret)
 {
-	size_t at = 0;
+	size_t at = 0, seen = SIZE_MAX;
 
 	for (size_t i = 0; i < s->pages.nr; i++) {
 		const struct stored_run *run = &s->pages.items[i];
@@ -74,8 +74,14 @@ static int list_todo(const struct mm_space *s, size_t files, struct lazy_runs *r
 			};
 
 			part.off = run->off + (part.start - run->start);
-			if (space_comes_later(s, run, j) && lazy_runs_append(ret, &part) < 0)
+			if (!space_comes_later(s, run, j))
+				continue;
+			if (lazy_runs_append(&ret->todo, &part) < 0)
 				return -ENOMEM;
+			part.end = part.start + MM_PAGE;
+			if (j != seen && lazy_runs_append(&ret->firsts, &part) < 0)
+				return -ENOMEM;
+			seen = j;
 		}
 	}
 	return 0;
@@ -115,7 +121,7 @@ int mm_lazy_take(const struct mm_space *s, pid_t pid, int fd, struct lazy_load *
 		r = lazy_setup(space->uffd, err);
 	if (r == 0)
 		r = watch_all(s, space->uffd, err);
-	if (r == 0 && (add_files(s, &ret->files) < 0 || list_todo(s, files, &space->todo) < 0))
+	if (r == 0 && (add_files(s, &ret->files) < 0 || list_todo(s, files, space) < 0))
 		r = cr_fail(err, -ENOMEM, "list memory");
 	return cr_within(err, r, "pid %d", pid);
 }
@@ -126,6 +132,7 @@ void mm_lazy_drop(struct lazy_load *load)
 		if (load->spaces.items[i].uffd >= 0)
 			close(load->spaces.items[i].uffd);
 		lazy_runs_done(&load->spaces.items[i].todo);
+		lazy_runs_done(&load->spaces.items[i].firsts);
 	}
 	lazy_spaces_done(&load->spaces);
 	page_files_done(&load->files);
