@@ -54,6 +54,7 @@ int cli_pre_dump(struct cli *c);
 int cli_dedup(struct cli *c);
 int cli_restore(struct cli *c);
 int cli_check(struct cli *c);
+int cli_lazy_pages(struct cli *c);
 int cli_cpuinfo(struct cli *c);
 
 /* What is printed; report.c */

@@ -20,7 +20,6 @@ static const struct {
 	int code;
 	const char *why;
 } refused[] = {
-	{ COMMAND_LAZY_PAGES, 1, "lazy-pages is not supported yet by this version" },
 	{ COMMAND_PAGE_SERVER, 1, "page-server is not supported yet by this version" },
 	{ COMMAND_EXEC, 255, "exec was removed; compel(1) runs system calls in other processes" },
 	{ COMMAND_SHOW, 255, "show was removed; crit(1) shows images" },
@@ -174,6 +173,7 @@ static int run(const struct settings *s, const struct args *args, enum command c
 	       : command == COMMAND_CPUINFO ? cli_cpuinfo(&c)
 	       : command == COMMAND_PRE_DUMP ? cli_pre_dump(&c)
 	       : command == COMMAND_DEDUP   ? cli_dedup(&c)
+	       : command == COMMAND_LAZY_PAGES ? cli_lazy_pages(&c)
 					    : cli_check(&c);
 	cli_end(&c);
 	return code;

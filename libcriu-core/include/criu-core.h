@@ -143,6 +143,13 @@ int cr_dedup(struct cr_context *ctx, struct cr_error *err);
 int cr_page_server(struct cr_context *ctx, int (*listening)(void *arg, uint16_t port, struct cr_error *err), void *arg,
 		   struct cr_error *err);
 
+/**
+ * cr_lazy_pages() - bring memory in for one restore with lazy_pages, whose images are in the images directory
+ * @listening: called once, when a restore can connect in the work directory; what it returns below 0 ends the server
+ * Return: 0 all is in; -EINTR ended by a signal before there was a restore; negative errno: the process must end at once
+ */
+int cr_lazy_pages(struct cr_context *ctx, int (*listening)(void *arg, struct cr_error *err), void *arg, struct cr_error *err);
+
 /** cr_cpuinfo_dump() - write what the processor can do into the images directory. Return: 0; negative errno. */
 int cr_cpuinfo_dump(struct cr_context *ctx, struct cr_error *err);
 

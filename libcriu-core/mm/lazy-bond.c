@@ -126,3 +126,11 @@ void lazy_bond_snap(struct lazy_bond *b)
 	close_one(&b->write[0]);
 	close_one(&b->write[1]);
 }
+
+void lazy_bond_done(struct lazy_bond *b)
+{
+	for (int i = 0; i < 2; i++) {
+		close_one(&b->read[i]);
+		close_one(&b->write[i]);
+	}
+}

@@ -51,6 +51,9 @@ int lazy_tie_group(struct lazy_bond *b, pid_t pgid, struct lazy_tie *ret);
 /** lazy_untie() - it lives on */
 void lazy_untie(struct lazy_tie *t);
 
+/** lazy_bond_done() - nobody is tied any more */
+void lazy_bond_done(struct lazy_bond *b);
+
 /** lazy_bond_snap() - kill all who are tied, now; by whoever is the last to hold it */
 void lazy_bond_snap(struct lazy_bond *b);
 

@@ -322,6 +322,13 @@ int lazy_pager_run(struct lazy_pager *p, struct cr_error *err)
 		lazy_untie(&p->groups.items[i].tie);
 	lazy_groups_done(&p->groups);
 	lazy_guard_end(&p->guard);
+	lazy_bond_done(&p->bond);
+	lazy_spaces_done(&p->spaces);
+	page_files_close(&p->files);
+	munmap(p->buffer, PIECE);
+	if (p->go >= 0)
+		close(p->go);
+	p->go = -1;
 	log_info(&p->log, "lazy restore is complete: %" PRIu64 " KiB, %" PRIu64 " times on demand", p->nr_bytes >> 10,
 		 p->nr_asked);
 	return 0;
@@ -351,7 +358,7 @@ static int bring_firsts(struct lazy_pager *p, struct cr_error *err)
 	return r < 0 ? r : 0;
 }
 
-int lazy_pager_prepare(struct lazy_pager *p, struct cr_error *err)
+int lazy_pager_init(struct lazy_pager *p, struct cr_error *err)
 {
 	struct sigaction ignore = { .sa_handler = SIG_IGN };
 	int r;
@@ -366,6 +373,13 @@ int lazy_pager_prepare(struct lazy_pager *p, struct cr_error *err)
 	sigaction(SIGTERM, &ignore, NULL);
 	sigaction(SIGPIPE, &ignore, NULL);
 	r = lazy_bond_init(&p->bond);
+	return r < 0 ? cr_fail(err, r, "prepare to tie tasks to the pager") : 0;
+}
+
+int lazy_pager_tie(struct lazy_pager *p, struct cr_error *err)
+{
+	int r = 0;
+
 	for (size_t i = 0; r == 0 && i < p->spaces.nr; i++) {
 		r = lazy_bond_raise(&p->bond, p->spaces.items[i].uffd);
 		if (r == 0)

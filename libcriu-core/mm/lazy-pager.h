@@ -18,6 +18,7 @@ struct lazy_space {
 	int uffd;
 	pid_t pid;    /* 0: a child that has not been heard of yet */
 	pid_t parent; /* of such a child */
+	pid_t ns_pid; /* as the images call it */
 	struct lazy_tie tie;
 	int pagemap;             /* -1: while it is not known whose it is */
 	struct lazy_runs firsts; /* one page of each mapping, for the start */
@@ -53,15 +54,18 @@ struct lazy_pager {
 	uint64_t nr_asked, nr_bytes; /* faults that were answered, and all that was brought in */
 };
 
-/**
- * lazy_pager_prepare() - tie the tasks to this process, and have a guard
- * @p: spaces, files, go, outside and log are set; descriptors other than theirs are closed
- * Return: 0, negative errno
- */
-int lazy_pager_prepare(struct lazy_pager *p, struct cr_error *err);
+/** lazy_pager_init() - before the process has a userfaultfd that it did not inherit. Return: 0, negative errno */
+int lazy_pager_init(struct lazy_pager *p, struct cr_error *err);
 
 /**
- * lazy_pager_run() - until all is in, or nobody is left
+ * lazy_pager_tie() - tie the tasks to this process, and have a guard
+ * @p: spaces, files, go, outside and log are set
+ * Return: 0; negative errno: the caller must end
+ */
+int lazy_pager_tie(struct lazy_pager *p, struct cr_error *err);
+
+/**
+ * lazy_pager_run() - until all is in, or nobody is left; gives back all that the pager has
  * Return: 0; negative errno: it cannot go on, and the caller must end at once, so that the guard ends the tasks
  */
 int lazy_pager_run(struct lazy_pager *p, struct cr_error *err);

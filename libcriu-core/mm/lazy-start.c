@@ -7,11 +7,13 @@
 #include "base/io.h"
 #include "base/stay-behind.h"
 #include "kernel/context.h"
+#include "mm/lazy-wire.h"
 #include "mm/lazy.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -61,7 +63,9 @@ static _Noreturn void be_pager(struct lazy_pager *p, int log_fd, int status)
 	if (r == 0)
 		r = stay_behind(fds.items, fds.nr, "criu-lazy");
 	if (r == 0)
-		r = lazy_pager_prepare(p, &err);
+		r = lazy_pager_init(p, &err);
+	if (r == 0)
+		r = lazy_pager_tie(p, &err);
 	if (write(status, &r, sizeof(r)) != sizeof(r) || r < 0)
 		_exit(1);
 	close(status);
@@ -129,4 +133,23 @@ int mm_lazy_start(struct cr_context *ctx, const struct lazy_load *load, int *ret
 	else
 		*ret_go = go[1];
 	return r;
+}
+
+int mm_lazy_connect(struct cr_context *ctx, struct cr_error *err)
+{
+	autofd int sock = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	int r = sock < 0 ? -errno : lazy_wire_connect(sock, ctx->opts->work_dirfd);
+
+	if (r == 0)
+		return take_fd(&sock);
+	cr_fail(err, r, "connect to %s in the work directory", LAZY_SOCKET);
+	cr_advise(err, "start criu lazy-pages with the same directories before, or restore with --lazy");
+	return r;
+}
+
+int mm_lazy_send(int sock, const struct lazy_load *load, struct cr_error *err)
+{
+	int r = lazy_wire_send(sock, load, err);
+
+	return r < 0 ? r : lazy_wire_hear(sock, err);
 }

@@ -115,7 +115,7 @@ int mm_lazy_take(const struct mm_space *s, pid_t pid, int fd, struct lazy_load *
 
 	if (!space)
 		return cr_fail(err, -ENOMEM, "list memory");
-	*space = (struct lazy_space){ .pid = pid, .tie = LAZY_TIE_NONE, .pagemap = -1 };
+	*space = (struct lazy_space){ .pid = pid, .ns_pid = s->ns_pid, .tie = LAZY_TIE_NONE, .pagemap = -1 };
 	space->uffd = r = take(pid, fd, err);
 	if (r >= 0)
 		r = lazy_setup(space->uffd, err);

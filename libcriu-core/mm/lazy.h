@@ -49,4 +49,17 @@ void mm_lazy_drop(struct lazy_load *load);
  */
 int mm_lazy_start(struct cr_context *ctx, const struct lazy_load *load, int *ret_go, struct cr_error *err);
 
+/** mm_lazy_connect() - in place of a pager of our own: to the daemon in the work directory. Return: connection; negative errno */
+int mm_lazy_connect(struct cr_context *ctx, struct cr_error *err);
+/** mm_lazy_send() - as mm_lazy_start(), to the daemon; the connection takes the place of ret_go */
+int mm_lazy_send(int sock, const struct lazy_load *load, struct cr_error *err);
+
+/**
+ * mm_lazy_serve() - be that daemon, for one restore
+ * @listening: called once, when a restore can connect; what it returns below 0 ends the daemon
+ * Return: 0 all is in; -EINTR nobody came; negative errno: the process must end at once, its guard then ends the tasks
+ */
+int mm_lazy_serve(struct cr_context *ctx, struct image_set *set, int (*listening)(void *arg, struct cr_error *err),
+		  void *arg, struct cr_error *err);
+
 #endif

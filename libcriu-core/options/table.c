@@ -104,6 +104,11 @@ static const char *refuse_stream(const struct settings *s, enum command c)
 	return s->stream && !(c & (D | P | R | U)) ? "has a meaning for dump, pre-dump and restore only" : NULL;
 }
 
+static const char *refuse_lazy(const struct settings *s, enum command c)
+{
+	return c == COMMAND_RESTORE && s->rpc.lazy && s->rpc.lazy_pages ? "cannot be combined with --lazy-pages" : NULL;
+}
+
 static const char *refuse_sibling(const struct settings *s, enum command c)
 {
 	return c == COMMAND_RESTORE && s->rpc.rst_sibling && !s->detached
@@ -333,11 +338,11 @@ const struct option_row option_table[] = {
 	  .group = OPTION_GROUP_MEMORY, .help = "splice (default) or read" },
 	{ "page-server", NEG, OWN_FLAG(page_server), FOR(D | P | L), LATER(D | P | L), .group = OPTION_GROUP_MEMORY,
 	  .help = "send pages to a page server" },
-	{ "lazy-pages", RPC_FLAG(lazy_pages), FOR(D | R | S), LATER(D | R | S), .group = OPTION_GROUP_MEMORY,
+	{ "lazy-pages", RPC_FLAG(lazy_pages), FOR(D | R | S), LATER(D | S), .group = OPTION_GROUP_MEMORY,
 	  .help = "fetch memory when it is touched" },
 	{ "checksums", NEG, OWN_FLAG(checksums), FOR(D | P | R), .group = OPTION_GROUP_MEMORY,
 	  .help = "checksums of pages: made by dumps, compared by restores (default)" },
-	{ "lazy", NEG, RPC_FLAG(lazy), FOR(R), .group = OPTION_GROUP_MEMORY,
+	{ "lazy", NEG, RPC_FLAG(lazy), FOR(R), .refuse = refuse_lazy, .group = OPTION_GROUP_MEMORY,
 	  .help = "run at once, bring memory in when it is touched and behind that" },
 	{ "stream", NEG, OWN_FLAG(stream), FOR(D | P | R | U), LATER(D | P | R | U), .refuse = refuse_stream,
 	  .group = OPTION_GROUP_MEMORY, .help = "images through an image streamer" },

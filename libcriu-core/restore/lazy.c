@@ -54,13 +54,28 @@ static int take_all(struct restore *rs, struct lazy_load *ret, struct cr_error *
 	return r;
 }
 
+/* Before anything is made: is all there that it takes? */
+int restore_lazy_check(struct restore *rs, struct cr_error *err)
+{
+	const rpc_criu_opts *o = rs->ctx->opts->rpc;
+	int r;
+
+	rs->lazy = o->lazy || o->lazy_pages;
+	r = rs->lazy ? mm_lazy_check(rs->ctx, err) : 0;
+	if (r == 0 && o->lazy_pages)
+		rs->lazy_go = r = mm_lazy_connect(rs->ctx, err);
+	return r < 0 ? r : 0;
+}
+
 /* All tasks wait; none has touched memory that it does not have yet. */
 int restore_lazy_begin(struct restore *rs, struct cr_error *err)
 {
 	struct lazy_load load = { 0 };
 	int r = take_all(rs, &load, err);
 
-	if (r == 0)
+	if (r == 0 && rs->lazy_go >= 0)
+		r = mm_lazy_send(rs->lazy_go, &load, err);
+	else if (r == 0)
 		r = mm_lazy_start(rs->ctx, &load, &rs->lazy_go, err);
 	mm_lazy_drop(&load);
 	return r;
@@ -71,4 +86,18 @@ void restore_lazy_go(struct restore *rs)
 	if (rs->lazy_go >= 0)
 		close(rs->lazy_go);
 	rs->lazy_go = -1;
+}
+
+int cr_lazy_pages(struct cr_context *ctx, int (*listening)(void *arg, struct cr_error *err), void *arg,
+		  struct cr_error *err)
+{
+	struct image_set *set = NULL;
+	int r = mm_lazy_check(ctx, err);
+
+	if (r == 0)
+		r = image_set_open(ctx->opts->images_dirfd, &set, err);
+	if (r == 0)
+		r = mm_lazy_serve(ctx, set, listening, arg, err);
+	image_set_free(set);
+	return r;
 }

@@ -2,7 +2,6 @@
 #include "image/stats.h"
 #include "infect/takeover.h"
 #include "kernel/stage-tables.h"
-#include "mm/lazy.h"
 #include "mm/used-up.h"
 #include "restore/restore-internal.h"
 
@@ -152,11 +151,8 @@ static int open_used_up(struct restore *rs, struct cr_error *err)
 static int stage_read(void *op, struct cr_error *err)
 {
 	struct restore *rs = op;
-	int r = 0;
+	int r = restore_lazy_check(rs, err);
 
-	rs->lazy = rs->ctx->opts->rpc->lazy;
-	if (rs->lazy)
-		r = mm_lazy_check(rs->ctx, err);
 	if (r == 0)
 		r = restore_read(rs, err);
 	return r < 0 ? r : open_used_up(rs, err);

@@ -281,8 +281,8 @@ int restore_run(struct restore *rs, struct cr_error *err)
 		if (i == 0)
 			rs->fork_us = time_us() - begin;
 	}
-	if (r == 0 && rs->lazy) {
-		r = restore_await(rs, RESTORE_STAGE_LAZY, err);
+	if (r == 0 && (rs->lazy || rs->lazy_go >= 0)) {
+		r = rs->lazy ? restore_await(rs, RESTORE_STAGE_LAZY, err) : 0;
 		if (r == 0)
 			r = restore_lazy_begin(rs, err);
 		if (r == 0)

@@ -58,7 +58,7 @@ class Sleeper:
         return [p for p in self.world.tree() if state.read(f"/proc/{p}/comm").decode(errors="replace").strip() in names]
 
     def criu(self, *cmd, code=0):
-        status, said = self.world.run([self.args.criu, *cmd, "-D", self.images, "-v4", "-o", cmd[0] + ".log"], 30)
+        status, said = self.world.run([self.args.criu, cmd[0], "-D", self.images, "-v4", "-o", cmd[0] + ".log", *cmd[1:]], 30)
         if status != code:
             raise Failed(f"{cmd[0]}: exit status {status}: {said.strip()[-300:]}")
         return said
@@ -287,6 +287,93 @@ def truncated(args, base, seed):
         s.end()
 
 
+def start_daemon(s, *more):
+    """criu lazy-pages in the background, which has ended with success when it listens. Returns its pid."""
+    name = os.path.join(s.images, "lazy.pid")
+    if os.path.exists(name):
+        os.unlink(name)
+    s.criu("lazy-pages", "-d", "--pidfile", "lazy.pid", *more)
+    with open(name, encoding="utf-8") as f:
+        return int(f.read())
+
+
+def daemon(args, base, seed):
+    """A daemon that was started by hand does the same, and ends with its work."""
+    s = Sleeper(args, base, seed)
+    try:
+        s.dump()
+        said = s.criu("restore", "-d", "--lazy-pages", code=1)
+        if "lazy-pages.socket" not in said or s.world.tree():
+            raise Failed(f"without a daemon: {said.strip()[-300:]}")
+        for order in (CHECK, FORK, REMAP):
+            pid = start_daemon(s)
+            if "in use" not in s.criu("lazy-pages", "-d", "--log-file", "second.log", code=1):
+                raise Failed("a second daemon was not refused")
+            if order == FORK:
+                s.criu("restore", "-d", "--lazy-pages", "--inject-stage", "2", code=1)
+            s.tell(order)
+            s.restore("--lazy-pages")
+            s.until_done(order, "what it was told")
+            s.world.until(lambda: pid not in s.world.tree(), 20, "the daemon ends")
+            with open(os.path.join(s.images, "lazy-pages.log"), encoding="utf-8") as f:
+                if not re.search(r"lazy restore is complete: \d+ KiB, [1-9]", f.read()):
+                    raise Failed("the log does not say that all is in")
+            if os.path.exists(os.path.join(s.images, "lazy-pages.socket")):
+                raise Failed("the socket is still there")
+            s.world.kill(s.named("sleeper"))
+        # a name that was left behind is no obstacle, and one that nobody wants goes
+        pid = start_daemon(s)
+        kill_one(s, pid)
+        s.world.until(lambda: not s.world.tree(), 5, "the daemon is gone")
+        pid = start_daemon(s)
+        os.kill(pid, signal.SIGTERM)
+        s.world.until(lambda: not s.world.tree(), 5, "the daemon ends when it is asked to")
+        if os.path.exists(os.path.join(s.images, "lazy-pages.socket")):
+            raise Failed("the socket is still there")
+    finally:
+        s.end()
+
+
+def daemon_killed(args, base, seed):
+    s = Sleeper(args, base, seed)
+    try:
+        s.dump()
+        for _ in range(args.rounds):
+            pid = start_daemon(s)
+            s.tell(LOOP)
+            s.restore("--lazy-pages")
+            until = time.monotonic() + s.random.uniform(0, 0.06)
+            s.world.until(lambda: time.monotonic() > until, 5, "time")
+            kill_one(s, pid)
+            beats = s.see("beats")
+            s.world.until(lambda: s.root not in s.world.tree() or s.see("beats") > beats + 20000 or s.see("bad"), 20,
+                          "it ends or goes on")
+            s.judge("after the kill of the daemon")
+            s.world.kill(s.named("sleeper"))
+            s.world.until(lambda: not s.world.tree(), 10, "all ends")
+    finally:
+        s.end()
+
+
+def daemon_of_others(args, base, seed):
+    """A daemon with other images says so, and nothing is restored."""
+    s = Sleeper(args, base, seed)
+    try:
+        s.dump()
+        other = os.path.join(base, "other")
+        shutil.copytree(s.images, other)
+        for name in os.listdir(other):
+            if name.startswith("pagemap-"):
+                os.unlink(os.path.join(other, name))
+        s.criu("lazy-pages", "-d", "-W", s.images, "-D", other)
+        said = s.criu("restore", "-d", "--lazy-pages", code=1)
+        if "which the restore lacks" not in said:
+            raise Failed(f"refused for another reason: {said.strip()[-300:]}")
+        s.world.until(lambda: not s.world.tree(), 10, "all ends")
+    finally:
+        s.end()
+
+
 def damaged(args, base, seed):
     """A page that does not match its checksum is not put in: the task ends before it sees it."""
     s = Sleeper(args, base, seed)
@@ -333,7 +420,8 @@ def writer(args, base, seed):
 CASES = {"check": obeys(CHECK), "fork": obeys(FORK), "remap": obeys(REMAP), "calls": obeys(CALLS), "exec": obeys(EXEC),
          "guards": obeys(GUARDS), "again": again, "waits": waits, "kill-pager": killed(LOOP, "pager"),
          "kill-guard": killed(LOOP, "guard"), "kill-both": killed(LOOP, "both"), "kill-pager-of-child": killed(CHILD_LOOP, "pager"),
-         "kill-both-of-child": killed(CHILD_LOOP, "both"), "by-rpc": by_rpc, "fails": fails, "truncated": truncated, "damaged": damaged, "writer": writer}
+         "kill-both-of-child": killed(CHILD_LOOP, "both"), "by-rpc": by_rpc, "fails": fails, "truncated": truncated, "damaged": damaged, "daemon": daemon,
+         "daemon-killed": daemon_killed, "daemon-of-others": daemon_of_others, "writer": writer}
 
 
 def run_case(args, name):
