@@ -113,6 +113,7 @@ struct file_table {
 	struct file_lock_vec locks;
 	uint64_t fds_ahead;          /* descriptors of the tables that were begun, where the kernel tells */
 	struct inet_table *inet;    /* of net/inet-dump.c; NULL: no IP socket was met */
+	struct bpf_table *bpf;      /* of bpf-map.c; NULL: no map was met */
 	struct unix_table *sockets; /* of net/unix-dump.c; NULL: no UNIX socket was met */
 	struct open_file_vec epolls; /* with watches */
 	struct open_file_vec inotifies; /* with watches of files that no path leads to */

@@ -4,6 +4,7 @@
 #include "files/refused.h"
 
 #include "files/dump-internal.h"
+#include "procfs/fdinfo.h"
 
 #include <fcntl.h>
 #include <linux/magic.h>
@@ -27,13 +28,43 @@ static bool anon_is(const struct file_facts *facts, const char *name)
 
 REFUSED(io_uring, "io_uring", "", anon_is(facts, "anon_inode:[io_uring]"))
 REFUSED(perf, "performance counter", "", anon_is(facts, "anon_inode:[perf_event]"))
-REFUSED(bpf, "BPF object", "",
-	facts->fs_type == ANON_INODE_FS_MAGIC &&
-		(strncmp(facts->link, "anon_inode:bpf", 14) == 0 || strncmp(facts->link, "anon_inode:[bpf", 15) == 0 ||
-		 strcmp(facts->link, "anon_inode:btf") == 0))
 REFUSED(userfaultfd, "userfaultfd", "", anon_is(facts, "anon_inode:[userfaultfd]"))
 REFUSED(namespace_file, "namespace file", "", facts->fs_type == NSFS_MAGIC && !S_ISDIR(facts->st.st_mode))
 REFUSED(secretmem, "secret memory", "", facts->fs_type == 0x5345434d /* SECRETMEM_MAGIC */)
+
+/* Programs, links, iterators, type information, tokens. Maps are kept (bpf-map.c). */
+static bool bpf_claims(const struct file_facts *facts)
+{
+	return facts->fs_type == ANON_INODE_FS_MAGIC && strcmp(facts->link, "anon_inode:bpf-map") != 0 &&
+	       (strncmp(facts->link, "anon_inode:bpf", 14) == 0 || strncmp(facts->link, "anon_inode:[bpf", 15) == 0 ||
+		strcmp(facts->link, "anon_inode:btf") == 0);
+}
+
+/* Which one: "prog_id", "link_id" and "btf_id" in fdinfo, by which people find it with bpftool. */
+static int bpf_dump(struct file_table *t, struct open_file *f, struct cr_error *err)
+{
+	static const struct {
+		const char *key, *name;
+	} ids[] = { { "link_id:", "BPF link" }, { "prog_id:", "BPF program" }, { "btf_id:", "BTF" } };
+	struct scan rest, line;
+	int r = file_read_fdinfo(t, f, &rest, err);
+
+	if (r < 0)
+		return r;
+	for (size_t i = 0; i < ARRAY_LEN(ids); i++)
+		for (struct scan lines = rest; proc_fdinfo_next(&lines, &line);) {
+			uint64_t id;
+
+			if (scan_lit(&line, ids[i].key) != 0)
+				continue;
+			scan_blanks(&line);
+			if (scan_dec(&line, &id) == 0)
+				return file_refuse(t, f, "", "BPF object: %s %llu", ids[i].name, (unsigned long long)id);
+		}
+	return file_refuse(t, f, "", "BPF object, %s", f->facts.link);
+}
+
+const struct file_ops bpf_ops = { .name = "BPF object", .claims = bpf_claims, .dump = bpf_dump };
 
 /* Unlike the rest of anonymous inodes, which have no business in a checkpoint either. */
 static bool anon_other_claims(const struct file_facts *facts)
@@ -41,7 +72,7 @@ static bool anon_other_claims(const struct file_facts *facts)
 	static const struct file_ops *const named[] = { &io_uring_ops, &perf_ops, &bpf_ops, &userfaultfd_ops };
 	static const char *const kept[] = { "anon_inode:[eventfd]",   "anon_inode:[signalfd]", "anon_inode:[timerfd]",
 					    "anon_inode:[eventpoll]", "anon_inode:inotify",    "anon_inode:[pidfd]",
-					    "anon_inode:[fanotify]" };
+					    "anon_inode:[fanotify]",  "anon_inode:bpf-map" };
 
 	if (facts->fs_type != ANON_INODE_FS_MAGIC || facts->flags & O_PATH)
 		return false;

@@ -64,6 +64,7 @@ struct tty_source;
 struct unix_set;
 struct pty_set;
 struct inet_set;
+struct bpf_set;
 DEFINE_VEC(restored_pipe_vec, struct restored_pipe *)
 DEFINE_VEC(restored_memfd_vec, struct restored_memfd *)
 DEFINE_VEC(lock_entry_vec, img_file_lock_entry *)
@@ -104,6 +105,7 @@ struct files {
 	int own_fds; /* /proc/self/fd, -1: nobody needs it */
 	struct terminal_vec terminals;
 	struct pty_set *ptys;     /* of pty-restore.c; NULL: there are no terminals */
+	struct bpf_set *bpf;      /* of bpf-map.c; NULL: there are no BPF maps */
 	struct inet_set *inet;    /* of net/inet-restore.c; NULL: there are no IP sockets */
 	struct unix_set *sockets; /* of net/unix-read.c; NULL: there are no UNIX sockets */
 };
