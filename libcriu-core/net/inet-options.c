@@ -13,6 +13,9 @@
 #include <unistd.h>
 
 /* not in the headers of glibc 2.36, or only in those of the kernel that do not go with it */
+#ifndef IPV6_FLOWINFO
+#define IPV6_FLOWINFO 11 /* linux/in6.h, which does not go with netinet/in.h */
+#endif
 #ifndef IP_LOCAL_PORT_RANGE
 #define IP_LOCAL_PORT_RANGE 51
 #endif
@@ -82,8 +85,9 @@ static const struct inet_option options[] = {
 	O(IPPROTO_IP, IP_RECVERR_RFC4884),
 	WHEN(DATAGRAM, IPPROTO_IP, IP_MULTICAST_IF),
 	WHEN(DATAGRAM, IPPROTO_IP, IP_MULTICAST_TTL),
-	WHEN(DATAGRAM, IPPROTO_IP, IP_MULTICAST_LOOP),
-	WHEN(DATAGRAM, IPPROTO_IP, IP_MULTICAST_ALL),
+	O(IPPROTO_IP, IP_MULTICAST_LOOP),
+	O(IPPROTO_IP, IP_MULTICAST_ALL),
+	O(IPPROTO_IP, IP_ROUTER_ALERT),
 	O(IPPROTO_IP, IP_UNICAST_IF),
 	O(IPPROTO_IP, IP_LOCAL_PORT_RANGE),
 	O(IPPROTO_IPV6, IPV6_2292PKTINFO),
@@ -95,8 +99,9 @@ static const struct inet_option options[] = {
 	O(IPPROTO_IPV6, IPV6_UNICAST_HOPS),
 	WHEN(DATAGRAM, IPPROTO_IPV6, IPV6_MULTICAST_IF),
 	WHEN(DATAGRAM, IPPROTO_IPV6, IPV6_MULTICAST_HOPS),
-	WHEN(DATAGRAM, IPPROTO_IPV6, IPV6_MULTICAST_LOOP),
-	WHEN(DATAGRAM, IPPROTO_IPV6, IPV6_MULTICAST_ALL),
+	O(IPPROTO_IPV6, IPV6_MULTICAST_LOOP),
+	O(IPPROTO_IPV6, IPV6_MULTICAST_ALL),
+	O(IPPROTO_IPV6, IPV6_FLOWINFO),
 	O(IPPROTO_IPV6, IPV6_MTU_DISCOVER),
 	O(IPPROTO_IPV6, IPV6_RECVERR),
 	O(IPPROTO_IPV6, IPV6_RECVERR_RFC4884),
@@ -354,6 +359,21 @@ static int dump_tcp(struct file_table *t, int fd, const struct inet_fresh *fresh
 	return e->ext->congestion ? 0 : pool_failed(err);
 }
 
+/* Headers that go out with every packet; their lengths show. */
+static bool has_headers6(int fd)
+{
+	static const int headers[] = { IPV6_HOPOPTS, IPV6_RTHDRDSTOPTS, IPV6_RTHDR, IPV6_DSTOPTS };
+
+	for (size_t i = 0; i < ARRAY_LEN(headers); i++) {
+		char text[64];
+		socklen_t len = sizeof(text);
+
+		if (getsockopt(fd, IPPROTO_IPV6, headers[i], text, &len) == 0 && len)
+			return true;
+	}
+	return false;
+}
+
 /* What the kernel has no other way to set again, or to read. */
 static int find_obstacles(struct file_table *t, struct open_file *f, const img_inet_sk_entry *e)
 {
@@ -367,6 +387,8 @@ static int find_obstacles(struct file_table *t, struct open_file *f, const img_i
 	len = sizeof(text);
 	if (getsockopt(f->fd, IPPROTO_IP, IP_OPTIONS, text, &len) == 0 && len)
 		return file_refuse(t, f, "", "IP socket with IP options (IP_OPTIONS)");
+	if (e->family == AF_INET6 && has_headers6(f->fd))
+		return file_refuse(t, f, "", "IPv6 socket with extension headers (IPV6_HOPOPTS and the like)");
 	return 0;
 }
 
@@ -436,8 +458,8 @@ static int restore_ip(int fd, const img_inet_sk_entry *e, const struct inet_kind
 		r = set_int(fd, IPPROTO_IPV6, IPV6_V6ONLY, e->v6only, "IPV6_V6ONLY", err);
 	if (r < 0 || !ip)
 		return r;
-	/* IPV6_FREEBIND is there since 4.15; the bit is the same */
-	if (ip->has_freebind && ip->freebind)
+	/* IPV6_FREEBIND is there since 4.15; the bit is the same, which raw sockets of IPv6 let nobody set in the other way */
+	if (ip->has_freebind && ip->freebind && !(six && set_int(fd, IPPROTO_IPV6, IPV6_FREEBIND, 1, "", NULL) == 0))
 		r = set_int(fd, IPPROTO_IP, IP_FREEBIND, 1, "IP_FREEBIND", err);
 	if (r == 0 && ip->has_pktinfo && ip->pktinfo)
 		r = six ? set_int(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1, "IPV6_RECVPKTINFO", err)

@@ -339,6 +339,11 @@ static int shut(int fd, const img_inet_sk_entry *e, struct cr_error *err)
 	return shutdown(fd, how) < 0 && errno != ENOTCONN ? cr_fail(err, -errno, "shut a socket") : 0;
 }
 
+static bool is_raw_or_ping(const img_inet_sk_entry *e)
+{
+	return e->type == SOCK_RAW || e->proto == IPPROTO_ICMP || e->proto == IPPROTO_ICMPV6;
+}
+
 static int finish(const struct restored_inet *i, struct cr_error *err)
 {
 	const img_inet_sk_entry *e = i->file->entry->isk;
@@ -347,6 +352,9 @@ static int finish(const struct restored_inet *i, struct cr_error *err)
 	if (r == 0)
 		r = shut(fd, e, err);
 	if (r == 0 && e->type == SOCK_STREAM && !(e->opts->has_reuseaddr && e->opts->reuseaddr))
+		r = set_int(fd, SO_REUSEADDR, 0, "SO_REUSEADDR", err);
+	/* these have it by themselves: INET_PROTOSW_REUSE in net/ipv4/af_inet.c */
+	if (r == 0 && is_raw_or_ping(e) && e->opts->has_reuseaddr && !e->opts->reuseaddr)
 		r = set_int(fd, SO_REUSEADDR, 0, "SO_REUSEADDR", err);
 	return r < 0 ? r : sock_opts_finish(fd, e->opts, err);
 }

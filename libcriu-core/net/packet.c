@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <linux/if_packet.h>
 #include <net/if.h>
 #include <poll.h>
@@ -18,7 +19,26 @@
 #define SOL_PACKET 263
 #endif
 
+#ifndef PACKET_VNET_HDR_SZ
+#define PACKET_VNET_HDR_SZ 24
+#endif
+#ifndef PACKET_FANOUT_CBPF
+#define PACKET_FANOUT_CBPF 6
+#define PACKET_FANOUT_EBPF 7
+#endif
+
 #define NO_FANOUT UINT32_MAX /* the default of the member */
+
+/* Options without a field upstream, 0 in a new socket. */
+static const struct {
+	int number;
+	const char *name;
+} more[] = {
+	{ PACKET_TX_HAS_OFF, "PACKET_TX_HAS_OFF" },
+	{ PACKET_QDISC_BYPASS, "PACKET_QDISC_BYPASS" },
+	{ PACKET_IGNORE_OUTGOING, "PACKET_IGNORE_OUTGOING" },
+	{ PACKET_VNET_HDR_SZ, "PACKET_VNET_HDR_SZ" }, /* PACKET_VNET_HDR gives it one of its two values */
+};
 
 static bool packet_claims(const struct file_facts *facts)
 {
@@ -102,6 +122,37 @@ static int dump_options(struct file_table *t, struct open_file *f, img_packet_so
 	return 0;
 }
 
+static int dump_more(struct file_table *t, int fd, img_packet_sock_entry *e, struct cr_error *err)
+{
+	for (size_t i = 0; i < ARRAY_LEN(more); i++) {
+		uint32_t v = option_of(fd, more[i].number);
+		uint64_t *at;
+		void *items;
+
+		if (!v)
+			continue;
+		if (!e->ext && !(e->ext = pool_new(&t->pool, img_packet_sk_ext)))
+			return pool_failed(err);
+		items = e->ext->more.items;
+		at = pool_vec_add(&t->pool, &items, &e->ext->more.nr, sizeof(*at));
+		if (!at)
+			return pool_failed(err);
+		e->ext->more.items = items;
+		*at = (uint64_t)more[i].number << 32 | v;
+	}
+	return 0;
+}
+
+/* Who gets a packet is said by a program then, which the kernel does not show. */
+static int find_obstacles(struct file_table *t, struct open_file *f, const img_packet_sock_entry *e)
+{
+	uint32_t how = e->fanout >> 16 & 0xff;
+
+	if (!e->has_fanout || (how != PACKET_FANOUT_CBPF && how != PACKET_FANOUT_EBPF))
+		return 0;
+	return file_refuse(t, f, "", "packet socket with a fanout program");
+}
+
 static int packet_dump(struct file_table *t, struct open_file *f, struct cr_error *err)
 {
 	img_packet_sock_entry *e = pool_new(&t->pool, img_packet_sock_entry);
@@ -117,11 +168,23 @@ static int packet_dump(struct file_table *t, struct open_file *f, struct cr_erro
 	if (r == 0)
 		r = dump_options(t, f, e, err);
 	if (r == 0)
+		r = dump_more(t, f->fd, e, err);
+	if (r == 0)
 		r = dump_hidden(t, f, e, err);
+	if (r == 0)
+		r = find_obstacles(t, f, e);
 	return r == 0 ? sock_opts_dump(t, f, &e->opts, err) : r;
 }
 
 /* ----------------------------------------------------------------- restore */
+
+static const char *more_name(uint64_t item)
+{
+	for (size_t i = 0; i < ARRAY_LEN(more); i++)
+		if ((uint64_t)more[i].number == item >> 32)
+			return more[i].name;
+	return NULL;
+}
 
 static int packet_check(const img_file_entry *f, struct cr_error *err)
 {
@@ -139,6 +202,10 @@ static int packet_check(const img_file_entry *f, struct cr_error *err)
 		if (e->mclist.items[i].addr.len > 8 || e->mclist.items[i].index > INT32_MAX ||
 		    e->mclist.items[i].type > UINT16_MAX)
 			return cr_refuse(err, -EBADMSG, "packet socket %u: membership %zu makes no sense", e->id, i);
+	for (size_t i = 0; e->ext && i < e->ext->more.nr; i++)
+		if (!more_name(e->ext->more.items[i]))
+			return cr_refuse(err, -EBADMSG, "packet socket %u: option %" PRIu64 " is not known", e->id,
+					 e->ext->more.items[i] >> 32);
 	r = fown_check(e->fown, err);
 	return r < 0 ? r : sock_opts_check(e->opts, e->id, err);
 }
@@ -165,6 +232,13 @@ static int restore_options(int fd, const img_packet_sock_entry *e, struct cr_err
 
 		if (v && setsockopt(fd, SOL_PACKET, wanted[i].option, &v, sizeof(v)) < 0)
 			return cr_fail(err, -errno, "socket option %s %d", wanted[i].name, v);
+	}
+	for (size_t i = 0; e->ext && i < e->ext->more.nr; i++) {
+		uint64_t item = e->ext->more.items[i];
+		int v = (int)(uint32_t)item;
+
+		if (setsockopt(fd, SOL_PACKET, (int)(item >> 32), &v, sizeof(v)) < 0)
+			return cr_fail(err, -errno, "socket option %s %d", more_name(item), v);
 	}
 	return 0;
 }

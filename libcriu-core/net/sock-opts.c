@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <linux/filter.h>
+#include <linux/net_tstamp.h>
 #include <linux/socket.h>
 #include <net/if.h>
 #include <stddef.h>
@@ -59,6 +60,16 @@ static const struct more_opt more[] = {
 	{ SO_TIMESTAMP_NEW, "SO_TIMESTAMP_NEW", 0, false },
 	{ SO_TIMESTAMPNS_NEW, "SO_TIMESTAMPNS_NEW", 0, false },
 	{ SO_TIMESTAMPING_OLD, "SO_TIMESTAMPING", 0, false },
+	{ SO_TIMESTAMPING_NEW, "SO_TIMESTAMPING_NEW", 0,
+	  false }, /* behind the former, which takes back that any is new */
+	{ SO_DEBUG, "SO_DEBUG", 0, false },
+	{ SO_WIFI_STATUS, "SO_WIFI_STATUS", 0, false },
+	{ SO_BUSY_POLL, "SO_BUSY_POLL", 0, false },
+	{ SO_TXTIME, "SO_TXTIME", 0, false },
+	{ SO_MAX_PACING_RATE, "SO_MAX_PACING_RATE", -1, false },
+	{ SO_INCOMING_CPU, "SO_INCOMING_CPU", -1, false },
+	{ SO_RESERVE_MEM, "SO_RESERVE_MEM", 0, false },
+	{ SO_TXREHASH, "SO_TXREHASH", 1, true }, /* listen(2) sets it, too */
 	{ SO_RXQ_OVFL, "SO_RXQ_OVFL", 0, false },
 	{ SO_NOFCS, "SO_NOFCS", 0, false },
 	{ SO_SELECT_ERR_QUEUE, "SO_SELECT_ERR_QUEUE", 0, false },
@@ -85,6 +96,31 @@ static int set_int(int fd, int option, int value, const char *name, struct cr_er
 {
 	return setsockopt(fd, SOL_SOCKET, option, &value, sizeof(value)) < 0
 		       ? cr_fail(err, -errno, "socket option %s %d", name, value)
+		       : 0;
+}
+
+/* All are one int but SO_TXTIME, whose two are taken for one: a clock of 16 bits, and flags. */
+static int get_more(int fd, int option, int *ret)
+{
+	struct sock_txtime t = { 0 };
+	socklen_t len = sizeof(t);
+
+	if (option != SO_TXTIME)
+		return get_int(fd, option, ret);
+	if (getsockopt(fd, SOL_SOCKET, option, &t, &len) < 0)
+		return -errno;
+	*ret = (int)((uint32_t)t.clockid & 0xffff) | (int)(t.flags << 16);
+	return 0;
+}
+
+static int set_more(int fd, const struct more_opt *m, uint32_t value, struct cr_error *err)
+{
+	struct sock_txtime t = { .clockid = (clockid_t)(value & 0xffff), .flags = value >> 16 };
+
+	if (m->option != SO_TXTIME)
+		return set_int(fd, m->option, (int)value, m->name, err);
+	return setsockopt(fd, SOL_SOCKET, m->option, &t, sizeof(t)) < 0
+		       ? cr_fail(err, -errno, "socket option SO_TXTIME")
 		       : 0;
 }
 
@@ -116,7 +152,7 @@ static int dump_more(struct file_table *t, int fd, img_sk_opts_entry *o, struct 
 		void *items;
 		int v;
 
-		if (get_int(fd, more[i].option, &v) < 0 || v == more[i].fresh)
+		if (get_more(fd, more[i].option, &v) < 0 || v == more[i].fresh)
 			continue;
 		if (!ext && !(ext = pool_new(&t->pool, img_sk_opts_ext)))
 			return pool_failed(err);
@@ -294,7 +330,7 @@ static int restore_more(int fd, const img_sk_opts_entry *o, bool late, struct cr
 		const struct more_opt *m = more_find(o->ext->more.items[i]);
 
 		if (m && m->late == late && m->option != SO_LOCK_FILTER)
-			r = set_int(fd, m->option, (int)(uint32_t)o->ext->more.items[i], m->name, err);
+			r = set_more(fd, m, (uint32_t)o->ext->more.items[i], err);
 	}
 	return r;
 }

@@ -4,6 +4,7 @@ import socket
 import struct
 import sys
 import threading
+import time
 
 import load
 from load import need
@@ -55,14 +56,17 @@ def client(who, work, address, done):
 
 
 def by_udp(sock, n):
-    """A datagram may be lost, so it is sent again; answers bear the number of their question."""
-    for _ in range(load.DEADLINE):
-        sock.send(struct.pack(">HHHH", n, 0, 1, 0) + b"get udp\r\n")
+    """A datagram may be lost, or find the server gone, so it is sent again; answers bear the number of their question."""
+    deadline = time.monotonic() + load.DEADLINE
+    while time.monotonic() < deadline:
         try:
+            sock.send(struct.pack(">HHHH", n, 0, 1, 0) + b"get udp\r\n")
             while True:
                 data = sock.recv(2000)
                 if struct.unpack(">H", data[:2])[0] == n:
                     return data[8:]
+        except ConnectionRefusedError:
+            time.sleep(0.01)
         except TimeoutError:
             pass
     return None

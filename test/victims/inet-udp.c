@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/filter.h>
+#include <linux/net_tstamp.h>
 #include <net/if.h>
 #include <netinet/in.h>
 #include <netinet/ip_icmp.h>
@@ -14,6 +15,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #ifndef IPPROTO_UDPLITE
@@ -171,6 +173,7 @@ static void set_up_options(void)
 					    BPF_STMT(BPF_RET | BPF_K, 0xffff), BPF_STMT(BPF_RET | BPF_K, 0) };
 	struct sock_fprog prog = { 4, drop_short };
 	struct timeval tv = { 3, 500000 };
+	struct sock_txtime when = { CLOCK_TAI, SOF_TXTIME_REPORT_ERRORS };
 
 	bound(0, AF_INET, 0);
 	bound(1, AF_INET, 0);
@@ -190,6 +193,7 @@ static void set_up_options(void)
 	set(s[0], SOL_SOCKET, SO_RCVBUF, 50000);
 	need(setsockopt(s[0], SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv)) == 0);
 	need(setsockopt(s[1], SOL_SOCKET, SO_ATTACH_FILTER, &prog, sizeof(prog)) == 0);
+	need(setsockopt(s[1], SOL_SOCKET, SO_TXTIME, &when, sizeof(when)) == 0);
 	set(s[1], SOL_SOCKET, SO_NO_CHECK, 1);
 }
 
@@ -207,6 +211,7 @@ static void check_options(void)
 		{ SOL_SOCKET, SO_RXQ_OVFL, 1 },      { SOL_SOCKET, SO_RCVBUF, 100000 },
 	};
 	struct timeval tv = { 0 };
+	struct sock_txtime when = { 0 };
 	socklen_t len = sizeof(tv);
 	char byte;
 
@@ -215,6 +220,10 @@ static void check_options(void)
 		       want[i].option, want[i].level, get(s[0], want[i].level, want[i].option), want[i].value);
 	expect(getsockopt(s[0], SOL_SOCKET, SO_RCVTIMEO, &tv, &len) == 0 && tv.tv_sec == 3 && tv.tv_usec == 500000,
 	       "SO_RCVTIMEO");
+	len = sizeof(when);
+	expect(getsockopt(s[1], SOL_SOCKET, SO_TXTIME, &when, &len) == 0 && when.clockid == CLOCK_TAI &&
+		       when.flags == SOF_TXTIME_REPORT_ERRORS,
+	       "SO_TXTIME");
 	expect(get(s[1], SOL_SOCKET, SO_NO_CHECK) == 1, "SO_NO_CHECK");
 	send_to(0, 1, "abc", 3);
 	expect(recv(s[1], &byte, 1, MSG_DONTWAIT) < 0, "the filter lets short datagrams through");

@@ -88,6 +88,7 @@
 	X(pac_keys) \
 	X(packet_mclist) \
 	X(packet_ring) \
+	X(packet_sk_ext) \
 	X(packet_sock_entry) \
 	X(pagemap_entry) \
 	X(pagemap_head) \
