@@ -51,7 +51,7 @@ static int collect_ipc(struct dump *d, uint32_t id, struct cr_error *err)
 int dump_collect(struct dump *d, struct cr_error *err)
 {
 	struct mm_dump_config config = {
-		.sink = &d->sink, .parent = d->parent, .parent_pages = d->parent_pages,
+		.sink = &d->sink, .parent = d->parent, .parent_pages = d->parent_pages, .early = d->early,
 		.parent_round = d->parent_round, .round = dump_sums_round(d),
 	};
 	uint32_t own_ipc;

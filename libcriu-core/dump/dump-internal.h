@@ -21,6 +21,7 @@ struct dump {
 	bool                     look_only;    /* check --tree: stop after collecting */
 	bool                     pre;          /* memory only, of a tree that runs on */
 	struct image_set        *parent;       /* previous images, NULL: none are named */
+	struct mm_early         *early;
 	struct mm_parent        *parent_pages;
 	char                     parent_round[40]; /* id of the dump that made them, "" unknown */
 	bool                     again, last;  /* not the first attempt; no other will be made */

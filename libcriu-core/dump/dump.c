@@ -31,6 +31,9 @@ int dump_freeze(void *op, struct cr_error *err)
 
 	if (r == 0 && !d->look_only && !d->pre && !d->again)
 		r = notify(d, "pre-dump", err);
+	/* the last of a series is one whose moment counts */
+	if (r == 0 && d->parent_pages && !d->pre)
+		r = mm_early_look(d->ctx, d->ctx->opts->pid, &d->early, err);
 	if (r < 0)
 		return r;
 	begin = time_us();
@@ -196,6 +199,7 @@ static int stage_end(void *op, struct cr_error *err)
 	/* for the next round; after all that could have ended this one */
 	if (lives_on(rpc) && rpc->has_track_mem && rpc->track_mem && mm_track(d->mm, d->tree, &why) < 0)
 		log_warn(&d->ctx->log, "%s, continuing without", why.text);
+	mm_early_end(d->early);
 	return dump_thaw(d, rpc->leave_stopped ? THAW_STOPPED : rpc->leave_running ? THAW_RUNNING : THAW_KILLED, err);
 }
 
@@ -226,6 +230,7 @@ void dump_done(struct dump *d)
 			d->tree->tasks.items[i]->mm->ext = NULL; /* borrowed from tasks/ */
 	mm_dump_free(d->mm);
 	ipc_ns_free(d->ipc);
+	mm_early_free(d->early);
 	mm_parent_free(d->parent_pages);
 	file_table_free(d->files);
 	for (size_t i = 0; d->tree && i < d->tree->tasks.nr; i++)

@@ -3,6 +3,7 @@
  * (VmFlags), so it is read once and maps is not.
  */
 #include "mm/mapped-files.h"
+#include "mm/early-look.h"
 #include "mm/look-ahead.h"
 #include "mm/page-select.h"
 #include "mm/quick-maps.h"
@@ -361,7 +362,9 @@ static int collect(struct mm_dump *d, struct mm_task *mt, struct cr_error *err)
 	if (r == 0)
 		r = mm_rounds_distrust(d, mt, err);
 	if (r == 0)
-		r = mt->smaps ? smaps_end(take_ptr(&mt->smaps), collect_some, &c, err) : collect_quickly(&c, err);
+		r = mt->smaps   ? smaps_end(take_ptr(&mt->smaps), collect_some, &c, err)
+		    : mt->early ? collect_some(&c, mt->early, err)
+				: collect_quickly(&c, err);
 	if (r < 0 || !all)
 		return r;
 	r = collect_auxv(mt, err);
@@ -395,6 +398,9 @@ static int begin(struct mm_dump *d, struct mm_task *mt, struct cr_error *err)
 		return cr_fail(err, -ENOMEM, "read mappings");
 	if (mt->task->status.vm_rss_kb >= AHEAD_RSS_KB)
 		look_ahead_begin(mt->ahead, d, mt->task, true, wants_policies(d, mt));
+	mt->early = mm_early_find(d->config.early, mt->task);
+	if (mt->early)
+		return 0;
 	r = smaps_begin(&mt->task->dir, &mt->smaps, &mt->many, err);
 	if (mt->many)
 		look_ahead_begin(mt->ahead, d, mt->task, false, wants_policies(d, mt));

@@ -60,6 +60,8 @@ struct segment {
 };
 DEFINE_VEC(segments, struct segment)
 
+struct proc_vma_list;
+
 /* Mappings and pages of one task; task->mm points at entry. */
 struct mm_task {
 	struct task *task;
@@ -74,6 +76,7 @@ struct mm_task {
 	struct page_runs unread;      /* gone, or not to be had, when they were to be read from a running task */
 	uint64_t nr_scanned;
 	bool many;                    /* mappings: a few hundred or more */
+	const struct proc_vma_list *early; /* mappings as they were read before; NULL: they are yet to be read */
 	struct smaps_stream *smaps;   /* both under way between mm_begin() and mm_collect() */
 	struct look_ahead *ahead;
 	uint32_t ask_routine, ask_op;

@@ -43,12 +43,25 @@ int mm_parent_read(struct cr_context *ctx, struct image_set *set, struct mm_pare
 void mm_parent_free(struct mm_parent *p);
 DEFINE_SLOT(struct mm_parent, mm_parent_free)
 
+/* What was seen of large idle processes before the tree was stopped. */
+struct mm_early;
+
+/**
+ * mm_early_look() - read the mappings of processes that just wait, where the kernel can tell afterwards that they still do
+ * Return: 0, with NULL in @ret if there is nothing; -ENOMEM.
+ */
+int mm_early_look(struct cr_context *ctx, pid_t root, struct mm_early **ret, struct cr_error *err);
+/** mm_early_end() - begin to give back what is slow to be given back; nothing that was read is asked for any more. NULL is fine */
+void mm_early_end(struct mm_early *e);
+void mm_early_free(struct mm_early *e);
+
 struct mm_dump_config {
 	const struct file_sink *sink; /* outlives the dump */
 	bool own_ipc_ns;              /* the tree has an IPC namespace of its own: its segments belong to ns/ */
 	uint32_t ipc_ns_id;           /* number of the IPC namespace in image names */
 	bool memory_only;             /* pre-dump: contents of private memory alone; files are not looked at */
 	struct image_set *parent;     /* what it has and what is unchanged is left out; NULL: all is stored */
+	const struct mm_early *early; /* NULL: nothing was seen. Outlives the dump */
 	const struct mm_parent *parent_pages; /* what is in it; NULL: not to be known. Outlives the dump */
 	const char *parent_round;     /* id of the dump that made it, "" if it says none */
 	const char *round;            /* id of this dump, for the checksums of its pages; NULL: there are to be none */

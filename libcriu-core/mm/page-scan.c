@@ -1,9 +1,9 @@
 /* Scans of page tables; see page-scan.h. */
-#include "kernel/uapi.h"
 #include "mm/page-scan.h"
 
 #include "infect/task.h"
 #include "kernel/context.h"
+#include "kernel/uapi.h"
 #include "mm/page-select.h"
 #include "mm/track.h"
 #include "procfs/maps.h"

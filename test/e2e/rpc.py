@@ -55,9 +55,9 @@ def request(kind, **opts):
     return field_int(1, kind) + (field_bytes(2, body) if opts else b"")
 
 
-def decode(data):
-    """One message as {field: last value}; embedded messages stay bytes."""
-    out, at = {}, 0
+def fields(data):
+    """The fields of one message in turn, number and value; embedded messages stay bytes."""
+    at = 0
 
     def read_varint():
         nonlocal at
@@ -74,18 +74,22 @@ def decode(data):
         key = read_varint()
         kind = key & 7
         if kind == 0:
-            out[key >> 3] = read_varint()
+            yield key >> 3, read_varint()
         elif kind == 2:
             size = read_varint()
-            out[key >> 3] = data[at:at + size]
+            yield key >> 3, data[at:at + size]
             at += size
         elif kind == 5:
-            out[key >> 3] = struct.unpack_from("<I", data, at)[0]
+            yield key >> 3, struct.unpack_from("<I", data, at)[0]
             at += 4
         else:
-            out[key >> 3] = struct.unpack_from("<Q", data, at)[0]
+            yield key >> 3, struct.unpack_from("<Q", data, at)[0]
             at += 8
-    return out
+
+
+def decode(data):
+    """One message as {field: last value}."""
+    return dict(fields(data))
 
 
 class Response:

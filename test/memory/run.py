@@ -21,6 +21,7 @@ import time
 sys.dont_write_bytecode = True
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "e2e"))
+import early   # noqa: E402
 import images   # noqa: E402
 import rpc   # noqa: E402
 import state   # noqa: E402
@@ -56,7 +57,7 @@ class Series:
         for pid in self.world.tree():
             try:
                 with open(f"/proc/{pid}/comm", encoding="utf-8") as f:
-                    if f.read().strip() in ("writer", "exe"):
+                    if f.read().strip() in ("writer", "exe", "idler"):
                         out.append(pid)
             except OSError:
                 pass
@@ -459,7 +460,7 @@ def by_rpc(s):
 CASES = {"series": series, "brute-force": brute_force, "long-chain": long_chain, "pressure": pressure,
          "lost-keeper": lost_keeper, "older-parent": older_parent, "damaged-parent": damaged_parent,
          "failed-rounds": failed_rounds, "ends-tracking": ends_tracking, "dedup": dedup, "used-up": used_up,
-         "bad-chains": bad_chains, "by-rpc": by_rpc}
+         "bad-chains": bad_chains, "by-rpc": by_rpc, "early": early.early}
 
 
 # The number of the processor, which the kernel writes whenever a thread goes on, is none of the data that is compared.
