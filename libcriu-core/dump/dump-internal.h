@@ -58,6 +58,10 @@ int dump_collect(struct dump *d, struct cr_error *err);   /* collect.c */
 int dump_ask(struct dump *d, struct cr_error *err);       /* ask.c */
 void dump_run_id(struct dump *d);                        /* write.c */
 int dump_write(struct dump *d, struct cr_error *err);     /* write.c */
+/** dump_begin_set() - in the directory, or with the streamer */
+int dump_begin_set(struct dump *d, struct cr_error *err);
+/** dump_commit() - and wait until a streamer has taken all, before anything ends that cannot be had again */
+int dump_commit(struct dump *d, const img_inventory_entry *inv, struct cr_error *err);
 int dump_inventory(struct dump *d, struct cr_error *err);
 
 int dump_open_parent(struct dump *d, struct cr_error *err); /* rounds.c */

@@ -1,6 +1,7 @@
 /* Dump: the table of stages and the verbs dump and check --tree. What each stage does is in the files beside this one. */
 #include "dump/dump-internal.h"
 #include "image/stats.h"
+#include "image/stream.h"
 #include "infect/freeze.h"
 #include "kernel/stage-tables.h"
 #include "net/connections.h"
@@ -29,6 +30,11 @@ int dump_freeze(void *op, struct cr_error *err)
 	uint64_t begin;
 	int r = d->look_only ? 0 : dump_open_parent(d, err);
 
+	if (r == 0 && !d->look_only && !d->again && d->ctx->opts->stream) {
+		r = notify(d, "pre-stream", err);
+		if (r == 0)
+			r = image_stream_there(d->ctx->opts->images_dirfd, true, err);
+	}
 	if (r == 0 && !d->look_only && !d->pre && !d->again)
 		r = notify(d, "pre-dump", err);
 	/* the last of a series is one whose moment counts */

@@ -47,7 +47,7 @@ static int stage_thaw(void *op, struct cr_error *err)
 static int stage_memory(void *op, struct cr_error *err)
 {
 	struct dump *d = op;
-	int r = image_set_create(d->ctx->opts->images_dirfd, &d->set, err);
+	int r = dump_begin_set(d, err);
 
 	if (r == 0 && d->parent)
 		r = image_set_link(d->set, d->ctx->opts->rpc->parent_img, err);
@@ -65,7 +65,7 @@ static int stage_commit(void *op, struct cr_error *err)
 		.dump_criu_run_id = d->run_id,
 	};
 
-	return image_set_commit(d->set, &inv, err);
+	return dump_commit(d, &inv, err);
 }
 
 static const struct stage pre_dump_stages[] = {

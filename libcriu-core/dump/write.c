@@ -1,6 +1,7 @@
 /* Dump: entries to images. */
 #include "dump/dump-internal.h"
 #include "image/cpuinfo.h"
+#include "image/stream.h"
 #include "infect/parallel.h"
 #include "infect/thread-image.h"
 #include "net/connections.h"
@@ -98,10 +99,25 @@ static int write_clocks(struct dump *d, struct cr_error *err)
 	return image_write_single(d->set, IMG_TIMENS, 0, &e, err);
 }
 
+int dump_begin_set(struct dump *d, struct cr_error *err)
+{
+	const struct cr_options *opts = d->ctx->opts;
+
+	return opts->stream ? image_set_stream_out(opts->images_dirfd, opts->guard, &d->set, err)
+			    : image_set_create(opts->images_dirfd, &d->set, err);
+}
+
+int dump_commit(struct dump *d, const img_inventory_entry *inv, struct cr_error *err)
+{
+	int r = image_set_commit(d->set, inv, err);
+
+	return r < 0 ? r : image_stream_finish(d->set, err);
+}
+
 int dump_write(struct dump *d, struct cr_error *err)
 {
 	img_seccomp_entry none = { 0 };
-	int r = image_set_create(d->ctx->opts->images_dirfd, &d->set, err);
+	int r = dump_begin_set(d, err);
 
 	if (r == 0 && d->parent)
 		r = image_set_link(d->set, d->ctx->opts->rpc->parent_img, err);
@@ -158,5 +174,5 @@ int dump_inventory(struct dump *d, struct cr_error *err)
 		inv.has_dump_uptime = true;
 		inv.dump_uptime = dump_uptime();
 	}
-	return image_set_commit(d->set, &inv, err);
+	return dump_commit(d, &inv, err);
 }

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #define CPUINFO_MAX  65536
+#define NO_IMAGE     "no cpuinfo.img: the dump was made without the image bit of cpu_cap"
 #define LAYOUT_TODAY 2 /* capability_ver */
 #define LAYOUT_OLD   1
 #define OLD_WORDS    10 /* of which the meaning is the same in both layouts */
@@ -169,6 +170,13 @@ int cpuinfo_compare(const img_cpuinfo_x86_entry *was, const struct cpuid_facts *
 	return r;
 }
 
+static int check_entry(const img_cpuinfo_entry *e, const struct cpuid_facts *here, uint32_t caps, struct cr_error *err)
+{
+	if (e->x86_entry.nr != 1)
+		return cr_refuse(err, -EBADMSG, "cpuinfo.img: %zu entries of x86 processors instead of one", e->x86_entry.nr);
+	return cpuinfo_compare(&e->x86_entry.items[0], here, caps, err);
+}
+
 static int compare_file(const struct buf *file, uint32_t caps, struct cr_error *err)
 {
 	struct proto_error why = { 0 };
@@ -186,12 +194,26 @@ static int compare_file(const struct buf *file, uint32_t caps, struct cr_error *
 		return cr_refuse(err, -EBADMSG, "cpuinfo.img is empty");
 	e = item.entry;
 	cpuid_read(&here);
-	if (e->x86_entry.nr != 1)
-		r = cr_refuse(err, -EBADMSG, "cpuinfo.img: %zu entries of x86 processors instead of one",
-			      e->x86_entry.nr);
-	else
-		r = cpuinfo_compare(&e->x86_entry.items[0], &here, caps, err);
+	r = check_entry(e, &here, caps, err);
 	img_item_done(&item);
+	return r;
+}
+
+int cpuinfo_check_set(struct image_set *set, uint32_t caps, struct cr_error *err)
+{
+	struct cpuid_facts here;
+	img_cpuinfo_entry *e;
+	void *entry = NULL;
+	int r = image_read_single(set, IMG_CPUINFO, 0, &entry, err);
+
+	if (r == 1)
+		return cr_refuse(err, -ENOENT, NO_IMAGE);
+	if (r < 0)
+		return r;
+	e = entry;
+	cpuid_read(&here);
+	r = check_entry(e, &here, caps, err);
+	img_entry_free(entry);
 	return r;
 }
 
@@ -201,7 +223,7 @@ int cpuinfo_check(int dirfd, uint32_t caps, struct cr_error *err)
 	int r = file_read_buf(dirfd, "cpuinfo.img", &file);
 
 	if (r == -ENOENT)
-		return cr_refuse(err, -ENOENT, "no cpuinfo.img: the dump was made without the image bit of cpu_cap");
+		return cr_refuse(err, -ENOENT, NO_IMAGE);
 	if (r < 0)
 		return cr_fail(err, r, "read cpuinfo.img");
 	return compare_file(&file, caps, err);

@@ -34,6 +34,9 @@ int cpuinfo_add(struct image_set *set, struct cr_error *err);
  */
 int cpuinfo_check(int dirfd, uint32_t caps, struct cr_error *err);
 
+/** cpuinfo_check_set() - the same of an image set that is read */
+int cpuinfo_check_set(struct image_set *set, uint32_t caps, struct cr_error *err);
+
 /** cpuinfo_compare() - the comparison alone: can what ran on @was go on here? Return: as cpuinfo_check() */
 int cpuinfo_compare(const img_cpuinfo_x86_entry *was, const struct cpuid_facts *here, uint32_t caps,
 		    struct cr_error *err);

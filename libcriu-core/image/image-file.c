@@ -1,6 +1,6 @@
 /* Reading and writing the entries of one image; see image-set.h. */
-#include "base/io.h"
 #include "image/image-set-internal.h"
+#include "image/stream.h"
 #include "proto/buf.h"
 
 #include <errno.h>
@@ -74,7 +74,7 @@ static int writer_flush(struct image_writer *w, struct cr_error *err)
 		if (w->fd < 0)
 			return w->fd;
 	}
-	r = fd_write_all(w->fd, w->buf.data, w->buf.len);
+	r = image_set_write(w->set, w->fd, w->buf.data, w->buf.len);
 	if (r < 0)
 		return writer_name(w, cr_fail(err, r, "write"), err);
 	w->buf.len = 0;
@@ -119,7 +119,7 @@ int image_write_raw(struct image_writer *w, const void *data, size_t len, struct
 		r = writer_flush(w, err);
 		if (r < 0)
 			return r;
-		r = fd_write_all(w->fd, data, len);
+		r = image_set_write(w->set, w->fd, data, len);
 		return r < 0 ? writer_name(w, cr_fail(err, r, "write"), err) : 0;
 	}
 	r = proto_buf_append(&w->buf, data, len);
@@ -145,13 +145,18 @@ int image_writer_close(struct image_writer *w, bool keep_empty, struct cr_error 
 		r = writer_start(w, err);
 	if (r == 0 && w->started && (w->buf.len || w->fd < 0))
 		r = writer_flush(w, err);
-	if (r == 0 && !w->started) {
+	if (r == 0 && !w->started && !image_set_streams(w->set)) {
 		/* a file of that name from an older dump is not part of this set */
 		char name[IMG_NAME_MAX];
 
 		if (img_name(w->type, w->id, name, sizeof(name)) == 0 && unlinkat(w->set->dirfd, name, 0) < 0 &&
 		    errno != ENOENT)
 			r = cr_fail(err, -errno, "remove the old %s", name);
+	}
+	if (r == 0 && w->fd >= 0) {
+		r = image_set_close(w->set, take_fd(&w->fd));
+		if (r < 0)
+			writer_name(w, cr_fail(err, r, "end"), err);
 	}
 	image_writer_drop(w);
 	return r;

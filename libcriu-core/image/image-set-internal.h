@@ -7,6 +7,8 @@
 
 #include <pthread.h>
 
+struct image_stream;
+
 struct made_image {
 	enum img_type type;
 	uint64_t id;
@@ -27,6 +29,7 @@ struct image_set {
 	int sums_state;
 	struct page_sums *sums;
 	bool writing, committed;
+	struct image_stream *stream; /* NULL: the files of a directory */
 	pthread_mutex_t lock; /* of made */
 	struct made_vec made; /* what a set being written has created, in order */
 };

@@ -4,6 +4,7 @@
 
 #include "base/map.h"
 #include "image/page-sums.h"
+#include "image/stream-internal.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -146,6 +147,10 @@ int image_set_commit(struct image_set *set, const img_inventory_entry *inv, stru
 	char name[IMG_NAME_MAX];
 	int r = image_write_single(set, IMG_INVENTORY, 0, inv, err);
 
+	if (set->stream) {
+		set->committed = r == 0;
+		return r;
+	}
 	img_name(IMG_INVENTORY, 0, name, sizeof(name));
 	if (r == 0 && renameat(set->dirfd, INVENTORY_PART, set->dirfd, name) < 0)
 		r = cr_fail(err, -errno, "rename %s to %s", INVENTORY_PART, name);
@@ -172,7 +177,7 @@ void image_set_free(struct image_set *set)
 {
 	if (!set)
 		return;
-	if (set->writing && !set->committed) {
+	if (set->writing && !set->committed && !set->stream) {
 		/* the inventory first, so that the set never looks whole while its parts go */
 		for (size_t i = set->made.nr; i-- > 0;) {
 			char name[IMG_NAME_MAX];
@@ -193,6 +198,7 @@ void image_set_free(struct image_set *set)
 	if (set->own_dirfd)
 		close(set->dirfd);
 	page_sums_free(set->sums);
+	image_stream_free(set->stream);
 	made_vec_done(&set->made);
 	pthread_mutex_destroy(&set->lock);
 	free(set);
@@ -206,6 +212,8 @@ int image_set_openat(struct image_set *set, enum img_type type, uint64_t id, int
 	r = img_name(type, id, name, sizeof(name));
 	if (r < 0)
 		return cr_fail(err, r, "name an image");
+	if (set->stream)
+		return stream_open(set, type, id, name, err);
 	if (flags & O_CREAT) {
 		r = set_note(set, type, id, name, err);
 		if (r < 0)

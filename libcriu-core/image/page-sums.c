@@ -3,6 +3,7 @@
 
 #include "base/io.h"
 #include "image/image-set-internal.h"
+#include "image/stream.h"
 #include "page-sum.h"
 
 #include <assert.h>
@@ -166,7 +167,7 @@ int page_sums_create(struct image_set *set, const char *round, struct sums_of *f
 
 	if (fd < 0)
 		return fd;
-	r = fd_pwrite_all(fd, bytes, len, 0);
+	r = image_set_write(set, fd, bytes, len);
 	return r < 0 ? cr_fail(err, r, "write pages.sum") : take_fd(&fd);
 }
 

@@ -43,6 +43,7 @@ struct cr_options {
 	bool foreground_sibling; /* restore: CLONE_PARENT (rst_sibling) */
 	bool gives_terminal; /* restore of a shell job: who is in the foreground of the terminal gives it to the job */
 	int file_validation; /* enum cr_file_validation */
+	bool stream;         /* images go through a streamer that listens in images_dirfd */
 	bool no_checksums;   /* dump: make none of the pages; restore: do not compare the pages with them */
 	int log_fd;          /* where log lines of the observer end up; a pager keeps it open. -1: nobody knows */
 	int inject_stage;    /* testing: fail at the n-th stage (1...), 0 = never */

@@ -12,7 +12,9 @@
 
 #include "infect/program.h"
 #include "infect/task.h"
+#include "image/stream.h"
 #include "kernel/context.h"
+#include "mm/vdso.h"
 #include "kernel/uapi.h"
 #include "procfs/attrs.h"
 
@@ -37,6 +39,7 @@ static void mm_task_free(struct mm_task *mt)
 		if (ext) {
 			free(ext->anon_name);
 			free((void *)ext->mempolicy_nodes.data);
+			free((void *)ext->vdso.data);
 			free(ext);
 		}
 	}
@@ -462,8 +465,10 @@ int mm_answer(struct mm_dump *d, struct task *task, const struct program *p, str
 
 int mm_write(struct mm_dump *d, const struct task *task, struct image_set *set, struct cr_error *err)
 {
-	int r = image_write_single(set, IMG_MM, (uint64_t)task->ns_pid, task->mm, err);
+	int r = image_set_streams(set) ? vdso_keep(task->mm_priv, err) : 0;
 
 	(void)d;
+	if (r == 0)
+		r = image_write_single(set, IMG_MM, (uint64_t)task->ns_pid, task->mm, err);
 	return cr_within(err, r, "pid %d: mappings", task->host_pid);
 }

@@ -1,6 +1,7 @@
 /* Looking up pages in a chain of image sets; see page-chain.h. */
 #include "mm/page-chain.h"
 #include "image/page-sums.h"
+#include "image/stream.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -122,6 +123,8 @@ int page_map_open(struct image_set *set, const struct page_map *m, int flags, st
 
 	if (fd < 0)
 		return fd;
+	if (image_set_streams(set))
+		return take_fd(&fd);
 	if (fstat(fd, &st) < 0)
 		return cr_fail(err, -errno, "look at pages-%" PRIu32 ".img", m->pages_id);
 	if (!S_ISREG(st.st_mode))
@@ -237,7 +240,7 @@ static int find_sums(struct level *l, struct page_file *ret, struct cr_error *er
 
 static int open_level(struct chain *c, struct level *l, struct cr_error *err)
 {
-	struct page_file f = { .fd = -1, .sums = -1 }, *slot;
+	struct page_file f = { .fd = -1, .sums = -1, .pages_id = l->map.pages_id, .piped = image_set_streams(l->set) }, *slot;
 	int r = find_sums(l, &f, err);
 
 	if (r < 0)

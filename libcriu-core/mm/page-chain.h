@@ -20,6 +20,8 @@ DEFINE_VEC(stored_runs, struct stored_run)
 /* An open pages file. */
 struct page_file {
 	int fd;
+	bool piped;       /* it comes from a streamer: once, from front to end */
+	uint32_t pages_id;
 	int sums;         /* checksums of its pages; borrowed from the image set; -1: there are none */
 	uint64_t sums_at; /* of the first */
 };

@@ -8,6 +8,7 @@
 #include "mm/page-select.h"
 
 #include "image/page-sums.h"
+#include "image/stream.h"
 
 #include "base/io.h"
 #include "kernel/context.h"
@@ -87,7 +88,7 @@ static int open_job(struct copy *c, struct copy_job *j, struct cr_error *err)
 	j->out = image_open_raw(c->set, IMG_PAGES, j->pages_id, err);
 	if (j->out < 0)
 		return j->out;
-	if (ftruncate(j->out, (off_t)page_runs_bytes(j->runs)) < 0)
+	if (!image_set_streams(c->set) && ftruncate(j->out, (off_t)page_runs_bytes(j->runs)) < 0)
 		return cr_fail(err, -errno, "make room in pages-%" PRIu32 ".img", j->pages_id);
 	if (j->unread) {
 		j->mem = fcntl(j->running_mem, F_DUPFD_CLOEXEC, 3);
@@ -101,35 +102,40 @@ static int open_job(struct copy *c, struct copy_job *j, struct cr_error *err)
 	return 0;
 }
 
-static void put_job(struct copy_job *j)
+static int put_job(struct copy *c, struct copy_job *j, struct cr_error *err)
 {
+	int r = 0;
+
 	if (!j->opened || --j->refs)
-		return;
-	if (j->out >= 0)
+		return 0;
+	if (j->out >= 0 && c->failed)
 		close(j->out);
+	else if (j->out >= 0)
+		r = image_set_close(c->set, j->out);
 	if (j->mem >= 0)
 		close(j->mem);
 	j->out = j->mem = -1;
+	return r < 0 ? cr_fail(err, r, "end pages-%" PRIu32 ".img", j->pages_id) : 0;
 }
 
 /* Fills @ch from the job at hand. Called with the lock held. Return: 1 a chunk, 0 nothing left, negative errno. */
 static int take_chunk(struct copy *c, struct chunk *ch)
 {
 	struct copy_job *j;
+	int r;
 
 	for (;; c->next++) {
 		if (c->next == c->nr)
 			return 0;
 		j = &c->jobs[c->next];
-		if (!j->opened) {
-			int r = open_job(c, j, &c->err);
-
-			if (r < 0)
-				return r;
-		}
+		r = j->opened ? 0 : open_job(c, j, &c->err);
+		if (r < 0)
+			return r;
 		if (j->run < j->runs->nr)
 			break;
-		put_job(j);
+		r = put_job(c, j, &c->err);
+		if (r < 0)
+			return r;
 	}
 	ch->job = j;
 	ch->len = 0;
@@ -238,7 +244,8 @@ static int read_segment(const struct chunk *ch, char *buf, struct cr_error *err)
 static int write_sums(const struct copy *c, const struct chunk *ch, const uint32_t *sums, struct cr_error *err)
 {
 	uint64_t at = ch->job->sums_at + ch->out_off / MM_PAGE * sizeof(*sums);
-	int r = fd_pwrite_all(c->sums, sums, ch->len / MM_PAGE * sizeof(*sums), (off_t)at);
+	size_t len = ch->len / MM_PAGE * sizeof(*sums);
+	int r = image_set_streams(c->set) ? image_set_write(c->set, c->sums, sums, len) : fd_pwrite_all(c->sums, sums, len, (off_t)at);
 
 	return r < 0 ? cr_fail(err, r, "write pages.sum") : 0;
 }
@@ -265,6 +272,21 @@ static int write_chunk(const struct copy *c, const struct chunk *ch, const char 
 		at = end + MM_PAGE;
 	}
 	return c->sums < 0 ? 0 : write_sums(c, ch, sums, err);
+}
+
+/* Through a pipe there are no holes, and chunks come in order, since one worker has them all. */
+static int stream_chunk(const struct copy *c, const struct chunk *ch, const char *buf, struct cr_error *err)
+{
+	uint32_t sums[CHUNK / MM_PAGE];
+	int r = image_set_write(c->set, ch->job->out, buf, ch->len);
+
+	if (r < 0)
+		return cr_fail(err, r, "send pages-%" PRIu32 ".img", ch->job->pages_id);
+	if (c->sums < 0)
+		return 0;
+	for (uint64_t at = 0; at < ch->len; at += MM_PAGE)
+		sums[at / MM_PAGE] = page_sum(buf + at, c->hardware);
+	return write_sums(c, ch, sums, err);
 }
 
 /* Where the sums of each job go is known beforehand as well. */
@@ -298,6 +320,14 @@ static void report(struct copy *c, const struct worker *w)
 		obs->progress(obs->arg, "memory", c->done, c->total);
 }
 
+static void note_failure(struct copy *c, int r, const struct cr_error *err)
+{
+	if (r >= 0 || c->failed)
+		return;
+	c->failed = r;
+	c->err = *err;
+}
+
 static void *work(void *arg)
 {
 	struct worker *w = arg;
@@ -309,10 +339,7 @@ static void *work(void *arg)
 
 	for (;;) {
 		pthread_mutex_lock(&c->lock);
-		if (r < 0 && !c->failed) {
-			c->failed = r;
-			c->err = err;
-		}
+		note_failure(c, r, &err);
 		r = c->failed ? 0 : take_chunk(c, ch);
 		if (r < 0)
 			c->failed = r;
@@ -321,9 +348,10 @@ static void *work(void *arg)
 			return NULL;
 		r = ch->job->pid ? read_task(c, ch, buf, &err) : read_segment(ch, buf, &err);
 		if (r == 0)
-			r = write_chunk(c, ch, buf, &err);
+			r = image_set_streams(c->set) ? stream_chunk(c, ch, buf, &err) : write_chunk(c, ch, buf, &err);
 		pthread_mutex_lock(&c->lock);
-		put_job(ch->job);
+		note_failure(c, r, &err);
+		r = put_job(c, ch->job, &err);
 		c->done += ch->len;
 		pthread_mutex_unlock(&c->lock);
 		report(c, w);
@@ -346,7 +374,7 @@ static int copy_all(struct copy *c, struct cr_error *err)
 
 	for (size_t i = 0; i < c->nr; i++)
 		c->total += page_runs_bytes(c->jobs[i].runs);
-	want = nr_workers(c->total);
+	want = image_set_streams(c->set) ? 1 : nr_workers(c->total);
 	for (size_t i = 0; i < want; i++)
 		w[i] = (struct worker){ .copy = c, .reports = i == 0 };
 	if (c->d->ctx->obs && c->d->ctx->obs->progress)
@@ -363,7 +391,7 @@ static int copy_all(struct copy *c, struct cr_error *err)
 		pthread_join(w[i].thread, NULL);
 	for (size_t i = 0; i < c->nr; i++)
 		if (c->jobs[i].opened && c->jobs[i].refs)
-			put_job(&c->jobs[i]);
+			put_job(c, &c->jobs[i], NULL);
 	report(c, &w[0]);
 	if (c->failed && err)
 		*err = c->err;
@@ -377,7 +405,12 @@ int page_copy(struct mm_dump *d, struct image_set *set, struct copy_job *jobs, s
 
 	if (r == 0)
 		r = copy_all(&c, err);
-	if (c.sums >= 0)
+	if (c.sums < 0)
+		return r;
+	if (r < 0) {
 		close(c.sums);
-	return r;
+		return r;
+	}
+	r = image_set_close(set, c.sums);
+	return r < 0 ? cr_fail(err, r, "end pages.sum") : 0;
 }

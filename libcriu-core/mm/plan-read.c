@@ -30,6 +30,11 @@ struct read_batch {
 	struct abi_iov iov[READ_AREAS];
 };
 
+static uint64_t from_pipe(const struct page_file *f)
+{
+	return f->piped ? ABI_FROM_PIPE : 0;
+}
+
 static uint64_t check_size(const struct planner *pl)
 {
 	return (pl->plan->scratch.end - pl->plan->scratch.start) | (crc32c_in_hardware() ? ABI_CHECK_HARDWARE : 0);
@@ -44,12 +49,12 @@ static void flush(struct planner *pl, struct read_batch *b)
 	at = emit_data(pl->program, pl->routine, b->iov, b->nr * sizeof(b->iov[0]), 8);
 	if (b->mode != READ_COMPARE) {
 		op_from_slot(emit(pl->program, pl->routine, ABI_OP_READ, "read pages", 0, SLOT_PAGES, b->off, at, b->nr,
-				  0, 0),
+				  0, from_pipe(b->file)),
 			     0);
 	} else {
 		op_from_slot(emit(pl->program, pl->routine, ABI_OP_COMPARE, "read and compare pages", 0, SLOT_PAGES,
 				  b->off, at, b->nr, pl->plan->scratch.start,
-				  pl->plan->scratch.end - pl->plan->scratch.start),
+				  (pl->plan->scratch.end - pl->plan->scratch.start) | from_pipe(b->file)),
 			     0);
 	}
 	if (b->file->sums >= 0 && b->mode != READ_DROPPABLE)
@@ -82,6 +87,27 @@ static void put_area(struct planner *pl, struct read_batch *b, enum read_mode mo
 	else
 		b->iov[b->nr++] = (struct abi_iov){ .base = start, .len = end - start };
 	b->len += end - start;
+}
+
+/* What is not wanted goes by through a pipe all the same: into the scratch memory. */
+static void drop_area(struct planner *pl, struct read_batch *b, uint64_t len)
+{
+	const uint64_t room = pl->plan->scratch.end - pl->plan->scratch.start;
+
+	flush(pl, b);
+	/* lengths of images that lie end with the arena */
+	while (len && !pl->routine->error) {
+		uint64_t at, n = 0;
+
+		for (; len && n < READ_AREAS; n++) {
+			b->iov[n] = (struct abi_iov){ pl->plan->scratch.start, len < room ? len : room };
+			len -= b->iov[n].len;
+		}
+		at = emit_data(pl->program, pl->routine, b->iov, n * sizeof(b->iov[0]), 8);
+		op_from_slot(emit(pl->program, pl->routine, ABI_OP_READ, "let pages go by", 0, SLOT_PAGES, 0, at, n, 0,
+				  ABI_FROM_PIPE),
+			     0);
+	}
 }
 
 static void read_populated(struct planner *pl, struct read_batch *b, uint64_t start, uint64_t end, uint64_t off)
@@ -153,7 +179,9 @@ static void read_all(struct planner *pl, struct read_batch *b, uint32_t file)
 
 			if (space_comes_later(pl->space, run, j))
 				continue;
-			if (populates(&pl->work[j], end - start))
+			if (b->file->piped && mode_of(&pl->work[j]) == READ_SKIP)
+				drop_area(pl, b, end - start);
+			else if (populates(&pl->work[j], end - start))
 				read_populated(pl, b, start, end, off);
 			else
 				put_area(pl, b, mode_of(&pl->work[j]), start, end, off);
@@ -173,7 +201,8 @@ static void files_needed(const struct planner *pl, bool *ret)
 		while (at < pl->nr && pl->work[at].v->end <= run->start)
 			at++;
 		for (size_t j = at; j < pl->nr && pl->work[j].v->start < run->end && !ret[run->file]; j++)
-			ret[run->file] = !pl->work[j].special && !space_comes_later(pl->space, run, j);
+			ret[run->file] = pl->space->files.items[run->file].piped ||
+					 (!pl->work[j].special && !space_comes_later(pl->space, run, j));
 	}
 }
 

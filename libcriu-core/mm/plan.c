@@ -159,6 +159,8 @@ static int check_region(const struct planner *pl, struct cr_error *err)
 	if (pl->plan->spare.end - pl->plan->spare.start < mm_spare_size() ||
 	    pl->plan->spare.start < pl->plan->region.start || pl->plan->spare.end > pl->plan->region.end)
 		return cr_refuse(err, -EINVAL, "the region has no spare room");
+	if (pl->plan->scratch.end < pl->plan->scratch.start + MM_PAGE)
+		return cr_refuse(err, -EINVAL, "the region has no scratch memory");
 	if (i < pl->space->nr_vmas && space_vma(pl->space, i)->start < pl->plan->region.end)
 		return cr_refuse(err, -EINVAL, "the region overlaps a mapping of the image");
 	return 0;
@@ -309,6 +311,9 @@ size_t mm_plan_size(const struct mm_space *s)
 
 		ops += 3 * pieces + 3;
 		data += (pieces + 1) * sizeof(struct abi_iov);
+		/* what is let go by, a page of scratch memory at a time at worst */
+		if (s->files.items[s->pages.items[i].file].piped)
+			data += (s->pages.items[i].end - s->pages.items[i].start) / MM_PAGE * sizeof(struct abi_iov);
 	}
 	data += s->entry->mm_saved_auxv.nr * sizeof(uint64_t);
 	return ops * sizeof(struct abi_op) + data;

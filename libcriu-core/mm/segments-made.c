@@ -11,6 +11,7 @@
 #include "mm/page-copy.h"
 
 #include "base/io.h"
+#include "image/stream.h"
 #include "kernel/context.h"
 
 #include <errno.h>
@@ -60,6 +61,45 @@ int mm_shared_memory(struct cr_context *ctx, uint64_t size, struct cr_error *err
 	return fd < 0 ? (err ? err->code : -EOPNOTSUPP) : fd;
 }
 
+/* Where from: through a pipe all of it goes by, also what is not wanted. */
+struct source {
+	struct image_set *set;
+	const struct page_file *file;
+	uint64_t at; /* next byte of a pipe */
+};
+
+static ssize_t source_read(struct source *s, char *buf, size_t len, uint64_t off)
+{
+	ssize_t n;
+
+	if (!s->file->piped)
+		return fd_pread_all(s->file->fd, buf, len, (off_t)off);
+	/* @buf is as good as any for what is dropped */
+	while (s->at < off) {
+		size_t drop = off - s->at < len ? off - s->at : len;
+
+		n = image_set_read(s->set, s->file->fd, buf, drop);
+		if (n != (ssize_t)drop)
+			return n < 0 ? n : -EBADMSG;
+		s->at += drop;
+	}
+	if (s->at > off)
+		return -ESPIPE;
+	n = image_set_read(s->set, s->file->fd, buf, len);
+	s->at += n > 0 ? (uint64_t)n : 0;
+	return n;
+}
+
+/* The streamer must not be left with what nobody takes. */
+static int source_drain(struct source *s, char *buf, size_t len, struct cr_error *err)
+{
+	ssize_t n = 1;
+
+	while (s->file && s->file->piped && n > 0)
+		n = image_set_read(s->set, s->file->fd, buf, len);
+	return n < 0 ? cr_fail(err, (int)n, "read the rest of pages") : 0;
+}
+
 /* What is filled. */
 struct target {
 	int fd;
@@ -80,18 +120,18 @@ static int fill_mapped(char *map, const char *buf, size_t len, uint64_t at)
 }
 
 /* Copies one run of pages, kept inside the object: its last page may end behind it. */
-static int fill_run(const struct page_file *from, struct target *to, uint64_t off, uint64_t at, uint64_t len, char *buf,
+static int fill_run(struct source *from, struct target *to, uint64_t off, uint64_t at, uint64_t len, char *buf,
 		    size_t buf_size, struct cr_error *err)
 {
 	len = at >= to->size ? 0 : at + len > to->size ? to->size - at : len;
 	while (len) {
 		size_t want = len < buf_size ? len : buf_size, whole = (want + MM_PAGE - 1) & ~(size_t)(MM_PAGE - 1);
-		ssize_t n = fd_pread_all(from->fd, buf, whole, (off_t)off);
+		ssize_t n = source_read(from, buf, whole, off);
 		int r;
 
 		if (n != (ssize_t)whole)
 			return cr_fail(err, n < 0 ? (int)n : -EBADMSG, "read pages for offset %" PRIx64, at);
-		r = page_file_check(from, off, buf, whole, err);
+		r = page_file_check(from->file, off, buf, whole, err);
 		if (r < 0)
 			return cr_within(err, r, "offset %" PRIx64, at);
 		r = to->map ? fill_mapped(to->map, buf, want, at) : fd_pwrite_all(to->fd, buf, want, (off_t)at);
@@ -105,22 +145,33 @@ static int fill_run(const struct page_file *from, struct target *to, uint64_t of
 }
 
 /* Copies all that is stored, wherever in the chain of sets it is. */
-static int fill_from(const struct stored_runs *runs, const struct page_files *files, struct target *to,
-		     struct cr_error *err)
+static int fill_from(struct image_set *set, const struct stored_runs *runs, const struct page_files *files,
+		     struct target *to, struct cr_error *err)
 {
 	const size_t buf_size = 256 * 1024;
 	autofree char *buf = aligned_alloc(MM_PAGE, buf_size);
+	struct source from = { .set = set };
 
 	if (!buf)
 		return cr_fail(err, -ENOMEM, "read pages");
+	/* a set that is streamed has one */
+	for (size_t i = 0; i < files->nr; i++)
+		if (files->items[i].piped) {
+			int r = image_stream_deliver(set, files->items[i].pages_id, err);
+
+			if (r < 0)
+				return r;
+		}
 	for (size_t i = 0; i < runs->nr; i++) {
 		const struct stored_run *run = &runs->items[i];
-		int r = fill_run(&files->items[run->file], to, run->off, run->start, run->end - run->start, buf, buf_size, err);
+		int r;
 
+		from.file = &files->items[run->file];
+		r = fill_run(&from, to, run->off, run->start, run->end - run->start, buf, buf_size, err);
 		if (r < 0)
 			return r;
 	}
-	return 0;
+	return source_drain(&from, buf, buf_size, err);
 }
 
 static int check_run(void *arg, uint64_t start, uint64_t nr_pages, struct cr_error *err)
@@ -148,7 +199,7 @@ int mm_fill(struct cr_context *ctx, struct image_set *set, uint32_t shmid, int f
 		}
 	}
 	if (r == 0 && runs.nr)
-		r = fill_from(&runs, &files, &to, err);
+		r = fill_from(set, &runs, &files, &to, err);
 	if (to.map)
 		munmap(to.map, size);
 	stored_runs_done(&runs);

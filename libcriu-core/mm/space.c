@@ -46,6 +46,21 @@ bool space_has_pages(const struct mm_space *s, uint64_t start, uint64_t end)
 	return i < s->pages.nr && s->pages.items[i].start < end;
 }
 
+/* Pages that come by once are not read here; what is needed of them beforehand is stored twice. */
+static int read_kept_vdso(const struct mm_space *s, uint64_t start, void *ret, size_t len, struct cr_error *err)
+{
+	size_t i = space_find(s, start);
+	const img_vma_entry *v = i < s->nr_vmas ? space_vma(s, i) : NULL;
+
+	if (v && v->start == start && v->ext && v->ext->vdso.len == len) {
+		memcpy(ret, v->ext->vdso.data, len);
+		return 0;
+	}
+	cr_refuse(err, -EOPNOTSUPP, "what is streamed does not say which vDSO the process had: another program made it");
+	cr_advise(err, "have the streamer extract the images into a directory, and restore without --stream");
+	return -EOPNOTSUPP;
+}
+
 int space_read_stored(const struct mm_space *s, uint64_t start, void *ret, size_t len, struct cr_error *err)
 {
 	char *to = ret;
@@ -60,6 +75,10 @@ int space_read_stored(const struct mm_space *s, uint64_t start, void *ret, size_
 		uint64_t stop = run->end < end ? run->end : end;
 		uint64_t off = run->off + at - run->start;
 		const struct page_file *file = &s->files.items[run->file];
+
+		if (file->piped)
+			return read_kept_vdso(s, start, ret, len, err);
+
 		ssize_t n = fd_pread_all(file->fd, to, stop - at, (off_t)off);
 		int r;
 

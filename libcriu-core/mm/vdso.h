@@ -24,6 +24,10 @@ struct vdso_running {
 int vdso_running_init(struct vdso_running *ret, struct cr_error *err);
 void vdso_running_done(struct vdso_running *v);
 
+struct mm_task;
+/** vdso_keep() - have the content of a task's vDSO stored with its mapping. Return: 0; negative errno. */
+int vdso_keep(struct mm_task *mt, struct cr_error *err);
+
 /** specials_size() - all areas together */
 uint64_t specials_size(const struct mm_specials *s);
 

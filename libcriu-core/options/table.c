@@ -101,7 +101,15 @@ static const char *refuse_inherit_fd(const struct settings *s, enum command c)
 
 static const char *refuse_stream(const struct settings *s, enum command c)
 {
-	return s->stream && !(c & (D | P | R | U)) ? "has a meaning for dump, pre-dump and restore only" : NULL;
+	if (!s->stream)
+		return NULL;
+	if (!(c & (D | P | R | U)))
+		return "has a meaning for dump, pre-dump and restore only";
+	if (s->rpc.parent_img || s->rpc.auto_dedup)
+		return "cannot be combined with earlier images (--prev-images-dir, --auto-dedup): nothing is looked at twice";
+	if (s->rpc.lazy_pages || s->rpc.lazy)
+		return "cannot be combined with --lazy or --lazy-pages: pages come by in order";
+	return s->page_server || s->rpc.ps ? "cannot be combined with --page-server: pages would go to two places" : NULL;
 }
 
 static const char *refuse_lazy(const struct settings *s, enum command c)
@@ -344,7 +352,7 @@ const struct option_row option_table[] = {
 	  .help = "checksums of pages: made by dumps, compared by restores (default)" },
 	{ "lazy", NEG, RPC_FLAG(lazy), FOR(R), .refuse = refuse_lazy, .group = OPTION_GROUP_MEMORY,
 	  .help = "run at once, bring memory in when it is touched and behind that" },
-	{ "stream", NEG, OWN_FLAG(stream), FOR(D | P | R | U), LATER(D | P | R | U), .refuse = refuse_stream,
+	{ "stream", NEG, OWN_FLAG(stream), FOR(D | P | R | U), LATER(U), .refuse = refuse_stream,
 	  .group = OPTION_GROUP_MEMORY, .help = "images through an image streamer" },
 	{ "tls", NEG | OPTION_ONLY_TRUE, RPC_FLAG(tls), FOR(D | P | L | S), LATER(D | P | L | S),
 	  .group = OPTION_GROUP_MEMORY, .help = "protect the connection to the page server" },

@@ -301,11 +301,11 @@ static long op_thread(struct blob_run *run, const uint64_t *a)
 	return r;
 }
 
-/* Reads exactly @len bytes. Return: 0, -EIO at the end of the file, negative errno. */
-static long read_exactly(uint64_t fd, uint64_t base, uint64_t len, uint64_t off)
+/* Reads exactly @len bytes. @how: ABI_FROM_PIPE or not. Return: 0, -EIO at the end of the file, negative errno. */
+static long read_exactly(uint64_t fd, uint64_t base, uint64_t len, uint64_t off, uint64_t how)
 {
 	while (len) {
-		long n = blob_sys(NR_PREAD64, fd, base, len, off, 0, 0);
+		long n = blob_sys(how & ABI_FROM_PIPE ? NR_READ : NR_PREAD64, fd, base, len, off, 0, 0);
 
 		if (n == -E_INTR)
 			continue;
@@ -325,10 +325,11 @@ static long read_exactly(uint64_t fd, uint64_t base, uint64_t len, uint64_t off)
 static long op_read(const uint64_t *a)
 {
 	const struct abi_iov *iov = ptr(a[2]);
+	const long nr = a[5] & ABI_FROM_PIPE ? NR_READV : NR_PREADV;
 	uint64_t off = a[1], left = a[3];
 
 	while (left) {
-		long n = blob_sys(NR_PREADV, a[0], addr(iov), left < BLOB_IOV_MAX ? left : BLOB_IOV_MAX, off, 0, 0);
+		long n = blob_sys(nr, a[0], addr(iov), left < BLOB_IOV_MAX ? left : BLOB_IOV_MAX, off, 0, 0);
 
 		if (n == -E_INTR)
 			continue;
@@ -349,7 +350,7 @@ static long op_read(const uint64_t *a)
 			break;
 
 		/* cut short: inside iov (got bytes are there) or, with n 0, at the end of the file or of empty areas */
-		long r = read_exactly(a[0], iov->base + got, iov->len - got, off);
+		long r = read_exactly(a[0], iov->base + got, iov->len - got, off, a[5]);
 
 		if (r < 0)
 			return r;
@@ -372,8 +373,9 @@ static int page_differs(const uint64_t *x, const uint64_t *y, uint64_t len)
 static long op_compare(const uint64_t *a)
 {
 	const struct abi_iov *iov = ptr(a[2]);
-	uint64_t left = a[3], off = a[1], done = 0, size = a[5] ? a[5] & ~(uint64_t)(BLOB_PAGE - 1) : BLOB_PAGE;
+	uint64_t left = a[3], off = a[1], done = 0, size = a[5] & ~(uint64_t)ABI_FROM_PIPE;
 
+	size = size ? size & ~(uint64_t)(BLOB_PAGE - 1) : BLOB_PAGE;
 	if (!size)
 		return -E_INVAL;
 	while (left) {
@@ -386,7 +388,7 @@ static long op_compare(const uint64_t *a)
 		}
 		want = want < size ? want : size;
 
-		long r = read_exactly(a[0], a[4], want, off);
+		long r = read_exactly(a[0], a[4], want, off, a[5]);
 
 		if (r < 0)
 			return r;
@@ -420,7 +422,7 @@ static long next_sum(struct blob_sums *s, uint32_t *ret)
 	if (s->at == s->have) {
 		s->have = s->left < s->room ? s->left : s->room;
 
-		long r = read_exactly(s->fd, addr(s->buf), s->have * sizeof(*s->buf), s->off);
+		long r = read_exactly(s->fd, addr(s->buf), s->have * sizeof(*s->buf), s->off, 0);
 
 		if (r < 0)
 			return r;

@@ -2,6 +2,7 @@
 #include "restore/restore-internal.h"
 #include "image/cpuinfo.h"
 #include "image/page-sums.h"
+#include "image/stream.h"
 #include "tasks/ids.h"
 #include "xstate.h"
 
@@ -14,11 +15,13 @@ static int read_inventory(struct restore *rs, struct cr_error *err)
 {
 	img_inventory_entry *inv;
 	void *entry;
-	int r = image_set_open(rs->ctx->opts->images_dirfd, &rs->set, err);
+	const struct cr_options *opts = rs->ctx->opts;
+	int r = opts->stream ? image_set_stream_in(opts->images_dirfd, &rs->set, err)
+			     : image_set_open(opts->images_dirfd, &rs->set, err);
 
 	if (r < 0)
 		return r;
-	if (rs->ctx->opts->no_checksums)
+	if (opts->no_checksums)
 		image_set_ignore_sums(rs->set);
 	r = image_read_single(rs->set, IMG_INVENTORY, 0, &entry, err);
 	if (r)
@@ -163,7 +166,7 @@ static int check_processor(struct restore *rs, struct cr_error *err)
 {
 	uint32_t caps = cpuinfo_caps(rs->ctx->opts->rpc);
 
-	return caps & CPUINFO_IMAGE ? cpuinfo_check(rs->ctx->opts->images_dirfd, caps, err) : 0;
+	return caps & CPUINFO_IMAGE ? cpuinfo_check_set(rs->set, caps, err) : 0;
 }
 
 /* Sums that are damaged end the restore here, and those of other sets when their pages are looked for. */

@@ -1,5 +1,6 @@
 /* Restore: the table of stages and the verb. What each stage does is in the files beside this one. */
 #include "image/stats.h"
+#include "image/stream.h"
 #include "infect/takeover.h"
 #include "kernel/stage-tables.h"
 #include "mm/used-up.h"
@@ -151,8 +152,10 @@ static int open_used_up(struct restore *rs, struct cr_error *err)
 static int stage_read(void *op, struct cr_error *err)
 {
 	struct restore *rs = op;
-	int r = restore_lazy_check(rs, err);
+	int r = rs->ctx->opts->stream ? notify(rs, "pre-stream", 0, err) : 0;
 
+	if (r == 0)
+		r = restore_lazy_check(rs, err);
 	if (r == 0)
 		r = restore_read(rs, err);
 	return r < 0 ? r : open_used_up(rs, err);
@@ -233,6 +236,7 @@ static void restore_done(struct restore *rs)
 {
 	for (size_t i = 0; i < rs->threads.nr; i++)
 		takeover_free(rs->threads.items[i].hand);
+	image_stream_end(rs->set, true, NULL);
 	restore_drop_programs(rs);
 	mm_segments_free(rs->segments);
 	mm_used_up_free(rs->used_up);

@@ -4,6 +4,7 @@
  */
 #include "blob-jump.h"
 #include "blob-layout.h"
+#include "image/stream.h"
 #include "infect/control.h"
 #include "infect/takeover.h"
 #include "infect/trace-right.h"
@@ -181,13 +182,18 @@ static int restore_await(struct restore *rs, uint32_t stage, struct cr_error *er
 	for (;;) {
 		int r = restore_interrupted(rs, err);
 
+		if (r == 0)
+			r = image_stream_look(rs->set, err);
 		if (r < 0)
 			return r;
 		r = c->expected[stage] ? control_wait(c, stage, LOOK_EVERY_MS) : 0;
 		if (r == 0)
 			return 0;
-		if (r == -ECANCELED)
-			return explain(rs, err);
+		if (r == -ECANCELED) {
+			/* pages that end early may do so because of the streamer */
+			r = image_stream_look(rs->set, err);
+			return r < 0 ? r : explain(rs, err);
+		}
 		if (r == -ETIMEDOUT) {
 			r = look_for_dead(rs, err);
 			if (r < 0)
@@ -274,6 +280,8 @@ int restore_run(struct restore *rs, struct cr_error *err)
 	uint64_t begin = time_us();
 	int r = fork_root(rs, err);
 
+	if (r == 0)
+		r = image_stream_begin(rs->set, err);
 	for (uint32_t i = 0; r == 0 && i < rs->tree.nr_stages; i++) {
 		r = restore_await(rs, i, err);
 		if (r == 0)
@@ -292,6 +300,9 @@ int restore_run(struct restore *rs, struct cr_error *err)
 		r = files_seal(rs->files, err);
 	if (r == 0)
 		r = restore_await(rs, RESTORE_STAGE_SEIZE, err);
+	/* all have their memory */
+	if (r == 0)
+		r = image_stream_end(rs->set, false, err);
 	if (r == 0)
 		r = seize_all(rs, err);
 	if (r < 0)

@@ -14,6 +14,7 @@ sys.dont_write_bytecode = True
 import net   # noqa: E402
 import rpc   # noqa: E402
 import state   # noqa: E402
+import streamer   # noqa: E402
 from world import Failed, Skipped, World   # noqa: E402
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -293,6 +294,45 @@ class Case:
             except (ConnectionRefusedError, FileNotFoundError):
                 return None
         return self.world.until(attempt, TIMEOUT, "the service listens")
+
+    def stream_dump(self, *more, limit=None, code=0):
+        """Through a streamer, which is returned; the directory is to stay empty but for the log."""
+        self.new_images()
+        capture = streamer.Capture(self.images, limit=limit)
+        got, said = self.world.run([self.criu, "dump", "--stream", "-t", str(self.root), "-D", self.images, "-o", "dump.log", "-v4",
+                                    *self.dump_args, *more], TIMEOUT)
+        if got != code:
+            raise Failed(f"dump --stream: exit status {got}: {first_error(said + self.log('dump.log'))}; streamer: {capture.error}")
+        capture.join(30)
+        if code == 0 and (capture.error or capture.is_alive() or "inventory.img" not in capture.images):
+            raise Failed(f"dump --stream: the streamer: {capture.error or 'hangs'}, has {sorted(capture.images)}")
+        left = set(os.listdir(self.images)) - {"dump.log", "stats-dump"}
+        if left:
+            raise Failed(f"dump --stream: {left} in the directory")
+        return capture
+
+    def stream_restore(self, images, *more, limit=None, code=0):
+        serve = streamer.Serve(self.images, images, limit=limit)
+        got, said = self.world.run([self.criu, "restore", "--stream", "-d", "-D", self.images, "-o", "restore.log", "-v4",
+                                    *self.restore_args, *more], TIMEOUT)
+        said += self.log("restore.log")
+        if got != code:
+            left = self.world.clear()
+            raise Failed(f"restore --stream: exit status {got}: {first_error(said)}; streamer: {serve.error}; {left}")
+        serve.join(30)
+        if code == 0 and (serve.error or serve.is_alive() or [n for n in serve.images if n.startswith("pages-")]):
+            raise Failed(f"restore --stream: the streamer: {serve.error or 'hangs'}, still has {sorted(serve.images)}")
+        return said
+
+    def way_stream(self):
+        if self.flags & KEEP_OR_REFUSE:
+            raise Skipped("may be refused")
+        self.start("stream")
+        images = self.stream_dump().images
+        self.must_be_gone()
+        self.stream_restore(images)
+        self.expect_same("after the restore")
+        self.finish("after the restore")
 
     def way_refused(self):
         """The dump fails, says all that stands in the way, leaves no images that look whole, and harms nothing."""

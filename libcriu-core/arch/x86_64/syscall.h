@@ -7,8 +7,10 @@
 
 #include <stdint.h>
 
+#define NR_READ       0
 #define NR_WRITE      1
 #define NR_PREAD64    17
+#define NR_READV      19
 #define NR_GETPID     39
 #define NR_GETTID     186
 #define NR_FUTEX      202

@@ -19,7 +19,8 @@ enum abi_op_kind {
 	ABI_OP_THREAD,      /* arg: 0 routine of the thread, 1 tid wanted, 2 top of its stack */
 	ABI_OP_BARRIER,     /* arg: 0 stage; counts itself as arrived and waits until control.stage is past it */
 	ABI_OP_ARRIVE,      /* arg: 0 stage; counts itself as arrived and goes on */
-	ABI_OP_READ,        /* arg: 0 descriptor, 1 file offset, 2 address of abi_iov array, 3 count: read all of it */
+	ABI_OP_READ,        /* arg: 0 descriptor, 1 file offset, 2 address of abi_iov array, 3 count: read all of it;
+	                       arg 5: ABI_FROM_PIPE or 0 */
 	ABI_OP_COMPARE,     /* as READ, but a page is stored only where memory differs: keeps copy-on-write sharing;
 	                       arg 4: address of scratch memory, 5: its size (0: one page); areas are whole pages */
 	ABI_OP_CHECK,       /* arg: 0 descriptor of checksums, 1 offset of the first, 2 address of abi_iov array, 3 count, 4 and 5
@@ -70,8 +71,9 @@ _Static_assert(sizeof(struct abi_routine) == 32, "both sides must agree");
 
 enum abi_state { ABI_IDLE = 0, ABI_RUNNING = 1, ABI_DONE = 2, ABI_PARKED = 3, ABI_FAILED = 4 };
 
-/* added to the size in arg[5] of ABI_OP_CHECK, which is of whole pages */
-#define ABI_CHECK_HARDWARE 1 /* the processor has what page_sum_hardware() needs */
+/* added to the size in arg[5], which is of whole pages */
+#define ABI_CHECK_HARDWARE 1 /* CHECK: the processor has what page_sum_hardware() needs */
+#define ABI_FROM_PIPE      2 /* READ, COMPARE: the descriptor has no positions, what it gives next is the right thing */
 
 #define ABI_NR_STAGES 16
 

@@ -116,13 +116,21 @@ static int sim_remap(struct sim *s, const uint64_t *a)
 static int sim_read(struct sim *s, const struct program *p, const uint64_t *a, bool compare)
 {
 	const struct abi_iov *iov = arena_at(&p->arena, a[2], a[3] * sizeof(*iov));
-	uint64_t off = a[1];
+	bool pipe = a[5] & ABI_FROM_PIPE;
+	uint64_t off = pipe ? s->piped : a[1];
 
 	if (!iov)
 		return no(s, "areas outside of the arena", a[2]);
 	for (uint64_t n = 0; n < a[3]; n++) {
 		size_t i, end;
 
+		s->piped += pipe ? iov[n].len : 0;
+		if (pipe && iov[n].base == SIM_AT(SIM_SCRATCH)) {
+			off += iov[n].len;
+			continue;
+		}
+		if (pipe && n == 0 && off != a[1])
+			return no(s, "what comes through the pipe is not what is wanted", iov[n].base);
 		if (!range(iov[n].base, iov[n].len, &i, &end))
 			return no(s, "bad area", iov[n].base);
 		for (; i < end; i++, off += 4096, s->read++) {

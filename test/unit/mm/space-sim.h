@@ -33,6 +33,7 @@ struct sim_page {
 struct sim {
 	struct sim_page page[SIM_PAGES];
 	uint64_t writes, populated;
+	uint64_t piped; /* bytes that came out of the pipe, those that nobody wanted too */
 	uint64_t read, checked; /* pages, of those the number that was compared with checksums */
 	uint64_t slot[ABI_NR_SLOTS];
 	bool laid_out; /* PR_SET_MM_MAP was called */

@@ -44,6 +44,8 @@ struct made {
 	struct mm_space space;
 	img_mm_entry entry;
 	img_vma_entry vma[MAX_VMAS + 4];
+	img_vma_ext vdso_ext; /* of a set that is streamed */
+	char vdso[8192];
 };
 
 static void store(struct made *m, uint64_t start, uint64_t nr, const uint64_t *words)
@@ -113,6 +115,16 @@ static void set_running(struct mm_segments *g, size_t page, uint8_t *code, size_
 	g->running.specials.area[2] = (struct mm_range){ SIM_AT(page + 6), SIM_AT(page + 8) };
 }
 
+static void keep_vdso(struct made *m, img_vma_entry *v, const uint64_t *words)
+{
+	if (!m->space.files.items[0].piped)
+		return;
+	memcpy(m->vdso, &words[0], 8);
+	memcpy(m->vdso + 4096, &words[1], 8);
+	m->vdso_ext = (img_vma_ext){ .vdso = { .data = (uint8_t *)m->vdso, .len = sizeof(m->vdso) } };
+	v->ext = &m->vdso_ext;
+}
+
 static void add_specials(struct made *m, size_t page, const uint8_t *code)
 {
 	uint64_t words[2];
@@ -136,13 +148,14 @@ static void add_specials(struct made *m, size_t page, const uint8_t *code)
 		.status = MM_ST_REGULAR | MM_ST_ANON_PRIVATE | MM_ST_VDSO,
 	};
 	store(m, SIM_AT(page + 6), 2, words);
+	keep_vdso(m, &m->vma[m->entry.vmas.nr - 1], words);
 }
 
 static void begin_space(struct made *m)
 {
 	memset(m, 0, sizeof(*m));
 	*page_files_add(&m->space.files) = (struct page_file){
-		.fd = memfd_create("pages", MFD_CLOEXEC), .sums = rnd(2) ? memfd_create("sums", MFD_CLOEXEC) : -1, .sums_at = 120,
+		.fd = memfd_create("pages", MFD_CLOEXEC), .sums = rnd(2) ? memfd_create("sums", MFD_CLOEXEC) : -1, .sums_at = 120, .piped = rnd(3) == 0,
 	};
 	assert_true(m->space.files.items[0].fd >= 0);
 	m->entry.vmas.items = m->vma;
@@ -191,6 +204,7 @@ static void random_child(struct made *m, const struct made *parent)
 			continue;
 		v = &m->vma[m->entry.vmas.nr++];
 		*v = *p;
+		v->ext = NULL;
 		if (!(p->status & (MM_ST_VDSO | MM_ST_VVAR)) && !rnd(8))
 			v->prot = PROT_READ | PROT_WRITE;
 		for (size_t k = 0; k < parent->space.pages.nr; k++) {
@@ -207,6 +221,8 @@ static void random_child(struct made *m, const struct made *parent)
 							       (off_t)(run->off + n * 4096)),
 							 8);
 			store(m, run->start, (run->end - run->start) / 4096, words);
+			if (v->status & MM_ST_VDSO)
+				keep_vdso(m, v, words);
 		}
 	}
 	end_space(m);
@@ -272,9 +288,15 @@ static void run_plan(struct sim *s, struct made *m, const struct made *parent, s
 		error = mm_plan_late(&plan, &err);
 	if (error < 0 || routine_finish(&p, &r, &err) < 0)
 		fail_msg("seed %lu: plan: %s", (unsigned long)seed, err.text);
-	s->read = s->checked = 0;
+	s->read = s->checked = s->piped = 0;
 	if (sim_run(s, &p, 0) < 0)
 		fail_msg("seed %lu: %s", (unsigned long)seed, s->why);
+	if (m->space.files.items[0].piped && m->space.pages.nr) {
+		const struct stored_run *last = &m->space.pages.items[m->space.pages.nr - 1];
+
+		if (s->piped != last->off + (last->end - last->start))
+			fail_msg("seed %lu: %lu bytes were taken out of the pipe", (unsigned long)seed, (unsigned long)s->piped);
+	}
 	if (s->checked != (m->space.files.items[0].sums < 0 ? 0 : s->read))
 		fail_msg("seed %lu: of %lu pages that were read %lu were checked", (unsigned long)seed, (unsigned long)s->read,
 			 (unsigned long)s->checked);
@@ -483,6 +505,7 @@ static void test_hostile(void **state)
 				.routine = &r,
 				.space = &m.space,
 				.region = { SIM_AT(REGION_PAGE), SIM_AT(REGION_PAGE + REGION_PAGES) },
+				.scratch = { SIM_AT(REGION_PAGE), SIM_AT(REGION_PAGE + 1) },
 				.spare = { SIM_AT(REGION_PAGE), SIM_AT(REGION_PAGE + REGION_PAGES) },
 				.opener = &opener,
 				.segments = &g,

@@ -26,6 +26,7 @@ static struct {
 	int32_t clone_tid;
 	uint64_t thread_slots[ABI_NR_SLOTS];
 	char file[FILE_SIZE];
+	uint64_t pipe_at; /* what a pipe gives next, out of the same file */
 	struct abi_control control;
 	struct abi_routine routines[8];
 	struct abi_op ops[8][16];
@@ -74,6 +75,13 @@ long blob_sys(long nr, uint64_t a0, uint64_t a1, uint64_t a2, uint64_t a3, uint6
 		return fake_read(a1, a2 > 5000 ? 5000 : a2, a3);
 	case NR_PREADV:
 		return fake_preadv(ptr(a1), a2, a3);
+	case NR_READ:
+	case NR_READV: {
+		long n = nr == NR_READ ? fake_read(a1, a2 > 5000 ? 5000 : a2, k.pipe_at) : fake_preadv(ptr(a1), a2, k.pipe_at);
+
+		k.pipe_at += (uint64_t)n;
+		return n;
+	}
 	case NR_FUTEX:
 		if (a1 == FUTEX_WAKE_SHARED) {
 			k.nr_wakes++;
@@ -535,6 +543,36 @@ static void test_check_of_many(void **state)
 	}
 }
 
+/* Pages in a row, whatever the offsets say, in pieces of any size. */
+static void test_pipe(void **state)
+{
+	static char mem[5 * 4096] __attribute__((aligned(4096))), scratch[2 * 4096] __attribute__((aligned(4096)));
+	struct abi_iov iov[] = { { addr(mem), 2 * 4096 }, { addr(mem + 2 * 4096), 4096 } }, rest = { addr(mem + 3 * 4096), 2 * 4096 };
+	static const int limits[] = { FILE_SIZE, 5000, 100 };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(limits) / sizeof(limits[0]); i++) {
+		setup(NULL);
+		k.preadv_limit = limits[i];
+		k.pipe_at = 4096;
+		memset(mem, 0, sizeof(mem));
+		add(0, ABI_OP_READ, 0, 3, 777, addr(iov), 2)->arg[5] = ABI_FROM_PIPE;
+		add(0, ABI_OP_COMPARE, 0, 3, 888, addr(&rest), 1)->arg[4] = addr(scratch);
+		k.ops[0][1].arg[5] = ABI_FROM_PIPE | (i ? sizeof(scratch) : 0);
+		add(0, ABI_OP_TRAP, 0, 0, 0, 0, 0);
+		assert_int_equal(run(0, 1), END_SIGRETURN);
+		assert_int_equal(k.routines[0].error, 0);
+		assert_memory_equal(mem, k.file + 4096, sizeof(mem));
+		assert_int_equal(k.pipe_at, 6 * 4096);
+	}
+	/* it ends early */
+	setup(NULL);
+	k.pipe_at = FILE_SIZE - 4096;
+	add(0, ABI_OP_READ, 0, 3, 0, addr(iov), 2)->arg[5] = ABI_FROM_PIPE;
+	assert_int_equal(run(0, 1), END_SIGRETURN);
+	assert_int_equal(k.routines[0].error, -5);
+}
+
 static void test_calls_nest_only_so_deep(void **state)
 {
 	(void)state;
@@ -572,6 +610,7 @@ int main(void)
 		cmocka_unit_test_setup(test_read_of_many_areas, setup),
 		cmocka_unit_test_setup(test_compare, setup),
 		cmocka_unit_test_setup(test_check, setup),
+		cmocka_unit_test_setup(test_pipe, setup),
 		cmocka_unit_test_setup(test_check_of_many, setup),
 		cmocka_unit_test_setup(test_calls_nest_only_so_deep, setup),
 	};
