@@ -52,10 +52,10 @@ $(memory-bins): $(BUILD)/%: %.c
 	$(Q)$(CC) $(VICTIM_CFLAGS) -o $@ $< -lpthread
 
 bench-bins := $(patsubst %.c,$(BUILD)/%,$(wildcard test/bench/*.c test/soak/*.c))
-$(bench-bins): $(BUILD)/%: %.c
+$(bench-bins): $(BUILD)/%: %.c test/bench/service-client.h
 	@mkdir -p $(@D)
 	$(call say,CC,$@)
-	$(Q)$(CC) $(VICTIM_CFLAGS) -o $@ $< -lpthread
+	$(Q)$(CC) $(VICTIM_CFLAGS) -Itest/bench -o $@ $< -lpthread
 
 -include $(wildcard test/unit/*/rules.mk)
 

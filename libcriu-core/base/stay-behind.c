@@ -8,6 +8,7 @@
 #include <signal.h>
 #include <stdint.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 
 static int by_number(const void *a, const void *b)
@@ -34,6 +35,7 @@ static int close_others(int *fds, size_t nr)
 int stay_behind(int *fds, size_t nr, const char *name)
 {
 	struct sigaction plain = { .sa_handler = SIG_DFL };
+	struct rlimit none_at_all = { 0, 0 };
 	autofd int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 	sigset_t none;
 
@@ -47,6 +49,8 @@ int stay_behind(int *fds, size_t nr, const char *name)
 		sigaction(signo, &plain, NULL);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
+	/* of what the tool had in memory; whoever may send it signals could have the soft limit raised */
+	setrlimit(RLIMIT_CORE, &none_at_all);
 	prctl(PR_SET_NAME, name);
 	prctl(PR_SET_PDEATHSIG, 0);
 	if (chdir("/") < 0)

@@ -6,7 +6,8 @@
 
 /**
  * stay_behind() - let go of everything of the tool's but @fds: in the new process itself, once
- * Standard descriptors lead nowhere, signals have their default action and are not blocked, the working directory is "/".
+ * Standard descriptors lead nowhere, signals have their default action and are not blocked, the working directory is "/", and
+ * it leaves no core file.
  * @fds:  sorted by this; none below 3
  * @name: of the process, at most 15 bytes
  * Return: 0, negative errno.

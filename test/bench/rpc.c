@@ -6,58 +6,26 @@
  *	rpc ADDRESS new SECONDS [CLIENTS]     the same with a new connection for each request
  *	rpc ADDRESS silent SECONDS NUMBER     open NUMBER connections, say nothing, and close them after SECONDS
  */
-#include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+#include "service-client.h"
+
 #include <sys/resource.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 #include <sys/wait.h>
-#include <time.h>
-#include <unistd.h>
 
-/* criu_req: type 10 is VERSION; field 4 is keep_open */
-static const unsigned char version[] = { 0x08, 0x0a }, version_and_more[] = { 0x08, 0x0a, 0x20, 0x01 };
-
-static double now(void)
+static int open_one(const char *path)
 {
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-}
-
-static void die(const char *what)
-{
-	fprintf(stderr, "rpc: %s: %s\n", what, strerror(errno));
-	exit(1);
-}
-
-static int connect_to(const char *path)
-{
-	struct sockaddr_un at = { .sun_family = AF_UNIX };
-	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	int fd = connect_to(path);
 
 	if (fd < 0)
-		die("socket");
-	snprintf(at.sun_path, sizeof(at.sun_path), "%s", path);
-	if (connect(fd, (struct sockaddr *)&at, sizeof(at)) < 0)
-		die("connect");
+		die("rpc: connect");
 	return fd;
 }
 
-static void ask(int fd, const void *req, size_t len)
+static void ask_version(int fd, int keep_open)
 {
-	unsigned char answer[256];
-	ssize_t got;
+	unsigned char req[REQUEST_MAX];
 
-	if (send(fd, req, len, 0) != (ssize_t)len)
-		die("send");
-	got = recv(fd, answer, sizeof(answer), 0);
-	/* type VERSION, success */
-	if (got < 4 || memcmp(answer, "\x08\x0a\x10\x01", 4) != 0)
-		die("no answer");
+	if (ask(fd, req, put_plain(req, REQ_VERSION, keep_open)) < 0)
+		die("rpc: no answer");
 }
 
 static unsigned long run(const char *path, int fresh, double until)
@@ -67,13 +35,13 @@ static unsigned long run(const char *path, int fresh, double until)
 
 	while (now() < until) {
 		if (fd < 0)
-			fd = connect_to(path);
+			fd = open_one(path);
 		if (fresh) {
-			ask(fd, version, sizeof(version));
+			ask_version(fd, 0);
 			close(fd);
 			fd = -1;
 		} else {
-			ask(fd, version_and_more, sizeof(version_and_more));
+			ask_version(fd, 1);
 		}
 		nr++;
 	}
@@ -89,7 +57,7 @@ static void measure(const char *path, int fresh, double seconds, int clients)
 	int result[2];
 
 	if (pipe(result) < 0)
-		die("pipe");
+		die("rpc: pipe");
 	for (int i = 0; i < clients; i++) {
 		if (fork() != 0)
 			continue;
@@ -114,7 +82,7 @@ static void silent(const char *path, double seconds, int number)
 	files.rlim_cur = files.rlim_max;
 	setrlimit(RLIMIT_NOFILE, &files);
 	for (int i = 0; i < number; i++)
-		connect_to(path);
+		open_one(path);
 	printf("silent: %d connections in %.0f ms\n", number, (now() - start) * 1000);
 	fflush(stdout);
 	usleep((useconds_t)(seconds * 1e6));

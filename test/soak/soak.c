@@ -1,46 +1,34 @@
 /*
- * Many clients at a time, for a long time: each asks for the version, for a check and now and then for a dump of a small
- * process of its own, always on a new connection.
+ * Many clients at a time, for a long time: each asks for the version, for a check, and now and then for dumps and pre-dumps of a
+ * small process of its own, always on a new connection. Some go away in the middle of a series of pre-dumps.
  *
- *	soak ADDRESS DIRECTORY CLIENTS REQUESTS
+ *	soak ADDRESS DIRECTORY CLIENTS REQUESTS [no-pre-dumps]
  *
  * REQUESTS of all together. Prints how many of each kind were answered and how long; exit status 1 if one failed.
  */
-#include <errno.h>
+#include "service-client.h"
+
 #include <fcntl.h>
 #include <signal.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 #include <sys/prctl.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/time.h>
-#include <sys/un.h>
 #include <sys/wait.h>
-#include <time.h>
-#include <unistd.h>
 
-enum kind { VERSION, CHECK, DUMP, KINDS };
+enum kind { VERSION, CHECK, DUMP, SINGLE, SERIES, LEAVE, KINDS };
+
+#define ROUNDS 2 /* pre-dumps of a series, before its dump */
 
 struct tally {
 	unsigned long done[KINDS], failed;
 	double longest;
 };
 
-static double now(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
-}
-
-static void die(const char *what)
-{
-	fprintf(stderr, "soak: %s: %s\n", what, strerror(errno));
-	exit(1);
-}
+struct client {
+	const char *address;
+	int dir, dir_of_left; /* descriptors */
+	pid_t pid;            /* is dumped */
+	pid_t left;           /* is dumped by those who do not wait for the end */
+};
 
 /* Without ties: a session of its own, the null device, nothing else open. */
 static pid_t victim(void)
@@ -62,114 +50,156 @@ static pid_t victim(void)
 			pause();
 	}
 	if (pid < 0)
-		die("fork");
+		die("soak: fork");
 	return pid;
 }
 
-static size_t put(unsigned char *at, unsigned long n)
+static int say(int fd, int type, int dir, pid_t pid)
 {
-	size_t len = 0;
+	unsigned char req[REQUEST_MAX];
+	int r = ask(fd, req, pid ? put_dump(req, type, dir, pid) : put_plain(req, type, 0));
 
-	for (; n > 0x7f; n >>= 7)
-		at[len++] = (unsigned char)(n | 0x80);
-	at[len++] = (unsigned char)n;
-	return len;
+	if (r < 0)
+		fprintf(stderr, "soak: request %d: %s\n", type, errno ? strerror(errno) : "refused");
+	return r;
 }
 
-/* criu_req { type = 1, opts = 2 { images_dir_fd = 1, pid = 2, leave_running = 3, log_level = 9 } } */
-static size_t request(unsigned char *at, enum kind kind, int dir, pid_t pid)
+static int series(const struct client *c, int fd)
 {
-	static const unsigned char types[] = { 10, 3, 1 };
-	unsigned char opts[32];
-	size_t len = 0, used = 0;
+	int r = 0;
 
-	at[used++] = 1 << 3;
-	at[used++] = types[kind];
-	if (kind != DUMP)
-		return used;
-	opts[len++] = 1 << 3;
-	len += put(opts + len, (unsigned long)dir);
-	opts[len++] = 2 << 3;
-	len += put(opts + len, (unsigned long)pid);
-	opts[len++] = 3 << 3;
-	opts[len++] = 1;
-	opts[len++] = 9 << 3;
-	opts[len++] = 1;
-	at[used++] = 2 << 3 | 2;
-	used += put(at + used, len);
-	memcpy(at + used, opts, len);
-	return used + len;
+	for (int i = 0; i < ROUNDS && r == 0; i++)
+		r = say(fd, REQ_PRE_DUMP, c->dir, c->pid);
+	return r < 0 ? r : say(fd, REQ_DUMP, c->dir, c->pid);
 }
 
-static int ask(const char *address, const unsigned char *req, size_t len)
+/* Whether it is done, called off or refused, since the one before is still under way: nobody is there to be told. */
+static int leave(const struct client *c, int fd)
 {
-	struct sockaddr_un to = { .sun_family = AF_UNIX };
-	int sock = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-	struct timeval patience = { .tv_sec = 60 };
-	unsigned char answer[1024];
-	ssize_t got = -1;
+	unsigned char req[REQUEST_MAX];
 
-	snprintf(to.sun_path, sizeof(to.sun_path), "%s", address);
-	setsockopt(sock, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
-	if (sock >= 0 && connect(sock, (struct sockaddr *)&to, sizeof(to)) == 0 &&
-	    send(sock, req, len, MSG_NOSIGNAL) > 0)
-		got = recv(sock, answer, sizeof(answer), 0);
-	if (sock >= 0)
-		close(sock);
-	/* type as asked, success */
-	if (got >= 4 && answer[1] == req[1] && answer[2] == 2 << 3 && answer[3] == 1)
-		return 0;
-	fprintf(stderr, "soak: request %d: %s\n", req[1], got < 0 ? strerror(errno) : got == 0 ? "closed" : "refused");
-	return -1;
+	return send(fd, req, put_dump(req, REQ_PRE_DUMP, c->dir_of_left, c->left), MSG_NOSIGNAL) < 0 ? -1 : 0;
 }
 
-/* Of twenty requests one is a dump and three are checks. */
-static void be_client(const char *address, const char *where, int number, unsigned long nr, int result)
+static int one(const struct client *c, enum kind kind)
 {
-	struct tally t = { 0 };
-	char dir[4096];
-	pid_t pid = victim();
+	int fd = connect_to(c->address), r = -1;
+
+	if (fd < 0) {
+		fprintf(stderr, "soak: connect: %s\n", strerror(errno));
+		return -1;
+	}
+	switch (kind) {
+	case VERSION:
+		r = say(fd, REQ_VERSION, -1, 0);
+		break;
+	case CHECK:
+		r = say(fd, REQ_CHECK, -1, 0);
+		break;
+	case DUMP:
+		r = say(fd, REQ_DUMP, c->dir, c->pid);
+		break;
+	case SINGLE:
+		r = say(fd, REQ_SINGLE_PRE_DUMP, c->dir, c->pid);
+		break;
+	case SERIES:
+		r = series(c, fd);
+		break;
+	case LEAVE:
+		r = leave(c, fd);
+		break;
+	case KINDS:
+		break;
+	}
+	close(fd);
+	return r;
+}
+
+static int open_dir(const char *where, int number, const char *more)
+{
+	char path[4096];
 	int fd;
 
-	snprintf(dir, sizeof(dir), "%s/%d", where, number);
-	fd = mkdir(dir, 0700) < 0 && errno != EEXIST ? -1 : open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	snprintf(path, sizeof(path), "%s/%d%s", where, number, more);
+	fd = mkdir(path, 0700) < 0 && errno != EEXIST ? -1 : open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0)
-		die(dir);
+		die(path);
+	return fd;
+}
+
+/* Is it whole: not stopped, traced by nobody? The last of those who have left may not be through yet. */
+static int is_free(pid_t pid)
+{
+	char path[64], text[4096];
+
+	snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+	for (double end = now() + 20; now() < end; usleep(20000)) {
+		int fd = open(path, O_RDONLY | O_CLOEXEC);
+		ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+
+		close(fd);
+		if (n <= 0)
+			return 0;
+		text[n] = '\0';
+		if (strstr(text, "TracerPid:\t0\n") && !strstr(text, "State:\tT") && !strstr(text, "State:\tt"))
+			return 1;
+	}
+	return 0;
+}
+
+/* It has outlived all of its dumps. */
+static int end_victim(pid_t pid)
+{
+	return is_free(pid) && kill(pid, SIGKILL) == 0 && waitpid(pid, NULL, 0) == pid ? 0 : -1;
+}
+
+static enum kind kind_of(unsigned long turn, int pre_dumps)
+{
+	static const enum kind kinds[20] = {
+		[0] = DUMP, [3] = SINGLE, [5] = CHECK, [8] = SERIES, [11] = CHECK, [14] = LEAVE, [17] = CHECK
+	};
+	enum kind kind = kinds[turn % 20];
+
+	return kind >= SINGLE && !pre_dumps ? VERSION : kind;
+}
+
+static void be_client(const char *address, const char *where, int number, unsigned long nr, int pre_dumps, int result)
+{
+	struct client c = { address, open_dir(where, number, ""), open_dir(where, number, "-left"), victim(),
+			    victim() };
+	struct tally t = { 0 };
+
 	for (unsigned long i = 0; i < nr; i++) {
-		unsigned long turn = (i + (unsigned long)number) % 20;
-		enum kind kind = turn == 0 ? DUMP : turn % 6 == 5 ? CHECK : VERSION;
-		unsigned char req[64];
+		enum kind kind = kind_of(i + (unsigned long)number, pre_dumps);
 		double start = now();
 
-		if (ask(address, req, request(req, kind, fd, pid)) < 0)
+		if (one(&c, kind) < 0)
 			t.failed++;
 		else
 			t.done[kind]++;
 		if (now() - start > t.longest)
 			t.longest = now() - start;
 	}
-	/* it has outlived all of its dumps */
-	if (kill(pid, SIGKILL) < 0 || waitpid(pid, NULL, 0) != pid)
-		t.failed++;
+	t.failed += (unsigned long)(end_victim(c.pid) < 0) + (unsigned long)(end_victim(c.left) < 0);
 	exit(write(result, &t, sizeof(t)) == sizeof(t) ? 0 : 1);
 }
 
 int main(int argc, char **argv)
 {
-	int clients = argc > 4 ? atoi(argv[3]) : 0, result[2], ended = 0;
+	int clients = argc > 4 ? atoi(argv[3]) : 0, pre_dumps = argc < 6, result[2], ended = 0;
 	unsigned long requests = argc > 4 ? strtoul(argv[4], NULL, 10) : 0;
 	struct tally all = { 0 }, t;
 	double start = now();
 
 	if (clients < 1 || pipe(result) < 0) {
-		fprintf(stderr, "usage: soak ADDRESS DIRECTORY CLIENTS REQUESTS\n");
+		fprintf(stderr, "usage: soak ADDRESS DIRECTORY CLIENTS REQUESTS [no-pre-dumps]\n");
 		return 2;
 	}
 	for (int i = 0; i < clients; i++) {
 		if (fork() == 0) {
 			close(result[0]);
 			be_client(argv[1], argv[2], i, (requests + (unsigned long)clients - 1) / (unsigned long)clients,
-				  result[1]);
+				  pre_dumps, result[1]);
 		}
 	}
 	close(result[1]);
@@ -181,9 +211,10 @@ int main(int argc, char **argv)
 	}
 	while (wait(NULL) > 0)
 		;
-	printf("%lu VERSION, %lu CHECK, %lu DUMP answered, %lu failed, %d of %d clients came to the end; %.1f s, "
-	       "longest %.0f ms\n",
-	       all.done[VERSION], all.done[CHECK], all.done[DUMP], all.failed, ended, clients, now() - start,
-	       all.longest * 1000);
+	printf("%lu VERSION, %lu CHECK, %lu DUMP, %lu SINGLE_PRE_DUMP, %lu series of %d pre-dumps and a dump answered, "
+	       "%lu "
+	       "left in the middle, %lu failed, %d of %d clients came to the end; %.1f s, longest %.0f ms\n",
+	       all.done[VERSION], all.done[CHECK], all.done[DUMP], all.done[SINGLE], all.done[SERIES], ROUNDS,
+	       all.done[LEAVE], all.failed, ended, clients, now() - start, all.longest * 1000);
 	return all.failed || ended != clients;
 }

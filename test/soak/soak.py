@@ -44,6 +44,14 @@ def processes_of(program):
     return found
 
 
+def left_of(program, before):
+    """Processes that are left, once those that end with what they look after have noticed."""
+    end = time.monotonic() + 20
+    while (left := len(processes_of(program)) - before) > 0 and time.monotonic() < end:
+        time.sleep(0.05)
+    return left
+
+
 def main():
     ap = argparse.ArgumentParser()
     ap.add_argument("--criu", required=True)
@@ -55,6 +63,9 @@ def main():
     if os.geteuid() != 0:
         print("SKIP soak: needs root")
         return 0
+    tracks = subprocess.run([args.criu, "check", "--feature", "mem_dirty_track"], stdout=subprocess.DEVNULL,
+                            stderr=subprocess.DEVNULL).returncode == 0
+    more = [] if tracks else ["no-pre-dumps"]
     with tempfile.TemporaryDirectory(prefix="criu-soak-") as where:
         os.mkdir(f"{where}/images")
         ready, status = os.pipe()
@@ -70,8 +81,8 @@ def main():
             before = len(processes_of(args.criu))
 
             def run(requests):
-                r = subprocess.run([f"{args.tools}/soak", f"{where}/s", f"{where}/images", str(args.clients), str(requests)],
-                                   stdout=subprocess.PIPE, text=True)
+                r = subprocess.run([f"{args.tools}/soak", f"{where}/s", f"{where}/images", str(args.clients), str(requests),
+                                    *more], stdout=subprocess.PIPE, text=True)
                 print(" ", r.stdout.strip(), flush=True)
                 return r.returncode == 0
             good = run(max(args.requests // 20, args.clients * 20))
@@ -81,7 +92,7 @@ def main():
                 good = run(args.requests // args.rounds) and good
                 last = settled(daemon.pid)
                 print(" ", last, flush=True)
-            left = len(processes_of(args.criu)) - before
+            left = left_of(args.criu, before)
             what = [why for why, bad in (
                 ("a request failed", not good),
                 (f"memory has grown from {first['rss_kib']} to {last['rss_kib']} KiB",
