@@ -193,8 +193,13 @@ static int write_pidfile(struct restore *rs, struct cr_error *err)
 static int stage_announce(void *op, struct cr_error *err)
 {
 	struct restore *rs = op;
-	int r = notify(rs, "post-restore", rs->root_pid, err);
+	/* whoever sets namespaces up from outside has to be told by which process they are reached */
+	int r = rs->ipc ? notify(rs, "setup-namespaces", rs->root_pid, err) : 0;
 
+	if (r == 0 && rs->ipc)
+		r = notify(rs, "post-setup-namespaces", 0, err);
+	if (r == 0)
+		r = notify(rs, "post-restore", rs->root_pid, err);
 	return r == 0 && rs->ctx->opts->pidfile ? write_pidfile(rs, err) : r;
 }
 

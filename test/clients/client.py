@@ -100,10 +100,10 @@ class Daemon:
 class Victim:
     """A process that lets nobody find anything outside of itself: own session, no terminal, /dev/null."""
 
-    def __init__(self, uid=None):
+    def __init__(self, uid=None, before=None):
         self.proc = subprocess.Popen(["sleep", "1000"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                                      stderr=subprocess.DEVNULL, start_new_session=True, user=uid, group=uid,
-                                     extra_groups=[] if uid else None, cwd="/")
+                                     extra_groups=[] if uid else None, cwd="/", preexec_fn=before)
         time.sleep(0.1)
         self.pid = self.proc.pid
 
