@@ -241,6 +241,7 @@ static const struct {
 	{ "tree", POLICY_ANYONE },
 	{ "verbosity", POLICY_ANYONE },
 	{ "leave-running", POLICY_ANYONE },
+	{ "snapshot", POLICY_ANYONE },
 	{ "leave-stopped", POLICY_ANYONE },
 	{ "restore-detached", POLICY_ANYONE },
 	{ "shell-job", POLICY_ANYONE },

@@ -6,6 +6,7 @@
 #include "dump/dump-internal.h"
 #include "infect/parasite.h"
 #include "infect/thread-image.h"
+#include "infect/twin.h"
 #include "tasks/tasks.h"
 #include "tasks/undo.h"
 #include "xstate.h"
@@ -13,7 +14,6 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#define MM_ROOM (16u << 10) /* arena bytes of the few questions about memory */
 #define TOGETHER \
 	8u /* processes asked at the same time: twice as many are hardly faster, and are more to harm if we are killed */
 
@@ -54,10 +54,10 @@ static void asked_done(struct asked *a, size_t nr)
 
 static int infect(struct dump *d, struct asked *a, struct known *k, struct cr_error *err)
 {
-	size_t room = tasks_ask_size(a->task) + files_ask_size(d->files, a->task) + MM_ROOM;
+	size_t room = tasks_ask_size(a->task) + files_ask_size(d->files, a->task) + mm_ask_size(d->mm, a->task);
+	uint32_t nr_routines = (uint32_t)a->task->threads.nr + 1 + (d->snapshot ? TWIN_ROUTINES : 0);
 
-	return parasite_infect_begin(a->task, &d->layout, &k->aid, room, (uint32_t)a->task->threads.nr + 1, &a->host,
-				     err);
+	return parasite_infect_begin(a->task, &d->layout, &k->aid, room, nr_routines, &a->host, err);
 }
 
 static int run(struct dump *d, struct asked *a, struct known *k, struct cr_error *err)
@@ -80,6 +80,11 @@ static int run(struct dump *d, struct asked *a, struct known *k, struct cr_error
 		a->routines[a->nr++] = tasks_routine_of(&all->items[i]);
 	}
 	return parasite_run_begin(a->host, a->threads, a->routines, a->nr, err);
+}
+
+static int take_copy(struct dump *d, struct asked *a, struct known *k, struct cr_error *err)
+{
+	return mm_take_copy(d->mm, a->task, a->host, &k->layout, err);
 }
 
 static int cure(struct dump *d, struct asked *a, struct known *k, struct cr_error *err)
@@ -133,6 +138,7 @@ static int ask_together(struct dump *d, struct asked *a, size_t nr, struct known
 	static int (*const steps[])(struct dump *, struct asked *, struct known *, struct cr_error *) = {
 		infect,
 		run,
+		take_copy,
 		cure,
 		keep,
 	};

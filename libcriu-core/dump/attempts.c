@@ -23,6 +23,14 @@ int cr_dump(struct cr_context *ctx, struct cr_dump_result *ret, struct cr_error 
 		struct dump_attempt at = { .again = i > 0, .last = i == ARRAY_LEN(pauses), .listeners = l };
 		int r = dump_once(ctx, &at, ret, err);
 
+		/* a snapshot that has relied on something that was not so any more; without, it takes longer and is sure */
+		if (r == -ESTALE && !at.sure) {
+			log_info(&ctx->log, "%s: this is tried again", err->text);
+			cr_error_clear(err);
+			at.sure = true;
+			r = dump_once(ctx, &at, ret, err);
+		}
+
 		if (at.last || !dump_may_pass(ctx, r))
 			return r;
 		log_info(&ctx->log, "%s: the tree runs on for a moment, then this is tried again",

@@ -48,17 +48,43 @@ static int collect_ipc(struct dump *d, uint32_t id, struct cr_error *err)
 	return r;
 }
 
+/*
+ * A snapshot forks each process, which takes page tables and the like at once, and a page more for each that is written to
+ * while the memory is being saved.
+ */
+#define FORK_ROOM (256u << 10)
+
+static int check_room(struct dump *d, struct cr_error *err)
+{
+	struct cgroup_need need = { 0 };
+
+	for (size_t i = 0; d->snapshot && i < d->tree->tasks.nr; i++) {
+		uint64_t rss = d->tree->tasks.items[i]->status.vm_rss_kb << 10;
+
+		need.at_once += FORK_ROOM + rss / 256;
+		need.in_all += rss;
+	}
+	return cgroup_room_check(d->ctx, d->tree, &need, d->snapshot ? &d->limits : NULL, err);
+}
+
+/* A copy is what the kernel kills first; to end it before that is better for everybody. */
+static int watch_room(void *arg, struct cr_error *err)
+{
+	return cgroup_limits_check(arg, err);
+}
+
 int dump_collect(struct dump *d, struct cr_error *err)
 {
 	struct mm_dump_config config = {
 		.sink = &d->sink, .parent = d->parent, .parent_pages = d->parent_pages, .early = d->early,
 		.parent_round = d->parent_round, .round = dump_sums_round(d),
+		.snapshot = d->snapshot, .before = d->before, .watch = d->snapshot ? watch_room : NULL, .watch_arg = &d->limits,
 	};
 	uint32_t own_ipc;
 	int r = check_session(d, err);
 
 	if (r == 0)
-		r = cgroup_room_check(d->ctx, d->tree, err);
+		r = check_room(d, err);
 	if (r == 0)
 		r = ids_collect(d->ctx, d->tree, &d->root_ids, err);
 	if (r == 0)

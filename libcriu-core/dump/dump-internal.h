@@ -4,9 +4,11 @@
 
 #include "files/files.h"
 #include "image/image-set.h"
+#include "infect/cgroup-room.h"
 #include "infect/freeze.h"
 #include "infect/task.h"
 #include "kernel/context.h"
+#include "kernel/stage.h"
 #include "mm/mm.h"
 #include "xstate.h"
 #include "ns/ipc.h"
@@ -20,10 +22,14 @@ struct dump {
 	struct cr_dump_result   *result;
 	bool                     look_only;    /* check --tree: stop after collecting */
 	bool                     pre;          /* memory only, of a tree that runs on */
+	bool                     snapshot;     /* pages are written while the tree runs on: snapshot.c */
 	struct image_set        *parent;       /* previous images, NULL: none are named */
 	struct mm_early         *early;
 	struct mm_parent        *parent_pages;
 	char                     parent_round[40]; /* id of the dump that made them, "" unknown */
+	bool                     sure;         /* of a snapshot: nothing that was read before the tree was stopped is used */
+	struct cgroup_limits     limits;       /* of a snapshot */
+	struct smaps_before     *before;       /* of a snapshot: such things; NULL: none */
 	bool                     again, last;  /* not the first attempt; no other will be made */
 	struct listeners        *listeners;    /* borrowed; NULL but for a dump */
 	struct tree             *tree;
@@ -44,7 +50,7 @@ struct dump {
 
 /* What one attempt to dump a tree knows of the others. */
 struct dump_attempt {
-	bool again, last;
+	bool again, last, sure;
 	struct listeners *listeners;
 };
 
@@ -70,15 +76,26 @@ void dump_dedup(struct dump *d);
 /** dump_sums_round() - what the checksums of pages are bound to; NULL: there are to be none */
 const char *dump_sums_round(const struct dump *d);
 
-/* stages that a pre-dump has in common with a dump; dump.c */
+/* stages that a pre-dump or a snapshot has in common with a dump; dump.c */
 int dump_freeze(void *op, struct cr_error *err);
 void dump_undo_freeze(void *op);
 int dump_check_rights(void *op, struct cr_error *err);
 int dump_memory(void *op, struct cr_error *err);
+int dump_stage_collect(void *op, struct cr_error *err);
+int dump_stage_ask(void *op, struct cr_error *err);
+int dump_stage_hold(void *op, struct cr_error *err);
+void dump_undo_hold(void *op);
+int dump_stage_write(void *op, struct cr_error *err);
+int dump_stage_commit(void *op, struct cr_error *err);
+void dump_undo_commit(void *op);
+int dump_stage_announce(void *op, struct cr_error *err);
 int dump_thaw(struct dump *d, enum thaw how, struct cr_error *err);
 /** dump_report() - after a success: the result, and stats-dump */
 void dump_report(struct dump *d, struct cr_dump_result *ret);
 void dump_done(struct dump *d);
+
+extern const struct stage snapshot_stages[]; /* snapshot.c */
+extern const size_t nr_snapshot_stages;
 
 /** dump_obstacles() - Return: 0 if nothing stands in the way; -EBUSY with a sentence that counts, and shows the first */
 int dump_obstacles(struct dump *d, struct cr_error *err);

@@ -4,6 +4,7 @@
 #include "image/stream.h"
 #include "infect/freeze.h"
 #include "kernel/stage-tables.h"
+#include "mm/smaps-before.h"
 #include "net/connections.h"
 #include "net/listeners.h"
 #include "tasks/tasks.h"
@@ -91,12 +92,12 @@ int dump_check_rights(void *op, struct cr_error *err)
 }
 
 /* Obstacles found so far do not end it here: some show only from inside, and one run is to name them all. */
-static int stage_collect(void *op, struct cr_error *err)
+int dump_stage_collect(void *op, struct cr_error *err)
 {
 	return dump_collect(op, err);
 }
 
-static int stage_ask(void *op, struct cr_error *err)
+int dump_stage_ask(void *op, struct cr_error *err)
 {
 	struct dump *d = op;
 	int r = thread_share_begin(d->ctx, d->tree, &d->share, err);
@@ -110,7 +111,7 @@ static int stage_ask(void *op, struct cr_error *err)
 }
 
 /* A tree that goes on keeps what comes in meanwhile. What ends must not have anything in its queues any more. */
-static int stage_hold(void *op, struct cr_error *err)
+int dump_stage_hold(void *op, struct cr_error *err)
 {
 	struct dump *d = op;
 	int r = lives_on(d->ctx->opts->rpc) ? 0 : listeners_hold(d->listeners, d->files, d->run_id, err);
@@ -122,7 +123,7 @@ static int stage_hold(void *op, struct cr_error *err)
 	return r == 0 ? connections_hold(d->files, d->run_id, err) : r;
 }
 
-static void undo_hold(void *op)
+void dump_undo_hold(void *op)
 {
 	struct dump *d = op;
 
@@ -130,7 +131,7 @@ static void undo_hold(void *op)
 		connections_let_go(d->files);
 }
 
-static int stage_write(void *op, struct cr_error *err)
+int dump_stage_write(void *op, struct cr_error *err)
 {
 	return dump_write(op, err);
 }
@@ -145,12 +146,12 @@ int dump_memory(void *op, struct cr_error *err)
 	return r;
 }
 
-static int stage_commit(void *op, struct cr_error *err)
+int dump_stage_commit(void *op, struct cr_error *err)
 {
 	return dump_inventory(op, err);
 }
 
-static void undo_commit(void *op)
+void dump_undo_commit(void *op)
 {
 	struct dump *d = op;
 
@@ -159,7 +160,7 @@ static void undo_commit(void *op)
 }
 
 /* A client that refuses the end of the dump keeps the images: they are whole, and the tree goes on. */
-static int stage_announce(void *op, struct cr_error *err)
+int dump_stage_announce(void *op, struct cr_error *err)
 {
 	struct dump *d = op;
 	int r = notify(d, "post-dump", err);
@@ -212,13 +213,13 @@ static int stage_end(void *op, struct cr_error *err)
 const struct stage dump_stages[] = {
 	{ "freeze", dump_freeze, dump_undo_freeze, false },
 	{ "check rights", dump_check_rights, NULL, false },
-	{ "collect", stage_collect, NULL, false },
-	{ "ask", stage_ask, NULL, false },
-	{ "hold connections", stage_hold, undo_hold, false },
-	{ "write images", stage_write, NULL, false },
+	{ "collect", dump_stage_collect, NULL, false },
+	{ "ask", dump_stage_ask, NULL, false },
+	{ "hold connections", dump_stage_hold, dump_undo_hold, false },
+	{ "write images", dump_stage_write, NULL, false },
 	{ "write memory", dump_memory, NULL, false },
-	{ "commit", stage_commit, undo_commit, false },
-	{ "announce", stage_announce, NULL, false },
+	{ "commit", dump_stage_commit, dump_undo_commit, false },
+	{ "announce", dump_stage_announce, NULL, false },
 	{ "end", stage_end, NULL, true },
 };
 const size_t nr_dump_stages = ARRAY_LEN(dump_stages);
@@ -235,6 +236,8 @@ void dump_done(struct dump *d)
 		if (d->tree->tasks.items[i]->mm)
 			d->tree->tasks.items[i]->mm->ext = NULL; /* borrowed from tasks/ */
 	mm_dump_free(d->mm);
+	smaps_before_free(d->before);
+	cgroup_limits_done(&d->limits);
 	ipc_ns_free(d->ipc);
 	mm_early_free(d->early);
 	mm_parent_free(d->parent_pages);
@@ -291,11 +294,12 @@ bool dump_may_pass(const struct cr_context *ctx, int r)
 int dump_once(struct cr_context *ctx, const struct dump_attempt *at, struct cr_dump_result *ret, struct cr_error *err)
 {
 	struct dump d = { .ctx = ctx, .result = ret, .begin_us = time_us(), .again = at->again, .last = at->last,
-			  .listeners = at->listeners };
+			  .listeners = at->listeners, .sure = at->sure, .snapshot = ctx->opts->rpc->has_snapshot && ctx->opts->rpc->snapshot };
 	int r;
 
 	dump_run_id(&d);
-	r = stages_run(ctx, dump_stages, nr_dump_stages, &d, ctx->opts->inject_stage, NULL, err);
+	r = stages_run(ctx, d.snapshot ? snapshot_stages : dump_stages, d.snapshot ? nr_snapshot_stages : nr_dump_stages, &d,
+		       ctx->opts->inject_stage, NULL, err);
 	if (r == 0) {
 		dump_dedup(&d);
 		dump_report(&d, ret);

@@ -82,7 +82,8 @@ static int write_task(struct dump *d, const struct task *t, struct cr_error *err
 	r = parallel_each(t->threads.nr, write_thread, &(struct threads_of){ d, t }, err);
 	if (r == 0)
 		r = image_write_single(d->set, IMG_IDS, (uint64_t)t->ns_pid, &t->ids, err);
-	return r == 0 ? mm_write(d->mm, t, d->set, err) : r;
+	/* a snapshot learns more of it later */
+	return r == 0 && !d->snapshot ? mm_write(d->mm, t, d->set, err) : r;
 }
 
 /* Where the clocks stood, for restores on another machine or after a reboot. */

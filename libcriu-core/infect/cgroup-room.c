@@ -33,6 +33,8 @@ static const struct names v2_names = {
 
 struct search {
 	struct cr_context      *ctx;
+	struct cgroup_need      need;
+	struct cgroup_limits   *limits;       /* NULL: nobody wants to know */
 	struct proc_mount_list  mounts;
 	char                    seen[4096];   /* text of the last process: most have the same */
 	ssize_t                 seen_len;
@@ -67,35 +69,69 @@ static uint64_t number_after(const char *text, const char *name)
 }
 
 /* What the kernel can take away instead: files that are cached, and what may go to swap */
-static bool can_be_freed(int dir, const struct names *n)
+static bool can_be_freed(int dir, const struct names *n, uint64_t needed)
 {
 	char text[8192];
 	uint64_t used, limit;
 	struct sysinfo info;
 
 	read_text(dir, "memory.stat", text, sizeof(text));
-	if (number_after(text, n->inactive) + number_after(text, n->active) >= NEEDED)
+	if (number_after(text, n->inactive) + number_after(text, n->active) >= needed)
 		return true;
 	limit = number_in(dir, n->swap_limit);
 	used = number_in(dir, n->swap_usage);
-	return sysinfo(&info) == 0 && info.freeswap * (uint64_t)info.mem_unit >= NEEDED &&
-	       (limit == UNLIMITED || used == UNLIMITED || (limit > used && limit - used >= NEEDED));
+	return sysinfo(&info) == 0 && info.freeswap * (uint64_t)info.mem_unit >= needed &&
+	       (limit == UNLIMITED || used == UNLIMITED || (limit > used && limit - used >= needed));
+}
+
+/* All processes are killed together, or none is and all that need memory wait for ever. Names of both versions. */
+static bool kills_no_single_one(int dir)
+{
+	char text[256];
+
+	if (number_in(dir, "memory.oom.group") == 1)
+		return true;
+	read_text(dir, "memory.oom_control", text, sizeof(text));
+	return strstr(text, "oom_kill_disable 1") != NULL;
+}
+
+static int keep_limit(struct cgroup_limits *l, const char *path)
+{
+	char **more;
+
+	for (size_t i = 0; l && i < l->nr; i++)
+		if (strcmp(l->paths[i], path) == 0)
+			return 0;
+	if (!l)
+		return 0;
+	more = realloc(l->paths, (l->nr + 1) * sizeof(*more));
+	if (!more)
+		return -ENOMEM;
+	l->paths = more;
+	more[l->nr] = strdup(path);
+	return more[l->nr++] ? 0 : -ENOMEM;
 }
 
 static int check_level(struct search *s, const struct task *task, const char *path, const struct names *n, struct cr_error *err)
 {
 	autofd int dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	uint64_t limit, usage;
+	uint64_t limit, usage, needed = NEEDED + s->need.at_once;
 	char advice[160];
 
 	if (dir < 0)
 		return 0;
 	limit = number_in(dir, n->limit);
 	usage = number_in(dir, n->usage);
-	if (limit == UNLIMITED || usage == UNLIMITED || (limit > usage && limit - usage >= NEEDED) || can_be_freed(dir, n))
+	if (limit == UNLIMITED || usage == UNLIMITED)
 		return 0;
-	snprintf(advice, sizeof(advice), "raise %s there by %u KiB for the moment; without that the dump would get a process killed",
-		 n->limit, NEEDED >> 10);
+	if (keep_limit(s->limits, path) < 0)
+		return cr_fail(err, -ENOMEM, "note a limit");
+	if (s->need.in_all && kills_no_single_one(dir))
+		needed += s->need.in_all;
+	if ((limit > usage && limit - usage >= needed) || can_be_freed(dir, n, needed))
+		return 0;
+	snprintf(advice, sizeof(advice), "raise %s there by %" PRIu64 " KiB for the moment; without that the dump would get a process killed",
+		 n->limit, needed >> 10);
 	if (obstacle_add(&s->ctx->obstacles, task->host_pid, task->comm, "", advice,
 			 "memory cgroup %.80s is full: %" PRIu64 " of %" PRIu64 " KiB", path, usage >> 10, limit >> 10) < 0)
 		return cr_fail(err, -ENOMEM, "note an obstacle");
@@ -160,13 +196,43 @@ static int check_task(struct search *s, const struct task *task, struct cr_error
 	return r < 0 ? r : 0;
 }
 
-int cgroup_room_check(struct cr_context *ctx, const struct tree *tree, struct cr_error *err)
+int cgroup_limits_check(const struct cgroup_limits *l, struct cr_error *err)
 {
-	struct search s = { .ctx = ctx };
+	for (size_t i = 0; i < l->nr; i++) {
+		autofd int dir = open(l->paths[i], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		bool v1 = dir >= 0 && faccessat(dir, v1_names.limit, F_OK, 0) == 0;
+		const struct names *n = v1 ? &v1_names : &v2_names;
+		uint64_t limit, usage;
+
+		if (dir < 0)
+			continue;
+		limit = number_in(dir, n->limit);
+		usage = number_in(dir, n->usage);
+		if (limit != UNLIMITED && usage != UNLIMITED && (limit < usage || limit - usage < NEEDED) && !can_be_freed(dir, n, NEEDED))
+			return cr_refuse(err, -ENOMEM, "memory cgroup %.80s is nearly full: %" PRIu64 " of %" PRIu64 " KiB", l->paths[i],
+					 usage >> 10, limit >> 10);
+	}
+	return 0;
+}
+
+void cgroup_limits_done(struct cgroup_limits *l)
+{
+	for (size_t i = 0; i < l->nr; i++)
+		free(l->paths[i]);
+	free(l->paths);
+	*l = (struct cgroup_limits){ 0 };
+}
+
+int cgroup_room_check(struct cr_context *ctx, const struct tree *tree, const struct cgroup_need *need,
+		      struct cgroup_limits *ret_limits, struct cr_error *err)
+{
+	struct search s = { .ctx = ctx, .limits = ret_limits };
 	autoprocdir struct proc_dir self = PROC_DIR_NONE;
 	char text[sizeof(s.seen)];
 	int r = 0;
 
+	if (need)
+		s.need = *need;
 	for (size_t i = 0; r == 0 && i < tree->tasks.nr; i++) {
 		const struct task *task = tree->tasks.items[i];
 		ssize_t len = task->state == TASK_DEAD ? 0 : proc_read_small(&task->dir, "cgroup", text, sizeof(text), NULL);

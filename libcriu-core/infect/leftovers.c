@@ -4,6 +4,7 @@
 #include "base/buf.h"
 #include "base/own.h"
 #include "infect/remote-call.h"
+#include "infect/remote-reap.h"
 #include "infect/tracee.h"
 #include "kernel/net-lock.h"
 #include "kernel/uapi.h"
@@ -24,6 +25,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#define TWINS        4096u /* of larger trees, those of the first processes */
 #define PLACES       16u /* twice as many as are asked at a time */
 #define TRIES        200 /* for threads that are still in our code */
 #define PAUSE_US     5000
@@ -40,6 +42,7 @@ struct cr_leftovers {
 	struct leftover items[PLACES];
 	char lock[NET_LOCK_NAME]; /* the first byte is set last */
 	struct socket_note socket;
+	struct leftover_twin twins[TWINS];
 };
 
 struct cr_leftovers *cr_leftovers_new(void)
@@ -93,6 +96,24 @@ void leftover_end(struct leftover *o)
 {
 	if (o)
 		__atomic_store_n(&o->pid, 0, __ATOMIC_RELEASE);
+}
+
+struct leftover_twin *leftover_twin(struct cr_leftovers *l, pid_t parent, pid_t twin)
+{
+	for (size_t i = 0; l && i < TWINS; i++) {
+		if (l->twins[i].parent)
+			continue;
+		l->twins[i].twin = twin;
+		__atomic_store_n(&l->twins[i].parent, parent, __ATOMIC_RELEASE);
+		return &l->twins[i];
+	}
+	return NULL;
+}
+
+void leftover_twin_end(struct leftover_twin *o)
+{
+	if (o)
+		__atomic_store_n(&o->parent, 0, __ATOMIC_RELEASE);
 }
 
 void leftover_socket(struct cr_leftovers *l, pid_t pid, int fd, bool reuse)
@@ -292,6 +313,11 @@ int cr_leftovers_clear(struct cr_leftovers *l)
 		if (o->size && unmap(o) < 0)
 			r = -EBUSY;
 		leftover_end(o);
+	}
+	for (size_t i = 0; l && i < TWINS; i++) {
+		if (l->twins[i].parent)
+			remote_reap(l->twins[i].parent, l->twins[i].twin, NULL);
+		leftover_twin_end(&l->twins[i]);
 	}
 	return r;
 }

@@ -19,6 +19,11 @@ struct leftover {
 	uint64_t base, size;             /* our mappings */
 };
 
+struct leftover_twin {
+	pid_t twin;
+	pid_t parent; /* 0: none; set last */
+};
+
 /** leftover_begin() - a note about @pid. Return: NULL if @l is NULL or has no room: then there is none. */
 struct leftover *leftover_begin(struct cr_leftovers *l, pid_t pid);
 
@@ -34,6 +39,13 @@ void leftover_socket(struct cr_leftovers *l, pid_t pid, int fd, bool reuse);
 
 /** leftover_lock() - name of a table of nf_tables that outlives the dump (kernel/net-lock.h), while it may have to go; "": none */
 void leftover_lock(struct cr_leftovers *l, const char *name);
+
+/**
+ * leftover_twin() - @twin is a child of @parent that is ours (infect/twin.h): dead with us, it has to be reaped there
+ * Return: NULL if @l is NULL or has no room.
+ */
+struct leftover_twin *leftover_twin(struct cr_leftovers *l, pid_t parent, pid_t twin);
+void leftover_twin_end(struct leftover_twin *o);
 
 /** leftover_end() - nothing of ours is in there any more */
 void leftover_end(struct leftover *o);

@@ -409,6 +409,13 @@ static int end_run(struct parasite *p, struct cr_error *err)
 	return cr_within(err, r, "pid %d", p->task->host_pid);
 }
 
+int parasite_mend(const struct parasite *p, pid_t copy, struct cr_error *err)
+{
+	int r = p->way.was ? remote_write(copy, p->way.at, p->way.was, p->way.size) : 0;
+
+	return r < 0 ? cr_fail(err, r, "put back the stack in the copy of pid %d", p->task->host_pid) : 0;
+}
+
 int parasite_cure_begin(struct parasite *p, struct cr_error *err)
 {
 	uint64_t arg[6] = { p->base, p->size };

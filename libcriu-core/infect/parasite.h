@@ -67,6 +67,12 @@ int parasite_run_begin(struct parasite *p, struct thread *const *threads, const 
 int parasite_run(struct parasite *p, struct thread *const *threads, const uint32_t *routines, size_t nr,
 		 struct cr_error *err);
 
+/**
+ * parasite_mend() - put back, in a copy that was made of the process's memory meanwhile, what we have changed in there
+ * @copy: its pid. Our own mappings stay in it. Return: 0, negative errno.
+ */
+int parasite_mend(const struct parasite *p, pid_t copy, struct cr_error *err);
+
 /** parasite_cure_begin() - remove the mappings. Return: 0, negative errno. */
 int parasite_cure_begin(struct parasite *p, struct cr_error *err);
 int parasite_cure(struct parasite *p, struct cr_error *err);

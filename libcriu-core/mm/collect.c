@@ -33,6 +33,7 @@ static void mm_task_free(struct mm_task *mt)
 		return;
 	smaps_drop(mt->smaps);
 	look_ahead_free(mt->ahead);
+	snapshot_free(mt->copy);
 	for (size_t i = 0; i < mt->vmas.nr; i++) {
 		img_vma_ext *ext = mt->vmas.items[i].ext;
 
@@ -111,6 +112,7 @@ void mm_dump_free(struct mm_dump *d)
 		close(d->segments.items[i].fd);
 	segments_done(&d->segments);
 	file_cache_free(d->files);
+	early_sums_done(&d->early_sums);
 	tracker_free(d->tracker);
 	free(d);
 }
@@ -177,6 +179,8 @@ static int add_vma(struct mm_dump *d, struct mm_task *mt, const struct proc_vma 
 		r = mm_obstacle(d, mt->task, p, path, c.what, c.advice, err);
 		return r < 0 ? r : 0;
 	}
+	if (mt->copy && snapshot_note(mt->copy, p, &c) < 0)
+		return cr_fail(err, -ENOMEM, "note a mapping");
 	if (joins_vvar(mt, &c, p)) {
 		mt->vmas.items[mt->vmas.nr - 1].end = p->end;
 		return 0;
@@ -376,7 +380,7 @@ static int collect(struct mm_dump *d, struct mm_task *mt, struct cr_error *err)
 	if (r == 0)
 		r = collect_policies(d, mt, err);
 	look_ahead_wait(mt->ahead);
-	if (r == 0)
+	if (r == 0 && !snapshot_selects_late(d))
 		r = page_select(d, mt, &mt->ahead->scan, err);
 	look_ahead_free(take_ptr(&mt->ahead));
 	if (r < 0)
@@ -399,13 +403,17 @@ static int begin(struct mm_dump *d, struct mm_task *mt, struct cr_error *err)
 	mt->ahead = calloc(1, sizeof(*mt->ahead));
 	if (!mt->ahead)
 		return cr_fail(err, -ENOMEM, "read mappings");
-	if (mt->task->status.vm_rss_kb >= AHEAD_RSS_KB)
+	if (mt->task->status.vm_rss_kb >= AHEAD_RSS_KB && !snapshot_selects_late(d))
 		look_ahead_begin(mt->ahead, d, mt->task, true, wants_policies(d, mt));
-	mt->early = mm_early_find(d->config.early, mt->task);
-	if (mt->early)
-		return 0;
-	r = smaps_begin(&mt->task->dir, &mt->smaps, &mt->many, err);
-	if (mt->many)
+	if (mt->copy && mt->copy->before) {
+		r = smaps_begin_text(mt->copy->before, mt->copy->before_len, &mt->smaps, &mt->many, err);
+	} else {
+		mt->early = mm_early_find(d->config.early, mt->task);
+		if (mt->early)
+			return 0;
+		r = smaps_begin(&mt->task->dir, &mt->smaps, &mt->many, err);
+	}
+	if (mt->many && !snapshot_selects_late(d))
 		look_ahead_begin(mt->ahead, d, mt->task, false, wants_policies(d, mt));
 	return r;
 }
@@ -425,6 +433,8 @@ int mm_begin(struct mm_dump *d, struct task *task, struct cr_error *err)
 	}
 	*slot = mt;
 	task->mm_priv = mt;
+	if (d->config.snapshot && snapshot_begin(d, mt) < 0)
+		return cr_fail(err, -ENOMEM, "note the mappings of pid %d", task->host_pid);
 	return cr_within(err, begin(d, mt, err), "pid %d", task->host_pid);
 }
 
@@ -438,12 +448,22 @@ int mm_ask(struct mm_dump *d, struct task *task, struct program *p, struct routi
 	struct mm_task *mt = task->mm_priv;
 
 	(void)d;
-	(void)err;
 	mt->ask_routine = r->index;
 	mt->ask_op = (uint32_t)r->ops.nr;
 	mt->asked = true;
 	op_result(emit_call(p, r, "ask for the end of the heap", SYS_brk, 0));
-	return 0;
+	return mt->copy ? snapshot_ask(mt, p, r, err) : 0;
+}
+
+/* of the questions about memory, which are few */
+#define ASK_ROOM (16u << 10)
+
+size_t mm_ask_size(const struct mm_dump *d, const struct task *task)
+{
+	const struct mm_task *mt = task->mm_priv;
+
+	(void)d;
+	return ASK_ROOM + (mt->copy ? snapshot_ask_size(mt) : 0);
 }
 
 int mm_answer(struct mm_dump *d, struct task *task, const struct program *p, struct cr_error *err)

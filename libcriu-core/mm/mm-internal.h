@@ -4,6 +4,7 @@
 
 #include "base/array.h"
 #include "base/error.h"
+#include "mm/early-sums.h"
 #include "mm/mm.h"
 #include "proto/images.h"
 
@@ -81,6 +82,7 @@ struct mm_task {
 	struct look_ahead *ahead;
 	uint32_t ask_routine, ask_op;
 	bool asked;
+	struct snapshot_task *copy;   /* of a snapshot, else NULL */
 };
 DEFINE_VEC(mm_tasks, struct mm_task *)
 
@@ -106,7 +108,45 @@ struct mm_dump {
 	bool knows_parent;       /* what it knows refers to the parent */
 	bool tracks;             /* it was renewed in this round */
 	bool running;            /* tasks run while their pages are read */
+	bool segments_stored;    /* by mm_dump_shared() */
+	bool more_follows;       /* pages of others will be stored by another call: sums have to wait */
+	struct early_sums early_sums;
 };
+
+/* Of a snapshot: a task, its copy, and what the copy does not have */
+struct twin;
+struct twin_plan;
+struct snapshot_task {
+	struct twin *twin;            /* NULL: not made yet, or gone again */
+	struct twin_plan *plan;       /* how it is made */
+	struct mm_ranges drops;       /* what it is not to have: shared memory, huge pages of a pool */
+	struct mm_ranges apart;       /* mappings whose content is read from the task itself while that is stopped */
+	int apart_fd;                 /* memory file that holds it, each byte at its address; -1: there is none */
+	struct page_runs apart_pages; /* pages of these mappings */
+	const char *before;           /* smaps, if it was read before; NULL: it was read of the stopped task */
+	size_t before_len;
+};
+
+/* snapshot_begin() - makes mt->copy, before the mappings are read. Return: 0, -ENOMEM. snapshot_free(): NULL is fine */
+int snapshot_begin(const struct mm_dump *d, struct mm_task *mt);
+void snapshot_free(struct snapshot_task *s);
+/* snapshot_note() - a mapping of the task. Return: 0, -ENOMEM */
+struct proc_vma;
+struct vma_class;
+int snapshot_note(struct snapshot_task *s, const struct proc_vma *v, const struct vma_class *c);
+/* snapshot_selects_late() - are pages looked for in the copies, when the tasks run again? */
+bool snapshot_selects_late(const struct mm_dump *d);
+/* snapshot_ask(), snapshot_ask_size() - its part of mm_ask() */
+int snapshot_ask(struct mm_task *mt, struct program *p, struct routine *r, struct cr_error *err);
+size_t snapshot_ask_size(const struct mm_task *mt);
+
+/* snapshot_source() - where its pages are read from */
+struct copy_job;
+void snapshot_source(const struct snapshot_task *s, struct copy_job *job);
+
+/* pages_dump() - as mm_dump_pages(), of tasks (@tree NULL: of none) and, if @segments, of shared memory */
+int pages_dump(struct mm_dump *d, const struct tree *tree, bool segments, struct image_set *set, struct mm_dump_stats *ret,
+	       struct cr_error *err);
 
 /* mm_rounds_begin() - find out what is known since the parent was made; before the mappings of the first task */
 int mm_rounds_begin(struct mm_dump *d, const struct task *task, struct cr_error *err);

@@ -20,10 +20,13 @@
 #include <sys/types.h>
 
 struct cr_context;
+struct parasite;
 struct program;
 struct routine;
+struct smaps_before;
 struct task;
 struct tree;
+struct xstate_layout;
 
 /* Half-open, page aligned. */
 struct mm_range {
@@ -65,6 +68,10 @@ struct mm_dump_config {
 	const struct mm_parent *parent_pages; /* what is in it; NULL: not to be known. Outlives the dump */
 	const char *parent_round;     /* id of the dump that made it, "" if it says none */
 	const char *round;            /* id of this dump, for the checksums of its pages; NULL: there are to be none */
+	const struct smaps_before *before; /* of a snapshot: what was read of the tree before, NULL: nothing; outlives the dump */
+	int (*watch)(void *arg, struct cr_error *err); /* called again and again while pages are stored, from any thread; */
+	void *watch_arg;              /* a failure ends that; NULL: nobody */
+	bool snapshot;                /* private memory is read from copies of the tasks, which run on meanwhile: snapshot.c */
 };
 
 /** mm_dump_new() - Return: 0, -ENOMEM. */
@@ -103,7 +110,10 @@ int mm_ask(struct mm_dump *d, struct task *task, struct program *p, struct routi
 /** mm_answer() - after the program ran and its arena was read back: complete task->mm */
 int mm_answer(struct mm_dump *d, struct task *task, const struct program *p, struct cr_error *err);
 
-/** mm_write() - mm-PID.img */
+/** mm_ask_size() - arena bytes that mm_ask() takes */
+size_t mm_ask_size(const struct mm_dump *d, const struct task *task);
+
+/** mm_write() - mm-PID.img. Of a snapshot, after mm_select_copied() */
 int mm_write(struct mm_dump *d, const struct task *task, struct image_set *set, struct cr_error *err);
 
 struct mm_dump_stats {
@@ -117,10 +127,33 @@ struct mm_dump_stats {
 
 /**
  * mm_dump_pages() - pagemap-*.img and pages-*.img of all tasks and shared segments; descriptions of System V segments
- * All tasks are stopped, nothing of ours is mapped in them. Progress goes to the observer.
+ * All tasks are stopped, nothing of ours is mapped in them; or they have been copied. Progress goes to the observer.
+ * @ret: is added to
  */
 int mm_dump_pages(struct mm_dump *d, const struct tree *tree, struct image_set *set, struct mm_dump_stats *ret,
 		  struct cr_error *err);
+
+/**
+ * mm_take_copy() - of a snapshot, once the program has run: get hold of the copy of the task's memory
+ * Return: 0, also if no copy is to be made; negative errno.
+ */
+int mm_take_copy(struct mm_dump *d, struct task *task, struct parasite *host, const struct xstate_layout *layout,
+		 struct cr_error *err);
+
+/**
+ * mm_dump_shared() - of a snapshot, what copies do not have, while the tasks are stopped: shared segments go to their images,
+ * private memory that is not copied by fork(2) is put aside
+ */
+int mm_dump_shared(struct mm_dump *d, struct image_set *set, struct mm_dump_stats *ret, struct cr_error *err);
+
+/**
+ * mm_select_copied() - of a snapshot, the tasks may run: find the pages of the copies, before mm_write() and mm_dump_pages()
+ * Return: 0; -ESTALE what was read before the tasks were stopped cannot be relied on: it has to be done again without that
+ */
+int mm_select_copied(struct mm_dump *d, struct cr_error *err);
+
+/** mm_drop_copies() - end them. Return: 0; -ENOMEM one had been killed before: what was read is not to be trusted. */
+int mm_drop_copies(struct mm_dump *d, struct cr_error *err);
 
 /**
  * mm_track() - watch the memory of all tasks from now on, so that the next round can leave out what stays as it is

@@ -33,7 +33,7 @@ struct chunk {
 	uint64_t len, out_off;
 	size_t nr;
 	struct iovec iov[CHUNK / MM_PAGE];
-	bool slow[CHUNK / MM_PAGE];
+	bool slow[CHUNK / MM_PAGE], apart[CHUNK / MM_PAGE];
 };
 
 struct copy {
@@ -53,6 +53,7 @@ struct copy {
 struct worker {
 	struct copy *copy;
 	bool reports;
+	unsigned int nr_chunks;
 	pthread_t thread;
 };
 
@@ -78,7 +79,7 @@ uint64_t page_runs_bytes(const struct page_runs *runs)
 
 static int open_job(struct copy *c, struct copy_job *j, struct cr_error *err)
 {
-	bool slow = false;
+	bool slow = j->is_copy;
 
 	j->opened = true;
 	j->refs = 1;
@@ -118,6 +119,25 @@ static int put_job(struct copy *c, struct copy_job *j, struct cr_error *err)
 	return r < 0 ? cr_fail(err, r, "end pages-%" PRIu32 ".img", j->pages_id) : 0;
 }
 
+/* How much from @at on lies in one place: all of it in a range that is kept apart, or none. Asked in ascending order. */
+static uint64_t in_one_place(struct copy_job *j, uint64_t at, uint64_t len, bool *ret_apart)
+{
+	const struct mm_range *x;
+
+	*ret_apart = false;
+	if (!j->apart)
+		return len;
+	while (j->apart_at < j->apart->nr && j->apart->items[j->apart_at].end <= at)
+		j->apart_at++;
+	if (j->apart_at == j->apart->nr)
+		return len;
+	x = &j->apart->items[j->apart_at];
+	*ret_apart = x->start <= at;
+	if (*ret_apart)
+		return x->end - at < len ? x->end - at : len;
+	return x->start - at < len ? x->start - at : len;
+}
+
 /* Fills @ch from the job at hand. Called with the lock held. Return: 1 a chunk, 0 nothing left, negative errno. */
 static int take_chunk(struct copy *c, struct chunk *ch)
 {
@@ -145,8 +165,9 @@ static int take_chunk(struct copy *c, struct chunk *ch)
 		const struct page_run *run = &j->runs->items[j->run];
 		uint64_t left = run->end - run->start - j->run_off, n = left < CHUNK - ch->len ? left : CHUNK - ch->len;
 
+		n = in_one_place(j, run->start + j->run_off, n, &ch->apart[ch->nr]);
 		ch->iov[ch->nr] = (struct iovec){ (void *)(uintptr_t)(run->start + j->run_off), n };
-		ch->slow[ch->nr++] = run->slow || (j->unread && c->d->ctx->opts->client_is_peer);
+		ch->slow[ch->nr++] = run->slow || j->is_copy || (j->unread && c->d->ctx->opts->client_is_peer);
 		ch->len += n;
 		j->run_off = n == left ? 0 : j->run_off + n;
 		j->run += n == left;
@@ -169,12 +190,14 @@ static ssize_t skip_page(struct copy *c, struct copy_job *j, uint64_t at, char *
 }
 
 /* Reads one area through /proc/PID/mem, which a tracer may read whatever the protection. */
-static int read_slow(struct copy *c, struct copy_job *j, const struct iovec *iov, uint64_t skip, char *buf,
-		     struct cr_error *err)
+static int read_slow(struct copy *c, const struct chunk *ch, size_t i, uint64_t skip, char *buf, struct cr_error *err)
 {
+	struct copy_job *j = ch->job;
+	const struct iovec *iov = &ch->iov[i];
 	uint64_t at = (uintptr_t)iov->iov_base + skip;
-	autofd int own = j->mem < 0 ? proc_open(j->dir, "mem", O_RDONLY, err) : -1;
-	int mem = j->mem < 0 ? own : j->mem;
+	bool needs_own = !ch->apart[i] && j->mem < 0;
+	autofd int own = needs_own ? proc_open(j->dir, "mem", O_RDONLY, err) : -1;
+	int mem = ch->apart[i] ? j->apart_fd : needs_own ? own : j->mem;
 
 	if (mem < 0)
 		return mem;
@@ -218,7 +241,7 @@ static int read_task(struct copy *c, const struct chunk *ch, char *buf, struct c
 		if (i == ch->nr || (n && (uint64_t)(got > 0 ? got : 0) == len))
 			continue;
 
-		int r = read_slow(c, ch->job, &ch->iov[i], left, buf + at, err);
+		int r = read_slow(c, ch, i, left, buf + at, err);
 
 		if (r < 0)
 			return r;
@@ -293,20 +316,29 @@ static int stream_chunk(const struct copy *c, const struct chunk *ch, const char
 static int begin_sums(struct copy *c, struct cr_error *err)
 {
 	const char *round = c->d->config.round;
-	autofree struct sums_of *files = calloc(c->nr + 1, sizeof(*files));
+	struct early_sums *early = &c->d->early_sums;
+	size_t nr = early->nr + c->nr;
+	autofree struct sums_of *files = calloc(nr + 1, sizeof(*files));
 	static const uint64_t zeroes[MM_PAGE / sizeof(uint64_t)];
 
-	if (!round || !c->nr)
+	if (!round || !nr)
 		return 0;
 	if (!files)
 		return cr_fail(err, -ENOMEM, "prepare checksums");
-	for (size_t i = 0; i < c->nr; i++)
-		files[i] = (struct sums_of){ c->jobs[i].pages_id, page_runs_bytes(c->jobs[i].runs) / MM_PAGE, 0 };
-	c->sums = page_sums_create(c->set, round, files, c->nr, err);
+	for (size_t i = 0; i < nr; i++)
+		files[i] = i < early->nr ? early->files[i]
+					 : (struct sums_of){ c->jobs[i - early->nr].pages_id,
+							     page_runs_bytes(c->jobs[i - early->nr].runs) / MM_PAGE, 0 };
+	if (c->d->more_follows)
+		c->sums = early_sums_begin(early, c->jobs, c->nr, err);
+	else
+		c->sums = page_sums_create(c->set, round, files, nr, err);
 	if (c->sums < 0)
 		return c->sums;
-	for (size_t i = 0; i < c->nr; i++)
-		c->jobs[i].sums_at = files[i].at;
+	for (size_t i = early->nr; !c->d->more_follows && i < nr; i++)
+		c->jobs[i - early->nr].sums_at = files[i].at;
+	if (!c->d->more_follows && early_sums_move(early, c->sums, files, err) < 0)
+		return -EIO;
 	c->hardware = crc32c_in_hardware();
 	c->sum_of_zeroes = page_sum(zeroes, c->hardware);
 	return 0;
@@ -326,6 +358,15 @@ static void note_failure(struct copy *c, int r, const struct cr_error *err)
 		return;
 	c->failed = r;
 	c->err = *err;
+}
+
+#define WATCH_CHUNKS 16u /* 4 MiB take some milliseconds */
+
+static int watch(const struct copy *c, struct worker *w, struct cr_error *err)
+{
+	const struct mm_dump_config *config = &c->d->config;
+
+	return config->watch && w->reports && w->nr_chunks++ % WATCH_CHUNKS == 0 ? config->watch(config->watch_arg, err) : 0;
 }
 
 static void *work(void *arg)
@@ -349,6 +390,8 @@ static void *work(void *arg)
 		r = ch->job->pid ? read_task(c, ch, buf, &err) : read_segment(ch, buf, &err);
 		if (r == 0)
 			r = image_set_streams(c->set) ? stream_chunk(c, ch, buf, &err) : write_chunk(c, ch, buf, &err);
+		if (r == 0)
+			r = watch(c, w, &err);
 		pthread_mutex_lock(&c->lock);
 		note_failure(c, r, &err);
 		r = put_job(c, ch->job, &err);

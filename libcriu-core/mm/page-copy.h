@@ -18,8 +18,16 @@ struct copy_job {
 	 */
 	struct page_runs *unread;
 	int running_mem;
+	/*
+	 * pid is a copy that shares pages with the task: reading must leave them shared. What it does not have (ascending) is in a
+	 * file, each byte at its address.
+	 */
+	bool is_copy;
+	const struct mm_ranges *apart;
+	int apart_fd;
 
 	size_t run; /* private from here on: next byte to be handed out */
+	size_t apart_at;
 	uint64_t run_off, out_off, sums_at;
 	int out, mem;      /* opened at the first chunk; valid while refs > 0 */
 	unsigned int refs; /* chunks under way, and one until the last was handed out */

@@ -209,7 +209,7 @@ static int add_task(struct mm_dump *d, struct mm_task *mt, struct image_set *set
 	if (!mt->pages.nr)
 		return 0;
 	/* only relatives share memory copy-on-write; those that run may have ended, and are looked at before they do */
-	r = d->tasks.nr > 1 && !d->running ? page_select_shared(mt, err) : 0;
+	r = d->tasks.nr > 1 && !d->running && !mt->copy ? page_select_shared(mt, err) : 0;
 	if (r < 0)
 		return r;
 	r = stack_pages(mt->task, &eager);
@@ -226,7 +226,7 @@ static int add_task(struct mm_dump *d, struct mm_task *mt, struct image_set *set
 	copied = d->config.parent ? &mt->to_copy : &mt->pages;
 	stats->pages_written += page_runs_bytes(copied) / MM_PAGE;
 	stats->pages_skipped += (page_runs_bytes(&mt->pages) - page_runs_bytes(copied)) / MM_PAGE;
-	w->jobs[w->nr++] = (struct copy_job){
+	w->jobs[w->nr] = (struct copy_job){
 		.pages_id = id,
 		.pid = mt->task->lead->host_tid,
 		.dir = &mt->task->dir,
@@ -235,6 +235,9 @@ static int add_task(struct mm_dump *d, struct mm_task *mt, struct image_set *set
 		.unread = d->running ? &mt->unread : NULL,
 		.running_mem = mt->mem,
 	};
+	if (mt->copy)
+		snapshot_source(mt->copy, &w->jobs[w->nr]);
+	w->nr++;
 	return 0;
 }
 
@@ -261,26 +264,27 @@ static int add_segment(struct mm_dump *d, size_t i, struct image_set *set, struc
 	return 0;
 }
 
-int mm_dump_pages(struct mm_dump *d, const struct tree *tree, struct image_set *set, struct mm_dump_stats *ret,
-		  struct cr_error *err)
+int pages_dump(struct mm_dump *d, const struct tree *tree, bool segments, struct image_set *set, struct mm_dump_stats *ret,
+	       struct cr_error *err)
 {
-	struct mm_dump_stats stats = { 0 };
-	struct page_work w = { .nr_segments = d->segments.nr };
+	struct mm_dump_stats stats = *ret;
+	struct page_work w = { .nr_segments = segments ? d->segments.nr : 0 };
+	size_t nr_tasks = tree ? tree->tasks.nr : 0;
 	int r = 0;
 
-	w.jobs = calloc(tree->tasks.nr + d->segments.nr + 1, sizeof(*w.jobs));
-	w.segment_runs = calloc(d->segments.nr + 1, sizeof(*w.segment_runs));
+	w.jobs = calloc(nr_tasks + w.nr_segments + 1, sizeof(*w.jobs));
+	w.segment_runs = calloc(w.nr_segments + 1, sizeof(*w.segment_runs));
 	if (!w.jobs || !w.segment_runs)
-		r = cr_fail(err, -ENOMEM, "prepare for %zu tasks", tree->tasks.nr);
-	for (size_t i = 0; i < tree->tasks.nr && r == 0; i++) {
+		r = cr_fail(err, -ENOMEM, "prepare for %zu tasks", nr_tasks);
+	for (size_t i = 0; i < nr_tasks && r == 0; i++) {
 		const struct task *task = tree->tasks.items[i];
 
 		if (task->mm_priv)
 			r = cr_within(err, add_task(d, task->mm_priv, set, &w, &stats, err), "pid %d", task->host_pid);
 	}
-	for (size_t i = 0; i < d->segments.nr && r == 0; i++)
+	for (size_t i = 0; i < w.nr_segments && r == 0; i++)
 		r = add_segment(d, i, set, &w, &stats, err);
-	if (r == 0)
+	if (r == 0 && segments)
 		r = write_sysv(d, set, err);
 	if (r == 0)
 		r = page_copy(d, set, w.jobs, w.nr, err);
@@ -290,4 +294,10 @@ int mm_dump_pages(struct mm_dump *d, const struct tree *tree, struct image_set *
 	stats.bytes_written = (stats.pages_written + stats.shpages_written) * MM_PAGE;
 	*ret = stats;
 	return 0;
+}
+
+int mm_dump_pages(struct mm_dump *d, const struct tree *tree, struct image_set *set, struct mm_dump_stats *ret,
+		  struct cr_error *err)
+{
+	return pages_dump(d, tree, !d->segments_stored, set, ret, err);
 }

@@ -26,6 +26,8 @@ struct block {
 
 struct smaps_stream {
 	int fd;
+	const char *text; /* all of it, NULL: it is read from fd */
+	size_t text_len;
 	struct block *blocks; /* NR_BLOCKS, used in turn */
 	bool threaded;        /* the first block was not all */
 	pthread_t thread;
@@ -188,9 +190,28 @@ int smaps_begin(const struct proc_dir *dir, struct smaps_stream **ret, bool *ret
 	return r;
 }
 
+int smaps_begin_text(const char *text, size_t len, struct smaps_stream **ret, bool *ret_many, struct cr_error *err)
+{
+	struct smaps_stream *s = calloc(1, sizeof(*s));
+
+	if (!s)
+		return cr_fail(err, -ENOMEM, "read smaps");
+	*s = (struct smaps_stream){ .fd = -1, .text = text, .text_len = len };
+	*ret_many = len > BLOCK;
+	*ret = s;
+	return 0;
+}
+
 int smaps_end(struct smaps_stream *s, smaps_fn fn, void *arg, struct cr_error *err)
 {
-	int r = s->threaded ? consume(s, fn, arg, err) : look(s->blocks[0].text + HEAD, s->blocks[0].len, fn, arg, err);
+	int r;
+
+	if (s->text)
+		r = look(s->text, s->text_len, fn, arg, err);
+	else if (s->threaded)
+		r = consume(s, fn, arg, err);
+	else
+		r = look(s->blocks[0].text + HEAD, s->blocks[0].len, fn, arg, err);
 
 	smaps_drop(s);
 	return r;

@@ -20,6 +20,8 @@ struct smaps_stream;
  * Return: 0; negative errno.
  */
 int smaps_begin(const struct proc_dir *dir, struct smaps_stream **ret, bool *ret_many, struct cr_error *err);
+/** smaps_begin_text() - the same for a text that is there already, and stays until smaps_end() */
+int smaps_begin_text(const char *text, size_t len, struct smaps_stream **ret, bool *ret_many, struct cr_error *err);
 /** smaps_end() - hand all of them to @fn. Frees @s in any case. Return: 0; what @fn returned; as proc_smaps_read(). */
 int smaps_end(struct smaps_stream *s, smaps_fn fn, void *arg, struct cr_error *err);
 /** smaps_drop() - call off; NULL is fine */

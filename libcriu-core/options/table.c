@@ -124,6 +124,19 @@ static const char *refuse_sibling(const struct settings *s, enum command c)
 		       : NULL;
 }
 
+static const char *refuse_snapshot(const struct settings *s, enum command c)
+{
+	if (c != COMMAND_DUMP || !s->rpc.snapshot)
+		return NULL;
+	if (s->rpc.leave_stopped)
+		return "cannot be combined with --leave-stopped (-s): the tasks run on while memory is written";
+	if (!s->rpc.leave_running)
+		return "needs --leave-running (-R): the tasks run on while memory is written";
+	if (s->stream)
+		return "cannot be combined with --stream: images of a snapshot are not written in one go";
+	return s->rpc.lazy_pages ? "cannot be combined with --lazy-pages, for which the tasks stay stopped" : NULL;
+}
+
 static const char *refuse_exec(const struct settings *s, enum command c)
 {
 	if (c != COMMAND_RESTORE || !s->exec)
@@ -224,6 +237,8 @@ const struct option_row option_table[] = {
 	  .help = "root of the process tree; with check: list what stands in the way of a dump" },
 	{ "leave-running", .letter = 'R', RPC_FLAG(leave_running), .flags = OPTION_ONLY_TRUE, FOR(D),
 	  .group = OPTION_GROUP_DUMP_RESTORE, .help = "let the tasks run on after the dump" },
+	{ "snapshot", NEG, RPC_FLAG(snapshot), FOR(D), .refuse = refuse_snapshot, .group = OPTION_GROUP_DUMP_RESTORE,
+	  .help = "write memory while the tasks run on, as it was at one instant; needs -R" },
 	{ "leave-stopped", .letter = 's', RPC_FLAG(leave_stopped), .flags = OPTION_ONLY_TRUE, FOR(D | R),
 	  .group = OPTION_GROUP_DUMP_RESTORE, .help = "leave the tasks stopped" },
 	{ "restore-detached", .letter = 'd', NEG, OWN_FLAG(detached), FOR(R), .group = OPTION_GROUP_DUMP_RESTORE,

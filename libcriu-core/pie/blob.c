@@ -267,6 +267,7 @@ static long op_fork(struct blob_run *run, const uint64_t *a)
 	} while (taken_for_a_moment(r, &tries));
 	if (r == 0) {
 		run->depth = 0;
+		run->frame = 0; /* the way back is its parent's alone */
 		enter(run, a[0]);
 	}
 	return r;

@@ -215,10 +215,10 @@ class Case:
         if left:
             raise Failed(f"the restore left {left} beside the files")
 
-    def way_running(self):
+    def way_running(self, *more):
         """The tree keeps running and is well; its images can be restored after it has ended."""
-        self.start("running")
-        self.must_dump("--leave-running")
+        self.start("snapshot" if more else "running")
+        self.must_dump("--leave-running", *more)
         self.expect_same("after a dump that leaves it running")
         self.finish("after a dump that left it running")
         if self.flags & MUTATES:
@@ -226,6 +226,9 @@ class Case:
         self.restore()
         self.expect_same("after the restore")
         self.finish("after the restore")
+
+    def way_snapshot(self):
+        self.way_running("--snapshot")
 
     def way_rounds(self):
         self.start("rounds")

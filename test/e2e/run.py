@@ -1,6 +1,7 @@
 #!/usr/bin/python3
 """Takes every case of every victim through the ways of checkpointing it: cli (dump, gone, restore), running
-(--leave-running), rounds (three in a row), swrk, service, stream (--stream); cases that must be refused have a way of their own.
+(--leave-running), snapshot (--snapshot), rounds (three in a row), swrk, service, stream (--stream); cases that must be
+refused have a way of their own.
 
     run.py --criu build/criu --victims build/test/victims            everything, as `make check` does
     run.py -k memory/sparse --modes cli,swrk -v --keep               one case, some ways, its directory kept
@@ -24,7 +25,7 @@ sys.dont_write_bytecode = True
 import case as ways   # noqa: E402
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-ALL_MODES = ["cli", "running", "rounds", "swrk", "service", "stream"]
+ALL_MODES = ["cli", "running", "snapshot", "rounds", "swrk", "service", "stream"]
 
 
 def find_cases(directory):

@@ -15,7 +15,8 @@
 enum abi_op_kind {
 	ABI_OP_SYSCALL = 1, /* system call nr with arg[0..5] */
 	ABI_OP_FORK,        /* arg: 0 routine of the child, 1 pid wanted (0 any), 2 clone flags, 3 exit signal;
-	                       the child goes on with its routine, the parent with its next operation */
+	                       the child goes on with its routine, the parent with its next operation; the child of a tracee
+	                       is none: it never goes back to what its parent did before */
 	ABI_OP_THREAD,      /* arg: 0 routine of the thread, 1 tid wanted, 2 top of its stack */
 	ABI_OP_BARRIER,     /* arg: 0 stage; counts itself as arrived and waits until control.stage is past it */
 	ABI_OP_ARRIVE,      /* arg: 0 stage; counts itself as arrived and goes on */
