@@ -84,7 +84,8 @@ static int run(struct dump *d, struct asked *a, struct known *k, struct cr_error
 
 static int take_copy(struct dump *d, struct asked *a, struct known *k, struct cr_error *err)
 {
-	return mm_take_copy(d->mm, a->task, a->host, &k->layout, err);
+	(void)k;
+	return mm_take_copy(d->mm, a->task, a->host, &d->layout, err);
 }
 
 static int cure(struct dump *d, struct asked *a, struct known *k, struct cr_error *err)

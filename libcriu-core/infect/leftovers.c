@@ -6,16 +6,19 @@
 #include "infect/remote-call.h"
 #include "infect/remote-reap.h"
 #include "infect/tracee.h"
+#include "infect/twin.h"
 #include "kernel/net-lock.h"
 #include "kernel/uapi.h"
 #include "procfs/lists.h"
 #include "procfs/proc-dir.h"
+#include "procfs/stat.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
@@ -30,6 +33,7 @@
 #define TRIES        200 /* for threads that are still in our code */
 #define PAUSE_US     5000
 #define ABSENT_TWICE 2
+#define TWIN_LOOKS   3
 #define STOP_MS      2000
 
 struct socket_note {
@@ -296,6 +300,26 @@ static int unmap(const struct leftover *o)
 	return r;
 }
 
+/* A twin that was made a moment before, and that nobody had got hold of; it would end by itself (infect/twin.c), but not be reaped. */
+static void end_twins_of(pid_t pid)
+{
+	autoprocdir struct proc_dir dir = PROC_DIR_NONE;
+	autointvec struct int_vec children = { 0 };
+
+	if (proc_dir_open(AT_FDCWD, pid, &dir, NULL) < 0 || proc_children_read(&dir, &children, NULL) < 0)
+		return;
+	for (size_t i = 0; i < children.nr; i++) {
+		autoprocdir struct proc_dir child = PROC_DIR_NONE;
+		struct proc_stat st;
+
+		if (proc_dir_open(AT_FDCWD, children.items[i], &child, NULL) < 0 || proc_stat_read(&child, &st, NULL) < 0 ||
+		    strcmp(st.comm, TWIN_NAME) != 0)
+			continue;
+		kill(children.items[i], SIGKILL);
+		remote_reap(pid, children.items[i], NULL);
+	}
+}
+
 int cr_leftovers_clear(struct cr_leftovers *l)
 {
 	int r = 0;
@@ -312,6 +336,9 @@ int cr_leftovers_clear(struct cr_leftovers *l)
 			prlimit(o->pid, RLIMIT_AS, &was, NULL);
 		if (o->size && unmap(o) < 0)
 			r = -EBUSY;
+		/* one that has only just been made has no name yet */
+		for (int looks = 0; looks < TWIN_LOOKS; looks++, usleep(PAUSE_US))
+			end_twins_of(o->pid);
 		leftover_end(o);
 	}
 	for (size_t i = 0; l && i < TWINS; i++) {

@@ -22,7 +22,6 @@
 
 #define TWIN_CLONE_FILES 0x400u
 #define UNSHARE_RANGE    2u /* CLOSE_RANGE_UNSHARE of linux/close_range.h (5.9) */
-#define TWIN_NAME        "criu-snapshot"
 
 /* For how long a twin that nobody takes waits, and how soon it notices that we are gone */
 #define LOOKS       20u

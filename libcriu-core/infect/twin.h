@@ -33,6 +33,7 @@ struct twin_plan {
 };
 
 #define TWIN_ROUTINES 1u
+#define TWIN_NAME     "criu-snapshot" /* comm, from its first moments on */
 
 /** twin_room() - arena bytes for a twin that gives up @nr_ranges */
 size_t twin_room(size_t nr_ranges);

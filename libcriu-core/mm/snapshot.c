@@ -6,6 +6,7 @@
  * (hugetlb_wp() in mm/hugetlb.c). The copies give those up before the tasks run again.
  */
 #include "mm/page-copy.h"
+#include "mm/page-scan.h"
 #include "mm/page-select.h"
 #include "mm/smaps-before.h"
 

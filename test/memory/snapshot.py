@@ -1,0 +1,424 @@
+#!/usr/bin/python3
+"""Snapshots of processes that never stop to write: is what they hold of one instant, and do they notice nothing?
+
+    snapshot.py --criu build/criu --tools build/test/memory [-k CASE] [--rounds N | --long] [-v]
+
+Each snapshot is restored stopped, looked at from outside page by page (moments.c says what has to be so), and then let go,
+to go on from there. Runs in pid and mount namespaces of its own. Prints "PASS case", "FAIL case: why" or "SKIP case: why".
+"""
+import argparse
+import os
+import re
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+
+sys.dont_write_bytecode = True
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, os.path.join(HERE, "..", "e2e"))
+import rpc   # noqa: E402
+import state   # noqa: E402
+from world import Failed, Skipped, World   # noqa: E402
+
+PAGE, WORDS, RING, THREADS, CHAIN, APART = 4096, 512, 6, 2, 64, 8
+CHAINS, STRIDE, SHARED, BULK = 0x100000000000, 0x1000000, 0x200000000000, 0x300000000000
+MASK = (1 << 64) - 1
+NAME = "criu-snapshot"
+
+
+def expected(n, place):
+    if not n:
+        return [0] * WORDS
+    first = (n * 0x9e3779b97f4a7c15 + place * 0x100000001b3) & MASK
+    return [n] + [(first + i) & MASK for i in range(1, WORDS - 1)] + [n]
+
+
+class Subject:
+    def __init__(self, args, base, mib, cgroup=None):
+        self.args, self.base, self.world, self.nr = args, base, args.world, 0
+        self.dir = os.path.join(base, "d")
+        os.makedirs(self.dir)
+        enter = (lambda: write(os.path.join(cgroup, "cgroup.procs"), str(os.getpid()))) if cgroup else None
+        self.root = self.world.start([os.path.join(args.tools, "moments"), self.dir, str(mib)], stdin=subprocess.DEVNULL,
+                                     stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True, preexec_fn=enter)
+        self.world.until(lambda: min(self.beats()[:RING]) > 3 and self.beats()[RING] > 0 or self.root in self.world.ended, 60,
+                         "all take their turns")
+        self.well("at the start")
+
+    def beats(self):
+        """Turns of each in the ring, looks at the other memory, passes through it, orders."""
+        try:
+            with open(os.path.join(self.dir, "beats"), "rb") as f:
+                return struct.unpack(f"{RING + 3}Q", f.read(8 * (RING + 3)).ljust(8 * (RING + 3), b"\0"))
+        except OSError:
+            return (0,) * (RING + 3)
+
+    def differences(self):
+        return text_of(os.path.join(self.dir, "fails")).strip()
+
+    def tree(self):
+        """The subject's processes, without what a snapshot adds."""
+        return [p for p in self.world.tree() if state.read(f"/proc/{p}/comm").strip() in (b"moments", b"sleep")]
+
+    def added(self):
+        """What is not the subject's: copies, zombies, dumpers."""
+        return [f"{p} {state.read(f'/proc/{p}/comm').decode().strip()}" for p in self.world.tree() if p not in self.tree()]
+
+    def well(self, when, nr=RING // THREADS):
+        """All of them are there, and get on."""
+        before = self.beats()
+        on = lambda: all(a > b for a, b in zip(self.beats()[:RING], before)) or self.differences() or len(self.tree()) != nr
+        self.world.until(on, 30, f"{when}: all take their turns")
+        if self.differences() or len(self.tree()) != nr:
+            raise Failed(f"{when}: {len(self.tree())} processes; {self.differences()}")
+
+    def look(self, when):
+        looks = self.beats()[RING]
+        os.kill(self.root, signal.SIGUSR2)
+        self.world.until(lambda: self.beats()[RING] > looks or self.differences(), 30, f"{when}: a look at all memory")
+        if self.differences():
+            raise Failed(f"{when}: {self.differences()}")
+
+    def order(self, what):
+        before = self.beats()[RING + 2]
+        write(os.path.join(self.dir, "order"), what)
+        os.kill(self.root, signal.SIGUSR1)
+        self.world.until(lambda: self.beats()[RING + 2] > before, 10, f"{what}: the order is read")
+
+    # --- snapshots
+
+    def new_images(self):
+        self.nr += 1
+        self.images = os.path.join(self.base, f"images-{self.nr}")
+        os.mkdir(self.images)
+        return self.images
+
+    def command(self, *more):
+        return [self.args.criu, "dump", "-t", str(self.root), "-D", self.images, "-o", "log", "-v4", "--leave-running", "--snapshot",
+                *more]
+
+    def log(self):
+        return text_of(os.path.join(self.images, "log"))
+
+    def nothing_added(self, when):
+        self.world.until(lambda: not self.added() or self.differences(), 5, f"{when}: nothing is left")
+
+    def snapshot(self, *more):
+        self.new_images()
+        code, said = self.world.run(self.command(*more), 60)
+        if code != 0:
+            raise Failed(f"snapshot: exit status {code}: {said.strip()[-300:]}")
+        left = self.added()
+        if left:
+            raise Failed(f"the snapshot leaves {left}")
+
+    def held(self, then, *more):
+        """A snapshot whose dumper is stopped while it writes pages, for as long as @then() takes. Returns (exit status, log)."""
+        self.new_images()
+        known = set(self.world.tree())
+        front = self.world.start(self.command(*more), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        dumpers = []
+        try:
+            self.world.until(lambda: "stage thaw" in self.log() or front in self.world.ended, 60, "the tree runs on")
+            dumpers = [p for p in self.world.tree() if p not in known and state.read(f"/proc/{p}/comm").strip() == b"criu"]
+            for pid in dumpers:
+                os.kill(pid, signal.SIGSTOP)
+            stopped = lambda: all(state_of(p) in "TZ" for p in dumpers)
+            self.world.until(stopped, 10, "the dumper is stopped")
+            if "stage write memory" in self.log() or front in self.world.ended:
+                raise Skipped("the dumper was done before it could be stopped")
+            then()
+        finally:
+            for pid in dumpers:
+                try:
+                    os.kill(pid, signal.SIGCONT)
+                except ProcessLookupError:
+                    pass
+        self.world.until(lambda: front in self.world.ended, 60, "the dumper ends")
+        return os.waitstatus_to_exitcode(self.world.ended[front]), self.log()
+
+    # --- what is in the images
+
+    def end(self):
+        self.world.kill(self.world.tree())
+
+    def bring_back(self, images):
+        """Restored, stopped, looked at, let go, and ended."""
+        code, said = self.world.run([self.args.criu, "restore", "-d", "-s", "-D", images, "-o", "restore.log", "-v4"], 60)
+        if code != 0:
+            raise Failed(f"restore: exit status {code}: {said.strip()[-300:]}")
+        self.of_one_instant()
+        for pid in self.tree():
+            os.kill(pid, signal.SIGCONT)
+        self.well("after the restore")
+        self.look("after the restore")
+        self.end()
+
+    def of_one_instant(self):
+        way, torn = [], 0
+        pids = sorted(self.tree())
+        if len(pids) != RING // THREADS:
+            raise Failed(f"{len(pids)} processes are restored")
+        for who in range(RING):
+            with open(f"/proc/{pids[who // THREADS]}/mem", "rb", buffering=0) as f:
+                f.seek(CHAINS + who * STRIDE)
+                pages = f.read(CHAIN * PAGE)
+                f.seek(SHARED + who * PAGE)
+                pages += f.read(PAGE)
+            for i in range(CHAIN + 1):
+                place = who * CHAIN + i if i < CHAIN else RING * CHAIN + who
+                words = struct.unpack_from(f"{WORDS}Q", pages, i * PAGE)
+                torn += self.check_page(words, place, f"page {i} of {who}")
+                way.append(words[-1])
+        if torn > 1:
+            raise Failed(f"{torn} pages were being written at one time")
+        if any(a < b for a, b in zip(way, way[1:])) or way[0] - way[-1] > 1 or not way[-1]:
+            raise Failed(f"numbers along the way are not of one instant: {way}")
+
+    @staticmethod
+    def check_page(words, place, what):
+        new, old = words[0], words[-1]
+        if new == old:
+            if list(words) != expected(new, place):
+                raise Failed(f"{what}: it is not what was written in turn {new}")
+            return 0
+        if new != old + 1:
+            raise Failed(f"{what}: it is of turns {new} and {old}")
+        a, b = expected(new, place), expected(old, place)
+        nr = next((i for i in range(1, WORDS) if words[i] != a[i]), WORDS)
+        if list(words[nr:]) != b[nr:]:
+            raise Failed(f"{what}: it has words of neither turn {new} nor {old}")
+        return 1
+
+
+def state_of(pid):
+    """The letter of /proc/PID/stat, "" for those that are gone."""
+    return text_of(f"/proc/{pid}/stat").rpartition(") ")[2][:1]
+
+
+def text_of(path):
+    try:
+        with open(path, encoding="utf-8", errors="replace") as f:
+            return f.read()
+    except OSError:
+        return ""
+
+
+def write(path, text):
+    with open(path, "w", encoding="ascii") as f:
+        f.write(text)
+
+
+# --- the cases
+
+def one_instant(args, base):
+    """Several of one tree, which goes on all the time, and each restored."""
+    for n in range((args.rounds + 4) // 5):
+        s = Subject(args, os.path.join(base, str(n)), 8)
+        images = []
+        for _ in range(min(5, args.rounds - 5 * n)):
+            s.snapshot()
+            images.append(s.images)
+            s.well("after a snapshot")
+        s.look("after snapshots")
+        s.end()
+        for path in images:
+            s.bring_back(path)
+        shutil.rmtree(s.base)
+
+
+def meanwhile(what):
+    def case(args, base):
+        s = Subject(args, base, 64)
+
+        def then():
+            s.order(what)
+            if what == "exit":
+                s.world.until(lambda: s.root in s.world.ended, 10, "the root ends")
+            elif what == "exec":
+                s.world.until(lambda: state.read(f"/proc/{s.root}/comm").strip() == b"sleep", 10, "the root becomes another program")
+            else:
+                s.world.until(lambda: f"{BULK:x}-" not in state.read(f"/proc/{s.root}/maps").decode(), 10, "the memory is gone")
+        code, log = s.held(then)
+        if code != 0:
+            raise Failed(f"exit status {code}: {re.findall('Error.*', log)}")
+        if s.differences():
+            raise Failed(s.differences())
+        s.nothing_added("after the snapshot")
+        s.end()
+        s.bring_back(s.images)
+    return case
+
+
+def storm(args, base):
+    """All pages are written to again before they are saved."""
+    s = Subject(args, base, 64)
+
+    def then():
+        s.order("storm")
+        s.world.until(lambda: s.beats()[RING + 1] > 1, 30, "all pages are written to")
+    code, log = s.held(then)
+    if code != 0:
+        raise Failed(f"exit status {code}: {re.findall('Error.*', log)}")
+    s.look("after the snapshot")
+    s.well("after the snapshot")
+    s.end()
+    s.bring_back(s.images)
+
+
+def memory_cgroup():
+    for top, name in (("/sys/fs/cgroup/memory", "memory.limit_in_bytes"), ("/sys/fs/cgroup", "memory.max"),
+                      ("/sys/fs/cgroup/unified", "memory.max")):
+        path = os.path.join(top, f"criu-test-{os.getpid()}-{int(time.time())}")
+        try:
+            os.mkdir(path)
+        except OSError:
+            continue
+        if os.path.exists(os.path.join(path, name)):
+            return path, os.path.join(path, name)
+        os.rmdir(path)
+    raise Skipped("no memory cgroup can be made")
+
+
+def short_of_memory(args, base):
+    """What is written to meanwhile does not fit: the copy is killed, the snapshot fails, the tree goes on."""
+    path, limit = memory_cgroup()
+    try:
+        write(limit, str(160 << 20))
+        s = Subject(args, base, 100, path)
+
+        def then():
+            s.order("storm")
+            s.world.until(lambda: s.beats()[RING + 1] > 1 or s.root in s.world.ended, 60, "all pages are written to")
+        try:
+            code, log = s.held(then)
+            if code != 1 or "memory has run short" not in log:
+                raise Failed(f"exit status {code}: {re.findall('Error.*', log)}")
+            if "inventory.img" in os.listdir(s.images):
+                raise Failed("an inventory was left")
+            s.look("after the snapshot")
+            s.well("after the snapshot")
+            s.nothing_added("after the snapshot")
+        finally:
+            s.end()
+    finally:
+        for _ in range(100):
+            try:
+                os.rmdir(path)
+                break
+            except OSError:
+                time.sleep(0.05)
+
+
+def series(args, base):
+    """Incremental snapshots: each stores what has been written to since the one before."""
+    s = Subject(args, base, 16)
+    previous = []
+    for n in range(3):
+        more = ["--prev-images-dir", os.path.join("..", os.path.basename(previous[-1]))] if previous else []
+        if n < 2:
+            tracked(s, ["--track-mem", *more])
+        else:
+            s.snapshot(*more)
+        s.well("after a snapshot")
+        previous.append(s.images)
+    fields = rpc.decode(rpc.decode(state.read(os.path.join(s.images, "stats-dump"))[12:])[1])
+    if fields.get(6, 0) < 2048:
+        raise Failed(f"only {fields.get(6, 0)} pages were left to earlier snapshots")
+    s.end()
+    for path in previous:
+        s.bring_back(path)
+
+
+def tracked(s, more):
+    """Leaves a keeper behind."""
+    s.new_images()
+    code, said = s.world.run(s.command(*more), 60)
+    if code != 0:
+        raise Failed(f"snapshot: exit status {code}: {said.strip()[-300:]}")
+    if [a for a in s.added() if not a.endswith("criu-keeper")]:
+        raise Failed(f"the snapshot leaves {s.added()}")
+
+
+def killed(args, base):
+    """The dumper's child, and both of its processes, killed while pages are written: no copy is left, no zombie of one."""
+    for whom in ("child", "both"):
+        s = Subject(args, os.path.join(base, whom), 32)
+
+        def then(s=s, whom=whom):
+            dumpers = [p for p in s.world.tree() if state.read(f"/proc/{p}/comm").strip() == b"criu"]
+            parents = {p: int(state.read(f"/proc/{p}/stat").rsplit(b") ", 1)[1].split()[1]) for p in dumpers}
+            for pid in (p for p in dumpers if whom == "both" or parents[p] in dumpers):
+                os.kill(pid, signal.SIGKILL)
+        s.held(then)
+        s.well(f"after {whom} were killed")
+        if whom == "child":
+            s.nothing_added("after the dumper's child was killed")
+        else:
+            alive = lambda: [p for p in s.world.tree() if p not in s.tree() and state_of(p) not in "Z"]
+            s.world.until(lambda: not alive(), 5, "no copy is left")
+        s.look("after the kill")
+        if whom == "child":
+            s.snapshot()
+        s.end()
+        if whom == "child":
+            s.bring_back(s.images)
+
+
+CASES = {"one-instant": one_instant, "exits-meanwhile": meanwhile("exit"), "execs-meanwhile": meanwhile("exec"),
+         "unmaps-meanwhile": meanwhile("unmap"), "storm": storm, "short-of-memory": short_of_memory, "series": series,
+         "killed": killed}
+
+
+def run_case(args, name):
+    base = tempfile.mkdtemp(prefix="criu-snapshot-", dir=args.tmp)
+    args.world, verdict = World(), None
+    try:
+        os.mkdir(os.path.join(base, "case"))
+        CASES[name](args, os.path.join(base, "case"))
+    except (Failed, Skipped) as e:
+        verdict = e
+    left = args.world.clear()
+    if left and not verdict:
+        verdict = Failed(left)
+    if isinstance(verdict, Skipped):
+        print(f"SKIP {name}: {verdict}")
+    elif verdict:
+        print(f"FAIL {name}: {' '.join(str(verdict).split())}")
+    else:
+        print(f"PASS {name}")
+    sys.stdout.flush()
+    if args.keep and isinstance(verdict, Failed):
+        print(f"kept: {base}")
+    else:
+        shutil.rmtree(base, ignore_errors=True)
+    return isinstance(verdict, Failed)
+
+
+def main():
+    ap = argparse.ArgumentParser()
+    ap.add_argument("--criu", required=True)
+    ap.add_argument("--tools", required=True)
+    ap.add_argument("-k", default="")
+    ap.add_argument("--rounds", type=int, default=5)
+    ap.add_argument("--long", action="store_true", help="200 rounds")
+    ap.add_argument("--tmp", default="/dev/shm" if os.path.isdir("/dev/shm") else None)
+    ap.add_argument("--keep", action="store_true")
+    ap.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
+    args = ap.parse_args()
+    args.criu, args.tools = os.path.abspath(args.criu), os.path.abspath(args.tools)
+    if args.long:
+        args.rounds = 200
+    if not args.inside:
+        cmd = ["unshare", "--pid", "--mount", "--fork", "--kill-child", "--mount-proc", sys.executable, *sys.argv, "--inside"]
+        return subprocess.run(cmd, check=False).returncode
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    return 1 if sum(run_case(args, name) for name in CASES if args.k in name) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
