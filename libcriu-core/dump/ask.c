@@ -179,5 +179,7 @@ int dump_ask(struct dump *d, struct cr_error *err)
 			nr = 0;
 		}
 	}
+	if (r < 0 && d->snapshot)
+		twin_advise(r, err);
 	return r == 0 ? undo_collect(d->ctx, d->tree, d->ipc != NULL, &d->layout, &known.aid, err) : r;
 }

@@ -5,6 +5,7 @@
 #include "infect/remote-reap.h"
 #include "infect/task.h"
 #include "infect/tracee.h"
+#include "blob-layout.h"
 #include "xstate.h"
 
 #include <errno.h>
@@ -20,7 +21,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define TWIN_CLONE_FILES 0x400u
+#define TWIN_CLONE_FILES  0x400u
+#define TWIN_CLONE_PARENT 0x8000u
+#define TWIN_WALL         0x40000000u
 #define UNSHARE_RANGE    2u /* CLOSE_RANGE_UNSHARE of linux/close_range.h (5.9) */
 
 /* For how long a twin that nobody takes waits, and how soon it notices that we are gone */
@@ -28,7 +31,7 @@
 #define LOOK_NSEC   500000000
 #define TAKE_MS     8000
 #define DEATH_MS    10000
-#define NR_OPS      (8 + 2 * LOOKS) /* without ranges */
+#define NR_OPS      (12 + 2 * LOOKS) /* without ranges */
 #define ALIGN_SLACK 1024u
 
 struct twin {
@@ -41,7 +44,7 @@ struct twin {
 
 size_t twin_room(size_t nr_ranges)
 {
-	return (NR_OPS + nr_ranges) * sizeof(struct abi_op) + ALIGN_SLACK;
+	return (NR_OPS + nr_ranges) * sizeof(struct abi_op) + BLOB_STACK + ALIGN_SLACK;
 }
 
 int twin_plan_begin(struct twin_plan *plan, struct program *p, struct cr_error *err)
@@ -90,41 +93,59 @@ static void emit_wait(struct twin_plan *plan, struct program *p)
 	emit_call(p, &plan->routine, "end", SYS_exit_group, 1);
 }
 
+static void emit_helper(struct twin_plan *plan, struct program *p, struct routine *helper)
+{
+	const int32_t lowest = 1;
+	uint64_t param = emit_data(p, helper, &lowest, sizeof(lowest), 4);
+
+	/* the tree is stopped for as long as the fork takes; not inherited */
+	op_may_fail(emit_call(p, helper, "hurry", SYS_sched_setscheduler, 0, SCHED_FIFO | SCHED_RESET_ON_FORK, param));
+	op_result(emit(p, helper, ABI_OP_FORK, "fork a twin", 0, plan->own, 0, TWIN_CLONE_FILES | TWIN_CLONE_PARENT, 0, 0, 0));
+	emit_call(p, helper, "end", SYS_exit_group, 0);
+}
+
+#define FORK_OP 1u /* of these */
+
 int twin_plan_end(struct twin_plan *plan, struct program *p, struct routine *of, struct cr_error *err)
 {
+	struct routine helper;
+	uint64_t stack;
 	int r;
 
 	emit_wait(plan, p);
 	r = routine_finish(p, &plan->routine, err);
+	if (r == 0)
+		r = routine_begin(p, &helper, err);
 	if (r < 0)
 		return r;
-	plan->of = of->index;
-	plan->fork = (uint32_t)of->ops.nr;
-	op_result(emit(p, of, ABI_OP_FORK, "fork a twin", 0, plan->own, 0, TWIN_CLONE_FILES, 0, 0, 0));
+	plan->helper = helper.index;
+	emit_helper(plan, p, &helper);
+	r = routine_finish(p, &helper, err);
+	if (r < 0)
+		return r;
+	stack = emit_data(p, of, NULL, BLOB_STACK, 64);
+	op_keep(emit(p, of, ABI_OP_HELPER, "start a helper that forks", 0, plan->helper, 0, stack + BLOB_STACK, 0, 0, 0), SLOT_TMP);
+	op_from_slot(emit_call(p, of, "wait for the helper", SYS_wait4, SLOT_TMP, 0, TWIN_WALL, 0), 0);
 	return 0;
 }
 
-/* What the fork returned */
+/* What the helper's fork returned */
 static int64_t forked(const struct twin_plan *plan, const struct program *p)
 {
-	const struct abi_routine *r = program_routine(p, plan->of);
+	const struct abi_routine *r = program_routine(p, plan->helper);
 	const struct abi_op *op = NULL;
 
-	if (r && plan->fork < r->nr_ops)
-		op = arena_at(&p->arena, r->ops + (uint64_t)plan->fork * sizeof(*op), sizeof(*op));
+	if (r && FORK_OP < r->nr_ops)
+		op = arena_at(&p->arena, r->ops + FORK_OP * sizeof(*op), sizeof(*op));
 	return op ? (int64_t)op->arg[0] : -EPROTO;
 }
 
-static int explain_fork(const struct task *task, int64_t result, struct cr_error *err)
+void twin_advise(int r, struct cr_error *err)
 {
-	int r = result < 0 && result >= -4095 ? (int)result : -EPROTO;
-
-	cr_fail(err, r, "copy pid %d", task->host_pid);
 	if (r == -EAGAIN)
 		cr_advise(err, "a snapshot takes one more process for each: RLIMIT_NPROC, pids.max; none under SCHED_DEADLINE may fork");
 	if (r == -ENOMEM)
 		cr_advise(err, "a snapshot may take the memory of the tree once more (vm.overcommit_memory); dump without --snapshot");
-	return r;
 }
 
 /* Which process a number means is not known for sure before the token is seen in its memory. */
@@ -197,7 +218,7 @@ int twin_take(const struct twin_plan *plan, const struct program *p, const struc
 	int r;
 
 	if (pid <= 0 || pid > INT32_MAX)
-		return explain_fork(task, pid, err);
+		return cr_fail(err, pid < 0 && pid >= -4095 ? (int)pid : -EPROTO, "copy pid %d", task->host_pid);
 	r = await(plan, (pid_t)pid, err);
 	if (r < 0)
 		return r;

@@ -36,6 +36,9 @@
 #define BLOB_CLONE_THREAD  0x00010000ULL
 #define BLOB_CLONE_SYSVSEM 0x00040000ULL
 
+#define HELPER_FLAGS (BLOB_CLONE_VM | BLOB_CLONE_FS | BLOB_CLONE_FILES)
+#define THREAD_FLAGS (HELPER_FLAGS | BLOB_CLONE_SIGHAND | BLOB_CLONE_THREAD | BLOB_CLONE_SYSVSEM)
+
 #define E_INTR     4
 #define E_IO       5
 #define E_NOEXEC   8
@@ -273,13 +276,13 @@ static long op_fork(struct blob_run *run, const uint64_t *a)
 	return r;
 }
 
-static long op_thread(struct blob_run *run, const uint64_t *a)
+/* A thread, or a process that shares memory: its stack is its own. */
+static long start_beside(struct blob_run *run, const uint64_t *a, uint64_t flags)
 {
 	int32_t want = (int32_t)a[1];
 	uint64_t *slots = ptr(a[2] - BLOB_SLOTS_BYTES);
 	struct blob_clone_args args = {
-		.flags = BLOB_CLONE_VM | BLOB_CLONE_FS | BLOB_CLONE_FILES | BLOB_CLONE_SIGHAND | BLOB_CLONE_THREAD |
-			 BLOB_CLONE_SYSVSEM,
+		.flags = flags,
 		.stack = a[2] - BLOB_STACK,
 		.stack_size = BLOB_STACK - BLOB_SLOTS_BYTES,
 		.set_tid = want ? addr(&want) : 0,
@@ -523,7 +526,9 @@ static long carry_out(struct blob_run *run, struct abi_op *op, const uint64_t *a
 	case ABI_OP_FORK:
 		return op_fork(run, a);
 	case ABI_OP_THREAD:
-		return op_thread(run, a);
+		return start_beside(run, a, THREAD_FLAGS);
+	case ABI_OP_HELPER:
+		return start_beside(run, a, HELPER_FLAGS);
 	case ABI_OP_BARRIER:
 		return op_stage(run, a[0], 1);
 	case ABI_OP_ARRIVE:

@@ -21,6 +21,7 @@ import time
 sys.dont_write_bytecode = True
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(os.path.dirname(HERE), "e2e"))
+import gap    # noqa: E402
 import lazy   # noqa: E402
 import rpc    # noqa: E402
 from world import Failed, World   # noqa: E402
@@ -254,6 +255,9 @@ def inside(args):
         if args.only in lazy.NAME:
             report.append(lazy.measure(bench, args))
             good &= all(report[-1]["pass"])
+        if args.only in gap.NAME:
+            report.append(gap.measure(bench, args))
+            good &= all(report[-1]["pass"])
         peak = max(bench.peak.values())
         ok = peak <= PEAK_BAR_KIB
         print(f"peak memory of the tool: dump {bench.peak['dump'] / 1024:.1f} MiB, restore {bench.peak['restore'] / 1024:.1f} MiB "
@@ -280,7 +284,8 @@ def smoke(args):
             except Failed as e:
                 failed = True
                 print(f"FAIL smoke/{name}: {' | '.join(str(e).split(chr(10)))}")
-        for name, what in ((INCREMENTAL, lambda: bench.incremental(8)), (lazy.NAME, lambda: lazy.once(bench, 8))):
+        for name, what in ((INCREMENTAL, lambda: bench.incremental(8)), (lazy.NAME, lambda: lazy.once(bench, 8)),
+                           (gap.NAME, lambda: gap.once(bench, 8))):
             try:
                 what()
                 print(f"PASS smoke/{name}")

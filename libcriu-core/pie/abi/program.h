@@ -31,6 +31,8 @@ enum abi_op_kind {
 	ABI_OP_CALL,        /* arg: 0 routine; runs it and comes back */
 	ABI_OP_TRAP,        /* end of a program in a tracee: reports to the tracer; see blob.c */
 	ABI_OP_PARK,        /* end of a restored task or thread: waits in the blob until the tracer takes over */
+	ABI_OP_HELPER,      /* arg: as THREAD; a process in the same memory, which sends no signal when it ends and shows only to
+	                       wait4(2) with __WALL or __WCLONE */
 };
 
 /* flags of an operation */

@@ -316,6 +316,20 @@ static void test_fork(void **state)
 	assert_int_equal(k.control.failed, 0);
 }
 
+/* The child of a tracee has no way back: it would go on with what its parent did. */
+static void test_fork_in_tracee(void **state)
+{
+	(void)state;
+	for (int abort = 0; abort < 2; abort++) {
+		setup(NULL);
+		add(0, ABI_OP_FORK, 0, 1, 0, 0, 0);
+		add(1, ABI_OP_STORE, 0, addr(&k.control.abort), (uint64_t)abort, 4, 0);
+		add(1, ABI_OP_SYSCALL, NR_FAIL, (uint64_t)-2, 0, 0, 0);
+		assert_int_equal(run(0, 1), abort ? END_EXIT : END_WAIT);
+		assert_int_equal(k.routines[1].state, ABI_FAILED);
+	}
+}
+
 static void test_fork_refuses_shared_memory(void **state)
 {
 	(void)state;
@@ -339,6 +353,22 @@ static void test_thread(void **state)
 	assert_int_equal(k.thread_stack, addr(stack + sizeof(stack) - BLOB_SLOTS_BYTES));
 	assert_int_equal(k.thread_slots[5], 9);
 	assert_true(k.clone_flags & BLOB_CLONE_VM && k.clone_flags & BLOB_CLONE_THREAD);
+}
+
+/* A process of its own, that shares memory, has no exit signal, and does not go back to where its maker came from. */
+static void test_helper(void **state)
+{
+	static char stack[8192] __attribute__((aligned(64)));
+
+	(void)state;
+	add(0, ABI_OP_HELPER, 0, 2, 0, addr(stack + sizeof(stack)), 0);
+	add(0, ABI_OP_TRAP, 0, 0, 0, 0, 0);
+	assert_int_equal(run(0, 1), END_SIGRETURN);
+	assert_int_equal(k.thread_routine, 2);
+	assert_int_equal(k.thread_stack, addr(stack + sizeof(stack) - BLOB_SLOTS_BYTES));
+	assert_true(k.clone_flags & BLOB_CLONE_VM);
+	assert_false(k.clone_flags & (BLOB_CLONE_THREAD | BLOB_CLONE_SIGHAND));
+	assert_int_equal(k.clone_exit_signal, 0);
 }
 
 /* A number that the kernel has not taken back yet is waited for; one that stays taken is an error. */
@@ -600,6 +630,8 @@ int main(void)
 		cmocka_unit_test_setup(test_stages, setup),
 		cmocka_unit_test_setup(test_park, setup),
 		cmocka_unit_test_setup(test_fork, setup),
+		cmocka_unit_test_setup(test_fork_in_tracee, setup),
+		cmocka_unit_test_setup(test_helper, setup),
 		cmocka_unit_test_setup(test_fork_refuses_shared_memory, setup),
 		cmocka_unit_test_setup(test_thread, setup),
 		cmocka_unit_test_setup(test_taken_numbers, setup),
