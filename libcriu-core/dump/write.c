@@ -112,7 +112,11 @@ int dump_commit(struct dump *d, const img_inventory_entry *inv, struct cr_error 
 {
 	int r = image_set_commit(d->set, inv, err);
 
-	return r < 0 ? r : image_stream_finish(d->set, err);
+	if (r == 0)
+		r = image_stream_finish(d->set, err);
+	if (r == 1)
+		log_warn(&d->ctx->log, "the image streamer has taken all images and does not hang up, continuing without waiting for that");
+	return r < 0 ? r : 0;
 }
 
 int dump_write(struct dump *d, struct cr_error *err)

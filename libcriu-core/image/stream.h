@@ -40,8 +40,8 @@ int image_set_close(struct image_set *set, int fd);
 ssize_t image_set_read(struct image_set *set, int fd, void *buf, size_t len);
 
 /**
- * image_stream_finish() - after the commit: everything was sent; waits until the streamer has hung up
- * Return: 0; -ETIMEDOUT it does not, and nobody knows whether it has stored all; negative errno.
+ * image_stream_finish() - after the commit: everything was taken; waits until the streamer has hung up, too
+ * Return: 0; 1 it lives and does not within ten seconds; -EPIPE it had hung up before.
  */
 int image_stream_finish(struct image_set *set, struct cr_error *err);
 

@@ -5,6 +5,7 @@ import select
 import socket
 import struct
 import threading
+import time
 
 
 class Broken(Exception):
@@ -15,11 +16,11 @@ class Streamer(threading.Thread):
     """Listens in @directory until its client hangs up. After join(): images by name, and what was wrong in error."""
     NAME = None
 
-    def __init__(self, directory, images=None, limit=None):
+    def __init__(self, directory, images=None, limit=None, lingers=0):
         super().__init__(daemon=True)
         self.images = {} if images is None else dict(images)
         self.asked, self.error, self.limit, self.total = [], None, limit, 0
-        self.sock = None
+        self.sock, self.lingers = None, lingers   # seconds after which it hangs up
         self.path = os.path.join(directory, self.NAME)
         self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.listener.bind(self.path)
@@ -32,6 +33,7 @@ class Streamer(threading.Thread):
             self.sock, _ = self.listener.accept()
             self.sock.settimeout(60)
             self.talk()
+            time.sleep(self.lingers)
         except (OSError, Broken, struct.error) as e:
             self.error = f"{type(e).__name__}: {e}"
         finally:

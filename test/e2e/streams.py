@@ -131,6 +131,47 @@ class Streams:
         self.expect_same("after the restore")
         self.finish("after the restore")
 
+    def do_stream_lingers(self):
+        """A streamer that does not hang up has everything all the same, and is told of."""
+        self.use("tree", "single")
+        self.new_images()
+        capture = streamer.Capture(self.images, lingers=13)
+        code, said = self.criu_run("dump", "--stream", "-t", str(self.root), "-D", self.images, "-o", "dump.log")
+        if code != 0 or "does not hang up" not in self.log("dump.log"):
+            raise Failed(f"exit status {code}: {first_error(said + self.log('dump.log'))}; {self.log('dump.log')}")
+        self.must_be_gone()
+        self.stream_restore(capture.images)
+        self.expect_same("after the restore")
+        self.finish("after the restore")
+
+    def do_stream_processor(self):
+        """The comparison of processors finds its image there, too."""
+        self.use("tree", "single")
+        self.dump_args = self.restore_args = ["--cpu-cap=all"]
+        images = self.stream_dump().images
+        self.must_be_gone()
+        said = self.stream_restore({n: d for n, d in images.items() if n != "cpuinfo.img"}, code=1)
+        if "no cpuinfo.img" not in said:
+            raise Failed(f"without cpuinfo.img: {first_error(said)}")
+        self.stream_restore(images)
+        self.expect_same("after the restore")
+        self.finish("after the restore")
+
+    def do_stream_pre_dump(self):
+        """Memory alone, of a tree that goes on, which cannot be restored."""
+        self.use("memory", "sparse")
+        self.new_images()
+        capture = streamer.Capture(self.images)
+        code, said = self.criu_run("pre-dump", "--stream", "-t", str(self.root), "-D", self.images, "-o", "dump.log", "-v4")
+        capture.join(30)
+        names = {n.split("-")[0] for n in capture.images}
+        if code != 0 or capture.error or names != {"pagemap", "pages", "pages.sum", "inventory.img"}:
+            raise Failed(f"exit status {code}: {first_error(said + self.log('dump.log'))}; {capture.error}; {names}")
+        said = self.stream_restore(capture.images, code=1)
+        if "pre-dump" not in said:
+            raise Failed(f"a restore of a pre-dump: {first_error(said)}")
+        self.finish("after a pre-dump")
+
     def do_stream_script(self):
         """pre-stream is the first that scripts hear; one that refuses ends it there."""
         self.use("tree", "single")
