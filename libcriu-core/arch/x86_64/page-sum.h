@@ -8,19 +8,19 @@
 #ifndef CR_ARCH_PAGE_SUM_H
 #define CR_ARCH_PAGE_SUM_H
 
-#include <cpuid.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #define PAGE_SUM_PAGE 4096
 
-/** crc32c_in_hardware() - has the processor the CRC32 instruction (SSE4.2)? */
+/**
+ * crc32c_in_hardware() - has the processor the CRC32 instruction (SSE4.2)?
+ * Not for the blob: the answer was noted when the program started, since CPUID takes tens of microseconds in a virtual machine.
+ */
 static inline bool crc32c_in_hardware(void)
 {
-	unsigned int a, b, c = 0, d;
-
-	return __get_cpuid(1, &a, &b, &c, &d) && c >> 20 & 1;
+	return __builtin_cpu_supports("sse4.2");
 }
 
 static inline uint64_t crc32c_word_hardware(uint64_t crc, uint64_t word)
