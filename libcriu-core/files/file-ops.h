@@ -82,6 +82,7 @@ bool file_is_memfd(const struct file_facts *facts);
 /** file_is_tty(), file_is_stateless_device() - character devices that have kinds of their own; by device number */
 bool file_is_tty(const struct file_facts *facts);
 bool file_is_stateless_device(const struct file_facts *facts);
+bool file_is_tun(const struct file_facts *facts);
 
 /** file_ops_for() - the kind that claims @facts; NULL: nobody */
 const struct file_ops *file_ops_for(const struct file_facts *facts);

@@ -6,7 +6,7 @@
 #include "files/refused.h"
 
 extern const struct file_ops regular_ops, pipe_ops, fifo_ops, eventfd_ops, memfd_ops, tty_ops, signalfd_ops,
-	timerfd_ops, epoll_ops, inotify_ops, fanotify_ops, pidfd_ops, message_queue_ops, bpf_map_ops, unix_ops, socket_ops,
+	timerfd_ops, epoll_ops, inotify_ops, fanotify_ops, pidfd_ops, message_queue_ops, bpf_map_ops, tun_ops, unix_ops, socket_ops,
 	inet_ops, netlink_ops, packet_ops;
 extern const struct file_family inet_family;
 extern const struct file_family unix_family, tty_family, epoll_family, pidfd_family,
@@ -15,7 +15,7 @@ extern const struct file_family unix_family, tty_family, epoll_family, pidfd_fam
 static const struct file_ops *const kinds[] = {
 	&regular_ops,   &pipe_ops,          &fifo_ops,       &eventfd_ops,     &memfd_ops,   &tty_ops,
 	&signalfd_ops,  &timerfd_ops,       &epoll_ops,      &unix_ops,        &inotify_ops, &fanotify_ops,
-	&io_uring_ops,  &perf_ops,          &bpf_ops, &bpf_map_ops,        &userfaultfd_ops, &pidfd_ops,   &namespace_file_ops,
+	&io_uring_ops,  &perf_ops,          &bpf_ops, &bpf_map_ops, &tun_ops,        &userfaultfd_ops, &pidfd_ops,   &namespace_file_ops,
 	&secretmem_ops, &message_queue_ops, &anon_other_ops, &device_ops,      &socket_ops,
 	&inet_ops,      &netlink_ops,       &packet_ops,
 };

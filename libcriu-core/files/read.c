@@ -19,7 +19,9 @@ int files_no_memory(struct cr_error *err)
 
 struct restored_file *files_find(const struct files *fs, uint32_t id)
 {
-	return map_find(&fs->by_id, (uint64_t)id + 1);
+	struct restored_file *f = map_find(&fs->by_id, (uint64_t)id + 1);
+
+	return f && f->descriptor ? f->descriptor : f;
 }
 
 struct restored_task *files_task(const struct files *fs, pid_t ns_pid)
@@ -29,11 +31,23 @@ struct restored_task *files_task(const struct files *fs, pid_t ns_pid)
 
 /* --------------------------------------------------------------- files.img */
 
+/* Two entries with one number: that of a tun descriptor and that of its device, in any order. Return: are they? */
+static bool join(struct restored_file *a, struct restored_file *b)
+{
+	struct restored_file *tun = a->entry->type == img_fd_types_TUNF ? a : b, *node = tun == a ? b : a;
+
+	if (tun->entry->type != img_fd_types_TUNF || node->entry->type != img_fd_types_REG || tun->node)
+		return false;
+	tun->node = node;
+	node->descriptor = tun;
+	return true;
+}
+
 /* Takes @e over, also on failure. */
 static int add_file(struct files *fs, img_file_entry *e, struct cr_error *err)
 {
 	struct restored_file *f = pool_new(&fs->pool, struct restored_file);
-	struct restored_file **at = f ? restored_file_vec_add(&fs->files) : NULL;
+	struct restored_file **at = f ? restored_file_vec_add(&fs->files) : NULL, *other;
 	int r;
 
 	if (!at) {
@@ -47,13 +61,14 @@ static int add_file(struct files *fs, img_file_entry *e, struct cr_error *err)
 	r = entry_check(e, err);
 	if (r < 0)
 		return r;
-	if (files_find(fs, e->id))
+	other = files_find(fs, e->id);
+	if (other && !join(f, other))
 		return cr_refuse(err, -EBADMSG, "file %u is there twice", e->id);
 	f->ops = file_ops_of_type(e->type);
 	r = f->ops && f->ops->check ? f->ops->check(e, err) : 0;
 	if (r < 0)
 		return r;
-	return map_put(&fs->by_id, (uint64_t)e->id + 1, f) < 0 ? files_no_memory(err) : 0;
+	return !other && map_put(&fs->by_id, (uint64_t)e->id + 1, f) < 0 ? files_no_memory(err) : 0;
 }
 
 static int read_files(struct files *fs, struct cr_error *err)

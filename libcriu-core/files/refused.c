@@ -26,11 +26,46 @@ static bool anon_is(const struct file_facts *facts, const char *name)
 	}                                                        \
 	const struct file_ops var##_ops = { .name = text, .claims = var##_claims, .advice = hint };
 
-REFUSED(io_uring, "io_uring", "", anon_is(facts, "anon_inode:[io_uring]"))
 REFUSED(perf, "performance counter", "", anon_is(facts, "anon_inode:[perf_event]"))
 REFUSED(userfaultfd, "userfaultfd", "", anon_is(facts, "anon_inode:[userfaultfd]"))
 REFUSED(namespace_file, "namespace file", "", facts->fs_type == NSFS_MAGIC && !S_ISDIR(facts->st.st_mode))
 REFUSED(secretmem, "secret memory", "", facts->fs_type == 0x5345434d /* SECRETMEM_MAGIC */)
+
+static bool io_uring_claims(const struct file_facts *facts)
+{
+	return anon_is(facts, "anon_inode:[io_uring]");
+}
+
+/*
+ * A ring that is at rest could be made again, but for what nobody tells: the flags that it was set up with, what is registered
+ * with it besides files and buffers, and where its owner has mapped what (io_uring_show_fdinfo() in io_uring/fdinfo.c).
+ */
+static int io_uring_dump(struct file_table *t, struct open_file *f, struct cr_error *err)
+{
+	static const char *const keys[] = { "SqMask:", "SqHead:", "SqTail:", "CqHead:", "CqTail:" };
+	uint64_t v[ARRAY_LEN(keys)] = { 0 };
+	struct scan rest, line;
+	int r = file_read_fdinfo(t, f, &rest, err);
+
+	if (r < 0)
+		return r;
+	while (proc_fdinfo_next(&rest, &line))
+		for (size_t i = 0; i < ARRAY_LEN(keys); i++)
+			if (scan_lit(&line, keys[i]) == 0) {
+				scan_blanks(&line);
+				if (i ? scan_dec(&line, &v[i]) < 0
+				      : scan_lit(&line, "0x") < 0 || scan_hex(&line, &v[i]) < 0)
+					v[i] = 0;
+				break;
+			}
+	return file_refuse(
+		t, f, "the process must close its rings first, or run with kernel.io_uring_disabled=2",
+		"io_uring of %llu entries, %u of them not taken yet and %u results unread; the kernel does not tell "
+		"how it was set up",
+		(unsigned long long)(v[0] + 1), (uint32_t)(v[2] - v[1]), (uint32_t)(v[4] - v[3]));
+}
+
+const struct file_ops io_uring_ops = { .name = "io_uring", .claims = io_uring_claims, .dump = io_uring_dump };
 
 /* Programs, links, iterators, type information, tokens. Maps are kept (bpf-map.c). */
 static bool bpf_claims(const struct file_facts *facts)
@@ -59,7 +94,8 @@ static int bpf_dump(struct file_table *t, struct open_file *f, struct cr_error *
 				continue;
 			scan_blanks(&line);
 			if (scan_dec(&line, &id) == 0)
-				return file_refuse(t, f, "", "BPF object: %s %llu", ids[i].name, (unsigned long long)id);
+				return file_refuse(t, f, "", "BPF object: %s %llu", ids[i].name,
+						   (unsigned long long)id);
 		}
 	return file_refuse(t, f, "", "BPF object, %s", f->facts.link);
 }
@@ -90,7 +126,7 @@ const struct file_ops anon_other_ops = { .name = "anonymous file", .claims = ano
 static bool device_claims(const struct file_facts *facts)
 {
 	return S_ISCHR(facts->st.st_mode) && !(facts->flags & O_PATH) && !file_is_tty(facts) &&
-	       !file_is_stateless_device(facts);
+	       !file_is_stateless_device(facts) && !file_is_tun(facts);
 }
 
 static int device_dump(struct file_table *t, struct open_file *f, struct cr_error *err)

@@ -32,6 +32,9 @@ struct restored_file {
 	/* where the content is if not behind the path */
 	struct ghost_source *ghost;
 	struct restored_file *link;
+	/* of one number there may be a tun descriptor and the entry of its device: the first is meant by the number */
+	struct restored_file *node;       /* of a tun descriptor */
+	struct restored_file *descriptor; /* of such an entry */
 };
 
 DEFINE_VEC(restored_file_vec, struct restored_file *)

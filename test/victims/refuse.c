@@ -316,7 +316,7 @@ const struct victim_case victim_cases[] = {
 	{ "signalfd", set_up_signalfd, check_signalfd, .refuse = "signalfd", .flags = CASE_KEEP_OR_REFUSE },
 	{ "timerfd", set_up_timerfd, check_timerfd, .refuse = "timerfd", .flags = CASE_KEEP_OR_REFUSE },
 	{ "userfaultfd", set_up_userfaultfd, NULL, .refuse = "userfaultfd" },
-	{ "io-uring", set_up_io_uring, NULL, .refuse = "io_uring" },
+	{ "io-uring", set_up_io_uring, NULL, .refuse = "io_uring of 4 entries, 0 of them|how it was set up" },
 	{ "pidfd", set_up_pidfd, check_pidfd, .refuse = "pidfd", .flags = CASE_KEEP_OR_REFUSE },
 	{ "memfd-secret", set_up_memfd_secret, NULL, .refuse = "secret" },
 	{ "shared-vm", set_up_shared_vm, check_kid, .refuse = "shared" },

@@ -156,6 +156,7 @@
 	X(tty_pty_entry) \
 	X(tun_link_entry) \
 	X(tunfile_entry) \
+	X(tunfile_ext) \
 	X(uid_gid_extent) \
 	X(unix_cred) \
 	X(unix_sk_entry) \
