@@ -17,6 +17,7 @@
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/sem.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -70,9 +71,8 @@ static int list_sets(struct looking *l, struct cr_error *err)
 	struct seminfo info;
 	int last = semctl(0, 0, SEM_INFO, &info), r = 0;
 
-	/* a kernel without CONFIG_SYSVIPC */
 	if (last < 0)
-		return errno == ENOSYS ? 0 : cr_fail(err, -errno, "list semaphores");
+		return cr_fail(err, -errno, "list semaphores");
 	for (int i = 0; r == 0 && i <= last; i++) {
 		struct semid_ds ds;
 		int id = semctl(i, 0, SEM_STAT, &ds);
@@ -284,6 +284,20 @@ static void add_all_up(struct looking *l)
 	}
 }
 
+/* Most machines have none: then nothing more is to be done in an IPC namespace that we are in. */
+static bool are_there_semaphores(struct cr_context *ctx)
+{
+	struct seminfo info = { 0 };
+
+	if (semctl(0, 0, SEM_INFO, &info) >= 0)
+		return info.semusz != 0;
+	/* a kernel without CONFIG_SYSVIPC, or somebody who may not ask */
+	if (errno != ENOSYS)
+		log_warn(&ctx->log, "System V semaphores cannot be listed (%s): continuing without undo lists",
+			 strerror(errno));
+	return false;
+}
+
 int undo_collect(struct cr_context *ctx, struct tree *tree, bool own_ipc, const struct xstate_layout *layout,
 		 struct infect_aid *aid, struct cr_error *err)
 {
@@ -295,6 +309,8 @@ int undo_collect(struct cr_context *ctx, struct tree *tree, bool own_ipc, const 
 		return cr_fail(err, -errno, "open the IPC namespace");
 	if (own_ipc)
 		l.ns_fd = fd;
+	else if (!are_there_semaphores(ctx))
+		return 0;
 	r = ipc_thread_run(l.ns_fd, look_around, &l, err);
 	for (size_t i = 0; r == 0 && i < l.holders.nr; i++) {
 		warn(&l, &l.holders.items[i], l.unreadable, "their sets cannot be read");
