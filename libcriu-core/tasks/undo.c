@@ -217,6 +217,7 @@ static int look_at(struct looking *l, struct holder *h, struct cr_error *err)
 		warn(l, h, closed, "it may not change them");
 		warn(l, h, list.nr, "they do not rest");
 	}
+	l->looked_at = NULL;
 	semaphores_done(&list);
 	return cr_within(err, r, "pid %d (%s)", (int)h->task->host_pid, h->task->comm);
 }
