@@ -21,7 +21,7 @@ struct lazy_space {
 	pid_t ns_pid; /* as the images call it */
 	struct lazy_tie tie;
 	int pagemap;             /* -1: while it is not known whose it is */
-	struct lazy_runs firsts; /* one page of each mapping, for the start */
+	struct lazy_runs firsts; /* what is to be there before the task runs */
 	struct lazy_runs todo;   /* the file of a run is an index of the pages files of all */
 	bool over;               /* nobody lives in it any more */
 };

@@ -15,6 +15,8 @@
 #include <inttypes.h>
 #include <unistd.h>
 
+#define SEEN_MAX ((uint64_t)8 << 20) /* of arguments or environment; execve(2) takes three quarters of that at most */
+
 size_t mm_lazy_size(void)
 {
 	return 4 * sizeof(struct abi_op) + 16;
@@ -55,6 +57,46 @@ static int watch_all(const struct mm_space *s, int uffd, struct cr_error *err)
 	return 0;
 }
 
+/* Whole pages of the arguments or the environment; what others have set that to may be anything. */
+static struct mm_range seen_from_outside(uint64_t start, uint64_t end)
+{
+	struct mm_range r = { start & ~(MM_PAGE - 1), (end + MM_PAGE - 1) & ~(MM_PAGE - 1) };
+
+	return start < end && end <= MM_SPACE_END && end - start <= SEEN_MAX ? r : (struct mm_range){ 0 };
+}
+
+/*
+ * What is to be there when the task begins: a page of each mapping (see lazy-pager.c), and what /proc/PID shows of its command
+ * line and environment. The kernel does not wait for pages that it reads for others there, and shows nothing.
+ */
+static int add_firsts(const struct mm_space *s, const struct lazy_run *part, bool begins, struct lazy_runs *ret)
+{
+	const img_mm_entry *e = s->entry;
+	struct mm_range want[2] = { seen_from_outside(e->mm_arg_start, e->mm_arg_end),
+				    seen_from_outside(e->mm_env_start, e->mm_env_end) };
+	struct lazy_run page = *part;
+	uint64_t at = part->start;
+
+	if (begins) {
+		page.end = at = part->start + MM_PAGE;
+		if (lazy_runs_append(ret, &page) < 0)
+			return -ENOMEM;
+	}
+	for (size_t i = 0; i < 2; i++) {
+		const struct mm_range *w = &want[want[0].start <= want[1].start ? i : 1 - i];
+
+		page.start = w->start > at ? w->start : at;
+		page.end = w->end < part->end ? w->end : part->end;
+		page.off = part->off + (page.start - part->start);
+		if (page.start >= page.end)
+			continue;
+		at = page.end;
+		if (lazy_runs_append(ret, &page) < 0)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
 /* @files: number of the first of this space */
 static int list_todo(const struct mm_space *s, size_t files, struct lazy_space *ret)
 {
@@ -78,8 +120,7 @@ static int list_todo(const struct mm_space *s, size_t files, struct lazy_space *
 				continue;
 			if (lazy_runs_append(&ret->todo, &part) < 0)
 				return -ENOMEM;
-			part.end = part.start + MM_PAGE;
-			if (j != seen && lazy_runs_append(&ret->firsts, &part) < 0)
+			if (add_firsts(s, &part, j != seen, &ret->firsts) < 0)
 				return -ENOMEM;
 			seen = j;
 		}

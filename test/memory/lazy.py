@@ -159,22 +159,31 @@ def waits(args, base, seed):
     """Who misses a page waits as long as the pager does not answer, and goes on with what belongs there."""
     s = Sleeper(args, base, seed)
     try:
+        shown = [state.read(f"/proc/{s.root}/{name}") for name in ("cmdline", "environ")]
         s.dump()
-        s.restore()
+        # stopped before the task runs: whatever comes unasked comes later
+        script = os.path.join(base, "script")
+        with open(script, "w", encoding="utf-8") as f:
+            f.write("#!/bin/sh\n[ $CRTOOLS_SCRIPT_ACTION != post-restore ] || for f in /proc/[0-9]*/comm; do\n"
+                    f"\tread -r name <$f && [ $name = {PAGER} ] && f=${{f%/comm}} && kill -STOP ${{f##*/}}\ndone\nexit 0\n")
+        os.chmod(script, 0o755)
+        s.restore("--lazy", "--action-script", script)
         pager = s.named(PAGER)
-        for pid in pager:
-            os.kill(pid, signal.SIGSTOP)
+        if not pager or b"T" not in state.read(f"/proc/{pager[0]}/stat").split()[2:3]:
+            raise Failed("the pager is not stopped")
+        if shown != [state.read(f"/proc/{s.root}/{name}") for name in ("cmdline", "environ")]:
+            raise Failed("command line or environment are not shown while memory is missing")
         s.tell(CHECK)
-        if pager and s.named(PAGER):
-            def stands():
-                before = s.see("beats")
-                time.sleep(0.1)
-                return before == s.see("beats")
-            s.world.until(lambda: stands() or s.see("done") == CHECK, 10, "it waits for memory")
-            if s.see("done") == CHECK:
-                raise Failed("it did not have to wait")
-            s.judge("while it waits")
-            os.kill(pager[0], signal.SIGCONT)
+
+        def stands():
+            before = s.see("beats")
+            time.sleep(0.1)
+            return before == s.see("beats")
+        s.world.until(lambda: stands() or s.see("done") == CHECK, 10, "it waits for memory")
+        if s.see("done") == CHECK:
+            raise Failed("it did not have to wait")
+        s.judge("while it waits")
+        os.kill(pager[0], signal.SIGCONT)
         s.until_done(CHECK, "a look at everything")
         s.until_complete()
     finally:

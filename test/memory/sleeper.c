@@ -299,6 +299,15 @@ static void carry_out(enum order order)
 	}
 }
 
+/* So much that it does not come at once. */
+static void use_stack(void)
+{
+	volatile char deep[STACK];
+
+	for (size_t i = 0; i < sizeof(deep); i += 512)
+		deep[i] = (char)(i | 1);
+}
+
 int main(int argc, char **argv)
 {
 	char path[PATH_MAX];
@@ -324,6 +333,7 @@ int main(int argc, char **argv)
 	for (size_t i = 0; i < pages; i++)
 		for (size_t k = 0; k < WORDS; k++)
 			mem[i * WORDS + k] = word(i, k);
+	use_stack();
 	board->ready = 1;
 	for (;;) {
 		uint64_t order = board->order;
