@@ -40,7 +40,7 @@ static bool may_come_later(const img_vma_entry *v)
 	       !(v->has_madv && v->madv >> MADV_WIPEONFORK & 1);
 }
 
-static uint64_t lazy_bytes(const struct mm_space *s, const img_vma_entry *v)
+static uint64_t lazy_bytes(const struct mm_space *s, const img_vma_entry *v, uint64_t *ret_first)
 {
 	uint64_t bytes = 0;
 
@@ -49,7 +49,11 @@ static uint64_t lazy_bytes(const struct mm_space *s, const img_vma_entry *v)
 		uint64_t start = run->start > v->start ? run->start : v->start,
 			 end = run->end < v->end ? run->end : v->end;
 
-		bytes += run->lazy ? end - start : 0;
+		if (!run->lazy)
+			continue;
+		if (!bytes)
+			*ret_first = start;
+		bytes += end - start;
 	}
 	return bytes;
 }
@@ -62,12 +66,13 @@ int mm_lazy_choose(struct mm_space *s, struct cr_error *err)
 	if (!s->later)
 		return cr_fail(err, -ENOMEM, "choose what comes later");
 	for (size_t i = 0; i < s->nr_vmas; i++) {
-		uint64_t bytes = may_come_later(space_vma(s, i)) ? lazy_bytes(s, space_vma(s, i)) : 0;
+		uint64_t first = 0,
+			 bytes = may_come_later(space_vma(s, i)) ? lazy_bytes(s, space_vma(s, i), &first) : 0;
 
 		if (bytes && bytes <= LITTLE && little + bytes <= LITTLE_SUM)
 			little += bytes;
 		else
-			s->later[i] = bytes != 0;
+			s->later[i] = first;
 	}
 	return 0;
 }
@@ -83,8 +88,8 @@ void mm_lazy_share(struct mm_space *child, struct mm_space *parent)
 			continue;
 		p = space_kept(parent, v);
 		if (p) {
-			child->later[i] = false;
-			parent->later[p - parent->entry->vmas.items] = false;
+			child->later[i] = 0;
+			parent->later[p - parent->entry->vmas.items] = 0;
 		}
 	}
 }

@@ -345,14 +345,17 @@ static int bring_firsts(struct lazy_pager *p, struct cr_error *err)
 	for (size_t i = 0; i < p->spaces.nr; i++) {
 		struct lazy_space *s = &p->spaces.items[i];
 
-		for (size_t k = 0; r >= 0 && !s->over && k < s->firsts.nr; k++)
-			for (uint64_t at = s->firsts.items[k].start; r >= 0 && at < s->firsts.items[k].end;
-			     at += MM_PAGE) {
-				struct lazy_run run;
+		for (size_t k = 0; r >= 0 && !s->over && k < s->firsts.nr; k++) {
+			const struct lazy_run *want = &s->firsts.items[k];
+			struct lazy_run run;
 
-				if (lazy_runs_around(&s->todo, at, MM_PAGE, &run))
-					r = bring(p, s, &run, err);
+			for (uint64_t at = want->start; r >= 0 && at < want->end; at = run.end) {
+				if (!lazy_runs_around(&s->todo, at, PIECE, &run))
+					break;
+				lazy_run_clip(&run, at, want->end);
+				r = bring(p, s, &run, err);
 			}
+		}
 		lazy_runs_done(&s->firsts);
 	}
 	return r < 0 ? r : 0;

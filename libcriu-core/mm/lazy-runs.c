@@ -19,16 +19,21 @@ static size_t first_above(const struct lazy_runs *l, uint64_t at)
 	return lo;
 }
 
+void lazy_run_clip(struct lazy_run *run, uint64_t start, uint64_t end)
+{
+	if (start > run->start) {
+		run->off += start - run->start;
+		run->start = start;
+	}
+	if (end < run->end)
+		run->end = end;
+}
+
 static struct lazy_run part_of(const struct lazy_run *run, uint64_t start, uint64_t end)
 {
 	struct lazy_run part = *run;
 
-	if (start > part.start) {
-		part.off += start - part.start;
-		part.start = start;
-	}
-	if (end < part.end)
-		part.end = end;
+	lazy_run_clip(&part, start, end);
 	return part;
 }
 

@@ -18,6 +18,9 @@ struct lazy_run {
 /* Ascending, not overlapping. */
 DEFINE_VEC(lazy_runs, struct lazy_run)
 
+/** lazy_run_clip() - the part of it that lies in [start, end), which must overlap it */
+void lazy_run_clip(struct lazy_run *run, uint64_t start, uint64_t end);
+
 /** lazy_runs_append() - behind all others; joined with the last one if both go on there. Return: 0, -ENOMEM */
 int lazy_runs_append(struct lazy_runs *l, const struct lazy_run *run);
 

@@ -44,9 +44,9 @@ static int watch_all(const struct mm_space *s, int uffd, struct cr_error *err)
 		int r;
 
 		n = 1;
-		if (!s->later[i])
+		if (!space_comes_later(s, i))
 			continue;
-		while (i + n < s->nr_vmas && s->later[i + n] &&
+		while (i + n < s->nr_vmas && space_comes_later(s, i + n) &&
 		       space_vma(s, i + n)->start == space_vma(s, i + n - 1)->end)
 			n++;
 		range.end = space_vma(s, i + n - 1)->end;
@@ -57,6 +57,13 @@ static int watch_all(const struct mm_space *s, int uffd, struct cr_error *err)
 	return 0;
 }
 
+static int by_start(const void *a, const void *b)
+{
+	const struct mm_range *x = a, *y = b;
+
+	return x->start < y->start ? -1 : x->start > y->start;
+}
+
 /* Whole pages of the arguments or the environment; what others have set that to may be anything. */
 static struct mm_range seen_from_outside(uint64_t start, uint64_t end)
 {
@@ -65,42 +72,45 @@ static struct mm_range seen_from_outside(uint64_t start, uint64_t end)
 	return start < end && end <= MM_SPACE_END && end - start <= SEEN_MAX ? r : (struct mm_range){ 0 };
 }
 
+static int add_first(const struct lazy_run *part, uint64_t start, uint64_t end, struct lazy_runs *ret)
+{
+	struct lazy_run some = *part;
+
+	if (start >= part->end || end <= part->start || start >= end)
+		return 0;
+	lazy_run_clip(&some, start, end);
+	return lazy_runs_append(ret, &some);
+}
+
 /*
- * What is to be there when the task begins: a page of each mapping (see lazy-pager.c), and what /proc/PID shows of its command
- * line and environment. The kernel does not wait for pages that it reads for others there, and shows nothing.
+ * What is to be there when the task begins: what dumps have not marked as lazy, a page of each mapping (see lazy-pager.c), and
+ * what /proc/PID shows of its command line and environment. The kernel does not wait for pages that it reads for others
+ * there, and shows nothing. @now: all of the part
  */
-static int add_firsts(const struct mm_space *s, const struct lazy_run *part, bool begins, struct lazy_runs *ret)
+static int add_firsts(const struct mm_space *s, const struct lazy_run *part, bool now, uint64_t page,
+		      struct lazy_runs *ret)
 {
 	const img_mm_entry *e = s->entry;
-	struct mm_range want[2] = { seen_from_outside(e->mm_arg_start, e->mm_arg_end),
-				    seen_from_outside(e->mm_env_start, e->mm_env_end) };
-	struct lazy_run page = *part;
+	struct mm_range want[] = { seen_from_outside(e->mm_arg_start, e->mm_arg_end),
+				   seen_from_outside(e->mm_env_start, e->mm_env_end),
+				   { page, page + MM_PAGE } };
 	uint64_t at = part->start;
+	int r = 0;
 
-	if (begins) {
-		page.end = at = part->start + MM_PAGE;
-		if (lazy_runs_append(ret, &page) < 0)
-			return -ENOMEM;
+	if (now)
+		return lazy_runs_append(ret, part);
+	qsort(want, ARRAY_LEN(want), sizeof(*want), by_start);
+	for (size_t i = 0; r == 0 && i < ARRAY_LEN(want); i++) {
+		r = add_first(part, want[i].start > at ? want[i].start : at, want[i].end, ret);
+		at = want[i].end > at ? want[i].end : at;
 	}
-	for (size_t i = 0; i < 2; i++) {
-		const struct mm_range *w = &want[want[0].start <= want[1].start ? i : 1 - i];
-
-		page.start = w->start > at ? w->start : at;
-		page.end = w->end < part->end ? w->end : part->end;
-		page.off = part->off + (page.start - part->start);
-		if (page.start >= page.end)
-			continue;
-		at = page.end;
-		if (lazy_runs_append(ret, &page) < 0)
-			return -ENOMEM;
-	}
-	return 0;
+	return r;
 }
 
 /* @files: number of the first of this space */
 static int list_todo(const struct mm_space *s, size_t files, struct lazy_space *ret)
 {
-	size_t at = 0, seen = SIZE_MAX;
+	size_t at = 0;
 
 	for (size_t i = 0; i < s->pages.nr; i++) {
 		const struct stored_run *run = &s->pages.items[i];
@@ -116,13 +126,11 @@ static int list_todo(const struct mm_space *s, size_t files, struct lazy_space *
 			};
 
 			part.off = run->off + (part.start - run->start);
-			if (!space_comes_later(s, run, j))
+			if (!space_comes_later(s, j))
 				continue;
-			if (lazy_runs_append(&ret->todo, &part) < 0)
+			if (lazy_runs_append(&ret->todo, &part) < 0 ||
+			    add_firsts(s, &part, !run->lazy, s->later[j], &ret->firsts) < 0)
 				return -ENOMEM;
-			if (add_firsts(s, &part, j != seen, &ret->firsts) < 0)
-				return -ENOMEM;
-			seen = j;
 		}
 	}
 	return 0;

@@ -177,7 +177,7 @@ static void read_all(struct planner *pl, struct read_batch *b, uint32_t file)
 
 			uint64_t off = run->off + (start - run->start);
 
-			if (space_comes_later(pl->space, run, j))
+			if (space_comes_later(pl->space, j))
 				continue;
 			if (b->file->piped && mode_of(&pl->work[j]) == READ_SKIP)
 				drop_area(pl, b, end - start);
@@ -202,7 +202,7 @@ static void files_needed(const struct planner *pl, bool *ret)
 			at++;
 		for (size_t j = at; j < pl->nr && pl->work[j].v->start < run->end && !ret[run->file]; j++)
 			ret[run->file] = pl->space->files.items[run->file].piped ||
-					 (!pl->work[j].special && !space_comes_later(pl->space, run, j));
+					 (!pl->work[j].special && !space_comes_later(pl->space, j));
 	}
 }
 

@@ -116,26 +116,16 @@ int plan_clear(struct planner *pl, struct cr_error *err)
 	return r < 0 ? cr_fail(err, r, "list what stays mapped") : 0;
 }
 
-static bool reads_now(const struct mm_space *s, size_t vma)
-{
-	const img_vma_entry *v = space_vma(s, vma);
-
-	for (size_t i = space_first_run(s, v->start); i < s->pages.nr && s->pages.items[i].start < v->end; i++)
-		if (!space_comes_later(s, &s->pages.items[i], vma))
-			return true;
-	return false;
-}
-
 /* What is filled later has nothing yet that a child could share. */
 static bool keeps(const struct planner *pl, size_t vma)
 {
 	const struct mm_space *parent = pl->parent;
 	const img_vma_entry *v = space_vma(pl->space, vma), *p;
 
-	if (!parent || v->end > USER_END || (pl->space->later && pl->space->later[vma]))
+	if (!parent || v->end > USER_END || space_comes_later(pl->space, vma))
 		return false;
 	p = space_kept(parent, v);
-	return p && !(parent->later && parent->later[p - parent->entry->vmas.items]);
+	return p && !space_comes_later(parent, (size_t)(p - parent->entry->vmas.items));
 }
 
 static void decide(struct planner *pl)
@@ -145,7 +135,8 @@ static void decide(struct planner *pl)
 
 		w->v = space_vma(pl->space, i);
 		w->special = w->v->status & MM_ST_VSYSCALL;
-		w->pages = !w->special && reads_now(pl->space, i);
+		w->pages = !w->special && !space_comes_later(pl->space, i) &&
+			   space_has_pages(pl->space, w->v->start, w->v->end);
 		w->kept = keeps(pl, i);
 		w->prot_now = w->v->prot;
 	}

@@ -21,7 +21,7 @@ struct mm_space {
 	img_mm_entry *entry;
 	size_t nr_vmas;           /* real ones; guard pseudo-mappings follow in entry->vmas */
 	struct stored_runs pages; /* ascending */
-	bool *later;              /* for each real vma: is it filled behind a running task? NULL: none is */
+	uint64_t *later; /* for each real vma that is filled behind a running task: its first page; 0, or NULL: none is */
 	struct page_files files;  /* that they are in, the newest first as far as any is needed */
 	struct mm_specials specials; /* where they are once the plan has run */
 	struct mm_planned planned; /* once the plan has run */
@@ -45,10 +45,13 @@ bool space_has_pages(const struct mm_space *s, uint64_t start, uint64_t end);
 /** space_read_stored() - content of a range that is stored completely. Return: 0; 1 it is not stored; negative errno. Whole pages. */
 int space_read_stored(const struct mm_space *s, uint64_t start, void *ret, size_t len, struct cr_error *err);
 
-/** space_comes_later() - are the pages of this run, in this vma, left to a pager? */
-static inline bool space_comes_later(const struct mm_space *s, const struct stored_run *run, size_t vma)
+/**
+ * space_comes_later() - are the pages of this vma left to a pager?
+ * All or none: a page that the task reads itself may come as a huge one, with zeroes where others are still to come.
+ */
+static inline bool space_comes_later(const struct mm_space *s, size_t vma)
 {
-	return run->lazy && s->later && s->later[vma];
+	return s->later && s->later[vma];
 }
 
 /** space_check() - is every number of the entry in range? pure. @s: entry set; fills nr_vmas */

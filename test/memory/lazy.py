@@ -26,21 +26,21 @@ import state   # noqa: E402
 from run import Series   # noqa: E402
 from world import Failed, World   # noqa: E402
 
-CHECK, FORK, REMAP, CALLS, EXEC, LOOP, CHILD_LOOP, GUARDS = range(1, 9)
-FIELDS = ("ready", "order", "done", "bad", "zero", "beats", "failed", "since")
+CHECK, FORK, REMAP, CALLS, EXEC, LOOP, CHILD_LOOP, GUARDS, FAMILY = range(1, 10)
+FIELDS = ("ready", "order", "done", "bad", "zero", "beats", "failed", "members")
 PAGER, GUARD = "criu-lazy", "criu-lazy-guard"
 
 
 class Sleeper:
     """The process that is told what to do, its images, and who brings its memory in."""
 
-    def __init__(self, args, base, seed, mib=64):
+    def __init__(self, args, base, seed, mib=64, *more):
         self.args, self.base, self.world, self.random = args, base, World(), random.Random(seed)
         self.images, self.board = os.path.join(base, "images"), os.path.join(base, "board")
         os.mkdir(self.images)
         with open(self.board, "wb") as f:
             f.write(bytes(4096))
-        self.root = self.world.start([os.path.join(args.tools, "sleeper"), base, str(mib)], stdin=subprocess.DEVNULL,
+        self.root = self.world.start([os.path.join(args.tools, "sleeper"), base, str(mib), *more], stdin=subprocess.DEVNULL,
                                      stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
         self.world.until(lambda: self.see("ready"), 20, "the sleeper's memory")
 
@@ -125,6 +125,44 @@ def obeys(order):
         finally:
             s.end()
     return case
+
+
+def family(args, base, seed):
+    """What processes share copy-on-write they share again; the rest comes later, to each its own."""
+    s = Sleeper(args, base, seed, 16, "family")
+
+    def shared():
+        total = 0
+        for pid in s.named("sleeper"):
+            text = state.read(f"/proc/{pid}/smaps_rollup").decode()
+            total += sum(int(n) for n in re.findall(r"^Shared_(?:Clean|Dirty): +(\d+)", text, re.M))
+        return total
+    try:
+        before = shared()
+        s.dump()
+        s.tell(FAMILY)
+        s.restore()
+        s.until_done(FAMILY, "a look of all at everything")
+        kib, _ = s.until_complete()
+        if kib < 3 * (16 << 10):
+            raise Failed(f"only {kib} KiB came later")
+        if shared() < before * 0.8:
+            raise Failed(f"{before} KiB were shared, {shared()} are")
+    finally:
+        s.end()
+
+
+def huge(args, base, seed):
+    """A page that is needed at once, a thread's stack, lies between others that come later, where huge pages are wanted."""
+    s = Sleeper(args, base, seed, 16, "huge")
+    try:
+        s.dump()
+        s.tell(CHECK)
+        s.restore()
+        s.until_done(CHECK, "a look at everything")
+        s.until_complete()
+    finally:
+        s.end()
 
 
 def again(args, base, seed):
@@ -427,7 +465,7 @@ def writer(args, base, seed):
 
 
 CASES = {"check": obeys(CHECK), "fork": obeys(FORK), "remap": obeys(REMAP), "calls": obeys(CALLS), "exec": obeys(EXEC),
-         "guards": obeys(GUARDS), "again": again, "waits": waits, "kill-pager": killed(LOOP, "pager"),
+         "guards": obeys(GUARDS), "family": family, "huge": huge, "again": again, "waits": waits, "kill-pager": killed(LOOP, "pager"),
          "kill-guard": killed(LOOP, "guard"), "kill-both": killed(LOOP, "both"), "kill-pager-of-child": killed(CHILD_LOOP, "pager"),
          "kill-both-of-child": killed(CHILD_LOOP, "both"), "by-rpc": by_rpc, "fails": fails, "truncated": truncated, "damaged": damaged, "daemon": daemon,
          "daemon-killed": daemon_killed, "daemon-of-others": daemon_of_others, "writer": writer}

@@ -2,7 +2,9 @@
  * Subject of the tests of lazy restores: a process with a large piece of memory of which it knows every word, and that does
  * with it what it is told to. Orders and answers are in a shared file, which is no part of any image.
  *
- * sleeper DIR MIB: DIR/board is made by whoever starts it, with room for a struct board.
+ * sleeper DIR MIB [family|huge]: DIR/board is made by whoever starts it, with room for a struct board. A family shares its memory
+ * copy-on-write, but for some pages, and each member has as much of its own. With "huge" it has more memory for which it wants
+ * huge pages, and a thread whose stack is in the midst of it.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -24,19 +26,22 @@
 #define WORDS   (PAGE / 8)
 #define THREADS 4
 #define STACK   (256ul << 10)
+#define MEMBERS 4
+#define HUGE    (2ul << 20)
+#define HUGES   4
 
-enum order { NOTHING, CHECK, FORK, REMAP, CALLS, EXEC, LOOP, CHILD_LOOP, GUARDS, NR_ORDERS };
+enum order { NOTHING, CHECK, FORK, REMAP, CALLS, EXEC, LOOP, CHILD_LOOP, GUARDS, FAMILY, NR_ORDERS };
 
 struct board {
 	uint64_t ready, order, done; /* done: the order that was carried out last */
 	uint64_t bad, zero;          /* words that were not what they must be; of these, zeroes */
 	uint64_t beats;              /* pages looked at */
 	uint64_t failed;             /* line of what could not be done at all */
-	uint64_t since;              /* CLOCK_MONOTONIC, ns: a moment after the order was seen */
+	uint64_t members;            /* of a family, that have looked at everything */
 };
 
 static volatile struct board *board;
-static uint64_t *mem;
+static uint64_t *mem, *huge;
 static size_t pages;
 static const char *dir;
 
@@ -105,6 +110,9 @@ static void do_check(void)
 {
 	in_threads(check_some);
 	check_range(mem, 0, pages);
+	for (size_t i = 0; huge && i < HUGES * HUGE / PAGE; i++)
+		if (i * PAGE < HUGE || i * PAGE >= HUGE + STACK)
+			compare(huge + i * WORDS, pages + i);
 }
 
 /* Three generations; what one writes the others do not see. */
@@ -263,6 +271,60 @@ static void do_guards(void)
 		board->bad++;
 }
 
+/* @who: 0 for the parent. Every sixteenth page is one's own. */
+static void look_as_member(size_t who, const uint64_t *own)
+{
+	for (size_t i = 0; i < pages; i++)
+		compare(mem + i * WORDS, who && i % 16 == who ? i + who * pages : i);
+	check_range(own, (who + 20) * pages, pages);
+	__atomic_add_fetch(&board->members, 1, __ATOMIC_SEQ_CST);
+}
+
+static uint64_t *become_member(size_t who)
+{
+	uint64_t *own = mmap(NULL, pages * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	must(own != MAP_FAILED);
+	for (size_t i = 0; i < pages; i++)
+		for (size_t k = 0; k < WORDS; k++) {
+			own[i * WORDS + k] = word((who + 20) * pages + i, k);
+			if (who && i % 16 == who)
+				mem[i * WORDS + k] = word(i + who * pages, k);
+		}
+	return own;
+}
+
+static void make_family(void)
+{
+	uint64_t *own = become_member(0);
+
+	for (size_t who = 1; who < MEMBERS; who++) {
+		pid_t pid = fork();
+
+		must(pid >= 0);
+		if (pid == 0) {
+			own = become_member(who);
+			board->members++;
+			while (board->order != FAMILY)
+				usleep(200);
+			look_as_member(who, own);
+			for (;;)
+				pause();
+		}
+		/* one after the other: they count */
+		while (board->members != who)
+			usleep(200);
+	}
+	board->members = 0;
+	board->ready = 1;
+	while (board->order != FAMILY)
+		usleep(200);
+	look_as_member(0, own);
+	while (__atomic_load_n(&board->members, __ATOMIC_SEQ_CST) != MEMBERS)
+		usleep(200);
+	board->done = FAMILY;
+}
+
 static void carry_out(enum order order)
 {
 	char text[24];
@@ -299,6 +361,31 @@ static void carry_out(enum order order)
 	}
 }
 
+static void *sleep_for_ever(void *arg)
+{
+	for (;;)
+		pause();
+	return arg;
+}
+
+static void make_huge(void)
+{
+	char *at = mmap(NULL, (HUGES + 1) * HUGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	pthread_attr_t attr;
+	pthread_t t;
+
+	must(at != MAP_FAILED);
+	huge = (uint64_t *)(((uintptr_t)at + HUGE - 1) & ~(HUGE - 1));
+	must(madvise(huge, HUGES * HUGE, MADV_HUGEPAGE) == 0 || errno == EINVAL);
+	for (size_t i = 0; i < HUGES * HUGE / PAGE; i++)
+		for (size_t k = 0; k < WORDS; k++)
+			huge[i * WORDS + k] = word(pages + i, k);
+	must(pthread_attr_init(&attr) == 0 && pthread_attr_setstack(&attr, (char *)huge + HUGE, STACK) == 0);
+	must(pthread_create(&t, &attr, sleep_for_ever, NULL) == 0);
+	/* it is on its stack, and has come to rest there */
+	usleep(100000);
+}
+
 /* So much that it does not come at once. */
 static void use_stack(void)
 {
@@ -323,7 +410,7 @@ int main(int argc, char **argv)
 	if (board == MAP_FAILED)
 		return 1;
 	close(fd);
-	if (argc > 3)
+	if (argc > 3 && strcmp(argv[3], "again") == 0)
 		board->done = EXEC;
 	/* a mapping of its own: neighbours would become part of it */
 	mem = mmap(NULL, (pages + 2) * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -334,6 +421,10 @@ int main(int argc, char **argv)
 		for (size_t k = 0; k < WORDS; k++)
 			mem[i * WORDS + k] = word(i, k);
 	use_stack();
+	if (argc > 3 && strcmp(argv[3], "family") == 0)
+		make_family();
+	if (argc > 3 && strcmp(argv[3], "huge") == 0)
+		make_huge();
 	board->ready = 1;
 	for (;;) {
 		uint64_t order = board->order;
