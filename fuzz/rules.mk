@@ -47,6 +47,8 @@ $(fuzz-dir)/fuzz-config: $(fuzz-dir)/criu-srv/policy.o
 $(fuzz-dir)/fuzz-config: fuzz-wraps := option_set_close
 $(fuzz-dir)/fuzz/fuzz-connection.o $(fuzz-dir)/fuzz/fuzz-config.o $(fuzz-fake-objs): CPPFLAGS += -I.
 
+-include $(shell find $(fuzz-dir) -name '*.d' 2>/dev/null)
+
 fuzz: $(fuzz-bins)
 
 # A short run of each target on a copy of its seeds; what it finds is kept in $(BUILD)/fuzz/found.

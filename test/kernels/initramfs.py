@@ -11,6 +11,7 @@ MEMORY = os.path.join(os.path.dirname(HERE), "memory")
 PYTHON = "/usr/bin/python3"
 PROGRAMS = ["/usr/bin/unshare", "/usr/bin/id", "/bin/dash"]
 LATE_LIBRARIES = ["/lib/x86_64-linux-gnu/libgcc_s.so.1"]
+MEMORY_SUBJECTS = ["writer", "idler"]
 DIRECTORIES = ["dev", "proc", "sys", "tmp", "root", "run", "etc", "new", "var/tmp", "usr/sbin", "mnt"]
 LINKS = {"bin": "usr/bin", "sbin": "usr/sbin", "lib": "usr/lib", "lib64": "usr/lib64"}
 
@@ -108,9 +109,10 @@ def build(path, criu, victims, modules):
                 cpio.copy(full, "victims/" + victim)
                 dynamic.append(full)
         # beside the victims, in a directory of the tests of incremental dumps
-        writer = os.path.join(os.path.dirname(victims), "memory", "writer")
-        cpio.copy(writer, "writer")
-        dynamic.append(writer)
+        for name in MEMORY_SUBJECTS:
+            full = os.path.join(os.path.dirname(victims), "memory", name)
+            cpio.copy(full, name)
+            dynamic.append(full)
         for name in python_files():
             cpio.copy(name)
             if name.endswith(".so"):
