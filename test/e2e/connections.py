@@ -145,6 +145,27 @@ class Connections:
         self.restore()
         self.finish("after the restore")
 
+    def do_tcp_half_open(self):
+        """A client that begins a connection and says nothing more does not keep a server from being dumped, and is told of."""
+        net.own_network()
+        net.run("ip", "link", "add", "near", "type", "veth", "peer", "name", "far")
+        net.run("ip", "addr", "add", "192.0.2.1/24", "dev", "near")
+        net.run("ip", "link", "set", "near", "up")
+        net.run("ip", "link", "set", "far", "up")
+        for name, text in (("visitors", ""), ("count", "0")):
+            with open(os.path.join(self.base, name), "w", encoding="utf-8") as f:
+                f.write(text)
+        self.use("tcp-outside", "server")
+        both = int(self.peer_file("server").split()[1])
+        net.begin_connection("192.0.2.77", "192.0.2.1", both)
+        self.world.until(lambda: net.half_open() == 1, 5, "a connection is being made")
+        self.must_dump()
+        if net.half_open() > 1 or "1 connections are being made to listening sockets, continuing without" not in self.log("dump.log"):
+            raise Failed("the dump does not tell of the connection that was being made")
+        self.must_be_gone()
+        self.restore()
+        self.finish("after the restore")
+
     def do_tcp_visitors_running(self):
         net.own_network()
         self.start_visitors()

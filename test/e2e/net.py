@@ -24,6 +24,27 @@ def own_network():
     run("ip", "link", "set", "lo", "up")
 
 
+def begin_connection(source, target, port):
+    """The first packet of a connection to @target of this machine, as if @source had sent it, who says nothing more."""
+    pseudo = socket.inet_aton(source) + socket.inet_aton(target)
+    tcp = struct.pack(">HHIIBBHHH", 40000, port, 1, 0, 5 << 4, 2, 1000, 0, 0)
+    total = sum(struct.unpack(">16H", pseudo + struct.pack(">HH", 6, len(tcp)) + tcp))
+    while total >> 16:
+        total = (total & 0xffff) + (total >> 16)
+    tcp = tcp[:16] + struct.pack(">H", ~total & 0xffff) + tcp[18:]
+    with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as s:
+        s.sendto(struct.pack(">BBHHHBBH", 0x45, 0, 40, 0, 0, 64, 6, 0) + pseudo + tcp, (target, 0))
+
+
+def half_open():
+    """How many connections are being made here (TCP_SYN_RECV)."""
+    n = 0
+    for name in ("tcp", "tcp6"):
+        with open(f"/proc/net/{name}", encoding="ascii") as f:
+            n += sum(line.split()[3] == "03" for line in f)
+    return n
+
+
 def tables():
     """Names of all nf_tables tables of this network; None where that cannot be told."""
     try:
