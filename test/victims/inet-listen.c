@@ -2,7 +2,7 @@
  * TCP sockets without connections: listening with all there is to that, bound, unbound, closed; what MPTCP makes of them.
  * A network namespace would do no good: port 0 gives a free port on any machine.
  */
-#include "victim.h"
+#include "sockets.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -22,50 +22,6 @@
 
 static int s[8] = { -1, -1, -1, -1, -1, -1, -1, -1 };
 static struct sockaddr_storage own[8];
-
-static int get(int fd, int level, int option)
-{
-	int v = -1;
-	socklen_t len = sizeof(v);
-
-	expect(getsockopt(fd, level, option, &v, &len) == 0, "getsockopt %d %d", level, option);
-	return v;
-}
-
-static void set(int fd, int level, int option, int value)
-{
-	if (setsockopt(fd, level, option, &value, sizeof(value)) < 0) {
-		fprintf(stderr, "level %d option %d value %d: %s\n", level, option, value, strerror(errno));
-		need(!"setsockopt");
-	}
-}
-
-static socklen_t loopback(int family, uint16_t port, struct sockaddr_storage *ret)
-{
-	struct sockaddr_in *in = (void *)ret;
-	struct sockaddr_in6 *in6 = (void *)ret;
-
-	memset(ret, 0, sizeof(*ret));
-	ret->ss_family = family;
-	if (family == AF_INET) {
-		in->sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-		in->sin_port = htons(port);
-		return sizeof(*in);
-	}
-	in6->sin6_addr = in6addr_loopback;
-	in6->sin6_port = htons(port);
-	return sizeof(*in6);
-}
-
-static uint16_t port_of(int fd)
-{
-	struct sockaddr_storage sa;
-	socklen_t len = sizeof(sa);
-
-	expect(getsockname(fd, (struct sockaddr *)&sa, &len) == 0, "getsockname");
-	return ntohs(sa.ss_family == AF_INET ? ((struct sockaddr_in *)&sa)->sin_port
-					     : ((struct sockaddr_in6 *)&sa)->sin6_port);
-}
 
 static void note(int i)
 {

@@ -1,5 +1,5 @@
 /* UDP, UDP-Lite, raw and ping sockets: bound, connected, options, multicast groups, and datagrams that wait. */
-#include "victim.h"
+#include "sockets.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -25,20 +25,6 @@
 static int s[8];
 static struct sockaddr_storage own[8];
 
-static int get(int fd, int level, int option)
-{
-	int v = -1;
-	socklen_t len = sizeof(v);
-
-	expect(getsockopt(fd, level, option, &v, &len) == 0, "getsockopt %d %d", level, option);
-	return v;
-}
-
-static void set(int fd, int level, int option, int value)
-{
-	need(setsockopt(fd, level, option, &value, sizeof(value)) == 0);
-}
-
 static void note(int i)
 {
 	socklen_t len = sizeof(own[i]);
@@ -58,16 +44,16 @@ static void same(int i)
 
 static void bound(int i, int family, int proto)
 {
-	struct sockaddr_in in = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-	struct sockaddr_in6 in6 = { .sin6_family = AF_INET6, .sin6_addr = in6addr_loopback };
+	struct sockaddr_storage sa;
+	socklen_t len = loopback(family, 0, &sa);
 
 	s[i] = socket(family, SOCK_DGRAM, proto);
 	if (s[i] < 0)
 		victim_skip("family %d, protocol %d: %s", family, proto, strerror(errno));
-	if (family == AF_INET)
-		need(bind(s[i], (struct sockaddr *)&in, sizeof(in)) == 0);
-	else if (bind(s[i], (struct sockaddr *)&in6, sizeof(in6)) < 0)
-		victim_skip("bind to ::1: %s", strerror(errno));
+	if (bind(s[i], (struct sockaddr *)&sa, len) < 0) {
+		need(errno == EADDRNOTAVAIL);
+		victim_skip("no loopback address of family %d", family);
+	}
 	note(i);
 }
 

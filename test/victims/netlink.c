@@ -1,5 +1,5 @@
 /* Netlink and packet sockets. */
-#include "victim.h"
+#include "sockets.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -16,20 +16,6 @@
 
 static int s[4] = { -1, -1, -1, -1 };
 static struct sockaddr_nl own[4];
-
-static int get(int fd, int level, int option)
-{
-	int v = -1;
-	socklen_t len = sizeof(v);
-
-	expect(getsockopt(fd, level, option, &v, &len) == 0, "getsockopt %d %d", level, option);
-	return v;
-}
-
-static void set(int fd, int level, int option, int value)
-{
-	need(setsockopt(fd, level, option, &value, sizeof(value)) == 0);
-}
 
 static void note(int i)
 {

@@ -1,5 +1,5 @@
 /* TCP connections with both ends in the tree: queues in every condition, options, and all states up to the end. */
-#include "victim.h"
+#include "sockets.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -24,20 +24,6 @@ enum { ESTABLISHED = 1, FIN_WAIT1 = 4, FIN_WAIT2, CLOSED = 7, CLOSE_WAIT, LAST_A
 static int l = -1, c = -1, a = -1; /* listening, client, accepted */
 static struct sockaddr_storage addr[2];
 static size_t sent[2];
-
-static int get(int fd, int level, int option)
-{
-	int v = -1;
-	socklen_t len = sizeof(v);
-
-	expect(getsockopt(fd, level, option, &v, &len) == 0, "getsockopt %d %d", level, option);
-	return v;
-}
-
-static void set(int fd, int level, int option, int value)
-{
-	need(setsockopt(fd, level, option, &value, sizeof(value)) == 0);
-}
 
 static struct tcp_info info_of(int fd)
 {
