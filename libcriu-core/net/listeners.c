@@ -230,9 +230,10 @@ int listeners_look(const struct listeners *l, struct file_table *t, bool last, s
 	size_t half;
 	int r = 0;
 
-	if (!accepting_matters(t))
+	/* there may have been some at the last attempt */
+	if (!t->inet || !t->inet->listeners.nr || !accepting_matters(t))
 		return 0;
-	for (size_t i = 0; t->inet && r >= 0 && i < t->inet->listeners.nr; i++)
+	for (size_t i = 0; r >= 0 && i < t->inet->listeners.nr; i++)
 		r = look_at(t, t->inet->listeners.items[i].f);
 	/* without a lock there are always new ones */
 	if (r < 0 || !l->lock)
