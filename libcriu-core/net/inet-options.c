@@ -1,6 +1,7 @@
 #include "net/inet-options.h"
 
 #include "files/dump-internal.h"
+#include "kernel/uapi.h"
 #include "net/inet-internal.h"
 
 #include <errno.h>
@@ -66,6 +67,7 @@ struct inet_option {
 
 /* What fits in an int. MULTICAST_IF of IPv4 is an address, and so is kept where it is set by address. */
 static const struct inet_option options[] = {
+	O(SOL_SOCKET, SO_TXREHASH), /* what a new one has is for net.core.txrehash to say */
 	WHEN(V6_ONLY, IPPROTO_IP, IP_TOS),
 	WHEN(V6_ONLY, IPPROTO_IP, IP_TTL),
 	WHEN(V6_ONLY, IPPROTO_IP, IP_PKTINFO),

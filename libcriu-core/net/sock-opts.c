@@ -69,7 +69,6 @@ static const struct more_opt more[] = {
 	{ SO_MAX_PACING_RATE, "SO_MAX_PACING_RATE", -1, false },
 	{ SO_INCOMING_CPU, "SO_INCOMING_CPU", -1, false },
 	{ SO_RESERVE_MEM, "SO_RESERVE_MEM", 0, false },
-	{ SO_TXREHASH, "SO_TXREHASH", 1, true }, /* listen(2) sets it, too */
 	{ SO_RXQ_OVFL, "SO_RXQ_OVFL", 0, false },
 	{ SO_NOFCS, "SO_NOFCS", 0, false },
 	{ SO_SELECT_ERR_QUEUE, "SO_SELECT_ERR_QUEUE", 0, false },

@@ -24,6 +24,7 @@
 #define SOL_PACKET 263
 #endif
 #define SOL_UDPLITE_ 136
+#define TXREHASH     74
 #define NUMBERS      128
 #define SET_MAX      2048
 #define END          (-1)
@@ -51,8 +52,14 @@ static struct {
 } set[SET_MAX];
 static int nr_set;
 
-static bool is_skipped(int level, int number)
+static bool is_skipped(int fd, int level, int number)
 {
+	int protocol = 0;
+	socklen_t len = sizeof(protocol);
+
+	/* older kernels have it in what is not TCP as well, where it means nothing */
+	if (level == SOL_SOCKET && number == TXREHASH)
+		return getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &len) < 0 || protocol != IPPROTO_TCP;
 	for (size_t i = 0; i < sizeof(skipped) / sizeof(skipped[0]); i++)
 		if (skipped[i].level == level && skipped[i].number == number)
 			return true;
@@ -73,7 +80,7 @@ static bool change(int fd, int level, int number)
 	int fresh, now;
 	socklen_t len;
 
-	if (is_skipped(level, number) || !value(fd, level, number, &fresh, &len))
+	if (is_skipped(fd, level, number) || !value(fd, level, number, &fresh, &len))
 		return false;
 	for (size_t i = 0; i < sizeof(tried) / sizeof(tried[0]); i++) {
 		if (setsockopt(fd, level, number, &tried[i], sizeof(tried[i])) < 0 ||
