@@ -55,6 +55,7 @@ int cli_dedup(struct cli *c);
 int cli_restore(struct cli *c);
 int cli_check(struct cli *c);
 int cli_lazy_pages(struct cli *c);
+int cli_page_server(struct cli *c);
 int cli_cpuinfo(struct cli *c);
 
 /* What is printed; report.c */

@@ -3,6 +3,7 @@
 
 #include "base/array.h"
 #include "options/engine.h"
+#include "options/page-server.h"
 #include "options/privilege.h"
 #include "options/process.h"
 #include "options/request.h"
@@ -20,7 +21,6 @@ static const struct {
 	int code;
 	const char *why;
 } refused[] = {
-	{ COMMAND_PAGE_SERVER, 1, "page-server is not supported yet by this version" },
 	{ COMMAND_EXEC, 255, "exec was removed; compel(1) runs system calls in other processes" },
 	{ COMMAND_SHOW, 255, "show was removed; crit(1) shows images" },
 };
@@ -174,6 +174,7 @@ static int run(const struct settings *s, const struct args *args, enum command c
 	       : command == COMMAND_PRE_DUMP ? cli_pre_dump(&c)
 	       : command == COMMAND_DEDUP   ? cli_dedup(&c)
 	       : command == COMMAND_LAZY_PAGES ? cli_lazy_pages(&c)
+	       : command == COMMAND_PAGE_SERVER ? cli_page_server(&c)
 					    : cli_check(&c);
 	cli_end(&c);
 	return code;
@@ -186,7 +187,7 @@ static int usage_failure(const struct cr_error *err)
 	return CLI_FAILED;
 }
 
-static int dispatch(const struct settings *s, const struct args *args,
+static int dispatch(struct settings *s, const struct args *args,
 		    int (*serve)(const struct settings *s, const struct args *args))
 {
 	enum command command = args->nr_words ? command_find(args->words[0]) : 0;
@@ -212,7 +213,7 @@ static int dispatch(const struct settings *s, const struct args *args,
 		cr_refuse(&err, -EINVAL, "excessive parameter %s", args->words[max_words]);
 		return usage_failure(&err);
 	}
-	if (settings_check(s, command, &err) < 0) {
+	if (settings_name_server(s, command, &err) < 0 || settings_check(s, command, &err) < 0) {
 		report_early(&err);
 		return CLI_FAILED;
 	}

@@ -14,6 +14,7 @@ static const struct {
 	{ "restore [-D DIR]", "restore a process tree" },
 	{ "check [-t PID]", "check the kernel, or what stands in the way of a dump" },
 	{ "cpuinfo dump|check", "store this processor, or compare a stored one with it" },
+	{ "page-server [-D DIR]", "receive the memory of a dump that is made elsewhere" },
 	{ "service [-d]", "serve requests on a unix socket" },
 	{ "swrk FD", "serve one client on an open socket" },
 };

@@ -7,6 +7,7 @@
 #include "base/obstacle.h"
 #include "base/own.h"
 #include "options/engine.h"
+#include "options/page-server.h"
 #include "options/request.h"
 #include "options/table.h"
 
@@ -113,7 +114,7 @@ static int check_parent(const struct session *n, enum command command, struct cr
 	uint64_t awake;
 	int fd;
 
-	if (!path || !(command & (COMMAND_DUMP | COMMAND_PRE_DUMP)))
+	if (!path || !(command & (COMMAND_DUMP | COMMAND_PRE_DUMP | COMMAND_PAGE_SERVER)))
 		return 0;
 	awake = step_back(n);
 	fd = open_by_name(n->images_dirfd, path, O_RDONLY | O_DIRECTORY);
@@ -202,6 +203,8 @@ int session_begin(struct session *n, enum command command, struct cr_error *err)
 
 	if (r == 0)
 		r = take_options(n, err);
+	if (r == 0)
+		r = settings_name_server(&n->s, command, err);
 	if (r == 0) {
 		r = settings_check(&n->s, command, err);
 		if (r < 0)

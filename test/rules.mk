@@ -62,7 +62,7 @@ $(bench-bins): $(BUILD)/%: %.c test/bench/service-client.h
 victims: $(victim-bins) $(victim-static) $(fault-bins) $(memory-bins)
 
 # --- packages: asked for only by the goals that promise to do all set-up, and before anything is compiled
-ifneq ($(filter check demo bench soak unit e2e faults memory apps deps,$(MAKECMDGOALS)),)
+ifneq ($(filter check demo bench soak unit e2e faults memory pages apps deps,$(MAKECMDGOALS)),)
 $(proto-headers) $(blob-objs) $(victim-bins) $(victim-static) $(fault-bins) $(bench-bins): | deps
 endif
 
@@ -90,6 +90,9 @@ faults: all victims
 
 memory: all victims
 	@$(ALL-RUN) memory
+
+pages: all victims
+	@$(ALL-RUN) pages
 
 clients: all
 	@$(ALL-RUN) clients
@@ -125,4 +128,4 @@ lint: $(proto-headers)
 format:
 	clang-format -i $(all-srcs)
 
-.PHONY: check unit repo e2e faults memory clients apps bench soak kernels demo lint format deps victims
+.PHONY: check unit repo e2e faults memory pages clients apps bench soak kernels demo lint format deps victims

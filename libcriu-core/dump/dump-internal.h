@@ -23,6 +23,7 @@ struct dump {
 	bool                     look_only;    /* check --tree: stop after collecting */
 	bool                     pre;          /* memory only, of a tree that runs on */
 	bool                     snapshot;     /* pages are written while the tree runs on: snapshot.c */
+	struct page_client      *server;       /* where memory goes, NULL: among the images */
 	struct image_set        *parent;       /* previous images, NULL: none are named */
 	struct mm_early         *early;
 	struct mm_parent        *parent_pages;
@@ -70,7 +71,7 @@ int dump_begin_set(struct dump *d, struct cr_error *err);
 int dump_commit(struct dump *d, const img_inventory_entry *inv, struct cr_error *err);
 int dump_inventory(struct dump *d, struct cr_error *err);
 
-int dump_open_parent(struct dump *d, struct cr_error *err); /* rounds.c */
+int dump_open_others(struct dump *d, struct cr_error *err); /* rounds.c */
 uint64_t dump_uptime(void); /* microseconds, as inventories have it */
 void dump_dedup(struct dump *d);
 /** dump_sums_round() - what the checksums of pages are bound to; NULL: there are to be none */

@@ -4,6 +4,7 @@
 #include "image/stream.h"
 #include "infect/freeze.h"
 #include "kernel/stage-tables.h"
+#include "mm/page-client.h"
 #include "mm/smaps-before.h"
 #include "net/connections.h"
 #include "net/listeners.h"
@@ -29,7 +30,7 @@ int dump_freeze(void *op, struct cr_error *err)
 {
 	struct dump *d = op;
 	uint64_t begin;
-	int r = d->look_only ? 0 : dump_open_parent(d, err);
+	int r = d->look_only ? 0 : dump_open_others(d, err);
 
 	if (r == 0 && !d->look_only && !d->again && d->ctx->opts->stream) {
 		r = notify(d, "pre-stream", err);
@@ -140,7 +141,11 @@ int dump_memory(void *op, struct cr_error *err)
 {
 	struct dump *d = op;
 	uint64_t begin = time_us();
-	int r = mm_dump_pages(d->mm, d->tree, d->set, &d->pages, err);
+	int r;
+
+	if (d->server)
+		page_client_round(d->server, d->run_id);
+	r = mm_dump_pages(d->mm, d->tree, d->set, &d->pages, err);
 
 	d->memdump_us = time_us() - begin;
 	return r;
@@ -238,6 +243,7 @@ void dump_done(struct dump *d)
 	mm_dump_free(d->mm);
 	smaps_before_free(d->before);
 	cgroup_limits_done(&d->limits);
+	page_client_free(d->server);
 	ipc_ns_free(d->ipc);
 	mm_early_free(d->early);
 	mm_parent_free(d->parent_pages);

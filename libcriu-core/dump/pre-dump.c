@@ -15,7 +15,7 @@ static int stage_collect(void *op, struct cr_error *err)
 	struct dump *d = op;
 	struct mm_dump_config config = {
 		.memory_only = true, .parent = d->parent, .parent_pages = d->parent_pages,
-		.parent_round = d->parent_round, .round = dump_sums_round(d),
+		.parent_round = d->parent_round, .round = dump_sums_round(d), .server = d->server,
 	};
 	int r = mm_dump_new(d->ctx, &config, &d->mm, err);
 
@@ -109,15 +109,4 @@ int cr_dedup(struct cr_context *ctx, struct cr_error *err)
 		r = mm_dedup(ctx, set, err);
 	image_set_free(set);
 	return r;
-}
-
-int cr_page_server(struct cr_context *ctx, int (*listening)(void *arg, uint16_t port, struct cr_error *err), void *arg,
-		   struct cr_error *err)
-{
-	(void)ctx;
-	(void)listening;
-	(void)arg;
-	cr_refuse(err, -EOPNOTSUPP, "page servers are not supported yet by this version");
-	cr_advise(err, "dump into a directory that both machines have");
-	return -EOPNOTSUPP;
 }

@@ -1,13 +1,14 @@
 /* What a dump has to do with those before and after it. */
 #include "dump/dump-internal.h"
 #include "image/page-sums.h"
+#include "mm/page-client.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <time.h>
 
-/* Before the tree is stopped: a bad parent is no reason to stop it. */
-int dump_open_parent(struct dump *d, struct cr_error *err)
+/* Before the tree is stopped: a bad parent, or a server that does not answer, is no reason to stop it. */
+static int open_parent(struct dump *d, struct cr_error *err)
 {
 	const char *path = d->ctx->opts->rpc->parent_img;
 	img_inventory_entry *inv;
@@ -40,6 +41,15 @@ int dump_open_parent(struct dump *d, struct cr_error *err)
 	return d->parent_round[0] ? mm_parent_read(d->ctx, d->parent, &d->parent_pages, err) : 0;
 }
 
+int dump_open_others(struct dump *d, struct cr_error *err)
+{
+	const rpc_criu_opts *rpc = d->ctx->opts->rpc;
+	bool lazy = rpc->has_lazy_pages && rpc->lazy_pages; /* then ps is where pages are asked for */
+	int r = open_parent(d, err);
+
+	return r == 0 && rpc->ps && !lazy ? page_client_open(d->ctx, &d->server, err) : r;
+}
+
 uint64_t dump_uptime(void)
 {
 	struct timespec now;
@@ -50,7 +60,8 @@ uint64_t dump_uptime(void)
 
 const char *dump_sums_round(const struct dump *d)
 {
-	return d->ctx->opts->no_checksums ? NULL : d->run_id;
+	/* they are those of pages files, which a page server writes */
+	return d->ctx->opts->no_checksums || d->server ? NULL : d->run_id;
 }
 
 /* Once the images are whole: until then the earlier ones are all that there is. */

@@ -168,6 +168,15 @@ int image_set_commit(struct image_set *set, const img_inventory_entry *inv, stru
 	return 0;
 }
 
+int image_set_keep(struct image_set *set, struct cr_error *err)
+{
+	int r = all_stay_check(set, err);
+
+	if (r == 0)
+		set->committed = true;
+	return r;
+}
+
 void image_set_withdraw(struct image_set *set)
 {
 	set->committed = false;

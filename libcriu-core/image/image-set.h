@@ -25,6 +25,8 @@ int image_set_create(int dirfd, struct image_set **ret, struct cr_error *err);
 int image_set_open(int dirfd, struct image_set **ret, struct cr_error *err);
 /** image_set_commit() - write the inventory and so make the set whole. -ENOENT: a file of the set was removed meanwhile. */
 int image_set_commit(struct image_set *set, const img_inventory_entry *inv, struct cr_error *err);
+/** image_set_keep() - what was written stays although it has no inventory: pages alone. Return: as image_set_commit() */
+int image_set_keep(struct image_set *set, struct cr_error *err);
 /** image_set_withdraw() - the set is not to exist after all: image_set_free() will remove it */
 void image_set_withdraw(struct image_set *set);
 /** image_set_free() - close; removes the files of a set that was begun and not committed */

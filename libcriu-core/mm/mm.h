@@ -20,6 +20,7 @@
 #include <sys/types.h>
 
 struct cr_context;
+struct page_client;
 struct parasite;
 struct program;
 struct routine;
@@ -72,6 +73,7 @@ struct mm_dump_config {
 	int (*watch)(void *arg, struct cr_error *err); /* called again and again while pages are stored, from any thread; */
 	void *watch_arg;              /* a failure ends that; NULL: nobody */
 	bool snapshot;                /* private memory is read from copies of the tasks, which run on meanwhile: snapshot.c */
+	struct page_client *server;   /* where page maps and pages go; NULL: among the images; outlives the dump */
 };
 
 /** mm_dump_new() - Return: 0, -ENOMEM. */

@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -51,6 +52,14 @@ static int add_entry(struct page_map *m, const img_pagemap_entry *e, struct cr_e
 	return 0;
 }
 
+static void take_head(struct page_map *m, const img_pagemap_head *head)
+{
+	m->pages_id = head->pages_id;
+	m->has_round = head->ext && head->ext->round.len == sizeof(m->round);
+	if (m->has_round)
+		memcpy(m->round, head->ext->round.data, sizeof(m->round));
+}
+
 static int read_entries(struct image_reader *reader, struct page_map *m, struct cr_error *err)
 {
 	void *entry = NULL;
@@ -58,7 +67,7 @@ static int read_entries(struct image_reader *reader, struct page_map *m, struct 
 
 	if (r <= 0)
 		return r < 0 ? r : cr_refuse(err, -EBADMSG, "page map without a head");
-	m->pages_id = ((img_pagemap_head *)entry)->pages_id;
+	take_head(m, entry);
 	img_entry_free(entry);
 	while ((r = image_read(reader, &entry, err)) > 0) {
 		r = add_entry(m, entry, err);

@@ -52,7 +52,9 @@ DEFINE_VEC(map_entries, struct map_entry)
 /* One pagemap image as it is, checked: ascending, page aligned. */
 struct page_map {
 	uint32_t pages_id;
-	uint64_t bytes; /* of its pages file */
+	bool has_round;
+	uint8_t round[16]; /* id of the dump that it is part of, if it says so: page servers only */
+	uint64_t bytes;    /* of its pages file */
 	struct map_entries entries;
 };
 

@@ -2,9 +2,11 @@
  * Copying pages. Each worker takes the next chunk, reads it into a buffer that stays in its own second-level cache and
  * writes it from there, so that memory is read once and written once. Checksums are made in between. The file system lets one writer at a time into
  * a file (inode lock): while one worker writes, the others read. Offsets are known beforehand, since all pages
- * are stored in order; so nothing has to be put together afterwards.
+ * are stored in order; so nothing has to be put together afterwards. A connection takes things only in order: there each
+ * worker waits for its turn to write.
  */
 #include "mm/page-copy.h"
+#include "mm/page-client.h"
 #include "mm/page-select.h"
 
 #include "image/page-sums.h"
@@ -30,7 +32,7 @@
 
 struct chunk {
 	struct copy_job *job;
-	uint64_t len, out_off;
+	uint64_t len, out_off, turn;
 	size_t nr;
 	struct iovec iov[CHUNK / MM_PAGE];
 	bool slow[CHUNK / MM_PAGE], apart[CHUNK / MM_PAGE];
@@ -45,6 +47,8 @@ struct copy {
 	bool hardware;
 	uint32_t sum_of_zeroes;
 	uint64_t done, total;
+	uint64_t turns, turn; /* handed out; whose it is to write to the server */
+	pthread_cond_t turned;
 	pthread_mutex_t lock;
 	int failed; /* first failure of a worker */
 	struct cr_error err;
@@ -86,11 +90,13 @@ static int open_job(struct copy *c, struct copy_job *j, struct cr_error *err)
 	j->out = j->mem = -1;
 	for (size_t i = 0; i < j->runs->nr; i++)
 		slow |= j->runs->items[i].slow;
-	j->out = image_open_raw(c->set, IMG_PAGES, j->pages_id, err);
-	if (j->out < 0)
-		return j->out;
-	if (!image_set_streams(c->set) && ftruncate(j->out, (off_t)page_runs_bytes(j->runs)) < 0)
-		return cr_fail(err, -errno, "make room in pages-%" PRIu32 ".img", j->pages_id);
+	if (!c->d->config.server) {
+		j->out = image_open_raw(c->set, IMG_PAGES, j->pages_id, err);
+		if (j->out < 0)
+			return j->out;
+		if (!image_set_streams(c->set) && ftruncate(j->out, (off_t)page_runs_bytes(j->runs)) < 0)
+			return cr_fail(err, -errno, "make room in pages-%" PRIu32 ".img", j->pages_id);
+	}
 	if (j->unread) {
 		j->mem = fcntl(j->running_mem, F_DUPFD_CLOEXEC, 3);
 		return j->mem < 0 ? cr_fail(err, -errno, "memory of pid %d", j->pid) : 0;
@@ -158,6 +164,7 @@ static int take_chunk(struct copy *c, struct chunk *ch)
 			return r;
 	}
 	ch->job = j;
+	ch->turn = c->turns++;
 	ch->len = 0;
 	ch->nr = 0;
 	ch->out_off = j->out_off;
@@ -344,6 +351,25 @@ static int begin_sums(struct copy *c, struct cr_error *err)
 	return 0;
 }
 
+/* Objects that are only in the parent have no chunk: they are sent when the next one has, or at the end. */
+static int send_chunk(struct copy *c, const struct chunk *ch, char *buf, struct cr_error *err)
+{
+	int r;
+
+	pthread_mutex_lock(&c->lock);
+	while (c->turn != ch->turn && !c->failed)
+		pthread_cond_wait(&c->turned, &c->lock);
+	r = c->failed;
+	pthread_mutex_unlock(&c->lock);
+	if (r == 0)
+		r = page_client_send(c->d->config.server, c->jobs, ch->job, buf, ch->len, err);
+	pthread_mutex_lock(&c->lock);
+	c->turn += r == 0;
+	pthread_cond_broadcast(&c->turned);
+	pthread_mutex_unlock(&c->lock);
+	return r;
+}
+
 static void report(struct copy *c, const struct worker *w)
 {
 	const struct cr_observer *obs = c->d->ctx->obs;
@@ -358,6 +384,14 @@ static void note_failure(struct copy *c, int r, const struct cr_error *err)
 		return;
 	c->failed = r;
 	c->err = *err;
+	pthread_cond_broadcast(&c->turned);
+}
+
+static int put_chunk(struct copy *c, const struct chunk *ch, char *buf, struct cr_error *err)
+{
+	if (c->d->config.server)
+		return send_chunk(c, ch, buf, err);
+	return image_set_streams(c->set) ? stream_chunk(c, ch, buf, err) : write_chunk(c, ch, buf, err);
 }
 
 #define WATCH_CHUNKS 16u /* 4 MiB take some milliseconds */
@@ -382,14 +416,16 @@ static void *work(void *arg)
 		pthread_mutex_lock(&c->lock);
 		note_failure(c, r, &err);
 		r = c->failed ? 0 : take_chunk(c, ch);
-		if (r < 0)
+		if (r < 0) {
 			c->failed = r;
+			pthread_cond_broadcast(&c->turned);
+		}
 		pthread_mutex_unlock(&c->lock);
 		if (r <= 0)
 			return NULL;
 		r = ch->job->pid ? read_task(c, ch, buf, &err) : read_segment(ch, buf, &err);
 		if (r == 0)
-			r = image_set_streams(c->set) ? stream_chunk(c, ch, buf, &err) : write_chunk(c, ch, buf, &err);
+			r = put_chunk(c, ch, buf, &err);
 		if (r == 0)
 			r = watch(c, w, &err);
 		pthread_mutex_lock(&c->lock);
@@ -435,6 +471,8 @@ static int copy_all(struct copy *c, struct cr_error *err)
 	for (size_t i = 0; i < c->nr; i++)
 		if (c->jobs[i].opened && c->jobs[i].refs)
 			put_job(c, &c->jobs[i], NULL);
+	if (!c->failed && c->d->config.server)
+		c->failed = page_client_send_rest(c->d->config.server, c->jobs, c->nr, &c->err);
 	report(c, &w[0]);
 	if (c->failed && err)
 		*err = c->err;
@@ -443,7 +481,8 @@ static int copy_all(struct copy *c, struct cr_error *err)
 
 int page_copy(struct mm_dump *d, struct image_set *set, struct copy_job *jobs, size_t nr, struct cr_error *err)
 {
-	struct copy c = { .d = d, .set = set, .jobs = jobs, .nr = nr, .sums = -1, .lock = PTHREAD_MUTEX_INITIALIZER };
+	struct copy c = { .d = d, .set = set, .jobs = jobs, .nr = nr, .sums = -1, .lock = PTHREAD_MUTEX_INITIALIZER,
+			  .turned = PTHREAD_COND_INITIALIZER };
 	int r = begin_sums(&c, err);
 
 	if (r == 0)

@@ -1,9 +1,11 @@
-/* The bulk of a dump: page contents into pages-N.img, from several threads. */
+/* The bulk of a dump: page contents into pages-N.img, or to a page server, from several threads. */
 #ifndef CR_MM_PAGE_COPY_H
 #define CR_MM_PAGE_COPY_H
 
 #include "mm/mm-internal.h"
 #include "procfs/proc-dir.h"
+
+struct page_object;
 
 /* What goes into one pages file. The caller fills the first part, with zeroes behind it. */
 struct copy_job {
@@ -12,6 +14,7 @@ struct copy_job {
 	const struct proc_dir *dir;   /* of the task, for memory without read access */
 	int fd;                       /* segment */
 	const struct page_runs *runs; /* ascending; the content of all is stored */
+	const struct page_object *object; /* what is said of it to a page server */
 	/*
 	 * The task runs meanwhile: pages that it takes away are stored as zeroes and noted here. NULL: it is stopped. Its memory
 	 * is read through running_mem alone if it is a client's, since a process that execs keeps its number.
@@ -36,7 +39,8 @@ struct copy_job {
 
 /**
  * page_copy() - carry out all jobs
- * Pages that are all zero become holes of the pages file, whose size stays that of all pages.
+ * Pages that are all zero become holes of the pages file, whose size stays that of all pages. With a page server there are no
+ * such files: everything goes to it, in order.
  * Return: 0 or negative errno; all descriptors are closed in either case.
  */
 int page_copy(struct mm_dump *d, struct image_set *set, struct copy_job *jobs, size_t nr, struct cr_error *err);

@@ -3,6 +3,8 @@
  * made again.
  */
 #include "mm/page-copy.h"
+#include "mm/page-client.h"
+#include "mm/page-entries.h"
 #include "mm/page-select.h"
 #include "mm/parent-pages.h"
 
@@ -13,12 +15,9 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/ipc.h>
 #include <sys/shm.h>
 #include <sys/stat.h>
-
-DEFINE_VEC(addr_vec, uint64_t)
 
 static int by_address(const void *a, const void *b)
 {
@@ -47,61 +46,27 @@ static int stack_pages(const struct task *task, struct addr_vec *ret)
 	return 0;
 }
 
-static int write_entry(struct image_writer *w, uint64_t start, uint64_t end, uint32_t flags, struct cr_error *err)
-{
-	img_pagemap_entry e = {
-		.vaddr = start,
-		.has_flags = true,
-		.flags = flags,
-		.has_nr_pages = true,
-		.nr_pages = (end - start) / MM_PAGE,
-	};
-
-	return start < end ? image_write(w, &e, err) : 0;
-}
-
-/* @eager: pages that must not be lazy, sorted. */
-static int write_runs(struct image_writer *w, const struct page_runs *runs, const struct addr_vec *eager,
-		      struct cr_error *err)
-{
-	size_t next = 0;
-	int r = 0;
-
-	for (size_t i = 0, n; i < runs->nr && r == 0; i += n) {
-		const struct page_run *run = &runs->items[i];
-		uint64_t at = run->start, end;
-
-		/* how they are read is of no interest to who restores them */
-		for (n = 1; i + n < runs->nr && run[n].start == run[n - 1].end && run[n].flags == run->flags; n++)
-			;
-		end = run[n - 1].end;
-		for (; next < eager->nr && eager->items[next] < end && r == 0; next++) {
-			uint64_t page = eager->items[next];
-
-			if (page < at || !(run->flags & MM_PE_LAZY))
-				continue;
-			r = write_entry(w, at, page, run->flags, err);
-			if (r == 0)
-				r = write_entry(w, page, page + MM_PAGE, run->flags & ~(uint32_t)MM_PE_LAZY, err);
-			at = page + MM_PAGE;
-		}
-		if (r == 0)
-			r = write_entry(w, at, end, run->flags, err);
-	}
-	return r;
-}
-
-static int write_pagemap(struct image_set *set, enum img_type type, uint64_t id, uint32_t pages_id,
-			 const struct page_runs *runs, const struct addr_vec *eager, struct cr_error *err)
+static int write_pagemap(struct image_set *set, const struct page_object *o, uint32_t pages_id, struct cr_error *err)
 {
 	autofree_by(image_writer_drop) struct image_writer *w = NULL;
 	img_pagemap_head head = { .pages_id = pages_id };
-	int r = image_writer_open(set, type, id, &w, err);
+	struct page_walk walk = { .of = o };
+	struct map_entry at;
+	int r = image_writer_open(set, o->type, o->id, &w, err);
 
 	if (r == 0)
 		r = image_write(w, &head, err);
-	if (r == 0)
-		r = write_runs(w, runs, eager, err);
+	while (r == 0 && page_walk_next(&walk, &at)) {
+		img_pagemap_entry e = {
+			.vaddr = at.start,
+			.has_flags = true,
+			.flags = at.flags,
+			.has_nr_pages = true,
+			.nr_pages = (at.end - at.start) / MM_PAGE,
+		};
+
+		r = image_write(w, &e, err);
+	}
 	return r < 0 ? r : image_writer_close(take_ptr(&w), true, err);
 }
 
@@ -170,6 +135,7 @@ static int write_sysv(struct mm_dump *d, struct image_set *set, struct cr_error 
 struct page_work {
 	struct copy_job *jobs;
 	size_t nr;
+	struct page_object *objects; /* one for each job */
 	struct page_runs *segment_runs;
 	size_t nr_segments;
 };
@@ -178,15 +144,30 @@ static void page_work_done(struct page_work *w)
 {
 	for (size_t i = 0; w->segment_runs && i < w->nr_segments; i++)
 		page_runs_done(&w->segment_runs[i]);
+	for (size_t i = 0; w->objects && i < w->nr; i++)
+		addr_vec_done(&w->objects[i].eager);
 	free(w->segment_runs);
+	free(w->objects);
 	free(w->jobs);
 }
 
-/* What the parent has of a task. */
-static int leave_out(struct mm_dump *d, struct mm_task *mt, const struct addr_vec *eager, struct cr_error *err)
+/* What of an address space needs a place among the images: its page map is here, or with the server. */
+static int add_job(struct mm_dump *d, struct image_set *set, struct page_work *w, struct page_object *o,
+		   const struct copy_job *job, struct cr_error *err)
 {
-	const struct mm_parent *parent = d->knows_parent ? d->config.parent_pages : NULL;
+	int r = d->config.server ? 0 : write_pagemap(set, o, d->next_pages_id, err);
 
+	if (r < 0)
+		return r;
+	w->objects[w->nr] = *o;
+	w->jobs[w->nr] = *job;
+	w->jobs[w->nr].object = &w->objects[w->nr];
+	w->jobs[w->nr++].pages_id = d->next_pages_id++;
+	return 0;
+}
+
+static int note_stacks(struct mm_task *mt, const struct addr_vec *eager, struct cr_error *err)
+{
 	for (size_t i = 0; i < eager->nr; i++) {
 		struct mm_range *to = mm_ranges_add(&mt->stays);
 
@@ -194,15 +175,27 @@ static int leave_out(struct mm_dump *d, struct mm_task *mt, const struct addr_ve
 			return cr_fail(err, -ENOMEM, "note stacks");
 		*to = (struct mm_range){ eager->items[i], eager->items[i] + MM_PAGE };
 	}
-	return page_select_unchanged(mt, mm_parent_find(parent, (uint64_t)mt->task->ns_pid), err);
+	return 0;
+}
+
+/* What the parent has of a task; the server's says so for the task as a whole, and refuses in the end what it does not have. */
+static int leave_out(struct mm_dump *d, struct mm_task *mt, struct cr_error *err)
+{
+	const struct mm_parent *parent = d->knows_parent ? d->config.parent_pages : NULL;
+	uint64_t ns_pid = (uint64_t)mt->task->ns_pid;
+	struct mm_range everything = { 0, MM_ADDR_MAX };
+	struct mm_ranges all = { .items = &everything, .nr = 1, .cap = 1 };
+
+	if (!d->config.server)
+		return page_select_unchanged(mt, mm_parent_find(parent, ns_pid), err);
+	return page_select_unchanged(mt, page_client_parent_has(d->config.server, ns_pid) ? &all : NULL, err);
 }
 
 static int add_task(struct mm_dump *d, struct mm_task *mt, struct image_set *set, struct page_work *w,
 		    struct mm_dump_stats *stats, struct cr_error *err)
 {
-	struct addr_vec eager = { 0 };
-	const struct page_runs *copied;
-	uint32_t id = d->next_pages_id;
+	struct page_object o = { .type = IMG_PAGEMAP, .id = (uint64_t)mt->task->ns_pid, .runs = &mt->pages };
+	struct copy_job job = { .pid = mt->task->lead->host_tid, .dir = &mt->task->dir, .fd = -1 };
 	int r;
 
 	stats->pages_scanned += mt->nr_scanned;
@@ -212,32 +205,26 @@ static int add_task(struct mm_dump *d, struct mm_task *mt, struct image_set *set
 	r = d->tasks.nr > 1 && !d->running && !mt->copy ? page_select_shared(mt, err) : 0;
 	if (r < 0)
 		return r;
-	r = stack_pages(mt->task, &eager);
+	r = stack_pages(mt->task, &o.eager);
 	if (r < 0)
 		cr_fail(err, r, "find stack pointers");
 	if (r == 0 && d->config.parent)
-		r = leave_out(d, mt, &eager, err);
-	if (r == 0)
-		r = write_pagemap(set, IMG_PAGEMAP, (uint64_t)mt->task->ns_pid, id, &mt->pages, &eager, err);
-	addr_vec_done(&eager);
-	if (r < 0)
-		return r;
-	d->next_pages_id++;
-	copied = d->config.parent ? &mt->to_copy : &mt->pages;
-	stats->pages_written += page_runs_bytes(copied) / MM_PAGE;
-	stats->pages_skipped += (page_runs_bytes(&mt->pages) - page_runs_bytes(copied)) / MM_PAGE;
-	w->jobs[w->nr] = (struct copy_job){
-		.pages_id = id,
-		.pid = mt->task->lead->host_tid,
-		.dir = &mt->task->dir,
-		.fd = -1,
-		.runs = copied,
-		.unread = d->running ? &mt->unread : NULL,
-		.running_mem = mt->mem,
-	};
+		r = note_stacks(mt, &o.eager, err);
+	if (r == 0 && d->config.parent)
+		r = leave_out(d, mt, err);
+	job.runs = d->config.parent ? &mt->to_copy : &mt->pages;
+	job.unread = d->running ? &mt->unread : NULL;
+	job.running_mem = mt->mem;
 	if (mt->copy)
-		snapshot_source(mt->copy, &w->jobs[w->nr]);
-	w->nr++;
+		snapshot_source(mt->copy, &job);
+	if (r == 0)
+		r = add_job(d, set, w, &o, &job, err);
+	if (r < 0) {
+		addr_vec_done(&o.eager);
+		return r;
+	}
+	stats->pages_written += page_runs_bytes(job.runs) / MM_PAGE;
+	stats->pages_skipped += (page_runs_bytes(&mt->pages) - page_runs_bytes(job.runs)) / MM_PAGE;
 	return 0;
 }
 
@@ -245,9 +232,8 @@ static int add_segment(struct mm_dump *d, size_t i, struct image_set *set, struc
 		       struct mm_dump_stats *stats, struct cr_error *err)
 {
 	const struct segment *s = &d->segments.items[i];
-	const struct addr_vec none = { 0 };
 	struct page_runs *runs = &w->segment_runs[i];
-	uint32_t id = d->next_pages_id;
+	struct page_object o = { .type = IMG_PAGEMAP_SHMEM, .id = s->shmid, .runs = runs };
 	int r = segment_runs(s, runs);
 
 	stats->shpages_scanned += (s->size + MM_PAGE - 1) / MM_PAGE;
@@ -255,13 +241,26 @@ static int add_segment(struct mm_dump *d, size_t i, struct image_set *set, struc
 		return cr_fail(err, r, "find the data of shared memory %" PRIu32, s->shmid);
 	if (!runs->nr)
 		return 0;
-	r = write_pagemap(set, IMG_PAGEMAP_SHMEM, s->shmid, id, runs, &none, err);
-	if (r < 0)
-		return r;
-	d->next_pages_id++;
-	stats->shpages_written += page_runs_bytes(runs) / MM_PAGE;
-	w->jobs[w->nr++] = (struct copy_job){ .pages_id = id, .fd = s->fd, .runs = runs };
-	return 0;
+	r = add_job(d, set, w, &o, &(struct copy_job){ .fd = s->fd, .runs = runs }, err);
+	if (r == 0)
+		stats->shpages_written += page_runs_bytes(runs) / MM_PAGE;
+	return r;
+}
+
+/* All questions at once: one round trip for the whole tree. */
+static int ask_server(struct mm_dump *d, const struct tree *tree, struct cr_error *err)
+{
+	int r = 0;
+
+	if (!d->config.server || !d->config.parent || !d->knows_parent)
+		return 0;
+	for (size_t i = 0; i < tree->tasks.nr && r == 0; i++) {
+		const struct task *task = tree->tasks.items[i];
+
+		if (task->mm_priv)
+			r = page_client_ask(d->config.server, (uint64_t)task->ns_pid, d->config.parent_round, err);
+	}
+	return r == 0 ? page_client_hear(d->config.server, err) : r;
 }
 
 int pages_dump(struct mm_dump *d, const struct tree *tree, bool segments, struct image_set *set, struct mm_dump_stats *ret,
@@ -269,13 +268,16 @@ int pages_dump(struct mm_dump *d, const struct tree *tree, bool segments, struct
 {
 	struct mm_dump_stats stats = *ret;
 	struct page_work w = { .nr_segments = segments ? d->segments.nr : 0 };
-	size_t nr_tasks = tree ? tree->tasks.nr : 0;
+	size_t nr_tasks = tree ? tree->tasks.nr : 0, most = nr_tasks + w.nr_segments + 1;
 	int r = 0;
 
-	w.jobs = calloc(nr_tasks + w.nr_segments + 1, sizeof(*w.jobs));
+	w.jobs = calloc(most, sizeof(*w.jobs));
+	w.objects = calloc(most, sizeof(*w.objects));
 	w.segment_runs = calloc(w.nr_segments + 1, sizeof(*w.segment_runs));
-	if (!w.jobs || !w.segment_runs)
+	if (!w.jobs || !w.objects || !w.segment_runs)
 		r = cr_fail(err, -ENOMEM, "prepare for %zu tasks", nr_tasks);
+	if (r == 0 && tree)
+		r = ask_server(d, tree, err);
 	for (size_t i = 0; i < nr_tasks && r == 0; i++) {
 		const struct task *task = tree->tasks.items[i];
 
@@ -288,6 +290,8 @@ int pages_dump(struct mm_dump *d, const struct tree *tree, bool segments, struct
 		r = write_sysv(d, set, err);
 	if (r == 0)
 		r = page_copy(d, set, w.jobs, w.nr, err);
+	if (r == 0 && d->config.server)
+		r = page_client_finish(d->config.server, err);
 	page_work_done(&w);
 	if (r < 0)
 		return cr_within(err, r, "memory");

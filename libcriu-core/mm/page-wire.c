@@ -129,3 +129,47 @@ int page_wire_of(uint64_t dst_id, enum img_type *ret_type, uint64_t *ret_id, str
 	*ret_id = id;
 	return 0;
 }
+
+static int hex_digit(char c)
+{
+	return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+void page_round_parse(const char *text, uint8_t ret[static PAGE_ROUND_SIZE])
+{
+	uint8_t round[PAGE_ROUND_SIZE] = { 0 };
+	size_t nr = 0;
+
+	memset(ret, 0, PAGE_ROUND_SIZE);
+	for (; *text; text++) {
+		int d = hex_digit(*text);
+
+		if (*text == '-')
+			continue;
+		if (d < 0 || nr == 2 * sizeof(round))
+			return;
+		round[nr / 2] = (uint8_t)(round[nr / 2] << 4 | d);
+		nr++;
+	}
+	if (nr == 2 * sizeof(round))
+		memcpy(ret, round, sizeof(round));
+}
+
+bool page_round_is_set(const uint8_t round[static PAGE_ROUND_SIZE])
+{
+	static const uint8_t none[PAGE_ROUND_SIZE];
+
+	return memcmp(round, none, sizeof(none)) != 0;
+}
+
+void page_wire_set_round(struct page_wire *w, const uint8_t round[static PAGE_ROUND_SIZE])
+{
+	w->nr_pages = get64(round);
+	w->vaddr = get64(round + 8);
+}
+
+void page_wire_get_round(const struct page_wire *w, uint8_t ret[static PAGE_ROUND_SIZE])
+{
+	put64(ret, w->nr_pages);
+	put64(ret + 8, w->vaddr);
+}

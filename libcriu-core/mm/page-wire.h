@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "proto/images.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #define PAGE_WIRE_SIZE 32
@@ -42,6 +43,18 @@ int page_wire_decode(const uint8_t rec[static PAGE_WIRE_SIZE], struct page_wire 
 
 /** page_wire_check_range() - nr_pages at vaddr: some, aligned, of an address space. Return: 0; -EPROTO */
 int page_wire_check_range(const struct page_wire *w, struct cr_error *err);
+
+/*
+ * Records that ask or open have no use for a range. There our own side puts which dump it is about, the id of its inventory
+ * as 16 bytes; everybody else sends zeroes, and does not look.
+ */
+#define PAGE_ROUND_SIZE 16
+
+/** page_round_parse() - a UUID in text; all zero: it is none */
+void page_round_parse(const char *text, uint8_t ret[static PAGE_ROUND_SIZE]);
+bool page_round_is_set(const uint8_t round[static PAGE_ROUND_SIZE]);
+void page_wire_set_round(struct page_wire *w, const uint8_t round[static PAGE_ROUND_SIZE]);
+void page_wire_get_round(const struct page_wire *w, uint8_t ret[static PAGE_ROUND_SIZE]);
 
 /** page_wire_id() - dst_id of IMG_PAGEMAP (pid) or IMG_PAGEMAP_SHMEM (number of the segment) */
 uint64_t page_wire_id(enum img_type type, uint64_t id);

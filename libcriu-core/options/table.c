@@ -173,13 +173,14 @@ static const char *refuse_scan_paths(const struct settings *s, enum command c)
 	return NULL;
 }
 
-/* Where a page server listens. A socket that is connected already has no address. */
+/* Where a page server listens, or is to be found. A socket that is connected already has no address. */
 static const char *refuse_ps(const struct settings *s, enum command c)
 {
 	const rpc_criu_page_server_info *ps = s->rpc.ps;
+	bool serves = c == COMMAND_PAGE_SERVER, sends = c & (D | P) && !(s->rpc.has_lazy_pages && s->rpc.lazy_pages);
 	unsigned char addr[sizeof(struct in6_addr)];
 
-	if (!ps || c != COMMAND_PAGE_SERVER)
+	if (!ps || (!serves && !sends))
 		return NULL;
 	if (ps->has_fd && (ps->address || ps->has_port))
 		return "has a socket (fd) and an address for one as well";
@@ -187,7 +188,10 @@ static const char *refuse_ps(const struct settings *s, enum command c)
 		return "has a socket (fd) that is not open";
 	if (ps->has_port && (ps->port < 0 || ps->port > UINT16_MAX))
 		return "has a port that is not in 0 to 65535";
-	if (ps->address && inet_pton(AF_INET, ps->address, addr) != 1 && inet_pton(AF_INET6, ps->address, addr) != 1)
+	if (sends && !ps->has_fd && (!ps->has_port || ps->port == 0))
+		return "has no port: where is the page server?";
+	if (serves && ps->address && inet_pton(AF_INET, ps->address, addr) != 1 &&
+	    inet_pton(AF_INET6, ps->address, addr) != 1)
 		return "has an address that is neither IPv4 nor IPv6";
 	return NULL;
 }
@@ -352,14 +356,14 @@ const struct option_row option_table[] = {
 
 	/* memory transfer */
 	{ "prev-images-dir", .value = "PATH", RPC_TEXT(parent_img), .flags = OPTION_AFTER_CONFIG, FOR(D | P | S),
-	  LATER(S), .group = OPTION_GROUP_MEMORY, .help = "images of the dump before, relative to -D" },
+	  .group = OPTION_GROUP_MEMORY, .help = "images of the dump before, relative to -D" },
 	{ "track-mem", NEG, RPC_FLAG(track_mem), FOR(D | P), .group = OPTION_GROUP_MEMORY,
 	  .help = "track memory for a later dump" },
-	{ "auto-dedup", NEG, RPC_FLAG(auto_dedup), FOR(D | P | R | S), LATER(S), .group = OPTION_GROUP_MEMORY,
+	{ "auto-dedup", NEG, RPC_FLAG(auto_dedup), FOR(D | P | R | S), .group = OPTION_GROUP_MEMORY,
 	  .help = "free pages that are not needed any more, of earlier or restored images" },
 	{ "pre-dump-mode", .value = "MODE", RPC_WORD(pre_dump_mode, pre_dump_words), FOR(P),
 	  .group = OPTION_GROUP_MEMORY, .help = "splice (default) or read" },
-	{ "page-server", NEG, OWN_FLAG(page_server), FOR(D | P | L), LATER(D | P | L), .group = OPTION_GROUP_MEMORY,
+	{ "page-server", NEG, OWN_FLAG(page_server), FOR(D | P | L), LATER(L), .group = OPTION_GROUP_MEMORY,
 	  .help = "send pages to a page server" },
 	{ "lazy-pages", RPC_FLAG(lazy_pages), FOR(D | R | S), LATER(D | S), .group = OPTION_GROUP_MEMORY,
 	  .help = "fetch memory when it is touched" },
@@ -369,7 +373,7 @@ const struct option_row option_table[] = {
 	  .help = "run at once, bring memory in when it is touched and behind that" },
 	{ "stream", NEG, OWN_FLAG(stream), FOR(D | P | R | U), LATER(U), .refuse = refuse_stream,
 	  .group = OPTION_GROUP_MEMORY, .help = "images through an image streamer" },
-	{ "tls", NEG | OPTION_ONLY_TRUE, RPC_FLAG(tls), FOR(D | P | L | S), LATER(D | P | L | S),
+	{ "tls", NEG | OPTION_ONLY_TRUE, RPC_FLAG(tls), FOR(D | P | L | S), LATER(L),
 	  .group = OPTION_GROUP_MEMORY, .help = "protect the connection to the page server" },
 	{ "tls-cacert", .value = "FILE", RPC_TEXT(tls_cacert), FOR(D | P | L | S), .group = OPTION_GROUP_MEMORY,
 	  .help = "trusted certificate authority, for --tls" },
@@ -443,7 +447,8 @@ const struct option_row option_table[] = {
 	{ NULL, .rpc = "status_fd", .kind = OPTION_INT, AT_HAS(rpc., status_fd), .min = INT32_MIN, .max = INT32_MAX,
 	  FOR(D | L | S) },
 	{ NULL, .rpc = "config_file", .kind = OPTION_TEXT, AT(rpc.config_file), .flags = OPTION_REPLACED, FOR(ALL) },
-	{ NULL, .rpc = "ps", .kind = OPTION_MESSAGE, AT(rpc.ps), FOR(D | P | S), LATER(D | P), .refuse = refuse_ps },
+	{ NULL, .rpc = "ps",
+	  .kind = OPTION_MESSAGE, AT(rpc.ps), FOR(D | P | S), .refuse = refuse_ps },
 	{ NULL, .rpc = "veths", .kind = OPTION_ITEMS, AT(rpc.veths), .size = sizeof(rpc_criu_veth_pair),
 	  .flags = OPTION_REPLACED, FOR(R) },
 	{ NULL, .rpc = "ext_mnt", .kind = OPTION_ITEMS, AT(rpc.ext_mnt), .size = sizeof(rpc_ext_mount_map),

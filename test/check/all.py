@@ -163,6 +163,13 @@ def suite_memory(args, tally):
         suite_program("memory", cmd, tally, 400, criu_env(args.san))
 
 
+def suite_pages(args, tally):
+    if need_root("pages", tally):
+        cmd = [sys.executable, "test/pages/run.py", "--criu", os.path.join(args.build, "criu"), "--writer",
+               os.path.join(args.build, "test/memory/writer")]
+        suite_program("pages", cmd, tally, 400, criu_env(args.san))
+
+
 def suite_apps(args, tally):
     if need_root("apps", tally):
         cmd = [sys.executable, "test/apps/run.py", "--criu", os.path.join(args.build, "criu"), "--jobs", str(args.jobs)]
@@ -205,7 +212,7 @@ def suite_soak(args, tally):
 
 
 SUITES = {"unit": suite_unit, "repo": suite_repo, "e2e": suite_e2e, "faults": suite_faults, "memory": suite_memory,
-          "clients": suite_clients, "apps": suite_apps, "bench": suite_bench, "soak": suite_soak}
+          "pages": suite_pages, "clients": suite_clients, "apps": suite_apps, "bench": suite_bench, "soak": suite_soak}
 
 
 def main():

@@ -32,6 +32,7 @@ ARROWS = {
     "libcriu-core/options": LOW + PROTO + ["libcriu-core/include"],
     "libcriu-core/dump": TOP,
     "libcriu-core/restore": TOP,
+    "criu-tls": LOW,
     "criu-cli": LOW + PROTO + ["libcriu-core/include", "libcriu-core/options", "criu-srv"],
     "criu-srv": LOW + PROTO + ["libcriu-core/include", "libcriu-core/options", "criu-cli"],
 }

@@ -76,6 +76,7 @@
 	X(message_queue) \
 	X(mm_entry) \
 	X(mm_ext) \
+	X(pagemap_head_ext) \
 	X(mnt_entry) \
 	X(net_device_entry) \
 	X(netlink_sk_entry) \

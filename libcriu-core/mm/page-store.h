@@ -1,0 +1,43 @@
+/*
+ * Where a page server puts what it receives: page maps and pages files in its images directory, numbered from 0x10001 on so
+ * that the images of a local dump can lie beside them. Nothing of it stays if it is not finished.
+ */
+#ifndef CR_MM_PAGE_STORE_H
+#define CR_MM_PAGE_STORE_H
+
+#include "mm/page-session.h"
+
+#include "base/own.h"
+
+struct cr_context;
+
+/* All that one server receives, on all of its connections. */
+struct page_store;
+
+/** page_store_new() - @ctx: images directory and options (parent_img). Nothing is touched yet. */
+int page_store_new(struct cr_context *ctx, struct page_store **ret, struct cr_error *err);
+
+/** page_store_keep() - all of it is whole: it stays. Frees what earlier images need no longer have, if that is wanted. */
+int page_store_keep(struct page_store *st, struct cr_error *err);
+
+/** page_store_free() - takes away what is not to be kept */
+void page_store_free(struct page_store *st);
+DEFINE_SLOT(struct page_store, page_store_free)
+
+/* What comes on one connection: the argument of page_store_ops. */
+struct page_intake;
+
+int page_intake_new(struct page_store *st, struct page_intake **ret, struct cr_error *err);
+void page_intake_free(struct page_intake *in);
+DEFINE_SLOT(struct page_intake, page_intake_free)
+
+extern const struct page_store_ops page_store_ops;
+
+/** page_intake_write() - the next @len bytes of content; whole pages that are zero become holes. Return: 0; negative errno */
+int page_intake_write(struct page_intake *in, const void *buf, size_t len, struct cr_error *err);
+
+/** page_intake_file() - where content is written by the caller: he says how much with page_intake_skip() */
+int page_intake_file(const struct page_intake *in, off_t *ret_off);
+void page_intake_skip(struct page_intake *in, size_t len);
+
+#endif

@@ -1,0 +1,496 @@
+#!/usr/bin/python3
+"""Page servers: dumps whose memory goes elsewhere, compared page by page with what the process must hold.
+
+    run.py --criu build/criu --writer build/test/memory/writer [-k CASE] [--seed N]
+
+Runs in pid, mount and network namespaces of its own. Prints "PASS case", "FAIL case: why" or "SKIP case: why". Needs root.
+"""
+import argparse
+import importlib.util
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+
+sys.dont_write_bytecode = True
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path[:0] = [HERE, os.path.join(HERE, "..", "e2e")]
+import wire   # noqa: E402
+from world import Failed, Skipped   # noqa: E402
+
+_spec = importlib.util.spec_from_file_location("memory_run", os.path.join(HERE, "..", "memory", "run.py"))
+memory = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(memory)
+
+
+class Server:
+    """One page server, and what it has said."""
+
+    def __init__(self, s, directory, *more, within=(), address="127.0.0.1"):
+        self.s, self.dir, self.address = s, directory, address
+        os.makedirs(directory, exist_ok=True)
+        self.out = tempfile.NamedTemporaryFile(dir=s.base, prefix="server-")
+        ready, theirs = os.pipe()
+        cmd = [*within, s.args.criu, "page-server", "-D", directory, "-o", "server.log", "-v4", "--status-fd", str(theirs),
+               "--address", address, *more]
+        self.pid = s.world.start(cmd, stdin=subprocess.DEVNULL, stdout=self.out, stderr=subprocess.STDOUT, pass_fds=(theirs,))
+        s.world.others.add(self.pid)
+        os.close(theirs)
+        os.set_blocking(ready, False)
+        try:
+            s.world.until(lambda: self.readable(ready), 10, "the page server is ready")
+            if os.read(ready, 1) != b"\0":
+                raise Failed(f"the page server has not come up: {self.text()}")
+        finally:
+            os.close(ready)
+        self.port = int(self.text().split("Listening on port ")[1].split()[0])
+
+    @staticmethod
+    def readable(fd):
+        try:
+            os.read(fd, 0)
+            import select
+            return select.select([fd], [], [], 0)[0]
+        except BlockingIOError:
+            return False
+
+    def text(self):
+        with open(self.out.name, encoding="utf-8", errors="replace") as f:
+            return f.read()
+
+    def log(self):
+        try:
+            with open(os.path.join(self.dir, "server.log"), encoding="utf-8", errors="replace") as f:
+                return f.read()
+        except OSError:
+            return ""
+
+    def options(self):
+        return ["--page-server", "--address", self.address, "--port", str(self.port)]
+
+    def ends(self, code):
+        self.s.world.until(lambda: self.pid in self.s.world.ended, 20, "the end of the page server")
+        got = os.waitstatus_to_exitcode(self.s.world.ended[self.pid])
+        self.s.world.others.discard(self.pid)
+        if got != code:
+            raise Failed(f"the page server has ended with {got} instead of {code}: {self.log()[-300:]}")
+
+    def images(self):
+        return sorted(n for n in os.listdir(self.dir) if n.endswith(".img") or n == "parent")
+
+    def must_be_empty(self):
+        if self.images():
+            raise Failed(f"left behind by a page server that has failed: {self.images()}")
+
+
+class Remote(memory.Series):
+    """A series of dumps whose memory goes to page servers, one for each round."""
+
+    def __init__(self, args, base, seed):
+        super().__init__(args, base, seed)
+        self.remote = None
+        self.within_server = ()
+        self.address = "127.0.0.1"
+        os.mkdir(os.path.join(base, "there"))
+
+    def server(self, *more, parent=True):
+        """The server of the next round."""
+        directory = os.path.join(self.base, "there", str(self.nr + 1))
+        if parent is True:
+            parent = self.remote
+        if parent:
+            more = [*more, "--prev-images-dir", os.path.relpath(parent, directory)]
+        return Server(self, directory, *more, within=self.within_server, address=self.address)
+
+    def round(self, command, *more, server=None, code=0, server_code=0):
+        server = server or self.server()
+        log = self.criu(command, *server.options(), *more, code=code)
+        server.ends(server_code)
+        if code == 0:
+            self.remote = server.dir
+            here = [n for n in os.listdir(self.images) if n.startswith("pages")]
+            if here:
+                raise Failed(f"memory among the images of the dump: {here}")
+        return log
+
+    def merge(self):
+        """What the dump has left here goes to where the memory is; from there it is restored."""
+        for name in os.listdir(self.images):
+            to = os.path.join(self.remote, name)
+            if name.endswith(".img") and os.path.lexists(to):
+                raise Failed(f"{name} is in both places")
+            if name.endswith(".img"):
+                shutil.copy(os.path.join(self.images, name), to)
+        self.images = self.remote
+
+    def gone(self):
+        self.world.until(lambda: not self.writers(), 10, "the tree is gone after the dump")
+        self.world.until(lambda: not self.keepers(), 10, "the keeper ends with the tree")
+
+    def last(self, *more, server=None):
+        log = self.round("dump", *more, server=server)
+        self.gone()
+        return log
+
+    def must_go_on(self):
+        """The tree is as it was before, and computes."""
+        before = self.table(self.root)[0]
+        self.world.until(lambda: self.differences() or self.table(self.root)[0] > before + 1, 30, "the tree goes on")
+        if self.differences():
+            raise Failed(self.differences())
+
+    def criu_to(self, port, directory, *more, command="dump", address="127.0.0.1"):
+        """A dump to a server of which nothing is known. Returns its exit status and what it has said."""
+        os.makedirs(directory, exist_ok=True)
+        return self.world.run([self.args.criu, command, "-t", str(self.root), "-D", directory, "-v4", "-o", "log", "--page-server",
+                               "--address", address, "--port", str(port), *more], 60)
+
+
+# --- dumps
+
+def dump(s):
+    """One dump, restored from where its memory went."""
+    s.last()
+    s.merge()
+    s.restore()
+
+
+def chain(s):
+    """Pre-dumps and the dump, each with a server of its own."""
+    s.round("pre-dump")
+    for i in range(3):
+        s.wait()
+        log = s.round(*(["dump", "--leave-running", "--track-mem"] if i == 1 else ["pre-dump"]))
+        if memory.ALL_PAGES in log:
+            raise Failed(f"round {s.nr}: {log[-300:]}")
+        s.must_skip(f"round {s.nr}")
+    s.wait()
+    s.last()
+    s.must_skip("last round")
+    s.merge()
+    s.restore()
+
+
+def same_directory(s):
+    """The server's directory may be that of the dump: numbers of images do not meet."""
+    directory = os.path.join(s.base, "1")
+    server = Server(s, directory)
+    s.images = None
+    status, said = s.criu_to(server.port, directory)
+    if status != 0:
+        raise Failed(f"dump: exit status {status}: {said[-300:]}")
+    server.ends(0)
+    s.images = directory
+    s.gone()
+    s.restore()
+
+
+def older_parent(s):
+    """What is unchanged since the second round must not be taken from the first, whatever directory the server is given."""
+    s.round("pre-dump")
+    first = s.remote
+    s.wait()
+    s.round("pre-dump")
+    s.wait()
+    server = s.server(parent=first)
+    s.last(server=server)
+    if s.pages()[1]:
+        raise Failed("pages were left to an older parent")
+    if "not of the dump since" not in server.log():
+        raise Failed(f"no word about the parent: {server.log()[-300:]}")
+    s.merge()
+    s.restore()
+
+
+def no_parent(s):
+    """A server that was told of no parent takes all pages."""
+    s.round("pre-dump")
+    s.wait()
+    s.last(server=s.server(parent=None))
+    if s.pages()[1]:
+        raise Failed("pages were left to a parent that the server does not have")
+    s.merge()
+    s.restore()
+
+
+def dedup(s):
+    """--auto-dedup at the server frees what is stored anew."""
+    used = lambda: sum(os.stat(os.path.join(p, f)).st_blocks for p, _, names in os.walk(os.path.join(s.base, "there"))
+                       for f in names if f.startswith("pages-"))
+    s.round("pre-dump")
+    s.wait(0.2, 0.3)
+    first = used()
+    server = s.server("--auto-dedup")
+    s.last(server=server)
+    freed = first - (used() - sum(os.stat(os.path.join(server.dir, f)).st_blocks for f in os.listdir(server.dir)
+                                  if f.startswith("pages-")))
+    if freed <= 0:
+        raise Failed(f"nothing was freed of {first} blocks")
+    s.merge()
+    s.restore()
+
+
+# --- what goes wrong
+
+def nobody(s):
+    """Without a server, or with somebody else at its port, nothing is stopped."""
+    import socket
+    with socket.socket() as deaf:
+        deaf.bind(("127.0.0.1", 0))
+        status, said = s.criu_to(deaf.getsockname()[1], os.path.join(s.base, "x"))
+        if status != 1 or "Connection refused" not in said:
+            raise Failed(f"nobody there: exit status {status}: {said[-300:]}")
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        s.world.others.add(echo := s.world.start([sys.executable, "-c", "import socket,sys; s=socket.socket(fileno=0);"
+                                                  "c,_=s.accept(); c.recv(32); c.send(b'HTTP/1.1 400'); c.close()"],
+                                                 stdin=other))
+        status, said = s.criu_to(other.getsockname()[1], os.path.join(s.base, "x"))
+        s.world.until(lambda: echo in s.world.ended, 10, "the other server ends")
+        if status != 1 or "to the greeting" not in said:
+            raise Failed(f"somebody else: exit status {status}: {said[-300:]}")
+    s.must_go_on()
+    for args in (["--page-server"], ["--page-server", "--address", "127.0.0.1"]):
+        status, said = s.world.run([s.args.criu, "dump", "-t", str(s.root), "-D", s.base, *args], 20)
+        if status != 1 or "needs --port" not in said:
+            raise Failed(f"{args}: exit status {status}: {said[-300:]}")
+
+
+CUT = """import socket, sys
+left = int(sys.argv[1])
+out = socket.create_connection(("127.0.0.1", int(sys.argv[2])))
+conn, _ = socket.socket(fileno=0).accept()
+import threading
+def back():
+    while data := out.recv(65536):
+        conn.sendall(data)
+threading.Thread(target=back, daemon=True).start()
+while left and (data := conn.recv(min(left, 65536))):
+    out.sendall(data)
+    left -= len(data)
+"""
+
+
+def cut(s):
+    """A connection that breaks: the tree goes on, the server keeps nothing, and cannot be gone on with."""
+    import socket
+    for size in (32, 100, 70000, 1 << 20):
+        server = Server(s, os.path.join(s.base, f"cut-{size}"))
+        with socket.socket() as between:
+            between.bind(("127.0.0.1", 0))
+            between.listen()
+            proxy = s.world.start([sys.executable, "-c", CUT, str(size), str(server.port)], stdin=between)
+            s.world.others.add(proxy)
+            status, said = s.criu_to(between.getsockname()[1], os.path.join(s.base, "x"))
+        if status != 1 or "page server" not in said:
+            raise Failed(f"cut after {size}: exit status {status}: {said[-300:]}")
+        server.ends(1)
+        server.must_be_empty()
+        s.must_go_on()
+        status, said = s.criu_to(server.port, os.path.join(s.base, "x"))
+        if status != 1 or "Connection refused" not in said:
+            raise Failed(f"after the cut: exit status {status}: {said[-300:]}")
+        s.world.until(lambda: proxy in s.world.ended, 10, "the end of what was in between")
+    if os.path.exists(os.path.join(s.base, "x", "inventory.img")):
+        raise Failed("images of a dump that has failed look whole")
+    s.last()
+    s.merge()
+    s.restore()
+
+
+def disk_full(s):
+    """The server's disk is full: the dump hears why."""
+    there = os.path.join(s.base, "small")
+    os.mkdir(there)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=128k", "small", there], check=True)
+    try:
+        server = Server(s, there)
+        status, said = s.criu_to(server.port, os.path.join(s.base, "x"))
+        if status != 1 or "No space left on device" not in said:
+            raise Failed(f"exit status {status}: {said[-300:]}")
+        server.ends(1)
+        server.must_be_empty()
+        s.must_go_on()
+    finally:
+        subprocess.run(["umount", there], check=False)
+
+
+# --- the protocol, by hand
+
+def by_hand(s):
+    """What others send, old numbers and answers included."""
+    server = Server(s, os.path.join(s.base, "hand"))
+    w = wire.Wire(server.port)
+    a, b = os.urandom(wire.PAGE), bytes(wire.PAGE)
+    w.say(wire.record(wire.PARENT, dst=wire.task(7)))
+    if w.number() != 0:
+        raise Failed("there is a parent where there is none")
+    w.say(wire.record(wire.OPEN2, dst=wire.task(7)))
+    if w.hear(1) != b"\0":
+        raise Failed("OPEN2: there is a parent where there is none")
+    w.say(wire.record(wire.ADD_F, 1, 0x1000, wire.task(7), wire.PRESENT | wire.LAZY), a,
+          wire.record(wire.ADD_F, 2, 0x2000, wire.task(7), wire.PRESENT | wire.LAZY), b, a,
+          wire.record(wire.ADD, 1, 0x9000, wire.task(7)), b,
+          wire.record(wire.ADD_F, 3, 0xa000, wire.task(7), wire.LAZY),
+          wire.record(wire.OPEN, dst=5 << 8 | 27), wire.record(wire.ADD, 1, 0, 0), a,
+          wire.record(wire.CLOSE))
+    if w.number() != 0:
+        raise Failed("CLOSE was not answered with 0")
+    w.close()
+    server.ends(0)
+    number, entries = wire.pagemap(os.path.join(server.dir, "pagemap-7.img"))
+    if number <= 0x10000 or entries != [(0x1000, 3, 6), (0x9000, 1, 4), (0xa000, 3, 2)]:
+        raise Failed(f"pagemap-7.img: {number:#x} {entries}")
+    with open(os.path.join(server.dir, f"pages-{number}.img"), "rb") as f:
+        if f.read() != a + b + a + b:
+            raise Failed("the pages are not what was sent")
+    number, entries = wire.pagemap(os.path.join(server.dir, "pagemap-shmem-5.img"))
+    if entries != [(0, 1, 4)]:
+        raise Failed(f"pagemap-shmem-5.img: {entries}")
+
+
+def garbage(s):
+    """What is no such conversation ends the server, with nothing kept and the reason told."""
+    begin = wire.record(wire.OPEN, dst=wire.task(7))
+    page = bytes(wire.PAGE)
+    some = begin + wire.record(wire.ADD, 1, 0x5000, 0) + page
+    cases = {
+        "random": os.urandom(4096),
+        "unknown command": some + wire.record(99),
+        "pages of nothing": wire.record(wire.ADD, 1, 0x1000, 0) + page,
+        "out of order": some + wire.record(wire.ADD, 1, 0x4000, 0) + page,
+        "twice the same": some + wire.record(wire.ADD, 1, 0x5000, 0) + page,
+        "overlapping": begin + wire.record(wire.ADD, 2, 0x1000, 0) + page * 2 + wire.record(wire.ADD, 1, 0x2000, 0) + page,
+        "not aligned": begin + wire.record(wire.ADD, 1, 0x1001, 0) + page,
+        "too many": begin + wire.record(wire.ADD, 1 << 52, 0x1000, 0) + page,
+        "wraps around": begin + wire.record(wire.ADD, (1 << 64) - 1, 0x1000, 0) + page,
+        "none": begin + wire.record(wire.ADD, 0, 0x1000, 0),
+        "no process": wire.record(wire.OPEN, dst=1),
+        "no kind": wire.record(wire.OPEN, dst=7 << 8 | 99),
+        "a parent that is none": begin + wire.record(wire.HOLE, 1, 0x1000, 0),
+        "here and in the parent": begin + wire.record(wire.ADD_F, 1, 0x1000, 0, 5),
+        "opened twice": some + begin,
+        "asks for pages": wire.record(wire.GET, 1, 0x1000, 7),
+        "old records": struct_old(wire.OPEN2) + struct_old(wire.ADD_F),
+        "ends early": some,
+        "ends within pages": begin + wire.record(wire.ADD, 2, 0x1000, 0) + page,
+    }
+    for name, data in cases.items():
+        server = Server(s, os.path.join(s.base, "g-" + name.replace(" ", "-")))
+        w = wire.Wire(server.port)
+        try:
+            w.say(data)
+        except (BrokenPipeError, ConnectionResetError):
+            pass
+        if name.startswith("ends"):
+            w.sock.shutdown(1)
+        code = w.number()
+        w.close()
+        server.ends(1)
+        server.must_be_empty()
+        if code is None or code >= 0:
+            raise Failed(f"{name}: answered with {code}")
+
+
+def struct_old(cmd):
+    """As up to version 4.1: 24 bytes."""
+    import struct
+    return struct.pack("<IIQQ", cmd, 1, 0x1000, wire.task(7))
+
+
+def together(s):
+    """Several connections at once make one set; if one of them breaks, none of it stays."""
+    page = os.urandom(wire.PAGE)
+    for whole in (True, False):
+        server = Server(s, os.path.join(s.base, f"together-{whole}"))
+        lines = [wire.Wire(server.port) for _ in range(5)]
+        for i, w in enumerate(lines):
+            w.say(wire.record(wire.OPEN2, dst=wire.task(10 + i)))
+        for w in lines:
+            if w.hear(1) != b"\0":
+                raise Failed("OPEN2 was not answered")
+        for i, w in enumerate(lines):
+            w.say(wire.record(wire.ADD, 2, 0x1000 * (i + 1), 0), page)
+        for i, w in enumerate(lines[:-1]):
+            w.say(page, wire.record(wire.CLOSE))
+            if w.number() != 0:
+                raise Failed("CLOSE was not answered with 0")
+            w.close()
+        if whole:
+            lines[-1].say(page, wire.record(wire.CLOSE))
+            if lines[-1].number() != 0:
+                raise Failed("the last CLOSE was not answered with 0")
+        lines[-1].close()
+        server.ends(0 if whole else 1)
+        if not whole:
+            server.must_be_empty()
+            continue
+        numbers = set()
+        for i in range(5):
+            number, entries = wire.pagemap(os.path.join(server.dir, f"pagemap-{10 + i}.img"))
+            numbers.add(number)
+            if entries != [(0x1000 * (i + 1), 2, 4)]:
+                raise Failed(f"pagemap-{10 + i}.img: {entries}")
+            with open(os.path.join(server.dir, f"pages-{number}.img"), "rb") as f:
+                if f.read() != page * 2:
+                    raise Failed(f"pages-{number}.img is not what was sent")
+        if len(numbers) != 5:
+            raise Failed(f"numbers of pages: {numbers}")
+
+
+CASES = {"dump": dump, "chain": chain, "same-directory": same_directory, "older-parent": older_parent, "no-parent": no_parent,
+         "dedup": dedup, "nobody": nobody, "cut": cut, "disk-full": disk_full, "by-hand": by_hand, "garbage": garbage,
+         "together": together}
+
+
+def run_case(args, name):
+    base = tempfile.mkdtemp(prefix="criu-pages-", dir=args.tmp)
+    why = None
+    try:
+        s = Remote(args, base, args.seed)
+        try:
+            CASES[name](s)
+        finally:
+            s.end()
+    except (Failed, Skipped) as e:
+        why = e
+    if isinstance(why, Skipped):
+        print(f"SKIP {name}: {why}")
+    elif why:
+        print(f"FAIL {name}: {' '.join(str(why).split())} (seed {args.seed})")
+    else:
+        print(f"PASS {name}")
+    sys.stdout.flush()
+    if args.keep and isinstance(why, Failed):
+        print(f"kept: {base}")
+    else:
+        shutil.rmtree(base, ignore_errors=True)
+    return isinstance(why, Failed)
+
+
+def main():
+    ap = argparse.ArgumentParser()
+    ap.add_argument("--criu", required=True)
+    ap.add_argument("--writer", required=True)
+    ap.add_argument("-k", default="")
+    ap.add_argument("--seed", type=int, default=0)
+    ap.add_argument("--tmp", default="/dev/shm" if os.path.isdir("/dev/shm") else None)
+    ap.add_argument("--keep", action="store_true")
+    ap.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
+    args = ap.parse_args()
+    args.criu, args.writer = os.path.abspath(args.criu), os.path.abspath(args.writer)
+    if not args.inside:
+        cmd = ["unshare", "--pid", "--mount", "--net", "--fork", "--kill-child", "--mount-proc", sys.executable, *sys.argv,
+               "--inside"]
+        return subprocess.run(cmd, check=False).returncode
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+    args.seed = args.seed or int.from_bytes(os.urandom(4), "little")
+    return 1 if sum(run_case(args, name) for name in CASES if args.k in name) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
