@@ -23,7 +23,7 @@ struct dump {
 	bool                     look_only;    /* check --tree: stop after collecting */
 	bool                     pre;          /* memory only, of a tree that runs on */
 	bool                     snapshot;     /* pages are written while the tree runs on: snapshot.c */
-	struct page_client      *server;       /* where memory goes, NULL: among the images */
+	struct page_client      *server;       /* where memory goes, borrowed; NULL: among the images */
 	struct image_set        *parent;       /* previous images, NULL: none are named */
 	struct mm_early         *early;
 	struct mm_parent        *parent_pages;
@@ -53,6 +53,7 @@ struct dump {
 struct dump_attempt {
 	bool again, last, sure;
 	struct listeners *listeners;
+	struct page_client *server; /* one connection for all of them */
 };
 
 /** dump_once() - an attempt, with everything undone if it fails, but for the lock of @at->listeners. Return: 0 or negative errno. */
@@ -71,11 +72,14 @@ int dump_begin_set(struct dump *d, struct cr_error *err);
 int dump_commit(struct dump *d, const img_inventory_entry *inv, struct cr_error *err);
 int dump_inventory(struct dump *d, struct cr_error *err);
 
-int dump_open_others(struct dump *d, struct cr_error *err); /* rounds.c */
+int dump_open_parent(struct dump *d, struct cr_error *err); /* rounds.c */
 uint64_t dump_uptime(void); /* microseconds, as inventories have it */
 void dump_dedup(struct dump *d);
 /** dump_sums_round() - what the checksums of pages are bound to; NULL: there are to be none */
 const char *dump_sums_round(const struct dump *d);
+
+/** dump_open_server() - the page server that the options name, before the tree is stopped; NULL: none */
+int dump_open_server(struct cr_context *ctx, struct page_client **ret, struct cr_error *err);
 
 /* stages that a pre-dump or a snapshot has in common with a dump; dump.c */
 int dump_freeze(void *op, struct cr_error *err);

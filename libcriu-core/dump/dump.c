@@ -30,7 +30,7 @@ int dump_freeze(void *op, struct cr_error *err)
 {
 	struct dump *d = op;
 	uint64_t begin;
-	int r = d->look_only ? 0 : dump_open_others(d, err);
+	int r = d->look_only ? 0 : dump_open_parent(d, err);
 
 	if (r == 0 && !d->look_only && !d->again && d->ctx->opts->stream) {
 		r = notify(d, "pre-stream", err);
@@ -243,7 +243,6 @@ void dump_done(struct dump *d)
 	mm_dump_free(d->mm);
 	smaps_before_free(d->before);
 	cgroup_limits_done(&d->limits);
-	page_client_free(d->server);
 	ipc_ns_free(d->ipc);
 	mm_early_free(d->early);
 	mm_parent_free(d->parent_pages);
@@ -300,7 +299,7 @@ bool dump_may_pass(const struct cr_context *ctx, int r)
 int dump_once(struct cr_context *ctx, const struct dump_attempt *at, struct cr_dump_result *ret, struct cr_error *err)
 {
 	struct dump d = { .ctx = ctx, .result = ret, .begin_us = time_us(), .again = at->again, .last = at->last,
-			  .listeners = at->listeners, .sure = at->sure, .snapshot = ctx->opts->rpc->has_snapshot && ctx->opts->rpc->snapshot };
+			  .listeners = at->listeners, .server = at->server, .sure = at->sure, .snapshot = ctx->opts->rpc->has_snapshot && ctx->opts->rpc->snapshot };
 	int r;
 
 	dump_run_id(&d);

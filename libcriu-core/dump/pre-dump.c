@@ -6,6 +6,7 @@
 #include "dump/dump-internal.h"
 #include "infect/freeze.h"
 #include "kernel/stage.h"
+#include "mm/page-client.h"
 
 #include <errno.h>
 #include <time.h>
@@ -81,9 +82,13 @@ static const struct stage pre_dump_stages[] = {
 int cr_pre_dump(struct cr_context *ctx, struct cr_dump_result *ret, struct cr_error *err)
 {
 	struct dump d = { .ctx = ctx, .result = ret, .begin_us = time_us(), .pre = true };
+	autofree_by(page_client_free) struct page_client *server = NULL;
 	struct cr_error keep = { 0 };
-	int r;
+	int r = dump_open_server(ctx, &server, err);
 
+	if (r < 0)
+		return r;
+	d.server = server;
 	dump_run_id(&d);
 	r = stages_run(ctx, pre_dump_stages, ARRAY_LEN(pre_dump_stages), &d, ctx->opts->inject_stage, NULL, err);
 	if (r == 0) {

@@ -7,8 +7,8 @@
 #include <stdio.h>
 #include <time.h>
 
-/* Before the tree is stopped: a bad parent, or a server that does not answer, is no reason to stop it. */
-static int open_parent(struct dump *d, struct cr_error *err)
+/* Before the tree is stopped: a bad parent is no reason to stop it. */
+int dump_open_parent(struct dump *d, struct cr_error *err)
 {
 	const char *path = d->ctx->opts->rpc->parent_img;
 	img_inventory_entry *inv;
@@ -41,13 +41,13 @@ static int open_parent(struct dump *d, struct cr_error *err)
 	return d->parent_round[0] ? mm_parent_read(d->ctx, d->parent, &d->parent_pages, err) : 0;
 }
 
-int dump_open_others(struct dump *d, struct cr_error *err)
+int dump_open_server(struct cr_context *ctx, struct page_client **ret, struct cr_error *err)
 {
-	const rpc_criu_opts *rpc = d->ctx->opts->rpc;
+	const rpc_criu_opts *rpc = ctx->opts->rpc;
 	bool lazy = rpc->has_lazy_pages && rpc->lazy_pages; /* then ps is where pages are asked for */
-	int r = open_parent(d, err);
 
-	return r == 0 && rpc->ps && !lazy ? page_client_open(d->ctx, &d->server, err) : r;
+	*ret = NULL;
+	return rpc->ps && !lazy ? page_client_open(ctx, ret, err) : 0;
 }
 
 uint64_t dump_uptime(void)

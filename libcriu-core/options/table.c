@@ -134,6 +134,8 @@ static const char *refuse_snapshot(const struct settings *s, enum command c)
 		return "needs --leave-running (-R): the tasks run on while memory is written";
 	if (s->stream)
 		return "cannot be combined with --stream: images of a snapshot are not written in one go";
+	if (s->page_server || s->rpc.ps)
+		return "cannot be combined with --page-server: what is tried again would be sent twice";
 	return s->rpc.lazy_pages ? "cannot be combined with --lazy-pages, for which the tasks stay stopped" : NULL;
 }
 
