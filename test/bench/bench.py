@@ -24,6 +24,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(HERE), "e2e"))
 import gap    # noqa: E402
 import lazy   # noqa: E402
 import rpc    # noqa: E402
+import server   # noqa: E402
 from world import Failed, World   # noqa: E402
 
 # name, kind of subject, size, place of the images, bar of dump and restore: seconds, or times the yardstick
@@ -258,6 +259,9 @@ def inside(args):
         if args.only in gap.NAME:
             report.append(gap.measure(bench, args))
             good &= all(report[-1]["pass"])
+        if args.only in server.NAME:
+            report.append(server.measure(bench, args))
+            good &= all(report[-1]["pass"])
         peak = max(bench.peak.values())
         ok = peak <= PEAK_BAR_KIB
         print(f"peak memory of the tool: dump {bench.peak['dump'] / 1024:.1f} MiB, restore {bench.peak['restore'] / 1024:.1f} MiB "
@@ -285,7 +289,7 @@ def smoke(args):
                 failed = True
                 print(f"FAIL smoke/{name}: {' | '.join(str(e).split(chr(10)))}")
         for name, what in ((INCREMENTAL, lambda: bench.incremental(8)), (lazy.NAME, lambda: lazy.once(bench, 8)),
-                           (gap.NAME, lambda: gap.once(bench, 8))):
+                           (gap.NAME, lambda: gap.once(bench, 8)), (server.NAME, lambda: server.once(bench, 8))):
             try:
                 what()
                 print(f"PASS smoke/{name}")
