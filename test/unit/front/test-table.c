@@ -291,7 +291,8 @@ static void test_refused(void **state)
 		{ "prev-images-dir", "../a", COMMAND_PAGE_SERVER, 0 },
 		{ "root", "/x", COMMAND_DUMP, 0 },
 		{ "root", "/x", COMMAND_RESTORE, -ENOTSUP },
-		{ "tls", NULL, COMMAND_DUMP, -ENOTSUP },
+		{ "tls", NULL, COMMAND_DUMP, 0 },
+		{ "tls", NULL, COMMAND_LAZY_PAGES, -ENOTSUP },
 		{ "tls-cert", "/x", COMMAND_DUMP, 0 },
 		{ "tcp-established", NULL, COMMAND_DUMP, 0 },
 		{ "manage-cgroups", "strict", COMMAND_RESTORE, -ENOTSUP },
@@ -305,7 +306,8 @@ static void test_refused(void **state)
 		{ "mntns-compat-mode", NULL, COMMAND_RESTORE, 0 },
 		{ "exec-cmd", NULL, COMMAND_RESTORE, -ENOTSUP },
 		{ "log-pid", NULL, COMMAND_RESTORE, -ENOTSUP },
-		{ "page-server", NULL, COMMAND_DUMP, -ENOTSUP },
+		{ "page-server", NULL, COMMAND_DUMP, 0 },
+		{ "page-server", NULL, COMMAND_LAZY_PAGES, -ENOTSUP },
 	};
 
 	(void)state;
