@@ -13,10 +13,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define DEATH_MS  10000 /* a process with much memory takes a while to give it back */
-#define STOP_MS   500   /* a thread in a system call that nothing interrupts; another may be to be had */
-#define TRIES     5
-#define PAUSE_US  2000
+#define DEATH_MS 10000 /* a process with much memory takes a while to give it back */
+#define STOP_MS  500   /* a thread in a system call that nothing interrupts; another may be to be had */
+#define TRIES    5
+#define PAUSE_US 2000
 
 /* Return: 1 it is a zombie of @parent's; 0 it is not @parent's; -EAGAIN it is not dead yet. */
 static int is_there(pid_t parent, pid_t child)

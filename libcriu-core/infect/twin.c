@@ -24,7 +24,7 @@
 #define TWIN_CLONE_FILES  0x400u
 #define TWIN_CLONE_PARENT 0x8000u
 #define TWIN_WALL         0x40000000u
-#define UNSHARE_RANGE    2u /* CLOSE_RANGE_UNSHARE of linux/close_range.h (5.9) */
+#define UNSHARE_RANGE     2u /* CLOSE_RANGE_UNSHARE of linux/close_range.h (5.9) */
 
 /* For how long a twin that nobody takes waits, and how soon it notices that we are gone */
 #define LOOKS       20u
@@ -60,8 +60,8 @@ int twin_plan_begin(struct twin_plan *plan, struct program *p, struct cr_error *
 	plan->own = plan->routine.index;
 	plan->ready = emit_data(p, &plan->routine, NULL, sizeof(plan->token), 8);
 	/* whatever fails ends it, and nobody is told: the memory is its own */
-	emit(p, &plan->routine, ABI_OP_STORE, "make failures final", 0, p->control + offsetof(struct abi_control, abort), 1,
-	     sizeof(uint32_t), 0, 0, 0);
+	emit(p, &plan->routine, ABI_OP_STORE, "make failures final", 0,
+	     p->control + offsetof(struct abi_control, abort), 1, sizeof(uint32_t), 0, 0, 0);
 	/*
 	 * It shares the table of descriptors at first, and then has an empty one: so no file has a second holder even for a
 	 * moment, and what the program closes meanwhile is closed.
@@ -84,7 +84,8 @@ static void emit_wait(struct twin_plan *plan, struct program *p)
 	const int64_t a_while[2] = { 0, LOOK_NSEC };
 	uint64_t pause = emit_data(p, &plan->routine, a_while, sizeof(a_while), 8);
 
-	emit(p, &plan->routine, ABI_OP_STORE, "say that it is ready", 0, plan->ready, plan->token, sizeof(plan->token), 0, 0, 0);
+	emit(p, &plan->routine, ABI_OP_STORE, "say that it is ready", 0, plan->ready, plan->token, sizeof(plan->token),
+	     0, 0, 0);
 	for (unsigned int i = 0; i < LOOKS; i++) {
 		op_may_fail(emit_call(p, &plan->routine, "wait to be taken", SYS_nanosleep, pause, 0));
 		/* tells of everybody whether he exists, whoever asks */
@@ -100,7 +101,8 @@ static void emit_helper(struct twin_plan *plan, struct program *p, struct routin
 
 	/* the tree is stopped for as long as the fork takes; not inherited */
 	op_may_fail(emit_call(p, helper, "hurry", SYS_sched_setscheduler, 0, SCHED_FIFO | SCHED_RESET_ON_FORK, param));
-	op_result(emit(p, helper, ABI_OP_FORK, "fork a twin", 0, plan->own, 0, TWIN_CLONE_FILES | TWIN_CLONE_PARENT, 0, 0, 0));
+	op_result(emit(p, helper, ABI_OP_FORK, "fork a twin", 0, plan->own, 0, TWIN_CLONE_FILES | TWIN_CLONE_PARENT, 0,
+		       0, 0));
 	emit_call(p, helper, "end", SYS_exit_group, 0);
 }
 
@@ -124,7 +126,9 @@ int twin_plan_end(struct twin_plan *plan, struct program *p, struct routine *of,
 	if (r < 0)
 		return r;
 	stack = emit_data(p, of, NULL, BLOB_STACK, 64);
-	op_keep(emit(p, of, ABI_OP_HELPER, "start a helper that forks", 0, plan->helper, 0, stack + BLOB_STACK, 0, 0, 0), SLOT_TMP);
+	op_keep(emit(p, of, ABI_OP_HELPER, "start a helper that forks", 0, plan->helper, 0, stack + BLOB_STACK, 0, 0,
+		     0),
+		SLOT_TMP);
 	op_from_slot(emit_call(p, of, "wait for the helper", SYS_wait4, SLOT_TMP, 0, TWIN_WALL, 0), 0);
 	return 0;
 }
@@ -143,9 +147,11 @@ static int64_t forked(const struct twin_plan *plan, const struct program *p)
 void twin_advise(int r, struct cr_error *err)
 {
 	if (r == -EAGAIN)
-		cr_advise(err, "a snapshot takes one more process for each: RLIMIT_NPROC, pids.max; none under SCHED_DEADLINE may fork");
+		cr_advise(err, "a snapshot takes one more process for each: RLIMIT_NPROC, pids.max; none under "
+			       "SCHED_DEADLINE may fork");
 	if (r == -ENOMEM)
-		cr_advise(err, "a snapshot may take the memory of the tree once more (vm.overcommit_memory); dump without --snapshot");
+		cr_advise(err, "a snapshot may take the memory of the tree once more (vm.overcommit_memory); dump "
+			       "without --snapshot");
 }
 
 /* Which process a number means is not known for sure before the token is seen in its memory. */
@@ -153,7 +159,8 @@ static int await(const struct twin_plan *plan, pid_t pid, struct cr_error *err)
 {
 	uint64_t deadline = deadline_in(TAKE_MS), word = 0;
 
-	for (unsigned int pause_us = 0; remote_read(pid, plan->ready, &word, sizeof(word)) < 0 || word != plan->token; pause_us++) {
+	for (unsigned int pause_us = 0; remote_read(pid, plan->ready, &word, sizeof(word)) < 0 || word != plan->token;
+	     pause_us++) {
 		if (monotonic_ns() > deadline)
 			return cr_refuse(err, -ETIMEDOUT, "the copy %d does not become ready", pid);
 		if (pause_us < 20)

@@ -149,7 +149,7 @@ const char *smaps_before_find(const struct smaps_before *b, pid_t pid, const str
 
 struct comparison {
 	const struct proc_vma_list *was;
-	size_t at;       /* the first of them that has not been passed */
+	size_t at; /* the first of them that has not been passed */
 	bool copied, differs;
 };
 
@@ -174,7 +174,8 @@ static int compare(void *arg, const struct proc_vma_list *list, struct cr_error 
 		if (!was || was->start >= is->end)
 			continue;
 		if (was->start == is->start && was->end == is->end)
-			c->differs |= ((was->vm_flags ^ is->vm_flags) & mask & ~PROC_VM_SD) != 0 || was->pkey != is->pkey;
+			c->differs |=
+				((was->vm_flags ^ is->vm_flags) & mask & ~PROC_VM_SD) != 0 || was->pkey != is->pkey;
 		else
 			c->differs |= c->copied;
 		c->at += is->end >= was->end;

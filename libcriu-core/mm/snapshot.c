@@ -23,8 +23,8 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 
-#define CHUNK     ((size_t)256 * 1024)
-#define MUCH_KIB  (UINT64_C(16) << 10) /* takes longer to copy than all else that the tree is stopped for */
+#define CHUNK      ((size_t)256 * 1024)
+#define MUCH_KIB   (UINT64_C(16) << 10) /* takes longer to copy than all else that the tree is stopped for */
 #define NOT_COPIED (PROC_VM_DC | PROC_VM_WF | PROC_VM_DP | PROC_VM_HT)
 
 int snapshot_begin(const struct mm_dump *d, struct mm_task *mt)
@@ -117,7 +117,8 @@ int mm_take_copy(struct mm_dump *d, struct task *task, struct parasite *host, co
 
 	if (!mt->copy)
 		return 0;
-	r = twin_take(mt->copy->plan, parasite_program(host), task, layout, d->ctx->opts->leftovers, &mt->copy->twin, err);
+	r = twin_take(mt->copy->plan, parasite_program(host), task, layout, d->ctx->opts->leftovers, &mt->copy->twin,
+		      err);
 	return r == 0 ? parasite_mend(host, twin_pid(mt->copy->twin), err) : r;
 }
 
@@ -129,8 +130,10 @@ int mm_drop_copies(struct mm_dump *d, struct cr_error *err)
 		const struct mm_task *mt = d->tasks.items[i];
 
 		if (r == 0 && mt->copy && mt->copy->twin && twin_is_lost(mt->copy->twin)) {
-			r = cr_refuse(err, -ENOMEM, "pid %d: its copy was killed before all of it was saved", mt->task->host_pid);
-			cr_advise(err, "memory has run short: a snapshot takes what the tree writes to meanwhile once more");
+			r = cr_refuse(err, -ENOMEM, "pid %d: its copy was killed before all of it was saved",
+				      mt->task->host_pid);
+			cr_advise(err,
+				  "memory has run short: a snapshot takes what the tree writes to meanwhile once more");
 		}
 	}
 	for (size_t i = 0; i < d->tasks.nr; i++) {
@@ -138,7 +141,8 @@ int mm_drop_copies(struct mm_dump *d, struct cr_error *err)
 		struct twin *twin = mt->copy ? take_ptr(&mt->copy->twin) : NULL;
 
 		if (twin && twin_end(twin) < 0)
-			log_warn(&d->ctx->log, "pid %d: it has an ended copy as a child, and could not be made to reap it",
+			log_warn(&d->ctx->log,
+				 "pid %d: it has an ended copy as a child, and could not be made to reap it",
 				 mt->task->host_pid);
 	}
 	return r;
@@ -160,7 +164,8 @@ static int put_aside(struct mm_task *mt, int mem, const struct page_runs *runs, 
 			if (r == 0)
 				r = fd_pwrite_all(s->apart_fd, buf, len, (off_t)at);
 			if (r < 0)
-				return cr_fail(err, r, "put memory of pid %d at %" PRIx64 " aside", mt->task->host_pid, at);
+				return cr_fail(err, r, "put memory of pid %d at %" PRIx64 " aside", mt->task->host_pid,
+					       at);
 			at += len;
 		}
 	return 0;
@@ -178,8 +183,8 @@ static int append(struct page_runs *to, const struct page_runs *from)
 }
 
 /* Selects pages of some mappings only, as @task shows them; guards among them become mappings of @mt. */
-static int select_some(struct mm_dump *d, struct mm_task *mt, struct task *task, struct img_vmas *some, bool keep_guards,
-		       struct page_runs *ret, struct cr_error *err)
+static int select_some(struct mm_dump *d, struct mm_task *mt, struct task *task, struct img_vmas *some,
+		       bool keep_guards, struct page_runs *ret, struct cr_error *err)
 {
 	struct mm_task part = { .task = task, .vmas = *some };
 	struct page_scan none = { 0 };
@@ -252,7 +257,8 @@ static void warn_of_time(struct mm_dump *d, uint64_t pages)
 
 	if (kib > MUCH_KIB)
 		log_warn(&d->ctx->log,
-			 "%" PRIu64 " MiB of memory that is shared or cannot be copied on write were saved while the tree was stopped",
+			 "%" PRIu64 " MiB of memory that is shared or cannot be copied on write were saved while the "
+				    "tree was stopped",
 			 kib >> 10);
 }
 

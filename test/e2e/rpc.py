@@ -12,7 +12,8 @@ OPTS = {
     "notify_scripts": (12, "int"), "parent_img": (14, "bytes"), "track_mem": (15, "int"), "work_dir_fd": (17, "int"), "link_remap": (18, "int"),
     "rst_sibling": (26, "int"),
     "inherit_fd": (27, "inherit_fd"), "ghost_limit": (35, "int"), "external": (37, "list"),
-    "orphan_pts_master": (50, "int"), "tcp_close": (52, "int"), "leave_stopped": (69, "int"), "lazy": (10002, "int"),
+    "orphan_pts_master": (50, "int"), "tcp_close": (52, "int"), "leave_stopped": (69, "int"), "snapshot": (10001, "int"),
+    "lazy": (10002, "int"),
 }
 
 # what a command line says, as fields

@@ -48,8 +48,8 @@ static volatile sig_atomic_t ordered, asked;
 static void fail(const char *what, int who, uint64_t n, uint64_t is)
 {
 	char path[PATH_MAX], text[256];
-	int fd, len = snprintf(text, sizeof(text), "pid %d, %d: %s %lu is %lu (%s)\n", getpid(), who, what, (unsigned long)n,
-			       (unsigned long)is, strerror(errno));
+	int fd, len = snprintf(text, sizeof(text), "pid %d, %d: %s %lu is %lu (%s)\n", getpid(), who, what,
+			       (unsigned long)n, (unsigned long)is, strerror(errno));
 
 	snprintf(path, sizeof(path), "%s/fails", dir);
 	fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
@@ -100,7 +100,8 @@ static void *take_turns(void *arg)
 {
 	int who = (int)(intptr_t)arg;
 	uintptr_t chain = CHAINS + (uintptr_t)who * STRIDE;
-	_Atomic uint64_t *mine = page_at(SHARED, (size_t)who), *before = page_at(SHARED, (size_t)(who + RING - 1) % RING);
+	_Atomic uint64_t *mine = page_at(SHARED, (size_t)who),
+			 *before = page_at(SHARED, (size_t)(who + RING - 1) % RING);
 
 	for (uint64_t n = 1;; n++) {
 		while (atomic_load_explicit(&before[WORDS - 1], memory_order_acquire) < (who ? n : n - 1))

@@ -370,9 +370,50 @@ def killed(args, base):
             s.bring_back(s.images)
 
 
+def talk(s, **opts):
+    """A request to a worker. Returns its answer."""
+    ours, theirs = rpc.pair()
+    pid = s.world.start([s.args.criu, "swrk", str(theirs.fileno())], pass_fds=(theirs.fileno(),), stdin=subprocess.DEVNULL,
+                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    theirs.close()
+    fd = os.open(s.images, os.O_RDONLY | os.O_DIRECTORY)
+    answer = rpc.talk(ours, rpc.request(rpc.DUMP, images_dir_fd=fd, pid=s.root, log_level=4, log_file="log", **opts))
+    os.close(fd)
+    ours.close()
+    s.world.until(lambda: pid in s.world.ended, 10, "the worker ends")
+    return answer
+
+
+def by_rpc(args, base):
+    s = Subject(args, base, 8)
+    s.new_images()
+    answer = talk(s, snapshot=True)
+    if not answer or answer.success or len(s.tree()) != RING // THREADS:
+        raise Failed(f"without leave_running: {answer}")
+    answer = talk(s, snapshot=True, leave_running=True)
+    if not answer or not answer.success or "stage thaw" not in s.log():
+        raise Failed(f"{answer}: {s.log()[-300:]}")
+    s.well("after the snapshot")
+    s.nothing_added("after the snapshot")
+    s.end()
+    s.bring_back(s.images)
+
+
+def refused(args, base):
+    """What makes no sense is refused before anything is stopped or written."""
+    s = Subject(args, base, 8)
+    s.new_images()
+    for options, words in (((), "needs --leave-running"), (("-R", "-s"), "--leave-stopped"), (("-R", "--stream"), "--stream")):
+        code, said = s.world.run([args.criu, "dump", "-t", str(s.root), "-D", s.images, "--snapshot", *options], 30)
+        if code != 1 or words not in said or os.listdir(s.images):
+            raise Failed(f"{options}: exit status {code}: {said.strip()[-200:]}; {os.listdir(s.images)}")
+    s.well("after requests that were refused")
+    s.end()
+
+
 CASES = {"one-instant": one_instant, "exits-meanwhile": meanwhile("exit"), "execs-meanwhile": meanwhile("exec"),
          "unmaps-meanwhile": meanwhile("unmap"), "storm": storm, "short-of-memory": short_of_memory, "series": series,
-         "killed": killed}
+         "killed": killed, "by-rpc": by_rpc, "refused": refused}
 
 
 def run_case(args, name):

@@ -32,7 +32,8 @@ static void test_headers(void **state)
 {
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++)
-		if (smaps_same_headers(cases[i].smaps, strlen(cases[i].smaps), cases[i].maps, strlen(cases[i].maps)) != cases[i].same)
+		if (smaps_same_headers(cases[i].smaps, strlen(cases[i].smaps), cases[i].maps, strlen(cases[i].maps)) !=
+		    cases[i].same)
 			fail_msg("%s", cases[i].name);
 }
 
