@@ -53,7 +53,7 @@ int verb_version(struct worker *w, const rpc_criu_req *req)
 
 /*
  * A member is true if it was asked for and works. Lazy pages are asked for by those who go on to use them: as long as
- * lazy restores are refused, the answer is no, whatever the kernel can do.
+ * lazy dumps are refused, the answer is no, whatever the kernel can do.
  */
 int verb_features(struct worker *w, const rpc_criu_req *req)
 {
