@@ -62,7 +62,7 @@ static int io_uring_dump(struct file_table *t, struct open_file *f, struct cr_er
 		t, f, "the process must close its rings first, or run with kernel.io_uring_disabled=2",
 		"io_uring of %llu entries, %u of them not taken yet and %u results unread; the kernel does not tell "
 		"how it was set up",
-		(unsigned long long)(v[0] + 1), (uint32_t)(v[2] - v[1]), (uint32_t)(v[4] - v[3]));
+		(unsigned long long)v[0] + 1, (uint32_t)(v[2] - v[1]), (uint32_t)(v[4] - v[3]));
 }
 
 const struct file_ops io_uring_ops = { .name = "io_uring", .claims = io_uring_claims, .dump = io_uring_dump };

@@ -15,9 +15,9 @@
 /* Listening on all addresses or one, on all devices or one: keys are what has to be compared, and the port. */
 struct kind {
 	struct net_lock_set set; /* first: a key leads from here to the kind */
-	uint8_t nfproto;
 	int family;
 	uint32_t addr_len, dst_at; /* 0: any address */
+	uint8_t nfproto;
 	bool device;
 };
 
@@ -54,14 +54,14 @@ static bool key_of(const struct net_lock_set *s, const void *list, size_t i, uin
 }
 
 static const struct kind kinds[] = {
-	{ { "ports4", 1, 4, key_of }, NFPROTO_IPV4, AF_INET, 0, 0, false },
-	{ { "ports6", 2, 4, key_of }, NFPROTO_IPV6, AF_INET6, 0, 0, false },
-	{ { "addresses4", 3, 8, key_of }, NFPROTO_IPV4, AF_INET, 4, 16, false },
-	{ { "addresses6", 4, 20, key_of }, NFPROTO_IPV6, AF_INET6, 16, 24, false },
-	{ { "device-ports4", 5, 8, key_of }, NFPROTO_IPV4, AF_INET, 0, 0, true },
-	{ { "device-ports6", 6, 8, key_of }, NFPROTO_IPV6, AF_INET6, 0, 0, true },
-	{ { "device-addresses4", 7, 12, key_of }, NFPROTO_IPV4, AF_INET, 4, 16, true },
-	{ { "device-addresses6", 8, 24, key_of }, NFPROTO_IPV6, AF_INET6, 16, 24, true },
+	{ { "ports4", 1, 4, key_of }, AF_INET, 0, 0, NFPROTO_IPV4, false },
+	{ { "ports6", 2, 4, key_of }, AF_INET6, 0, 0, NFPROTO_IPV6, false },
+	{ { "addresses4", 3, 8, key_of }, AF_INET, 4, 16, NFPROTO_IPV4, false },
+	{ { "addresses6", 4, 20, key_of }, AF_INET6, 16, 24, NFPROTO_IPV6, false },
+	{ { "device-ports4", 5, 8, key_of }, AF_INET, 0, 0, NFPROTO_IPV4, true },
+	{ { "device-ports6", 6, 8, key_of }, AF_INET6, 0, 0, NFPROTO_IPV6, true },
+	{ { "device-addresses4", 7, 12, key_of }, AF_INET, 4, 16, NFPROTO_IPV4, true },
+	{ { "device-addresses6", 8, 24, key_of }, AF_INET6, 16, 24, NFPROTO_IPV6, true },
 };
 
 static void rule(struct nft_batch *b, const char *table, const char *chain, const struct kind *k)
