@@ -9,20 +9,13 @@
 
 #define STALL_MS  120000 /* a disk that is busy with other things can make a server wait for very long */
 #define LINGER_MS 10000
+#define GATHER_MIN (64 * 1024)
+#define GATHER_MAX (128 * 1024)
 #define IOV_ONCE  1024 /* UIO_MAXIOV of include/uapi/linux/uio.h */
 
 void page_conn_init(struct page_conn *c, int fd)
 {
-	*c = (struct page_conn){ .fd = fd, .stall_ms = STALL_MS };
-}
-
-void page_conn_close(struct page_conn *c)
-{
-	if (c->fd >= 0)
-		close(c->fd);
-	if (c->tls > 0)
-		page_tls_end(c->tls);
-	*c = (struct page_conn){ .fd = -1 };
+	*c = (struct page_conn){ .fd = fd, .stall_ms = STALL_MS, .gathers = 1 };
 }
 
 /* Return: what is possible; 0 the time is over; negative errno */
@@ -48,6 +41,29 @@ static ssize_t recv_now(struct page_conn *c, void *buf, size_t len)
 	return n < 0 ? -errno : n;
 }
 
+/*
+ * Be woken up when much has come, instead of for each segment of it: of what is waited for, all of which certainly comes. A
+ * hint, which poll() follows for TCP (tcp_poll() in net/ipv4/tcp.c).
+ */
+static void gather(struct page_conn *c, size_t len)
+{
+	int want = len < GATHER_MIN ? 1 : len < GATHER_MAX ? (int)len : GATHER_MAX;
+
+	if (want != c->gathers && setsockopt(c->fd, SOL_SOCKET, SO_RCVLOWAT, &want, sizeof(want)) == 0)
+		c->gathers = want;
+}
+
+void page_conn_close(struct page_conn *c)
+{
+	if (c->fd >= 0) {
+		gather(c, 1); /* others may have it, too */
+		close(c->fd);
+	}
+	if (c->tls > 0)
+		page_tls_end(c->tls);
+	*c = (struct page_conn){ .fd = -1 };
+}
+
 static ssize_t recv_within(struct page_conn *c, void *buf, size_t len, int ms)
 {
 	for (;;) {
@@ -56,9 +72,15 @@ static ssize_t recv_within(struct page_conn *c, void *buf, size_t len, int ms)
 
 		if (n != -EAGAIN)
 			return n;
+		gather(c, len);
 		r = wait_for(c, POLLIN, ms);
-		if (r <= 0)
-			return r < 0 ? r : -ETIMEDOUT;
+		if (r < 0)
+			return r;
+		/* less than was to be gathered may be there */
+		if (r == 0 && (n = recv_now(c, buf, len)) != -EAGAIN)
+			return n;
+		if (r == 0)
+			return -ETIMEDOUT;
 	}
 }
 

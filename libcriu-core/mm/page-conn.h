@@ -18,6 +18,7 @@ struct page_conn {
 	pid_t tls;    /* process between us and the network, which fd leads to; 0: none */
 	bool hears;   /* what comes while we send is that the other side gives up */
 	int stall_ms; /* without a byte in the middle of something */
+	int gathers;  /* bytes that have to be there before poll() says so */
 };
 
 /** page_conn_init() - take over a connected socket. */
