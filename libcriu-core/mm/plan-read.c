@@ -117,8 +117,11 @@ static void read_populated(struct planner *pl, struct read_batch *b, uint64_t st
 		len = end - at < MM_POPULATE ? end - at : MM_POPULATE;
 		/* since 5.14; without it pages come by faults */
 		op_may_fail(plan_call(pl, "populate memory", SYS_madvise, at, len, MADV_POPULATE_WRITE));
-		put_area(pl, b, READ_PLAIN, at, at + len, off + (at - start));
-		flush(pl, b);
+		for (uint64_t from = at, piece; from < at + len; from += piece) {
+			piece = b->file->sums < 0 || at + len - from < MM_CHECK ? at + len - from : MM_CHECK;
+			put_area(pl, b, READ_PLAIN, from, from + piece, off + (from - start));
+			flush(pl, b);
+		}
 	}
 }
 

@@ -296,15 +296,16 @@ size_t mm_plan_size(const struct mm_space *s)
 	}
 	/* a read takes an area of an iovec array; runs that lie in kept and new memory are read by different operations */
 	data += (s->pages.nr + s->nr_vmas) * sizeof(struct abi_iov);
-	ops += 2 * (s->pages.nr / 1024 + s->pages.nr + 2 * s->nr_vmas) + 4 * s->files.nr;
+	ops += 3 * (s->pages.nr / 1024 + s->pages.nr + 2 * s->nr_vmas) + 4 * s->files.nr;
 	for (size_t i = 0; i < s->pages.nr; i++) {
-		uint64_t pieces = (s->pages.items[i].end - s->pages.items[i].start) / MM_POPULATE;
+		uint64_t len = s->pages.items[i].end - s->pages.items[i].start;
+		uint64_t pieces = len / MM_POPULATE, checks = len / MM_CHECK;
 
-		ops += 3 * pieces + 3;
-		data += (pieces + 1) * sizeof(struct abi_iov);
+		ops += 3 * pieces + 2 * checks + 6;
+		data += (pieces + checks + 2) * sizeof(struct abi_iov);
 		/* what is let go by, a page of scratch memory at a time at worst */
 		if (s->files.items[s->pages.items[i].file].piped)
-			data += (s->pages.items[i].end - s->pages.items[i].start) / MM_PAGE * sizeof(struct abi_iov);
+			data += len / MM_PAGE * sizeof(struct abi_iov);
 	}
 	data += s->entry->mm_saved_auxv.nr * sizeof(uint64_t);
 	return ops * sizeof(struct abi_op) + data;

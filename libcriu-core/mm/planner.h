@@ -10,6 +10,8 @@
 
 /* Fresh memory is populated and read in pieces of this size. */
 #define MM_POPULATE ((uint64_t)2 << 20)
+/* Of those, what is compared with checksums before more is read: it is in the second-level cache then. */
+#define MM_CHECK ((uint64_t)256 << 10)
 
 /* One mapping on its way: what is decided about it, and how far it is. */
 struct vma_work {
