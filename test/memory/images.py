@@ -23,7 +23,7 @@ def read_pagemap(directory, pid):
     return entries[0][1], [(e[1] // PAGE, e.get(5, e.get(2, 0)), e.get(4, 0)) for e in entries[1:]]
 
 
-def stored(directory, pid, depth=0):
+def stored(directory, pid):
     """For each stored page of a process: path of the file and offset. Raises KeyError where the parent lacks a page."""
     found = read_pagemap(directory, pid)
     if found is None:
@@ -31,7 +31,7 @@ def stored(directory, pid, depth=0):
     pages_id, entries = found
     path, off, out, parent = os.path.join(directory, f"pages-{pages_id}.img"), 0, {}, None
     if any(flags & PARENT for _, _, flags in entries):
-        parent = stored(os.path.join(directory, "parent"), pid, depth + 1)
+        parent = stored(os.path.realpath(os.path.join(directory, "parent")), pid)
     for first, nr, flags in entries:
         for page in range(first, first + nr):
             if flags & PARENT:
