@@ -40,6 +40,12 @@ def need_root():
         skip(f"{CRIU} is not built")
 
 
+def end_page_server(resp):
+    """It serves one connection: one that says nothing ends it."""
+    assert resp.ps.port, resp
+    socket.create_connection(("127.0.0.1", resp.ps.port), 5).close()
+
+
 class Worker:
     """criu swrk at the other end of a socket."""
 
