@@ -82,12 +82,19 @@ static void test_tree(void **state)
 
 static void with_zombies(struct live *l)
 {
-	if (fork() == 0)
+	pid_t exits = fork(), killed;
+	siginfo_t info;
+
+	if (exits == 0)
 		_exit(3);
-	if (fork() == 0) {
+	killed = fork();
+	if (killed == 0) {
 		kill(getpid(), SIGTERM);
 		pause();
 	}
+	/* both have ended, and nobody has waited for them */
+	waitid(P_PID, (id_t)exits, &info, WEXITED | WNOWAIT);
+	waitid(P_PID, (id_t)killed, &info, WEXITED | WNOWAIT);
 	l->ready = 1;
 	for (;;)
 		pause();
@@ -102,7 +109,6 @@ static void test_zombies(void **state)
 
 	(void)state;
 	live_ready(l, 1);
-	live_nap(20);
 	tree = live_freeze(live_ctx(&c), pid);
 	assert_int_equal(tree->tasks.nr, 3);
 	for (size_t i = 1; i < 3; i++) {
