@@ -5,6 +5,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <stdio.h>
 #include <fcntl.h>
 #include <net/if.h>
 #include <netinet/in.h>
@@ -55,7 +56,7 @@ static int parse(const char *text, uint16_t port, struct address *ret, struct cr
 		return 0;
 	}
 	if (len < sizeof(plain))
-		memcpy(plain, text, len);
+		snprintf(plain, sizeof(plain), "%.*s", (int)len, text);
 	if (inet_pton(AF_INET6, plain, &six->sin6_addr) != 1)
 		return cr_refuse(err, -EINVAL, "address %.100s is neither IPv4 nor IPv6", text);
 	six->sin6_family = AF_INET6;

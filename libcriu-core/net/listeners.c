@@ -104,11 +104,17 @@ int inet_listener_add(struct file_table *t, struct open_file *f, uint32_t waitin
 
 /* -------------------------------------------------------------------- hold */
 
+static bool same_port(const struct net_port *a, const struct net_port *b)
+{
+	return a->family == b->family && a->port == b->port && a->v6only == b->v6only && a->device == b->device &&
+	       memcmp(a->addr, b->addr, sizeof(a->addr)) == 0;
+}
+
 static bool same_ports(const struct held_port_vec *held, const struct inet_listener_vec *now)
 {
 	for (size_t i = 0; held->nr == now->nr && i < now->nr; i++)
 		if (held->items[i].ino != (uint32_t)now->items[i].f->facts.st.st_ino ||
-		    memcmp(&held->items[i].port, &now->items[i].port, sizeof(struct net_port)) != 0)
+		    !same_port(&held->items[i].port, &now->items[i].port))
 			return false;
 	return held->nr == now->nr;
 }

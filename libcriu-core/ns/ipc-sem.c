@@ -79,6 +79,8 @@ static int read_set(struct image_reader *reader, const img_ipc_sem_entry *e, boo
 		r = image_read_raw(reader, ((size_t)e->nsems * sizeof(*values) + 7) & ~(size_t)7, &raw, err);
 	if (r < 0)
 		return r;
+	if (!raw)
+		return cr_refuse(err, -EBADMSG, "System V semaphore set %" PRIu32 ": no values", e->desc->id);
 
 	/* the bytes may be anywhere */
 	autofree uint16_t *copy = malloc(e->nsems * sizeof(*copy));

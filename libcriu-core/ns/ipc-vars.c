@@ -108,15 +108,30 @@ static int dump_var(const struct var *v, img_ipc_var_entry *e, struct cr_error *
 	return 0;
 }
 
+static int parse_sem(const char *text, uint32_t v[static NR_SEM_VALUES])
+{
+	for (int i = 0; i < NR_SEM_VALUES; i++) {
+		char *end;
+		unsigned long value;
+
+		errno = 0;
+		value = strtoul(text, &end, 10);
+		if (end == text || errno || value > UINT32_MAX)
+			return -EINVAL;
+		v[i] = (uint32_t)value;
+		text = end;
+	}
+	return 0;
+}
+
 static int dump_sem(img_ipc_var_entry *e, struct cr_error *err)
 {
 	char text[64];
 	int r = sysctl_read(sem_path, text, sizeof(text));
 	uint32_t *v = calloc(NR_SEM_VALUES, sizeof(*v));
 
-	if (r == 0 && v &&
-	    sscanf(text, "%" SCNu32 " %" SCNu32 " %" SCNu32 " %" SCNu32, &v[0], &v[1], &v[2], &v[3]) != 4)
-		r = -EINVAL;
+	if (r == 0 && v)
+		r = parse_sem(text, v);
 	if (r < 0 || !v) {
 		free(v);
 		return cr_fail(err, r < 0 ? r : -ENOMEM, "read sysctl %s", sem_path);
