@@ -206,22 +206,22 @@ static void set_up_reuseport(void)
 static void check_reuseport(void)
 {
 	struct sockaddr_storage sa;
-	int c[32], n = 0;
+	int c[10], n = 0; /* no more than each of them would take alone: it is the kernel that chooses */
 
 	for (int i = 0; i < 3; i++) {
 		same(i);
 		expect(backlog_of(s[i]) == 10 + i && get(s[i], SOL_SOCKET, SO_REUSEPORT) == 1, "socket %d", i);
 		fcntl(s[i], F_SETFL, O_NONBLOCK);
 	}
-	for (int i = 0; i < 20; i++) {
+	for (int i = 0; i < 10; i++) {
 		c[i] = socket(AF_INET, SOCK_STREAM, 0);
 		expect(connect(c[i], (struct sockaddr *)&sa, loopback(AF_INET, port_of(s[0]), &sa)) == 0, "connect");
 	}
 	for (int i = 0; i < 3; i++)
 		for (int a; (a = accept(s[i], NULL, NULL)) >= 0; n++)
 			close(a);
-	expect(n == 20, "%d of 20 connections came in", n);
-	for (int i = 0; i < 20; i++)
+	expect(n == 10, "%d of 10 connections came in", n);
+	for (int i = 0; i < 10; i++)
 		close(c[i]);
 }
 
