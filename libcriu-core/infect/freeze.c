@@ -106,8 +106,8 @@ static int read_children(void *arg, size_t i, struct cr_error *err)
 }
 
 /*
- * Registers and masks are the tracer's to ask for, while somebody else reads files. What cannot be asked for now will be said
- * when it is needed.
+ * Registers and masks are the tracer's to ask for, while somebody else reads files. What cannot be asked for now, also because we
+ * are not the tracer but help him with a large tree, is asked for, or said, when it is needed.
  */
 static void settle_threads(void *arg)
 {
@@ -127,10 +127,8 @@ static int list_children(struct task *task, struct int_vec *ret, struct cr_error
 
 	if (!found)
 		return cr_fail(err, -ENOMEM, "children of pid %d", task->host_pid);
-	if (nr >= THREADS_TO_ASK && process_is_childless(task)) {
-		settle_threads(&job);
+	if (nr >= THREADS_TO_ASK && process_is_childless(task))
 		return 0;
-	}
 	r = threads_job_begin(&job, err);
 	if (r == 0)
 		r = parallel_beside(nr, read_children, nr < MANY_THREADS ? NULL : settle_threads, &job, err);
@@ -271,7 +269,7 @@ static int read_threads(struct task *task, struct cr_error *err)
 		return 0;
 	r = threads_job_begin(&job, err);
 	if (r == 0)
-		r = parallel_each(task->threads.nr - 1, read_thread, &job, err);
+		r = parallel_beside(task->threads.nr - 1, read_thread, settle_threads, &job, err);
 	proc_dir_close(&job.own);
 	return r;
 }
