@@ -29,7 +29,7 @@ all:
 
 include libcriu-proto/rules.mk
 include libcriu-core/rules.mk
-include $(wildcard criu-cli/rules.mk criu-srv/rules.mk criu-tls/rules.mk test/rules.mk fuzz/rules.mk docs/rules.mk)
+include $(wildcard criu-cli/rules.mk criu-srv/rules.mk criu-srv/tls/rules.mk test/rules.mk fuzz/rules.mk docs/rules.mk)
 
 all: $(ALL)
 

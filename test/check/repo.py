@@ -32,7 +32,7 @@ ARROWS = {
     "libcriu-core/options": LOW + PROTO + ["libcriu-core/include"],
     "libcriu-core/dump": TOP,
     "libcriu-core/restore": TOP,
-    "criu-tls": LOW,
+    "criu-srv/tls": LOW,
     "criu-cli": LOW + PROTO + ["libcriu-core/include", "libcriu-core/options", "criu-srv"],
     "criu-srv": LOW + PROTO + ["libcriu-core/include", "libcriu-core/options", "criu-cli"],
 }
@@ -182,6 +182,15 @@ def relocated_read_only(args):
     return names
 
 
+FOLDERS = {".ci", "criu-cli", "criu-srv", "docs", "fuzz", "libcriu-core", "libcriu-proto", "test"}
+
+
+def check_folders(args):
+    """The folders at the top are what somebody new sees first, and stay these."""
+    return [f"{name}/ is none of the folders at the top" for name in
+            sorted({f.split("/")[0] for f in sources("") if "/" in f} - FOLDERS)]
+
+
 def check_names(args):
     bad = []
     for path in sources(".c", ".h", ".py", ".sh", ".proto"):
@@ -228,7 +237,7 @@ def check_scripts(args):
     return bad
 
 
-CHECKS = [("include-direction", check_arrows), ("headers-stand-alone", check_headers),
+CHECKS = [("folders-at-the-top", check_folders), ("include-direction", check_arrows), ("headers-stand-alone", check_headers),
           ("own-header-first", check_own_header_first), ("forbidden-functions", check_forbidden),
           ("no-mutable-globals", check_globals), ("file-names", check_names), ("sizes", check_sizes),
           ("scripts-parse", check_scripts)]

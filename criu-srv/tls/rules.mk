@@ -1,6 +1,6 @@
 # criu-tls: TLS for page servers, a program of its own because gnutls cannot be linked statically, and takes longer to load
 # than a small dump lasts.
-tls-objs := $(patsubst %.c,$(OBJ)/%.o,$(wildcard criu-tls/*.c))
+tls-objs := $(patsubst %.c,$(OBJ)/%.o,$(wildcard criu-srv/tls/*.c))
 
 $(tls-objs): | $(proto-headers)
 
