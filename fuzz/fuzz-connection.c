@@ -99,6 +99,12 @@ int __wrap_aside_run(struct worker *w, const rpc_criu_req *req, rpc_criu_req_typ
 	return code;
 }
 
+/* A page server of one's own, at a port that the kernel chooses, is told of in the same place. */
+static bool names_server(const rpc_criu_page_server_info *ps)
+{
+	return ps && (ps->address || ps->has_fd || (ps->has_port && ps->port));
+}
+
 /* The door to the engine: what is for root only has been refused before. */
 struct cr_context *__real_cr_context_new(const struct cr_options *o, const struct cr_observer *obs);
 struct cr_context *__wrap_cr_context_new(const struct cr_options *o, const struct cr_observer *obs);
@@ -109,7 +115,7 @@ struct cr_context *__wrap_cr_context_new(const struct cr_options *o, const struc
 	if (stranger && r &&
 	    (r->exec_cmd.nr || r->root || r->freeze_cgroup || r->lsm_profile || r->lsm_mount_context || r->join_ns.nr ||
 	     r->inherit_fd.nr || r->cg_root.nr || r->cgroup_yard || r->cgroup_props || r->cgroup_props_file ||
-	     r->tcp_established || r->tls || r->empty_ns || r->ps || r->rst_sibling || r->veths.nr || r->ext_mnt.nr ||
+	     r->tcp_established || r->tls || r->empty_ns || names_server(r->ps) || r->rst_sibling || r->veths.nr || r->ext_mnt.nr ||
 	     r->skip_mnt.nr || r->enable_fs.nr || (r->has_auto_ext_mnt && r->auto_ext_mnt) || o->foreground_sibling))
 		abort();
 	if (stranger && r)
