@@ -46,6 +46,14 @@ int policy_serve(const struct policy_client *c, struct cr_error *err)
 	return 0;
 }
 
+/* It would listen, and read what strangers send, with more rights than a page server that the client starts by itself. */
+int policy_page_server(const struct policy_client *c, struct cr_error *err)
+{
+	return c->any ? 0
+		      : refuse_caged(err, "page servers are started for root only",
+				     "run \"criu page-server\": as one's own process it needs no rights");
+}
+
 /*
  * What the kernel asks of a tracer without CAP_SYS_PTRACE: real, effective and saved ids are its own, the tracee is
  * dumpable and has no capability that the tracer lacks. ptrace(2), "Ptrace access mode checking".

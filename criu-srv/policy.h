@@ -42,6 +42,9 @@ struct policy_client {
  */
 int policy_serve(const struct policy_client *c, struct cr_error *err);
 
+/** policy_page_server() - may it have a process that listens to the network? Return: 0; -EPERM with the reason in @err */
+int policy_page_server(const struct policy_client *c, struct cr_error *err);
+
 /** policy_dump() - Return: 0; -EPERM with the reason in @err */
 int policy_dump(const struct policy_client *c, const struct cr_who *t, struct cr_error *err);
 

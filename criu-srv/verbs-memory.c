@@ -81,6 +81,8 @@ static int page_server(struct worker *w, const rpc_criu_req *req, struct aside *
 
 	session_init(&v.n, w, req, "page-server");
 	r = verb_prepare(&v.n, COMMAND_PAGE_SERVER, &err);
+	if (r == 0)
+		r = policy_page_server(&w->peer.who, &err);
 	if (r == 0) {
 		ctx = cr_context_new(&v.n.opts, &v.n.obs);
 		r = ctx ? cr_page_server(ctx, answer_listening, &v, &err) : cr_fail(&err, -ENOMEM, "begin");

@@ -94,6 +94,18 @@ static void test_serve(void **state)
 	}
 }
 
+static void test_page_server(void **state)
+{
+	const struct policy_client anything = { .any = true };
+	struct cr_error err = { 0 };
+
+	(void)state;
+	assert_int_equal(policy_page_server(&anything, &err), 0);
+	assert_int_equal(policy_page_server(&user, &err), -EPERM);
+	assert_non_null(strstr(err.text, "for root only"));
+	assert_int_equal(policy_page_server(&user_with_cap, &err), -EPERM);
+}
+
 static void test_dump_confined(void **state)
 {
 	struct cr_who t = { IDS(10, 10, 10, 10), IDS(20, 20, 20, 20), 0, true, false };
@@ -489,7 +501,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_serve),          cmocka_unit_test(test_dump),
-		cmocka_unit_test(test_dump_confined),  cmocka_unit_test(test_yama),
+		cmocka_unit_test(test_dump_confined), cmocka_unit_test(test_page_server),  cmocka_unit_test(test_yama),
 		cmocka_unit_test(test_restore),        cmocka_unit_test(test_restore_confined),
 		cmocka_unit_test(test_facts),          cmocka_unit_test(test_every_option),
 		cmocka_unit_test(test_unknown_option), cmocka_unit_test(test_external),
