@@ -33,11 +33,12 @@ int cr_dump(struct cr_context *ctx, struct cr_dump_result *ret, struct cr_error 
 		/* a snapshot that has relied on something that was not so any more; without, it takes longer and is sure */
 		if (r == -ESTALE && !at.sure) {
 			log_info(&ctx->log, "%s: this is tried again", err->text);
+			obstacles_done(&ctx->obstacles);
 			cr_error_clear(err);
 			at.sure = true;
+			at.again = true; /* scripts and the client have been told of the dump */
 			r = dump_once(ctx, &at, ret, err);
 		}
-
 		if (at.last || !dump_may_pass(ctx, r))
 			return r;
 		log_info(&ctx->log, "%s: the tree runs on for a moment, then this is tried again",
