@@ -329,26 +329,61 @@ static int begin_batch(struct parasite *p, struct cr_error *err)
 	return r;
 }
 
+/* What the routines of a batch say of themselves, in one transfer: their numbers are near each other. */
+static int read_states(struct parasite *p, const uint32_t *routines, size_t nr)
+{
+	uint32_t low = UINT32_MAX, high = 0;
+	uint64_t at;
+	size_t len;
+	void *local;
+
+	for (size_t i = 0; i < nr; i++) {
+		low = routines[i] < low ? routines[i] : low;
+		high = routines[i] > high ? routines[i] : high;
+	}
+	if (low > high)
+		return -EINVAL;
+	at = p->program.routines + (uint64_t)low * sizeof(struct abi_routine);
+	len = ((size_t)high - low + 1) * sizeof(struct abi_routine);
+	local = arena_at(&p->program.arena, at, len);
+	return local ? remote_read(p->via->tid, at, local, len) : -EINVAL;
+}
+
+static bool has_ended(const struct parasite *p, uint32_t routine)
+{
+	const struct abi_routine *r = program_routine(&p->program, routine);
+
+	return r && (r->state == ABI_DONE || r->state == ABI_FAILED);
+}
+
 /* All that were started come back, also when one of them failed. */
 static int end_batch(struct parasite *p, struct cr_error *err)
 {
-	int r = 0, signo = (int)program_control(&p->program)->trap_signal;
+	int r = 0, came[BATCH], signo = (int)program_control(&p->program)->trap_signal;
+	size_t nr = p->run.batch, first = p->run.next - nr;
+	bool known;
 
-	for (size_t i = p->run.next - p->run.batch; i < p->run.next; i++) {
-		struct tracee *t = p->run.threads[i]->tracee;
-		int e = 0;
+	for (size_t i = 0; i < nr; i++) {
+		struct tracee *t = p->run.threads[first + i]->tracee;
 
-		if (t->state == TRACEE_RUNS)
-			e = tracee_await(t, signo, p->run.deadline, r < 0 ? NULL : err);
-		if (e >= 0)
-			e = tracee_return(t, r < 0 ? NULL : err);
+		came[i] = t->state == TRACEE_RUNS ? tracee_await_trusting(t, signo, p->run.deadline, r < 0 ? NULL : err) : 0;
+		r = r < 0 ? r : came[i];
+	}
+	known = nr && read_states(p, p->run.routines + first, nr) == 0;
+	for (size_t i = 0; i < nr; i++) {
+		struct tracee *t = p->run.threads[first + i]->tracee;
+		struct cr_error *e = r < 0 ? NULL : err;
+
+		if (came[i] == TRACEE_AT_SIGNAL && !(known && has_ended(p, p->run.routines[first + i])))
+			came[i] = tracee_await_on(t, signo, p->run.deadline, e);
+		if (came[i] >= 0)
+			came[i] = tracee_return(t, e);
 		else if (t->state != TRACEE_GONE && tracee_recall(t, NULL) < 0)
 			p->stuck = t->state != TRACEE_GONE;
-		if (r == 0 && e < 0)
-			r = e;
+		r = r < 0 ? r : came[i];
 	}
 	p->run.batch = 0;
-	return r;
+	return r < 0 ? r : 0;
 }
 
 int parasite_run_begin(struct parasite *p, struct thread *const *threads, const uint32_t *routines, size_t nr,

@@ -312,7 +312,7 @@ static int borrowed_signal(struct tracee *t, int signo, int ending, struct cr_er
 	return 0;
 }
 
-int tracee_await(struct tracee *t, int signo, uint64_t deadline, struct cr_error *err)
+static int await(struct tracee *t, int signo, bool trusting, uint64_t deadline, struct cr_error *err)
 {
 	for (;;) {
 		int status, r = next_status(t, deadline, &status);
@@ -327,6 +327,8 @@ int tracee_await(struct tracee *t, int signo, uint64_t deadline, struct cr_error
 		if (WSTOPSIG(status) == SYSCALL_TRAP)
 			return TRACEE_AT_SYSCALL;
 		if (!STOP_EVENT(status)) {
+			if (trusting && WSTOPSIG(status) == signo)
+				return TRACEE_AT_SIGNAL;
 			r = borrowed_signal(t, WSTOPSIG(status), signo, err);
 			if (r != 0)
 				return r;
@@ -336,6 +338,27 @@ int tracee_await(struct tracee *t, int signo, uint64_t deadline, struct cr_error
 		if (r < 0 && r != -ESRCH)
 			return cr_fail(err, r, "resume thread %d", t->tid);
 	}
+}
+
+int tracee_await(struct tracee *t, int signo, uint64_t deadline, struct cr_error *err)
+{
+	return await(t, signo, false, deadline, err);
+}
+
+int tracee_await_trusting(struct tracee *t, int signo, uint64_t deadline, struct cr_error *err)
+{
+	return await(t, signo, true, deadline, err);
+}
+
+int tracee_await_on(struct tracee *t, int signo, uint64_t deadline, struct cr_error *err)
+{
+	int r = borrowed_signal(t, signo, signo, err);
+
+	if (r == 0) {
+		r = resume_run(t);
+		r = r < 0 && r != -ESRCH ? cr_fail(err, r, "resume thread %d", t->tid) : await(t, signo, false, deadline, err);
+	}
+	return r;
 }
 
 int tracee_return(struct tracee *t, struct cr_error *err)

@@ -117,6 +117,14 @@ enum tracee_stop { TRACEE_AT_SYSCALL = 1, TRACEE_AT_SIGNAL };
  */
 int tracee_await(struct tracee *t, int signo, uint64_t deadline, struct cr_error *err);
 
+/**
+ * tracee_await_trusting() - as tracee_await(), but who sent @signo is not asked: the caller can see whether the run has ended
+ * tracee_await_on() - it had not, as it seems: ask, and if it was somebody else's keep it and go on
+ * A question per thread less, and nearly always the answer would be the same.
+ */
+int tracee_await_trusting(struct tracee *t, int signo, uint64_t deadline, struct cr_error *err);
+int tracee_await_on(struct tracee *t, int signo, uint64_t deadline, struct cr_error *err);
+
 /** tracee_return() - put own mask, registers and rseq section back; still stopped. Return: 0, negative errno. */
 int tracee_return(struct tracee *t, struct cr_error *err);
 
