@@ -36,6 +36,7 @@ static const struct share {
 	{ 0, "ns/ipc", PIDFD_GET_IPC_NAMESPACE, "IPC namespace" },
 	{ 0, "ns/cgroup", PIDFD_GET_CGROUP_NAMESPACE, "cgroup namespace" },
 	{ 0, "ns/pid_for_children", PIDFD_GET_PID_FOR_CHILDREN_NAMESPACE, "pid namespace for its children" },
+	{ 0, "ns/time_for_children", PIDFD_GET_TIME_FOR_CHILDREN_NAMESPACE, "time namespace for its children" },
 };
 
 #define NR_SHARES (sizeof(shares) / sizeof(shares[0]))

@@ -29,6 +29,9 @@
 #define MAP_DROPPABLE 0x08
 #endif
 #define SYS_MSEAL 462
+#ifndef CLONE_NEWTIME
+#define CLONE_NEWTIME 0x80
+#endif
 
 static long page;
 static char *area;
@@ -225,6 +228,42 @@ static void set_up_thread_uts(void)
 	in_thread(own_uts, still_own_uts);
 }
 
+/* Children of this thread would be born in another time, and in another pid namespace. */
+static void own_time(void)
+{
+	if (unshare(CLONE_NEWTIME) < 0)
+		victim_skip("time namespace");
+}
+static void still_own_time(void)
+{
+	struct stat st = { 0 };
+	stat("/proc/self/ns/time_for_children", &st);
+	expect(ns_now("time_for_children") != st.st_ino, "children of the thread are in the time of its process");
+}
+static void set_up_thread_time(void)
+{
+	in_thread(own_time, still_own_time);
+}
+
+static void own_pids(void)
+{
+	if (unshare(CLONE_NEWPID) < 0)
+		victim_skip("pid namespace");
+}
+static void still_own_pids(void)
+{
+	pid_t pid = fork();
+
+	if (pid == 0)
+		_exit(getpid() == 1 ? 0 : 1);
+	int status = 1;
+	expect(waitpid(pid, &status, 0) == pid && status == 0, "a child of the thread is not the first of its namespace");
+}
+static void set_up_thread_pids(void)
+{
+	in_thread(own_pids, still_own_pids);
+}
+
 static void own_settings(void)
 {
 	cpu_set_t one;
@@ -393,6 +432,8 @@ const struct victim_case victim_cases[] = {
 	{ "thread-fs", set_up_thread_fs, check_thread, .refuse = "thread", .flags = CASE_KEEP_OR_REFUSE },
 	{ "thread-net", set_up_thread_net, check_thread, .refuse = "net", .flags = CASE_KEEP_OR_REFUSE },
 	{ "thread-uts", set_up_thread_uts, check_thread, .refuse = "uts", .flags = CASE_KEEP_OR_REFUSE },
+	{ "thread-time", set_up_thread_time, check_thread, .refuse = "time", .flags = CASE_KEEP_OR_REFUSE },
+	{ "thread-pids", set_up_thread_pids, check_thread, .refuse = "pid", .flags = CASE_KEEP_OR_REFUSE },
 	{ "thread-settings", set_up_thread_settings, check_thread_settings },
 	{ "aio", set_up_aio, check_aio, .refuse = "aio", .flags = CASE_KEEP_OR_REFUSE },
 	{ "sealed", set_up_seal, check_seal, .refuse = "seal", .flags = CASE_KEEP_OR_REFUSE },
