@@ -5,6 +5,7 @@
 #include "kernel/context.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 
 int __wrap_cr_dump(struct cr_context *ctx, struct cr_dump_result *ret, struct cr_error *err);
@@ -97,6 +98,16 @@ int __wrap_cr_pre_dump(struct cr_context *ctx, struct cr_dump_result *ret, struc
 	return run_stages(ctx, err);
 }
 
+/* Until it is killed, or the test program has ended, in whatever way: nobody would look for it then. */
+static void stay(void)
+{
+	struct pollfd pfd = { .fd = fake_life[0] };
+
+	while (poll(&pfd, 1, -1) < 0 && errno == EINTR)
+		;
+	_exit(1);
+}
+
 int __wrap_cr_page_server(struct cr_context *ctx, int (*listening)(void *arg, uint16_t port, struct cr_error *err),
 			  void *arg, struct cr_error *err)
 {
@@ -108,8 +119,8 @@ int __wrap_cr_page_server(struct cr_context *ctx, int (*listening)(void *arg, ui
 		r = listening(arg, fake->port, err);
 	if (r < 0)
 		return r;
-	while (fake->lives)
-		pause();
+	if (fake->lives)
+		stay();
 	if (fake->exit_code)
 		_exit(fake->exit_code);
 	return 0;

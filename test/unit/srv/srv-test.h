@@ -58,6 +58,7 @@ struct fake {
 };
 
 extern struct fake *fake;
+extern int fake_life[2]; /* a pipe: nobody but the test program has its write end */
 
 /* ------------------------------------------------------- the conversation */
 

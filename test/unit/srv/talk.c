@@ -14,6 +14,7 @@
 #define PATIENCE_S 10
 
 struct fake *fake;
+int fake_life[2] = { -1, -1 };
 char test_dir[] = "/tmp/criu-srv-test-XXXXXX";
 int test_dir_fd = -1;
 
@@ -26,7 +27,7 @@ int srv_group_begin(void **state)
 	}
 	signal(SIGPIPE, SIG_IGN);
 	fake = mmap(NULL, sizeof(*fake), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	if (fake == MAP_FAILED || !mkdtemp(test_dir))
+	if (fake == MAP_FAILED || pipe2(fake_life, O_CLOEXEC) < 0 || !mkdtemp(test_dir))
 		return -1;
 	test_dir_fd = open(test_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	return test_dir_fd < 0 ? -1 : 0;
@@ -44,6 +45,8 @@ int srv_group_end(void **state)
 {
 	(void)state;
 	close(test_dir_fd);
+	close(fake_life[0]);
+	close(fake_life[1]);
 	munmap(fake, sizeof(*fake));
 	return nftw(test_dir, remove_one, 8, FTW_DEPTH | FTW_PHYS);
 }
@@ -80,6 +83,7 @@ void talk_begin(struct talk *t, struct talk_terms terms)
 	*t = (struct talk){ .sock = fds[0], .generation = terms.generation, .worker = fork() };
 	if (t->worker == 0) {
 		close(fds[0]);
+		close(fake_life[1]);
 		be_worker(fds[1], terms);
 	}
 	assert_true(t->worker > 0);
