@@ -17,6 +17,7 @@
 #include <sys/epoll.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
+#include <time.h>
 #include <unistd.h>
 
 #define DEFAULT_ADDRESS "/var/run/criu-service.socket"
@@ -254,6 +255,7 @@ int daemon_start(struct daemon *d, struct cr_error *err)
 	if (r < 0)
 		return r;
 	privilege_reach();
+	tzset(); /* by the lines of the log; each worker would read the zone's file otherwise, though it prints UTC */
 	log_sink_greet(&d->sink);
 	daemon_take_limits(d, d->s);
 	d->manager_fd = manager_open();

@@ -12,6 +12,7 @@
 #include <linux/capability.h>
 #include <poll.h>
 #include <signal.h>
+#include <string.h>
 #include <sys/fsuid.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -135,17 +136,18 @@ static int assume_identity(const struct peer *p, struct cr_error *err)
 	return 0;
 }
 
-/* The daemon sleeps with all of its capabilities permitted and none in effect. */
+/* The daemon sleeps with all of its capabilities permitted and none in effect: often there is nothing to change. */
 static int set_caps(uint64_t permitted, bool awake)
 {
-	struct cap_sets caps;
+	struct cap_sets caps, wanted;
 	int r = caps_get(&caps);
 
 	if (r < 0)
 		return r;
-	caps.permitted &= permitted;
-	caps.effective = awake ? caps.permitted : 0;
-	return caps_set(&caps);
+	wanted = caps;
+	wanted.permitted &= permitted;
+	wanted.effective = awake ? wanted.permitted : 0;
+	return memcmp(&wanted, &caps, sizeof(caps)) == 0 ? 0 : caps_set(&wanted);
 }
 
 /*
@@ -328,19 +330,20 @@ int peer_raise(struct peer *p, enum peer_need need, struct cr_error *err)
 {
 	int r;
 
-	if (p->equal)
-		return 0;
-	r = need == PEER_NEED_NOTHING ? 0 : judge_root(p, err);
+	if (p->equal || need == PEER_NEED_NOTHING)
+		return 0; /* they sleep: peer_lower() comes before each request */
+	p->awake = true;
+	r = judge_root(p, err);
 	if (r < 0)
 		return r;
 	r = raise_caps(p, need);
 	return r < 0 ? cr_fail(err, r, "take over the rights of user %u", p->who.uid) : 0;
 }
 
-void peer_lower(const struct peer *p)
+void peer_lower(struct peer *p)
 {
-	if (!p->equal)
-		set_caps(UINT64_MAX, false);
+	if (!p->equal && p->awake && set_caps(UINT64_MAX, false) == 0)
+		p->awake = false;
 }
 
 uint64_t peer_doze(const struct peer *p)

@@ -18,6 +18,7 @@ struct peer {
 	bool learned; /* see peer_learn() */
 	bool spawned; /* it started this process */
 	bool equal;   /* started this process and has all of its rights: none of them is put to sleep */
+	bool awake;   /* capabilities may be in effect: since the last peer_raise() */
 	struct policy_client who;
 };
 
@@ -45,7 +46,7 @@ enum peer_need { PEER_NEED_NOTHING, PEER_NEED_FILES, PEER_NEED_PROBE, PEER_NEED_
  */
 int peer_raise(struct peer *p, enum peer_need need, struct cr_error *err);
 /** peer_lower() - put them to sleep again: the next request is decoded without any */
-void peer_lower(const struct peer *p);
+void peer_lower(struct peer *p);
 
 /** peer_doze() - the same in the middle of a request. Return: what peer_wake() takes to go on as before */
 uint64_t peer_doze(const struct peer *p);
