@@ -383,8 +383,7 @@ static bool is_own_kind(const char *external)
 	return false;
 }
 
-static int gate_allow(const struct option_gate *gate, const struct option_row *row, const char *value, bool off,
-		      struct cr_error *err)
+static int gate_allow(const struct option_gate *gate, const struct option_row *row, bool off, struct cr_error *err)
 {
 	const struct policy_gate *g = (const struct policy_gate *)gate;
 	const char *name = row->rpc ? row->rpc : row->name;
@@ -392,24 +391,32 @@ static int gate_allow(const struct option_gate *gate, const struct option_row *r
 
 	if (class == POLICY_SPAWNED && g->daemon)
 		return cr_refuse(err, -EINVAL, "option %s of the request can be used with swrk only", name);
-	if (g->trusted)
-		return 0;
-	if (class == POLICY_ROOT && off)
+	if (g->trusted || (class == POLICY_ROOT && off))
 		return 0;
 	if (class == POLICY_NONE || class == POLICY_ROOT) {
 		cr_refuse(err, -EPERM, "option %s of the request is for root only", name);
 		cr_advise(err, "ask as root, or leave the option out");
 		return -EPERM;
 	}
+	return 0;
+}
+
+static int gate_allow_text(const struct option_gate *gate, const struct option_row *row, const char *text,
+			   struct cr_error *err)
+{
+	const struct policy_gate *g = (const struct policy_gate *)gate;
+
+	if (g->trusted || !row->rpc)
+		return 0;
 	/* the output of the service, as with log_to_stderr */
-	if (g->daemon && row->rpc && strcmp(row->rpc, "log_file") == 0 && value && strcmp(value, "-") == 0)
+	if (g->daemon && strcmp(row->rpc, "log_file") == 0 && strcmp(text, "-") == 0)
 		return cr_refuse(err, -EPERM, "option log_file of the request: standard output is for root only");
-	if (row->rpc && strcmp(row->rpc, "external") == 0 && value && !is_own_kind(value))
-		return cr_refuse(err, -EPERM, "option external of the request: %.64s is for root only", value);
+	if (strcmp(row->rpc, "external") == 0 && !is_own_kind(text))
+		return cr_refuse(err, -EPERM, "option external of the request: %.64s is for root only", text);
 	return 0;
 }
 
 void policy_gate_init(struct policy_gate *g, bool daemon, bool trusted)
 {
-	*g = (struct policy_gate){ .gate = { .allow = gate_allow }, .daemon = daemon, .trusted = trusted };
+	*g = (struct policy_gate){ .gate = { gate_allow, gate_allow_text }, .daemon = daemon, .trusted = trusted };
 }

@@ -39,22 +39,23 @@ static bool row_off(const struct option_row *row, const rpc_criu_opts *opts)
 
 	if (row->kind == OPTION_FLAG)
 		return !*(const bool *)at;
+	if (row->kind == OPTION_TEXT)
+		return !**(char *const *)at;
 	return (row->kind == OPTION_INT || row->kind == OPTION_UINT) && *(const uint32_t *)at == 0;
 }
 
-static int ask_gate(const struct settings *s, const struct option_row *row, const rpc_criu_opts *opts,
+static int ask_gate(const struct option_gate *gate, const struct option_row *row, const rpc_criu_opts *opts,
 		    struct cr_error *err)
 {
 	const char *at = in_request(opts, row->at);
-	const struct proto_str_vec *list = (const void *)at;
-	int r = 0;
+	const struct proto_str_vec one = { (char **)at, 1 },
+				   *texts = row->kind == OPTION_TEXT ? &one : (const void *)at;
+	int r = gate->allow(gate, row, row_off(row, opts), err);
 
-	if (row->kind == OPTION_TEXT)
-		return s->gate->allow(s->gate, row, *(char *const *)at, !**(char *const *)at, err);
-	if (row->kind != OPTION_TEXTS)
-		return s->gate->allow(s->gate, row, NULL, row_off(row, opts), err);
-	for (size_t i = 0; i < list->nr && r == 0; i++)
-		r = s->gate->allow(s->gate, row, list->items[i], false, err);
+	if (row->kind != OPTION_TEXT && row->kind != OPTION_TEXTS)
+		return r;
+	for (size_t i = 0; i < texts->nr && r == 0; i++)
+		r = gate->allow_text(gate, row, texts->items[i], err);
 	return r;
 }
 
@@ -67,7 +68,7 @@ static int ask_gate_all(const struct settings *s, const rpc_criu_opts *opts, str
 
 		if (!row->rpc || row->at == OPTION_NOWHERE || !row_present(row, opts))
 			continue;
-		r = ask_gate(s, row, opts, err);
+		r = ask_gate(s->gate, row, opts, err);
 		if (r < 0)
 			return r;
 	}

@@ -62,12 +62,13 @@ struct settings;
 
 /*
  * Who may set what by a request and by the file that it names. Asked before a value is taken over, since some options act
- * as soon as they are set. @value: a text, one of a list at a time; NULL for other kinds. @off: false, zero, or the "no-"
- * form. Return: 0; negative errno with @err filled: the request is refused.
+ * as soon as they are set: once for the option, and for each of its texts, of which a list may have a hundred thousand.
+ * @off: false, zero, an empty text, or the "no-" form. Return: 0; negative errno with @err filled: the request is refused.
  */
 struct option_gate {
-	int (*allow)(const struct option_gate *gate, const struct option_row *row, const char *value, bool off,
-		     struct cr_error *err);
+	int (*allow)(const struct option_gate *gate, const struct option_row *row, bool off, struct cr_error *err);
+	int (*allow_text)(const struct option_gate *gate, const struct option_row *row, const char *text,
+			  struct cr_error *err);
 };
 
 struct settings {

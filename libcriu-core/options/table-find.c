@@ -153,7 +153,9 @@ int option_set(struct settings *s, const struct option_row *row, bool negated, c
 	if (value && strlen(value) > 4096)
 		return cr_refuse(err, -EINVAL, "--%s: value longer than 4096 bytes", row->name);
 	if (s->gate && from >= ORIGIN_REQUEST) {
-		r = s->gate->allow(s->gate, row, value, negated, err);
+		r = s->gate->allow(s->gate, row, negated, err);
+		if (r == 0 && value)
+			r = s->gate->allow_text(s->gate, row, value, err);
 		if (r < 0)
 			return r;
 	}
