@@ -190,6 +190,24 @@ static void switch_dispatch(struct tracee *t, bool off)
 	ptrace(UAPI_PTRACE_SET_SYSCALL_USER_DISPATCH_CONFIG, t->tid, sizeof(c), &c);
 }
 
+/*
+ * Where only the calls from a range are dispatched (6.17), the kernel keeps what is left out, with a length that wraps
+ * around, tells that as a range to leave out, and takes no such range: task_set_syscall_user_dispatch() in
+ * kernel/entry/syscall_user_dispatch.c. So it is turned over again.
+ */
+static void read_dispatch(struct tracee *t)
+{
+	struct uapi_ptrace_sud_config *c = &t->sud;
+
+	if (ptrace(UAPI_PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG, t->tid, sizeof(*c), c) < 0) {
+		*c = (struct uapi_ptrace_sud_config){ 0 };
+	} else if (c->mode == PR_SYS_DISPATCH_ON && c->offset && c->offset + c->len <= c->offset) {
+		c->mode = UAPI_PR_SYS_DISPATCH_INCLUSIVE_ON;
+		c->offset += c->len;
+		c->len = -c->len;
+	}
+}
+
 int tracee_settle(struct tracee *t, struct cr_error *err)
 {
 	int r;
@@ -210,8 +228,7 @@ int tracee_settle(struct tracee *t, struct cr_error *err)
 	r = rseq_read(t->tid, regs_in_syscall(&t->regs) ? 0 : regs_ip(&t->regs), &t->rseq, err);
 	if (r < 0)
 		return r;
-	if (ptrace(UAPI_PTRACE_GET_SYSCALL_USER_DISPATCH_CONFIG, t->tid, sizeof(t->sud), &t->sud) < 0)
-		t->sud = (struct uapi_ptrace_sud_config){ 0 };
+	read_dispatch(t);
 	t->settled = true;
 	return 0;
 }

@@ -282,6 +282,7 @@ static_assert(sizeof(struct uapi_pidfd_info) == 64, "kernel ABI, first published
 #define PR_SYS_DISPATCH_OFF          0
 #define PR_SYS_DISPATCH_ON           1
 #endif
+#define UAPI_PR_SYS_DISPATCH_INCLUSIVE_ON 2 /* 6.17 */
 #ifndef PR_SCHED_CORE
 #define PR_SCHED_CORE            62
 #define PR_SCHED_CORE_GET        0
