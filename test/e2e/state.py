@@ -181,9 +181,6 @@ class Snapshot:
         # A tree's own namespace is another one afterwards.
         if out["ns/ipc"] != link("/proc/self/ns/ipc"):
             out["ns/ipc"] = "its own" if out["ns/ipc"] == link(f"/proc/{self.root}/ns/ipc") else "another"
-        # A tree's own namespace is another one afterwards.
-        if out["ns/ipc"] != link("/proc/self/ns/ipc"):
-            out["ns/ipc"] = "its own" if out["ns/ipc"] == link(f"/proc/{self.root}/ns/ipc") else "another"
         # The inode of a file that is gone shows nowhere but in stat; the name is compared.
         out.update(self.maps(pid))
         out.update(self.descriptors(pid))
