@@ -124,6 +124,37 @@ int proc_oom_score_adj_read(const struct proc_dir *d, int *ret, struct cr_error 
 	return n < 0 ? (int)n : cr_within(err, proc_oom_score_adj_parse(text, (size_t)n, ret, err), "task %d", d->pid);
 }
 
+/* "/autogroup-726601 nice 0" */
+int proc_autogroup_parse(const char *text, size_t len, int *ret, struct cr_error *err)
+{
+	struct scan s;
+	uint64_t id;
+	int v = 0, r = len ? line_of(text, len, true, &s) : 0;
+
+	if (len && r == 0)
+		r = scan_lit(&s, "/autogroup-");
+	if (len && r == 0)
+		r = scan_dec(&s, &id);
+	if (len && r == 0)
+		r = scan_lit(&s, " nice ");
+	if (len && r == 0)
+		r = value_end(scan_int(&s, &v), &s);
+	if (r == 0 && (v < -20 || v > 19))
+		r = -ERANGE;
+	if (r < 0)
+		return cr_fail(err, r, "autogroup");
+	*ret = v;
+	return 0;
+}
+
+int proc_autogroup_read(const struct proc_dir *d, int *ret, struct cr_error *err)
+{
+	char text[64];
+	ssize_t n = proc_read_small(d, "autogroup", text, sizeof(text), err);
+
+	return n < 0 ? (int)n : cr_within(err, proc_autogroup_parse(text, (size_t)n, ret, err), "task %d", d->pid);
+}
+
 int proc_coredump_filter_parse(const char *text, size_t len, uint32_t *ret, struct cr_error *err)
 {
 	int r = 0;

@@ -31,6 +31,10 @@ int proc_loginuid_read(const struct proc_dir *d, uint32_t *ret, struct cr_error 
 int proc_oom_score_adj_parse(const char *text, size_t len, int *ret, struct cr_error *err);
 int proc_oom_score_adj_read(const struct proc_dir *d, int *ret, struct cr_error *err);
 
+/** proc_autogroup_parse() - nice of the session's group of tasks; an empty file (in none) is 0. -ENOENT without autogroups. */
+int proc_autogroup_parse(const char *text, size_t len, int *ret, struct cr_error *err);
+int proc_autogroup_read(const struct proc_dir *d, int *ret, struct cr_error *err);
+
 /**
  * proc_coredump_filter_parse() - bits of core(5), printed in hexadecimal; an empty file (no memory: kernel thread,
  * zombie) is 0

@@ -209,9 +209,10 @@ static int emit_step(struct unit *u, const struct pstree_step *step, struct cr_e
 		return emit_fork(u, step->arg, true, err);
 	case PSTREE_SETSID:
 		emit_call(p, r, "lead a session", SYS_setsid, 0);
-		if (u->live)
-			files_plan_session(u->rs->files, (pid_t)u->task->entry->pid, p, r);
-		return 0;
+		if (!u->live)
+			return 0;
+		files_plan_session(u->rs->files, (pid_t)u->task->entry->pid, p, r);
+		return task_plan_session(&u->task->plan, r, err);
 	case PSTREE_SETPGID:
 		emit_call(p, r, "join a process group", SYS_setpgid, 0, step->arg);
 		return 0;
@@ -402,6 +403,8 @@ static int compile_node(struct restore *rs, size_t n, struct cr_error *err)
 				    strlen(u.task->cores[0]->tc->comm) + 1, 1));
 	if (u.live && r == 0) {
 		r = thread_plan(&u.task->plan, 0, TASK_PHASE_EARLY, ro, err);
+		if (r == 0 && u.task->entry->sid != u.task->entry->pid)
+			r = task_plan_session(&u.task->plan, ro, err);
 		files_plan_enter(rs->files, (pid_t)u.task->entry->pid, u.rn->service_from, &rs->program, ro);
 	}
 	for (size_t i = 0; r == 0 && i < node->steps.nr; i++)

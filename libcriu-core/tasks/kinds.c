@@ -4,6 +4,7 @@
 /* clang-format off */
 const struct task_kind *const task_kinds[] = {
 	&identity_kind,
+	&autogroup_kind,
 	&guards_kind,
 	&landlock_kind,
 	&memory_flags_kind,  /* mlockall() before limits are lowered */

@@ -1,6 +1,6 @@
 /*
  * Settings of an address space that are not mappings: dumpable, transparent huge pages off, memory-deny-write-execute,
- * merging of same pages, locking of future mappings, what core dumps contain. mm-PID.img holds them.
+ * merging of same pages, locking of future mappings, private futex buckets, what core dumps contain. mm-PID.img holds them.
  */
 #include "tasks/task-ops.h"
 
@@ -18,6 +18,10 @@
 #endif
 
 #define PAGE 4096
+
+/* Private buckets for futexes that the kernel takes by itself, four per thread that can run: futex_hash_allocate_default(), 6.16 */
+#define FUTEX_SLOTS_LEAST 16
+#define FUTEX_SLOTS_MAX   (1u << 20)
 
 static int mflags_collect_process(struct task_dump *d, struct cr_error *err)
 {
@@ -63,7 +67,23 @@ static void mflags_ask_process(struct asker *a)
 	ask_call(a, Q_THP_DISABLE, "huge pages disabled", __NR_prctl, PR_GET_THP_DISABLE, 0, 0, 0, 0);
 	ask_call(a, Q_MDWE, "memory deny write execute", __NR_prctl, PR_GET_MDWE, 0, 0, 0, 0);
 	ask_call(a, Q_MEMORY_MERGE, "memory merging", __NR_prctl, PR_GET_MEMORY_MERGE, 0, 0, 0, 0);
+	ask_call(a, Q_FUTEX_HASH, "private futex buckets", __NR_prctl, PR_FUTEX_HASH, PR_FUTEX_HASH_GET_SLOTS, 0, 0, 0);
 	ask_mlock_future(a);
+}
+
+/* Kept is only what the kernel would not have chosen: whether it did does not show. 0 is the table that all share. */
+static void dump_futex_hash(struct task_dump *d)
+{
+	int64_t slots = answer_of(d, thread_state_of(d->task->lead), Q_FUTEX_HASH);
+	uint64_t most = FUTEX_SLOTS_LEAST;
+	img_mm_ext *x = &d->ps->mm_ext;
+
+	while (most < 4 * d->ps->nr_cpus)
+		most *= 2;
+	if (slots < 0 || (slots >= FUTEX_SLOTS_LEAST && (uint64_t)slots <= most) || (!slots && d->task->threads.nr == 1))
+		return;
+	x->has_futex_hash_slots = d->ps->has_mm_ext = true;
+	x->futex_hash_slots = (uint32_t)slots;
 }
 
 static int mflags_dump_process(struct task_dump *d, struct cr_error *err)
@@ -87,6 +107,7 @@ static int mflags_dump_process(struct task_dump *d, struct cr_error *err)
 	}
 	if (answer_of(d, ts, Q_MEMORY_MERGE) > 0)
 		ps->mm_ext.has_ksm_merge_any = ps->mm_ext.ksm_merge_any = ps->has_mm_ext = true;
+	dump_futex_hash(d);
 	if (answer_of(d, ts, Q_PROBE_MMAP) >= 0 && answer_of(d, ts, Q_PROBE_LOCKED) == -EINVAL) {
 		bool there = answer_of(d, ts, Q_PROBE_MINCORE) == 0 && process_answers_of(d)->mincore[0] & 1;
 
@@ -128,6 +149,13 @@ static int plan_main(struct planner *p)
 	if (r >= 0 && x && x->has_ksm_merge_any && x->ksm_merge_any)
 		r = plan_note(p, plan_call(p, "set memory merging", __NR_prctl, PR_SET_MEMORY_MERGE, 1, 0, 0, 0),
 			      "memory merging cannot be switched on, continuing without it");
+	if (x && x->has_futex_hash_slots && x->futex_hash_slots > FUTEX_SLOTS_MAX)
+		return cr_refuse(p->err, -EBADMSG, "%u private futex buckets", x->futex_hash_slots);
+	if (r >= 0 && x && x->has_futex_hash_slots)
+		r = plan_note(p,
+			      plan_call(p, "set private futex buckets", __NR_prctl, PR_FUTEX_HASH,
+					PR_FUTEX_HASH_SET_SLOTS, x->futex_hash_slots, 0, 0),
+			      "the number of futex buckets cannot be set, continuing with the kernel's choice");
 	if (r >= 0 && x && x->has_mlock_future)
 		r = plan_note(p,
 			      plan_call(p, "lock future mappings", __NR_mlockall,

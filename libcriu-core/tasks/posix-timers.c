@@ -51,6 +51,8 @@ static void timers_ask_process(struct asker *a)
 	struct process_state *ps = a->ps;
 	size_t nr = ps->timers_unknown ? TIMER_IDS_TRIED : ps->timers.nr;
 
+	ask_call(a, Q_TIMER_IDS, "who chooses timer ids", __NR_prctl, PR_TIMER_CREATE_RESTORE_IDS,
+		 PR_TIMER_CREATE_RESTORE_IDS_GET, 0, 0, 0);
 	if (!nr)
 		return;
 	ps->timer_answers = emit_data(a->program, a->routine, NULL, nr * sizeof(struct timer_answer), 8);
@@ -117,6 +119,10 @@ static int timers_dump_process(struct task_dump *d, struct cr_error *err)
 	struct process_state *ps = d->ps;
 	img_posix_timer_entry *items;
 
+	if (answer_of(d, thread_state_of(d->task->lead), Q_TIMER_IDS) == 1) {
+		ps->ext.has_timer_restore_ids = ps->ext.timer_restore_ids = true;
+		ps->tc.ext = &ps->ext;
+	}
 	if (ps->timers_unknown) {
 		for (uint32_t i = 0; i < TIMER_IDS_TRIED; i++)
 			if (answer_at(d, thread_state_of(d->task->lead), ps->timer_gettime_op + i) >= 0)
@@ -197,14 +203,16 @@ static void plan_create(struct planner *p, const img_posix_timer_entry *e)
 	plan_call(p, "set a POSIX timer", __NR_timer_settime, id, 0, plan_data(p, &spec, sizeof(spec), 8), 0);
 }
 
-static int timers_plan_process(struct planner *p)
+static void plan_choice_of_ids(struct planner *p, bool own, const char *what)
+{
+	plan_call(p, what, __NR_prctl, PR_TIMER_CREATE_RESTORE_IDS,
+		  own ? PR_TIMER_CREATE_RESTORE_IDS_ON : PR_TIMER_CREATE_RESTORE_IDS_OFF, 0, 0, 0);
+}
+
+static int plan_timers(struct planner *p, bool given)
 {
 	const img_task_timers_entry *t = p->core->tc->timers;
-	size_t nr = t ? t->posix.nr : 0;
-	bool given = p->t->restorer->timer_restore_ids;
-
-	if (p->phase != TASK_PHASE_MAIN || !nr)
-		return 0;
+	size_t nr = t->posix.nr;
 
 	autofree const img_posix_timer_entry **sorted = calloc(nr, sizeof(*sorted));
 
@@ -219,8 +227,7 @@ static int timers_plan_process(struct planner *p)
 		return -EOPNOTSUPP;
 	}
 	if (given)
-		plan_call(p, "choose timer ids", __NR_prctl, PR_TIMER_CREATE_RESTORE_IDS,
-			  PR_TIMER_CREATE_RESTORE_IDS_ON, 0, 0, 0);
+		plan_choice_of_ids(p, true, "choose timer ids");
 
 	uint32_t next = 0;
 	struct kernel_sigevent none = { .notify = SIGEV_NONE };
@@ -236,10 +243,28 @@ static int timers_plan_process(struct planner *p)
 		plan_create(p, sorted[i]);
 		next = sorted[i]->it_id + 1;
 	}
-	if (given)
-		plan_call(p, "choose timer ids no more", __NR_prctl, PR_TIMER_CREATE_RESTORE_IDS,
-			  PR_TIMER_CREATE_RESTORE_IDS_OFF, 0, 0, 0);
 	return 0;
+}
+
+static int timers_plan_process(struct planner *p)
+{
+	const img_task_core_entry *tc = p->core->tc;
+	bool given = p->t->restorer->timer_restore_ids, wanted = tc->ext && tc->ext->timer_restore_ids;
+	int r = 0;
+
+	if (p->phase != TASK_PHASE_MAIN)
+		return 0;
+	if (tc->timers && tc->timers->posix.nr) {
+		r = plan_timers(p, given);
+		if (r == 0 && given && !wanted)
+			plan_choice_of_ids(p, false, "choose timer ids no more");
+	}
+	if (r == 0 && wanted && !given)
+		log_warn(&p->t->ctx->log, "pid %d: this kernel does not let it choose timer ids, continuing without",
+			 (int)p->t->pid);
+	else if (r == 0 && wanted)
+		plan_choice_of_ids(p, true, "let it choose timer ids");
+	return r;
 }
 
 const struct task_kind posix_timers_kind = {

@@ -41,6 +41,8 @@ enum question {
 	Q_PROBE_LOCKED,
 	Q_PROBE_MINCORE,
 	Q_LDT,
+	Q_TIMER_IDS,
+	Q_FUTEX_HASH,
 	/* of each thread */
 	Q_TIMERSLACK,
 	Q_SECUREBITS,

@@ -166,6 +166,12 @@ size_t tasks_plan_size(const struct restorer *restorer, const img_core_entry *co
 /** task_plan() - operations for the process as a whole; run by its leader, before thread_plan() of the leader. Return: 0 or errno. */
 int task_plan(struct task_restore *t, enum task_phase phase, struct routine *r, struct cr_error *err);
 
+/**
+ * task_plan_session() - operations for the session that the process is the first of
+ * Run by it once the session is there and /proc is still the restorer's. Return: 0 or errno.
+ */
+int task_plan_session(struct task_restore *t, struct routine *r, struct cr_error *err);
+
 /** thread_plan() - operations for one thread; run by itself. @index: in t->threads, 0 is the leader. */
 int thread_plan(struct task_restore *t, size_t index, enum task_phase phase, struct routine *r, struct cr_error *err);
 

@@ -18,6 +18,7 @@
 PARSE(personality, uint32_t)
 PARSE(loginuid, uint32_t)
 PARSE(oom_score_adj, int)
+PARSE(autogroup, int)
 PARSE(coredump_filter, uint32_t)
 PARSE(timerslack, uint64_t)
 PARSE(syscall, struct proc_syscall)
@@ -69,6 +70,10 @@ static void numbers(void **state)
 	assert_int_equal(u, UINT32_MAX);
 	assert_int_equal(proc_oom_score_adj_parse("-1000\n", 6, &n, &err), 0);
 	assert_int_equal(n, -1000);
+	assert_int_equal(proc_autogroup_parse("/autogroup-726601 nice -7\n", 26, &n, &err), 0);
+	assert_int_equal(n, -7);
+	assert_int_equal(proc_autogroup_parse("", 0, &n, &err), 0);
+	assert_int_equal(n, 0);
 	assert_int_equal(proc_coredump_filter_parse("00000033\n", 9, &u, &err), 0);
 	assert_int_equal(u, 0x33);
 	assert_int_equal(proc_coredump_filter_parse("", 0, &u, &err), 0);
@@ -174,6 +179,10 @@ static void refused(void **state)
 					       { "negative", "-1", -EINVAL, "loginuid" } };
 	static const struct bad_text oom[] = { { "low", "-1001\n", -ERANGE, "oom_score_adj" },
 					       { "high", "1001\n", -ERANGE, "oom_score_adj" } };
+	static const struct bad_text group[] = { { "name", "/autogrou-1 nice 1\n", -EINVAL, "autogroup" },
+						 { "high", "/autogroup-1 nice 20\n", -ERANGE, "autogroup" },
+						 { "no end", "/autogroup-1 nice 2", -EINVAL, "autogroup" },
+						 { "nothing", "/autogroup-1 nice \n", -EINVAL, "autogroup" } };
 	static const struct bad_text slack[] = { { "wide", "18446744073709551616\n", -ERANGE, "timerslack_ns" } };
 	static const struct bad_text call[] = { { "few", "1 0x0\n", -EINVAL, "syscall" },
 						{ "prefix", "-1 0 0\n", -EINVAL, "syscall" },
@@ -193,6 +202,7 @@ static void refused(void **state)
 	bad_texts_check(hex, sizeof(hex) / sizeof(hex[0]), parse_personality);
 	bad_texts_check(uid, sizeof(uid) / sizeof(uid[0]), parse_loginuid);
 	bad_texts_check(oom, sizeof(oom) / sizeof(oom[0]), parse_oom_score_adj);
+	bad_texts_check(group, sizeof(group) / sizeof(group[0]), parse_autogroup);
 	bad_texts_check(slack, sizeof(slack) / sizeof(slack[0]), parse_timerslack);
 	bad_texts_check(call, sizeof(call) / sizeof(call[0]), parse_syscall);
 	bad_texts_check(up, sizeof(up) / sizeof(up[0]), parse_uptime);
