@@ -10,7 +10,7 @@
 #define STALL_MS  120000 /* a disk that is busy with other things can make a server wait for very long */
 #define LINGER_MS 10000
 #define GATHER_MIN (64 * 1024)
-#define GATHER_MAX (128 * 1024)
+#define GATHER_MAX (1024 * 1024)
 #define IOV_ONCE  1024 /* UIO_MAXIOV of include/uapi/linux/uio.h */
 
 void page_conn_init(struct page_conn *c, int fd)

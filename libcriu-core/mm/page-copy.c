@@ -437,11 +437,13 @@ static void *work(void *arg)
 	}
 }
 
-static size_t nr_workers(uint64_t total)
+/* One processor is left for the network, and for a server that may be on the same machine. */
+static size_t nr_workers(uint64_t total, bool sends)
 {
 	cpu_set_t cpus;
 	int n = sched_getaffinity(0, sizeof(cpus), &cpus) == 0 ? CPU_COUNT(&cpus) : 1;
 
+	n -= sends;
 	return total < ALONE || n < 1 ? 1 : n < MAX_WORKERS ? (size_t)n : MAX_WORKERS;
 }
 
@@ -453,7 +455,7 @@ static int copy_all(struct copy *c, struct cr_error *err)
 
 	for (size_t i = 0; i < c->nr; i++)
 		c->total += page_runs_bytes(c->jobs[i].runs);
-	want = image_set_streams(c->set) ? 1 : nr_workers(c->total);
+	want = image_set_streams(c->set) ? 1 : nr_workers(c->total, c->d->config.server);
 	for (size_t i = 0; i < want; i++)
 		w[i] = (struct worker){ .copy = c, .reports = i == 0 };
 	if (c->d->ctx->obs && c->d->ctx->obs->progress)

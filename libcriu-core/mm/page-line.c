@@ -12,14 +12,12 @@
 #include <errno.h>
 #include <unistd.h>
 
-#define CHUNK    ((size_t)256 * 1024) /* fits the L2 cache, as that of the sender */
-#define FIRST_MS 5000                 /* for the rest of the first record, once it has begun */
+#define FIRST_MS 5000 /* for the rest of the first record, once it has begun */
 
 struct line {
 	struct page_conn conn;
 	struct page_session session;
 	struct page_intake *intake;
-	char *buf;
 };
 
 static int say(struct line *l, const struct page_answer *a, struct cr_error *err)
@@ -32,13 +30,16 @@ static int say(struct line *l, const struct page_answer *a, struct cr_error *err
 static int take_content(struct line *l, uint64_t left, struct cr_error *err)
 {
 	while (left) {
-		size_t n = left < CHUNK ? (size_t)left : CHUNK;
-		int r = page_conn_recv(&l->conn, l->buf, n, false, err);
+		size_t n = 0;
+		char *to = NULL;
+		int r = page_intake_room(l->intake, &to, &n, err);
 
+		n = left < n ? (size_t)left : n;
 		if (r == 0)
-			r = page_intake_write(l->intake, l->buf, n, err);
+			r = page_conn_recv(&l->conn, to, n, false, err);
 		if (r < 0)
 			return r;
+		page_intake_put(l->intake, n);
 		left -= n;
 	}
 	return 0;
@@ -105,14 +106,12 @@ static void await_close(struct line *l)
 
 int page_line_serve(const struct page_line *line, struct cr_error *err)
 {
-	autofree char *buf = aligned_alloc(MM_PAGE, CHUNK);
-	struct line l = { .buf = buf, .session.ops = &page_store_ops };
+	struct line l = { .session.ops = &page_store_ops };
 	const rpc_criu_opts *o = line->ctx->opts->rpc;
-	int r = buf ? 0 : cr_fail(err, -ENOMEM, "receive pages");
+	int r;
 
 	page_conn_init(&l.conn, line->fd);
-	if (r == 0)
-		r = page_intake_new(line->store, &l.intake, err);
+	r = page_intake_new(line->store, &l.intake, err);
 	if (r == 0 && o->has_tls && o->tls)
 		r = page_tls_begin(&l.conn, o, PAGE_TLS_SERVES, err);
 	if (r < 0) {

@@ -1,9 +1,8 @@
 /* What a page server has received, on its way to the disk; see page-store.h. */
 #include "mm/page-store.h"
+#include "mm/page-behind.h"
 #include "mm/page-chain.h"
-#include "mm/page-copy.h"
 
-#include "base/io.h"
 #include "base/map.h"
 #include "kernel/context.h"
 
@@ -31,7 +30,7 @@ struct page_intake {
 	uint32_t pages_id;
 	struct image_writer *map; /* NULL: no image is open */
 	int pages;
-	off_t off;
+	struct page_behind *behind; /* what writes to it */
 	struct map_entry last; /* not written yet, since what follows may join; empty: none */
 	struct stored_runs in_parent;
 	size_t at; /* in these, since all is ascending */
@@ -199,6 +198,7 @@ static int put_last(struct page_intake *in, struct cr_error *err)
 
 static void drop_image(struct page_intake *in)
 {
+	page_behind_drop(in->behind);
 	image_writer_drop(take_ptr(&in->map));
 	if (in->pages >= 0)
 		close(take_fd(&in->pages));
@@ -207,6 +207,7 @@ static void drop_image(struct page_intake *in)
 
 static int end_image(struct page_intake *in, struct cr_error *err)
 {
+	off_t size = 0;
 	int r;
 
 	if (!in->map)
@@ -214,8 +215,10 @@ static int end_image(struct page_intake *in, struct cr_error *err)
 	r = put_last(in, err);
 	if (r == 0)
 		r = image_writer_close(take_ptr(&in->map), true, err);
+	if (r == 0)
+		r = cr_within(err, page_behind_end(in->behind, &size, err), "pages-%" PRIu32 ".img", in->pages_id);
 	/* holes at the end */
-	if (r == 0 && ftruncate(in->pages, in->off) < 0)
+	if (r == 0 && ftruncate(in->pages, size) < 0)
 		r = cr_fail(err, -errno, "make room in pages-%" PRIu32 ".img", in->pages_id);
 	drop_image(in);
 	return r;
@@ -243,7 +246,6 @@ static int store_open(void *arg, enum img_type type, uint64_t id, const uint8_t 
 		return r;
 	in->type = type;
 	in->id = id;
-	in->off = 0;
 	in->at = 0;
 	r = read_parent(in->st, type, id, no_round, &in->in_parent, err);
 	if (r == 0)
@@ -253,7 +255,10 @@ static int store_open(void *arg, enum img_type type, uint64_t id, const uint8_t 
 	if (r < 0)
 		return r;
 	in->pages = image_open_raw(in->st->set, IMG_PAGES, in->pages_id, err);
-	return in->pages < 0 ? in->pages : 0;
+	if (in->pages < 0)
+		return in->pages;
+	page_behind_begin(in->behind, in->pages);
+	return 0;
 }
 
 static int store_add(void *arg, uint64_t start, uint64_t end, uint32_t flags, struct cr_error *err)
@@ -283,45 +288,26 @@ const struct page_store_ops page_store_ops = {
 
 /* ------------------------------------------------ content */
 
-int page_intake_write(struct page_intake *in, const void *buf, size_t len, struct cr_error *err)
+int page_intake_room(struct page_intake *in, char **ret, size_t *ret_len, struct cr_error *err)
 {
-	const char *data = buf;
-
-	for (size_t at = 0; at < len;) {
-		size_t end = at;
-		int r;
-
-		while (end < len && !(len - end >= MM_PAGE && page_is_zero(data + end)))
-			end += len - end < MM_PAGE ? len - end : MM_PAGE;
-		r = fd_pwrite_all(in->pages, data + at, end - at, in->off + (off_t)at);
-		if (r < 0)
-			return cr_fail(err, r, "write pages-%" PRIu32 ".img", in->pages_id);
-		at = end < len ? end + MM_PAGE : end;
-	}
-	in->off += (off_t)len;
-	return 0;
+	return cr_within(err, page_behind_room(in->behind, ret, ret_len, err), "pages-%" PRIu32 ".img", in->pages_id);
 }
 
-int page_intake_file(const struct page_intake *in, off_t *ret_off)
+void page_intake_put(struct page_intake *in, size_t len)
 {
-	*ret_off = in->off;
-	return in->pages;
-}
-
-void page_intake_skip(struct page_intake *in, size_t len)
-{
-	in->off += (off_t)len;
+	page_behind_put(in->behind, len);
 }
 
 int page_intake_new(struct page_store *st, struct page_intake **ret, struct cr_error *err)
 {
-	struct page_intake *in = calloc(1, sizeof(*in));
+	autofree struct page_intake *in = calloc(1, sizeof(*in));
+	int r = in ? page_behind_new(&in->behind, err) : cr_fail(err, -ENOMEM, "receive pages");
 
-	if (!in)
-		return cr_fail(err, -ENOMEM, "receive pages");
+	if (r < 0)
+		return r;
 	in->st = st;
 	in->pages = -1;
-	*ret = in;
+	*ret = take_ptr(&in);
 	return 0;
 }
 
@@ -330,6 +316,7 @@ void page_intake_free(struct page_intake *in)
 	if (!in)
 		return;
 	drop_image(in);
+	page_behind_free(in->behind);
 	free(in);
 }
 

@@ -33,11 +33,13 @@ DEFINE_SLOT(struct page_intake, page_intake_free)
 
 extern const struct page_store_ops page_store_ops;
 
-/** page_intake_write() - the next @len bytes of content; whole pages that are zero become holes. Return: 0; negative errno */
-int page_intake_write(struct page_intake *in, const void *buf, size_t len, struct cr_error *err);
+/**
+ * page_intake_room() - where the next content is to be put, and how much of it: some whole pages
+ * It is written behind, see page-behind.h. Return: 0; negative errno, also for what came before
+ */
+int page_intake_room(struct page_intake *in, char **ret, size_t *ret_len, struct cr_error *err);
 
-/** page_intake_file() - where content is written by the caller: he says how much with page_intake_skip() */
-int page_intake_file(const struct page_intake *in, off_t *ret_off);
-void page_intake_skip(struct page_intake *in, size_t len);
+/** page_intake_put() - @len bytes of content are there now */
+void page_intake_put(struct page_intake *in, size_t len);
 
 #endif
