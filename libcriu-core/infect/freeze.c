@@ -398,11 +398,17 @@ static int freeze(struct freezer *f, pid_t root, struct cr_error *err)
 	return r < 0 ? r : tree_order(f, err);
 }
 
+unsigned int freeze_limit_ms(const rpc_criu_opts *o)
+{
+	unsigned int seconds = o && o->has_timeout ? o->timeout : DEFAULT_TIMEOUT_S;
+
+	return seconds == 0 || seconds > UINT32_MAX / 1000 ? UINT32_MAX : seconds * 1000;
+}
+
 int freeze_tree(struct cr_context *ctx, pid_t root, struct tree **ret, struct cr_error *err)
 {
 	const rpc_criu_opts *o = ctx->opts->rpc;
-	unsigned int timeout_s = o && o->has_timeout && o->timeout ? o->timeout : DEFAULT_TIMEOUT_S;
-	struct freezer f = { .ctx = ctx, .deadline = deadline_in(timeout_s < 86400 ? timeout_s * 1000 : 86400000u) };
+	struct freezer f = { .ctx = ctx, .deadline = deadline_in(freeze_limit_ms(o)) };
 	autofree_by(tree_free) struct tree *tree = NULL;
 	int r;
 

@@ -19,6 +19,9 @@
  */
 int freeze_tree(struct cr_context *ctx, pid_t root, struct tree **ret, struct cr_error *err);
 
+/** freeze_limit_ms() - the time that the options give freeze_tree(); with 0 of them it is 49 days */
+unsigned int freeze_limit_ms(const rpc_criu_opts *o);
+
 /** tree_doom() - are its threads killed by the kernel if we end in whatever way? Return: 0; the first failure */
 int tree_doom(struct tree *tree, bool doomed, struct cr_error *err);
 

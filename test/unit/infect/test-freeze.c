@@ -451,6 +451,27 @@ static void test_timeout(void **state)
 	live_free(l);
 }
 
+/* 0 is no limit, as the command line and the protocol have it. */
+static void test_limit(void **state)
+{
+	static const struct {
+		bool has;
+		uint32_t seconds;
+		unsigned int ms;
+	} cases[] = {
+		{ false, 0, 10000 },           { true, 0, UINT32_MAX },       { true, 1, 1000 },
+		{ true, 4294967, 4294967000 }, { true, 4294968, UINT32_MAX }, { true, UINT32_MAX, UINT32_MAX },
+	};
+
+	(void)state;
+	assert_int_equal(freeze_limit_ms(NULL), 10000);
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		rpc_criu_opts o = { .has_timeout = cases[i].has, .timeout = cases[i].seconds };
+
+		assert_int_equal(freeze_limit_ms(&o), cases[i].ms);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -464,6 +485,7 @@ int main(void)
 		cmocka_unit_test(test_moving_target),
 		cmocka_unit_test(test_pid_namespace),
 		cmocka_unit_test(test_timeout),
+		cmocka_unit_test(test_limit),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
