@@ -3,6 +3,7 @@
 
 #include "base/array.h"
 #include "options/engine.h"
+#include "options/idle.h"
 #include "options/page-server.h"
 #include "options/privilege.h"
 #include "options/process.h"
@@ -51,16 +52,6 @@ static int open_dirs(struct cli *c, struct cr_error *err)
 	if (c->work_dirfd < 0)
 		return c->s->work_dir ? c->work_dirfd : cr_fail(err, -errno, "work directory");
 	return fchdir(c->work_dirfd) < 0 ? cr_fail(err, -errno, "enter the work directory") : 0;
-}
-
-static void warn_unused(struct cli *c)
-{
-	struct cr_log log = log_sink_log(&c->sink);
-	const char *name;
-	size_t pos = 0;
-
-	while ((name = settings_unused(c->s, c->command, ORIGIN_COMMAND_LINE, &pos)) != NULL)
-		log_warn(&log, "--%s has no meaning for %s, continuing without it", name, command_name(c->command));
 }
 
 static int may_dump(void *arg, pid_t pid, pid_t tid, struct cr_error *err)
@@ -116,6 +107,7 @@ static int limit_caller(struct cli *c, struct cr_error *err)
 int cli_begin(struct cli *c, const struct settings *s, const struct args *args, enum command command,
 	      struct cr_error *err)
 {
+	struct cr_log log;
 	int r;
 
 	*c = (struct cli){ .s = s, .args = args, .command = command, .images_dirfd = -1, .work_dirfd = -1 };
@@ -131,7 +123,8 @@ int cli_begin(struct cli *c, const struct settings *s, const struct args *args, 
 	if (r < 0)
 		return r;
 	log_sink_greet(&c->sink);
-	warn_unused(c);
+	log = log_sink_log(&c->sink);
+	idle_options_tell(s, c->command, false, &log);
 	c->scripts = (struct scripts){ .list = &s->scripts, .images_dirfd = c->images_dirfd };
 	c->progress.wanted = !s->json && c->sink.fd != STDERR_FILENO && isatty(STDERR_FILENO);
 	engine_options(s, c->images_dirfd, c->work_dirfd, &c->opts);
@@ -168,14 +161,14 @@ static int run(const struct settings *s, const struct args *args, enum command c
 		cli_end(&c);
 		return CLI_FAILED;
 	}
-	code = command == COMMAND_DUMP      ? cli_dump(&c)
-	       : command == COMMAND_RESTORE ? cli_restore(&c)
-	       : command == COMMAND_CPUINFO ? cli_cpuinfo(&c)
-	       : command == COMMAND_PRE_DUMP ? cli_pre_dump(&c)
-	       : command == COMMAND_DEDUP   ? cli_dedup(&c)
-	       : command == COMMAND_LAZY_PAGES ? cli_lazy_pages(&c)
+	code = command == COMMAND_DUMP          ? cli_dump(&c)
+	       : command == COMMAND_RESTORE     ? cli_restore(&c)
+	       : command == COMMAND_CPUINFO     ? cli_cpuinfo(&c)
+	       : command == COMMAND_PRE_DUMP    ? cli_pre_dump(&c)
+	       : command == COMMAND_DEDUP       ? cli_dedup(&c)
+	       : command == COMMAND_LAZY_PAGES  ? cli_lazy_pages(&c)
 	       : command == COMMAND_PAGE_SERVER ? cli_page_server(&c)
-					    : cli_check(&c);
+						: cli_check(&c);
 	cli_end(&c);
 	return code;
 }

@@ -7,6 +7,7 @@
 #include "base/obstacle.h"
 #include "base/own.h"
 #include "options/engine.h"
+#include "options/idle.h"
 #include "options/page-server.h"
 #include "options/request.h"
 #include "options/table.h"
@@ -199,6 +200,7 @@ static void set_engine(struct session *n)
 
 int session_begin(struct session *n, enum command command, struct cr_error *err)
 {
+	struct cr_log log;
 	int r = peer_learn(&n->w->peer, err);
 
 	if (r == 0)
@@ -217,6 +219,8 @@ int session_begin(struct session *n, enum command command, struct cr_error *err)
 	if (r < 0)
 		return r;
 	log_sink_greet(&n->sink);
+	log = log_sink_log(&n->sink);
+	idle_options_tell(&n->s, command, true, &log);
 	set_engine(n);
 	r = check_parent(n, command, err);
 	if (r == 0)

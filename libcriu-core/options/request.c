@@ -247,6 +247,12 @@ static int check_range(const struct settings *s, const struct option_row *row, c
 	return 0;
 }
 
+/* Files for all commands may hold what only some of them use. */
+static bool is_from_defaults(const struct settings *s, const struct option_row *row)
+{
+	return s->origin[row - option_table] <= ORIGIN_CONFIG;
+}
+
 static int check_row(const struct settings *s, const struct option_row *row, enum command c, struct cr_error *err)
 {
 	bool asked = s->origin[row - option_table] == ORIGIN_REQUEST;
@@ -263,6 +269,8 @@ static int check_row(const struct settings *s, const struct option_row *row, enu
 	r = check_range(s, row, name, err);
 	if (r < 0)
 		return r;
+	if (row->flags & OPTION_TLS && row->valid & (unsigned)c && !s->rpc.tls && !is_from_defaults(s, row))
+		return cr_refuse(err, -EINVAL, "%s has a meaning with %s only", name, asked ? "tls" : "--tls");
 	if (row->later & (unsigned)c) {
 		cr_refuse(err, -ENOTSUP, "%s is not supported yet by this version", name);
 		cr_advise(err, "leave the option out");
@@ -289,15 +297,4 @@ int settings_check(const struct settings *s, enum command c, struct cr_error *er
 			return cr_fail(err, -errno, "option inherit_fd: descriptor %d for %s", item->fd, item->key);
 	}
 	return 0;
-}
-
-const char *settings_unused(const struct settings *s, enum command c, enum origin from, size_t *pos)
-{
-	while (*pos < option_table_len) {
-		const struct option_row *row = &option_table[(*pos)++];
-
-		if (row->name && s->origin[row - option_table] == from && !(row->valid & (unsigned)c))
-			return row->name;
-	}
-	return NULL;
 }

@@ -20,11 +20,4 @@ int settings_merge_request(struct settings *s, const rpc_criu_opts *opts, struct
  */
 int settings_check(const struct settings *s, enum command c, struct cr_error *err);
 
-/**
- * settings_unused() - the next option that came from @from and has no meaning for @c
- * @pos: 0 to begin; advanced
- * Return: its long name; NULL: no more
- */
-const char *settings_unused(const struct settings *s, enum command c, enum origin from, size_t *pos);
-
 #endif

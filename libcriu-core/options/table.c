@@ -1,7 +1,8 @@
 /*
  * The table of options; see table.h. A row is refused for the commands in .later as long as it is set to anything but
- * "off". Options that only permit something, or that parametrise something that is refused itself, are taken: a dump
- * that meets what they permit lists it as an obstacle if it cannot be done.
+ * "off". Options that only permit something are taken: a dump that meets what they permit lists it as an obstacle if it
+ * cannot be done. Those that parametrise something that is refused itself are taken too, and named in the log: runtimes
+ * set them for every container.
  */
 #include "options/table.h"
 
@@ -106,10 +107,12 @@ static const char *refuse_stream(const struct settings *s, enum command c)
 	if (!(c & (D | P | R | U)))
 		return "has a meaning for dump, pre-dump and restore only";
 	if (s->rpc.parent_img || s->rpc.auto_dedup)
-		return "cannot be combined with earlier images (--prev-images-dir, --auto-dedup): nothing is looked at twice";
+		return "cannot be combined with earlier images (--prev-images-dir, --auto-dedup): nothing is looked at "
+		       "twice";
 	if (s->rpc.lazy_pages || s->rpc.lazy)
 		return "cannot be combined with --lazy or --lazy-pages: pages come by in order";
-	return s->page_server || s->rpc.ps ? "cannot be combined with --page-server: pages would go to two places" : NULL;
+	return s->page_server || s->rpc.ps ? "cannot be combined with --page-server: pages would go to two places"
+					   : NULL;
 }
 
 static const char *refuse_lazy(const struct settings *s, enum command c)
@@ -310,21 +313,21 @@ const struct option_row option_table[] = {
 	  .help = "do not compare permission bits of files" },
 
 	/* namespaces, mounts, cgroups, security */
-	{ "root", .letter = 'r', .value = "PATH", RPC_TEXT(root), FOR(D | R), LATER(R),
+	{ "root", .letter = 'r', .value = "PATH", .flags = OPTION_DORMANT, RPC_TEXT(root), FOR(D | R), LATER(R),
 	  .group = OPTION_GROUP_NAMESPACES, .help = "root directory of the restored mount namespace" },
 	{ "ext-mount-map", .letter = 'M', .value = "KEY:VAL", .kind = OPTION_SPECIAL, NOWHERE,
 	  .set = option_set_ext_mount, FOR(D | R), .group = OPTION_GROUP_NAMESPACES,
 	  .help = "old form of --external mnt[KEY]:VAL; auto looks for them" },
-	{ "enable-external-sharing", RPC_FLAG(ext_sharing), FOR(D | R), .group = OPTION_GROUP_NAMESPACES,
-	  .help = "with auto: also shared mounts" },
-	{ "enable-external-masters", RPC_FLAG(ext_masters), FOR(D | R), .group = OPTION_GROUP_NAMESPACES,
-	  .help = "with auto: also slave mounts" },
-	{ "skip-mnt", .value = "PATH", RPC_TEXTS(skip_mnt), FOR(D), .group = OPTION_GROUP_NAMESPACES,
-	  .help = "leave this mount out; may be repeated" },
-	{ "enable-fs", .value = "NAMES", RPC_TEXTS(enable_fs), .set = option_set_enable_fs, FOR(D | R),
-	  .group = OPTION_GROUP_NAMESPACES, .help = "unknown file systems to mount afresh, or all" },
-	{ "mntns-compat-mode", NEG | OPTION_ONLY_TRUE | OPTION_AFTER_CONFIG, RPC_FLAG(mntns_compat_mode), FOR(R),
-	  .refuse = refuse_mntns_compat, .group = OPTION_GROUP_NAMESPACES,
+	{ "enable-external-sharing", .flags = OPTION_DORMANT, RPC_FLAG(ext_sharing), FOR(D | R),
+	  .group = OPTION_GROUP_NAMESPACES, .help = "with auto: also shared mounts" },
+	{ "enable-external-masters", .flags = OPTION_DORMANT, RPC_FLAG(ext_masters), FOR(D | R),
+	  .group = OPTION_GROUP_NAMESPACES, .help = "with auto: also slave mounts" },
+	{ "skip-mnt", .value = "PATH", .flags = OPTION_DORMANT, RPC_TEXTS(skip_mnt), FOR(D),
+	  .group = OPTION_GROUP_NAMESPACES, .help = "leave this mount out; may be repeated" },
+	{ "enable-fs", .value = "NAMES", .flags = OPTION_DORMANT, RPC_TEXTS(enable_fs), .set = option_set_enable_fs,
+	  FOR(D | R), .group = OPTION_GROUP_NAMESPACES, .help = "unknown file systems to mount afresh, or all" },
+	{ "mntns-compat-mode", NEG | OPTION_ONLY_TRUE | OPTION_AFTER_CONFIG | OPTION_DORMANT,
+	  RPC_FLAG(mntns_compat_mode), FOR(R), .refuse = refuse_mntns_compat, .group = OPTION_GROUP_NAMESPACES,
 	  .help = "restore mounts without move_mount()" },
 	{ "veth-pair", .value = "IN=OUT", .kind = OPTION_SPECIAL, NOWHERE, .set = option_set_veth, FOR(R),
 	  .group = OPTION_GROUP_NAMESPACES, .help = "old form of --external veth[IN]:OUT" },
@@ -334,7 +337,7 @@ const struct option_row option_table[] = {
 	{ "empty-ns", .value = "NS", RPC_UINT(empty_ns), .set = option_set_empty_ns, FOR(D | R),
 	  .refuse = refuse_empty_ns, .group = OPTION_GROUP_NAMESPACES,
 	  .help = "leave the content of the namespace (net) to others" },
-	{ "weak-sysctls", NEG, RPC_FLAG(weak_sysctls), FOR(R), .group = OPTION_GROUP_NAMESPACES,
+	{ "weak-sysctls", NEG | OPTION_DORMANT, RPC_FLAG(weak_sysctls), FOR(R), .group = OPTION_GROUP_NAMESPACES,
 	  .help = "tolerate sysctls that this kernel lacks" },
 	{ "manage-cgroups", .value = "MODE", .rpc = "manage_cgroups_mode", .kind = OPTION_WORD,
 	  AT_HAS(rpc., manage_cgroups_mode), .words = cgroup_words, .flags = OPTION_NEGATABLE | OPTION_OPTIONAL,
@@ -375,17 +378,17 @@ const struct option_row option_table[] = {
 	  .help = "run at once, bring memory in when it is touched and behind that" },
 	{ "stream", NEG, OWN_FLAG(stream), FOR(D | P | R | U), LATER(U), .refuse = refuse_stream,
 	  .group = OPTION_GROUP_MEMORY, .help = "images through an image streamer" },
-	{ "tls", NEG | OPTION_ONLY_TRUE, RPC_FLAG(tls), FOR(D | P | L | S), LATER(L),
-	  .group = OPTION_GROUP_MEMORY, .help = "protect the connection to the page server" },
-	{ "tls-cacert", .value = "FILE", RPC_TEXT(tls_cacert), FOR(D | P | L | S), .group = OPTION_GROUP_MEMORY,
-	  .help = "trusted certificate authority, for --tls" },
-	{ "tls-cacrl", .value = "FILE", RPC_TEXT(tls_cacrl), FOR(D | P | L | S), .group = OPTION_GROUP_MEMORY,
-	  .help = "revocation list, for --tls" },
-	{ "tls-cert", .value = "FILE", RPC_TEXT(tls_cert), FOR(D | P | L | S), .group = OPTION_GROUP_MEMORY,
-	  .help = "own certificate, for --tls" },
-	{ "tls-key", .value = "FILE", RPC_TEXT(tls_key), FOR(D | P | L | S), .group = OPTION_GROUP_MEMORY,
-	  .help = "own private key, for --tls" },
-	{ "tls-no-cn-verify", RPC_FLAG(tls_no_cn_verify), .flags = OPTION_ONLY_TRUE, FOR(D | P | L | S),
+	{ "tls", NEG | OPTION_ONLY_TRUE, RPC_FLAG(tls), FOR(D | P | L | S), LATER(L), .group = OPTION_GROUP_MEMORY,
+	  .help = "protect the connection to the page server" },
+	{ "tls-cacert", .value = "FILE", .flags = OPTION_TLS, RPC_TEXT(tls_cacert), FOR(D | P | L | S),
+	  .group = OPTION_GROUP_MEMORY, .help = "trusted certificate authority, for --tls" },
+	{ "tls-cacrl", .value = "FILE", .flags = OPTION_TLS, RPC_TEXT(tls_cacrl), FOR(D | P | L | S),
+	  .group = OPTION_GROUP_MEMORY, .help = "revocation list, for --tls" },
+	{ "tls-cert", .value = "FILE", .flags = OPTION_TLS, RPC_TEXT(tls_cert), FOR(D | P | L | S),
+	  .group = OPTION_GROUP_MEMORY, .help = "own certificate, for --tls" },
+	{ "tls-key", .value = "FILE", .flags = OPTION_TLS, RPC_TEXT(tls_key), FOR(D | P | L | S),
+	  .group = OPTION_GROUP_MEMORY, .help = "own private key, for --tls" },
+	{ "tls-no-cn-verify", RPC_FLAG(tls_no_cn_verify), .flags = OPTION_ONLY_TRUE | OPTION_TLS, FOR(D | P | L | S),
 	  .group = OPTION_GROUP_MEMORY, .help = "do not compare the host name, for --tls" },
 
 	/* check */
@@ -449,8 +452,7 @@ const struct option_row option_table[] = {
 	{ NULL, .rpc = "status_fd", .kind = OPTION_INT, AT_HAS(rpc., status_fd), .min = INT32_MIN, .max = INT32_MAX,
 	  FOR(D | L | S) },
 	{ NULL, .rpc = "config_file", .kind = OPTION_TEXT, AT(rpc.config_file), .flags = OPTION_REPLACED, FOR(ALL) },
-	{ NULL, .rpc = "ps",
-	  .kind = OPTION_MESSAGE, AT(rpc.ps), FOR(D | P | S), .refuse = refuse_ps },
+	{ NULL, .rpc = "ps", .kind = OPTION_MESSAGE, AT(rpc.ps), FOR(D | P | S), .refuse = refuse_ps },
 	{ NULL, .rpc = "veths", .kind = OPTION_ITEMS, AT(rpc.veths), .size = sizeof(rpc_criu_veth_pair),
 	  .flags = OPTION_REPLACED, FOR(R) },
 	{ NULL, .rpc = "ext_mnt", .kind = OPTION_ITEMS, AT(rpc.ext_mnt), .size = sizeof(rpc_ext_mount_map),
@@ -459,7 +461,7 @@ const struct option_row option_table[] = {
 	  .flags = OPTION_REPLACED, FOR(D | R) },
 	{ NULL, .rpc = "manage_cgroups", .kind = OPTION_FLAG, AT_HAS(rpc., manage_cgroups), .flags = OPTION_REPLACED,
 	  FOR(D | R) },
-	{ NULL, RPC_FLAG(auto_ext_mnt), FOR(D | R) },
+	{ NULL, RPC_FLAG(auto_ext_mnt), .flags = OPTION_DORMANT, FOR(D | R) },
 };
 
 const size_t option_table_len = ARRAY_LEN(option_table);

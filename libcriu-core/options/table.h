@@ -32,6 +32,8 @@ enum option_flag {
 	OPTION_AFTER_CONFIG = 1 << 3, /* a request's value beats the configuration file that it names */
 	OPTION_HIDDEN = 1 << 4,       /* left out of --help */
 	OPTION_REPLACED = 1 << 5,     /* on the wire only: turned into other rows by the merge, never checked itself */
+	OPTION_DORMANT = 1 << 6,      /* about namespaces that a dump or restore refuses as yet: see idle.h */
+	OPTION_TLS = 1 << 7,          /* a part of --tls */
 };
 
 enum option_group {

@@ -49,14 +49,14 @@ def end_page_server(resp):
 class Worker:
     """criu swrk at the other end of a socket."""
 
-    def __init__(self, env=None, close_stdio=False, args=(), memory=None):
+    def __init__(self, env=None, close_stdio=False, args=(), memory=None, pass_fds=()):
         self.sock, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.sock.settimeout(20)
         theirs.set_inheritable(True)
         argv = [CRIU, "swrk", str(theirs.fileno()), *args]
         if close_stdio:
             argv = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *argv]
-        self.proc = subprocess.Popen(argv, pass_fds=[theirs.fileno()], env=dict(os.environ, **(env or {})),
+        self.proc = subprocess.Popen(argv, pass_fds=[theirs.fileno(), *pass_fds], env=dict(os.environ, **(env or {})),
                                      stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                                      preexec_fn=memory and (lambda: resource.setrlimit(resource.RLIMIT_AS, (memory, memory))))
         theirs.close()
@@ -120,6 +120,14 @@ class Victim:
         if self.alive():
             self.proc.kill()
         self.proc.wait()
+
+
+def wait_for(what, why, seconds=30):
+    for _ in range(seconds * 50):
+        if what():
+            return
+        time.sleep(0.02)
+    raise AssertionError(why)
 
 
 def end_process(pid):
