@@ -293,7 +293,8 @@ static void test_refused(void **state)
 		{ "root", "/x", COMMAND_RESTORE, -ENOTSUP },
 		{ "tls", NULL, COMMAND_DUMP, 0 },
 		{ "tls", NULL, COMMAND_LAZY_PAGES, -ENOTSUP },
-		{ "tls-cert", "/x", COMMAND_DUMP, 0 },
+		{ "tls-cert", "/x", COMMAND_DUMP, -EINVAL },
+		{ "tls-cert", "/x", COMMAND_RESTORE, 0 },
 		{ "tcp-established", NULL, COMMAND_DUMP, 0 },
 		{ "manage-cgroups", "strict", COMMAND_RESTORE, -ENOTSUP },
 		{ "manage-cgroups", "strict", COMMAND_DUMP, 0 },
@@ -324,13 +325,34 @@ static void test_refused(void **state)
 	}
 }
 
+/* Alone they are a mistake, unless they come from a file that serves all commands. */
+static void test_parts_of_tls(void **state)
+{
+	static const char *const parts[] = { "tls-cacert", "tls-cacrl", "tls-cert", "tls-key" };
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(parts); i++) {
+		autosettings struct settings s;
+		struct cr_error err = { 0 };
+
+		settings_init(&s);
+		assert_int_equal(option_set(&s, option_find(parts[i]), false, "/x", ORIGIN_CONFIG, &err), 0);
+		expect_int(parts[i], settings_check(&s, COMMAND_DUMP, &err), 0);
+		assert_int_equal(set(&s, parts[i], "/x", &err), 0);
+		expect_int(parts[i], settings_check(&s, COMMAND_DUMP, &err), -EINVAL);
+		expect_part(parts[i], err.text, "with --tls only");
+		assert_int_equal(set(&s, "tls", NULL, &err), 0);
+		expect_int(parts[i], settings_check(&s, COMMAND_DUMP, &err), 0);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_rows),      cmocka_unit_test(test_unique),  cmocka_unit_test(test_every_field),
-		cmocka_unit_test(test_match),     cmocka_unit_test(test_numbers), cmocka_unit_test(test_pid),
-		cmocka_unit_test(test_verbosity), cmocka_unit_test(test_cpu_cap), cmocka_unit_test(test_external),
-		cmocka_unit_test(test_lists),     cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_parts_of_tls), cmocka_unit_test(test_rows),      cmocka_unit_test(test_unique),
+		cmocka_unit_test(test_every_field),  cmocka_unit_test(test_match),     cmocka_unit_test(test_numbers),
+		cmocka_unit_test(test_pid),          cmocka_unit_test(test_verbosity), cmocka_unit_test(test_cpu_cap),
+		cmocka_unit_test(test_external),     cmocka_unit_test(test_lists),     cmocka_unit_test(test_refused),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
