@@ -1,8 +1,7 @@
 #include "infect/childless.h"
 
-#include "infect/remote-call.h"
+#include "infect/safe-call.h"
 #include "infect/tracee.h"
-#include "infect/way-back.h"
 #include "procfs/status.h"
 #include "xstate.h"
 
@@ -27,33 +26,15 @@ static bool may_be_asked(const struct task *task, struct proc_status *status)
  * Nothing is waited for and nothing is taken away. ECHILD: none of the threads has a child of any kind, nor one that has
  * ended (do_wait() in kernel/exit.c).
  */
-static bool answer_is_none(struct tracee *t, const struct way_back *way)
-{
-	const uint64_t arg[6] = { P_ALL, 0, 0, WEXITED | WSTOPPED | WNOHANG | WNOWAIT | __WALL };
-	int64_t result = 0;
-	int r = remote_start(t, way->call, way->sp, SYS_waitid, arg, NULL);
-
-	if (r == 0)
-		r = remote_finish(t, &result, NULL);
-	tracee_recall(t, NULL);
-	return r == 0 && result == -ECHILD;
-}
-
 bool process_is_childless(const struct task *task)
 {
+	static const uint64_t arg[6] = { P_ALL, 0, 0, WEXITED | WSTOPPED | WNOHANG | WNOWAIT | __WALL };
 	autostatus struct proc_status status = { 0 };
 	struct xstate_layout layout;
-	struct way_cache cache = { 0 };
-	struct way_back way = { 0 };
-	struct thread first;
-	bool none = false;
+	int64_t result = 0;
 
-	if (!may_be_asked(task, &status) || tracee_read_xstate(task->threads.items[0].tracee, NULL) < 0)
+	if (!may_be_asked(task, &status))
 		return false;
-	first = task->threads.items[0];
 	xstate_layout_init(&layout);
-	if (way_back_lay(&way, &cache, task, &first, &layout, NULL) == 0 && way.call)
-		none = answer_is_none(first.tracee, &way);
-	way_back_clear(&way, &first);
-	return none;
+	return safe_call(task, &task->threads.items[0], &layout, true, SYS_waitid, arg, &result) == 0 && result == -ECHILD;
 }

@@ -1,10 +1,9 @@
 #include "infect/remote-reap.h"
 
-#include "infect/remote-call.h"
-#include "infect/tracee.h"
-#include "infect/way-back.h"
-#include "procfs/lists.h"
+#include "infect/safe-call.h"
 #include "infect/task.h"
+#include "infect/tracee.h"
+#include "procfs/lists.h"
 #include "procfs/proc-dir.h"
 
 #include <errno.h>
@@ -46,27 +45,9 @@ static int await_death(pid_t parent, pid_t child)
 static int call_wait(const struct task *task, pid_t child, const struct xstate_layout *layout)
 {
 	const uint64_t arg[6] = { (uint64_t)child, 0, WNOHANG | (uint64_t)__WALL };
-	struct tracee *t = task->lead->tracee;
-	struct way_cache cache = { 0 };
-	struct way_back way = { 0 };
 	int64_t result = 0;
-	uint64_t insn = 0;
-	int r = 0;
+	int r = safe_call(task, task->lead, layout, false, SYS_wait4, arg, &result);
 
-	if (layout) {
-		r = tracee_read_xstate(t, NULL);
-		if (r == 0)
-			r = way_back_lay(&way, &cache, task, task->lead, layout, NULL);
-	}
-	if (r == 0 && !way.call)
-		r = remote_find_syscall(t, &insn, NULL);
-	if (r == 0)
-		r = remote_start(t, way.call ? way.call : insn, way.call ? way.sp : 0, SYS_wait4, arg, NULL);
-	if (r == 0)
-		r = remote_finish(t, &result, NULL);
-	if (t->state == TRACEE_STOPPED)
-		tracee_return(t, NULL);
-	way_back_clear(&way, task->lead);
 	return r < 0 ? r : result == child ? 0 : result < 0 ? (int)result : -EAGAIN;
 }
 
