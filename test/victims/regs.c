@@ -295,6 +295,99 @@ static void check_descriptors(void)
 	       seen_in_thread[0], seen_in_thread[1], seen_in_thread[2]);
 }
 
+/* Selectors count for nothing in 64-bit code, but they are there; one of a descriptor of one's own gives gs its base. */
+
+#define OF_USER_DATA 0x2b
+#define OF_FIRST_TLS 0x63 /* number 12 */
+
+static unsigned short selectors[3];
+
+static void *spin_selectors(void *arg)
+{
+	need(set_descriptor(12, 0x12340000) == 0);
+	asm volatile("movw %w0, %%ds\n\tmovw %w0, %%es\n\tmovw %w1, %%gs" ::"r"(OF_USER_DATA), "r"(OF_FIRST_TLS));
+	victim_thread_ready();
+	while (!released)
+		;
+	asm volatile("movw %%ds, %0\n\tmovw %%es, %1\n\tmovw %%gs, %2" : "=m"(selectors[0]), "=m"(selectors[1]), "=m"(selectors[2]));
+	need(syscall(SYS_arch_prctl, ARCH_GET_GS, (unsigned long)out) == 0);
+	return arg;
+}
+
+static void set_up_selectors(void)
+{
+	low = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
+	need(low != MAP_FAILED);
+	if (base_of(12) != 0)
+		victim_skip("no system calls of 32-bit programs");
+	spinner = victim_thread(spin_selectors, NULL);
+}
+
+static void check_selectors(void)
+{
+	let_go();
+	expect(selectors[0] == OF_USER_DATA && selectors[1] == OF_USER_DATA && selectors[2] == OF_FIRST_TLS,
+	       "ds %x es %x gs %x", selectors[0], selectors[1], selectors[2]);
+	expect(*(uint64_t *)out == 0x12340000, "base of gs is %lx", *(uint64_t *)out);
+}
+
+/* --- alignment checks, which a tool that runs code in the thread has to switch off and on again */
+
+static uint64_t flags_seen;
+
+static void *spin_aligned(void *arg)
+{
+	victim_thread_ready();
+	asm volatile("subq $256, %%rsp\n\tpushfq\n\torl $0x40000, (%%rsp)\n\tpopfq\n\t" SPIN
+		     "pushfq\n\tpopq %0\n\tpushfq\n\tandl $~0x40000, (%%rsp)\n\tpopfq\n\taddq $256, %%rsp"
+		     : "=&r"(flags_seen)::"memory", "rcx", "cc");
+	return arg;
+}
+
+static void set_up_aligned(void)
+{
+	spinner = victim_thread(spin_aligned, NULL);
+}
+
+static void check_aligned(void)
+{
+	let_go();
+	expect(flags_seen & 0x40000, "flags are %lx", flags_seen);
+}
+
+/* --- the main thread, which comes back in another way than all others */
+
+static void *releaser(void *arg)
+{
+	victim_thread_ready();
+	victim_wait();
+	released = 1;
+	return arg;
+}
+
+static void spinning_leader(long arg)
+{
+	bool wide = __builtin_cpu_supports("avx512bw"), middle = __builtin_cpu_supports("avx");
+
+	pattern_fill(in, sizeof(in), 16);
+	victim_thread(releaser, NULL);
+	victim_held();
+	/* says that a thread is ready once more than there are: nobody waits for that */
+	(wide ? spin_avx512 : middle ? spin_avx : spin_sse)(NULL);
+	expect_vector("vector register ", wide ? 32 : 16, wide ? 64 : middle ? 32 : 16);
+}
+
+static pid_t leader;
+static void set_up_leader(void)
+{
+	leader = victim_fork(spinning_leader, 0);
+}
+
+static void check_leader(void)
+{
+	victim_reap(leader);
+}
+
 static void set_up_pkeys(void)
 {
 	pkey = (int)syscall(SYS_pkey_alloc, 0, 1);
@@ -436,6 +529,9 @@ const struct victim_case victim_cases[] = {
 	{ "x87-mxcsr", set_up_fx, check_fx, .flags = CASE_MORE },
 	{ "pkeys", set_up_pkeys, check_pkeys, .refuse = "protection key", .flags = CASE_KEEP_OR_REFUSE },
 	{ "descriptors", set_up_descriptors, check_descriptors, .flags = CASE_MORE },
+	{ "selectors", set_up_selectors, check_selectors, .flags = CASE_MORE },
+	{ "alignment-checks", set_up_aligned, check_aligned, .flags = CASE_MORE },
+	{ "leader", set_up_leader, check_leader, .flags = CASE_MORE | CASE_ALTERS },
 	{ "gs-base", set_up_gs, check_gs },
 	{ "vdso", set_up_vdso, check_vdso, .flags = CASE_MORE },
 	{ "rseq-section", set_up_rseq, check_rseq, .flags = CASE_MORE },

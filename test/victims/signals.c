@@ -2,6 +2,7 @@
 #include "victim.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -262,6 +263,46 @@ static void check_in_handler(void)
 	victim_join(inside);
 }
 
+/* --- signals whose siginfo is of another shape: input that came, a child that stopped, a thread's own fault */
+
+static int io[2];
+
+static void set_up_shapes(void)
+{
+	handle_all();
+	need(pipe(io) == 0 && fcntl(io[0], F_SETOWN, getpid()) == 0 && fcntl(io[0], F_SETSIG, 45) == 0 &&
+	     fcntl(io[0], F_SETFL, O_ASYNC) == 0 && write(io[1], "x", 1) == 1);
+	siginfo_t fault = { .si_signo = SIGBUS, .si_code = BUS_MCEERR_AO };
+	fault.si_addr = (void *)0x123456789000ul;
+	fault.si_addr_lsb = 12;
+	need(syscall(SYS_rt_tgsigqueueinfo, getpid(), gettid(), SIGBUS, &fault) == 0);
+	siginfo_t ended = { .si_signo = SIGCHLD, .si_code = CLD_STOPPED };
+	ended.si_pid = 77;
+	ended.si_uid = 88;
+	ended.si_status = SIGTTIN;
+	ended.si_utime = 99;
+	need(syscall(SYS_rt_sigqueueinfo, getpid(), SIGCHLD, &ended) == 0);
+}
+
+static void check_shapes(void)
+{
+	int seen = 0;
+
+	nr_got = 0;
+	block(false);
+	for (int i = 0; i < nr_got; i++) {
+		if (got[i].si_signo == 45 && got[i].si_code == POLL_IN && got[i].si_fd == io[0] && got[i].si_band & 1)
+			seen |= 1;
+		if (got[i].si_signo == SIGBUS && got[i].si_code == BUS_MCEERR_AO && got[i].si_addr == (void *)0x123456789000ul &&
+		    got[i].si_addr_lsb == 12)
+			seen |= 2;
+		if (got[i].si_signo == SIGCHLD && got[i].si_code == CLD_STOPPED && got[i].si_pid == 77 && got[i].si_uid == 88 &&
+		    got[i].si_status == SIGTTIN && got[i].si_utime == 99)
+			seen |= 4;
+	}
+	expect(nr_got == 3 && seen == 7, "%d signals, %x of them as they were", (int)nr_got, seen);
+}
+
 /* --- a real SIGCHLD, and a stop signal that is pending because it is blocked */
 
 static pid_t zombie;
@@ -302,6 +343,7 @@ const struct victim_case victim_cases[] = {
 	{ "realtime-queue", set_up_queue, check_queue },
 	{ "pending-threads", set_up_threads, check_threads, .flags = CASE_MORE },
 	{ "in-handler", set_up_in_handler, check_in_handler, .flags = CASE_MORE },
+	{ "pending-shapes", set_up_shapes, check_shapes, .flags = CASE_MORE },
 	{ "pending-real", set_up_real, check_real },
 	{ 0 },
 };

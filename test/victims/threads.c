@@ -293,6 +293,77 @@ static void check_robust(void)
 	join_all();
 }
 
+/* --- and the lists themselves, of each thread, the main one too, which ends with the process alone */
+
+static struct {
+	void *next;
+	long offset;
+	void *pending;
+} heads[3];
+
+static void expect_list(const char *who, void *want)
+{
+	void *head = NULL;
+	size_t len = 0;
+
+	expect(syscall(SYS_get_robust_list, 0, &head, &len) == 0 && head == want && len == sizeof(heads[0]),
+	       "robust list of %s is %p, should be %p", who, head, want);
+}
+
+static void *with_list(void *arg)
+{
+	need(syscall(SYS_set_robust_list, &heads[(long)arg], sizeof(heads[0])) == 0);
+	heads[(long)arg].next = &heads[(long)arg];
+	victim_thread_ready();
+	victim_wait();
+	expect_list("a thread", &heads[(long)arg]);
+	return NULL;
+}
+
+static void *without_list(void *arg)
+{
+	need(syscall(SYS_set_robust_list, NULL, sizeof(heads[0])) == 0);
+	victim_thread_ready();
+	victim_wait();
+	expect_list("a thread without", NULL);
+	return arg;
+}
+
+static pthread_mutex_t *shared_robust;
+
+/* the main thread of a child dies with a lock that others wait for */
+static void dying_leader(long arg)
+{
+	expect(pthread_mutex_lock(shared_robust) == 0, "lock");
+	victim_hold();
+}
+
+static void set_up_robust_lists(void)
+{
+	pthread_mutexattr_t attr;
+
+	pthread_mutexattr_init(&attr);
+	pthread_mutexattr_setrobust(&attr, PTHREAD_MUTEX_ROBUST);
+	pthread_mutexattr_setpshared(&attr, PTHREAD_PROCESS_SHARED);
+	shared_robust = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	need(shared_robust != MAP_FAILED && pthread_mutex_init(shared_robust, &attr) == 0);
+	child = victim_fork(dying_leader, 0);
+	start(with_list, 2);
+	start(without_list, 1);
+	heads[2].next = &heads[2];
+	need(syscall(SYS_set_robust_list, &heads[2], sizeof(heads[2])) == 0);
+}
+
+static void check_robust_lists(void)
+{
+	expect_list("the main thread", &heads[2]);
+	int r = pthread_mutex_lock(shared_robust);
+
+	expect(r == EOWNERDEAD, "lock of a dead process gives %d", r);
+	victim_reap(child);
+	join_all();
+}
+
 /* --- rseq as glibc registers it: the kernel keeps cpu_id up to date only while it is registered */
 
 static void expect_rseq(const char *who)
@@ -423,6 +494,7 @@ const struct victim_case victim_cases[] = {
 	{ "masks", set_up_masks, join_all, .flags = CASE_MORE },
 	{ "altstacks", set_up_altstacks, join_all, .flags = CASE_MORE },
 	{ "robust-list", set_up_robust, check_robust },
+	{ "robust-lists", set_up_robust_lists, check_robust_lists, .flags = CASE_MORE },
 	{ "rseq", set_up_rseq, check_rseq, .flags = CASE_MORE },
 	{ "tid-address", set_up_tid_address, check_tid_address },
 	{ "creds", set_up_creds, join_all, .flags = CASE_MORE },

@@ -198,6 +198,45 @@ static void check_overrun(void)
 	expect(last_value == 77, "value is %d", last_value);
 }
 
+/* --- a timer that has gone off for the last time: nothing but its signal, which waits, is left to tell of it */
+
+static void set_up_expired(void)
+{
+	sigset_t set;
+
+	handle(SIGUSR2);
+	sigemptyset(&set);
+	sigaddset(&set, SIGUSR2);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	overrun_id = make(&(struct wanted){ CLOCK_MONOTONIC, SIGUSR2, 91, 0, SIGEV_SIGNAL, 0 });
+	arm(overrun_id, 1, 0);
+	for (int i = 0; i < 500 && !sigismember(&set, SIGUSR1); i++) {
+		sigpending(&set);
+		if (sigismember(&set, SIGUSR2))
+			return;
+		sleep_ms(10);
+	}
+	need(!"the timer went off");
+}
+
+static void check_expired(void)
+{
+	sigset_t set;
+	struct itimerspec it;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGUSR2);
+	expect(syscall(SYS_timer_gettime, overrun_id, &it) == 0 && !it.it_value.tv_sec && !it.it_value.tv_nsec,
+	       "the timer is armed again");
+	sigprocmask(SIG_UNBLOCK, &set, NULL);
+	expect(fired[SIGUSR2] == 1, "%d signals", (int)fired[SIGUSR2]);
+	expect(last_value == 91 && last_timerid == overrun_id, "value %d of timer %d", last_value, last_timerid);
+	arm(overrun_id, 1, 0);
+	for (int i = 0; i < 500 && fired[SIGUSR2] < 2; i++)
+		sleep_ms(10);
+	expect(fired[SIGUSR2] == 2, "the timer does not go off again");
+}
+
 /* --- timers that belong to threads */
 
 static unsigned long owner;
@@ -240,6 +279,7 @@ const struct victim_case victim_cases[] = {
 	{ "alarm", set_up_alarm, check_alarm },
 	{ "posix", set_up_posix, check_posix, .flags = CASE_MORE },
 	{ "posix-overrun", set_up_overrun, check_overrun, .flags = CASE_ALTERS },
+	{ "posix-expired", set_up_expired, check_expired, .flags = CASE_MORE },
 	{ "posix-thread", set_up_thread, check_thread },
 	{ 0 },
 };
