@@ -31,6 +31,7 @@ int probe_map_files(void);
 int probe_pagemap_pfn(void);
 int probe_mm_map(void);
 int probe_guard_install(void);
+int probe_guard_flag(void);
 int probe_soft_dirty(void);
 int probe_uffd(void);
 int probe_uffd_noncoop(void);

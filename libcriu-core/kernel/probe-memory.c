@@ -144,6 +144,34 @@ int probe_guard_install(void)
 	return r;
 }
 
+/* Is there a mapping with it? A page of ours that is guarded, with the answer somewhere among ours. */
+static int find_guard_flag(void)
+{
+	FILE *f = fopen("/proc/self/smaps", "re");
+	char line[512];
+	int r = -ENOSYS;
+
+	if (!f)
+		return -errno;
+	while (r < 0 && fgets(line, sizeof(line), f))
+		if (strncmp(line, "VmFlags:", 8) == 0 && strstr(line, " gu"))
+			r = 0;
+	fclose(f);
+	return r;
+}
+
+int probe_guard_flag(void)
+{
+	char *page = fresh_page();
+	int r;
+
+	if (!page)
+		return -errno;
+	r = madvise(page, PAGE, MADV_GUARD_INSTALL) < 0 ? -errno : find_guard_flag();
+	munmap(page, PAGE);
+	return r;
+}
+
 static int uffd_features(uint64_t *ret)
 {
 	autofd int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);

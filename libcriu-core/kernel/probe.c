@@ -29,6 +29,7 @@ static const struct probe_row rows[KERNEL_NR_FEATURES] = {
 	[KERNEL_MEMBARRIER_GET] = { USEFUL("membarrier_get", "6.3", "global membarrier registrations are lost"), probe_membarrier_get },
 	[KERNEL_STOP_CODE] = { USEFUL("stop_code", "5.17", "parents are told again of stopped children"), probe_stop_code },
 	[KERNEL_GUARD_INSTALL] = { USEFUL("guard_install", "6.13", "lightweight guard pages cannot be restored"), probe_guard_install },
+	[KERNEL_GUARD_FLAG] = { USEFUL("guard_flag", "6.18", "finding guard pages in shared memory is slower"), probe_guard_flag },
 	[KERNEL_STATX_MNT_ID] = { USEFUL("statx_mnt_id", "5.8", "the mount of a file is found by fdinfo"), probe_statx_mnt_id },
 	[KERNEL_PROC_CHILDREN] = { USEFUL("proc_children", "3.5", "finding children is slower"), probe_proc_children },
 	[KERNEL_SOFT_DIRTY] = { USEFUL("soft_dirty", "3.11", "memory changes are tracked by userfaultfd only"), probe_soft_dirty },

@@ -27,6 +27,7 @@ enum kernel_feature {
 	KERNEL_MEMBARRIER_GET,
 	KERNEL_STOP_CODE,          /* /proc/PID/stat shows stops that the parent has not seen */
 	KERNEL_GUARD_INSTALL,
+	KERNEL_GUARD_FLAG, /* "gu" in smaps says which mappings may hold guard pages */
 	KERNEL_STATX_MNT_ID,
 	KERNEL_PROC_CHILDREN,
 	KERNEL_SOFT_DIRTY,

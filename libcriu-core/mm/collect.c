@@ -50,6 +50,7 @@ static void mm_task_free(struct mm_task *mt)
 	page_runs_done(&mt->unread);
 	mm_ranges_done(&mt->tracked);
 	mm_ranges_done(&mt->watched);
+	mm_ranges_done(&mt->guarded);
 	mm_ranges_done(&mt->stays);
 	if (mt->mem >= 0)
 		close(mt->mem);
@@ -167,6 +168,31 @@ static bool joins_vvar(const struct mm_task *mt, const struct vma_class *c, cons
 	return c->kind == VMA_VVAR && last && last->status & MM_ST_VVAR && last->end == p->start;
 }
 
+/*
+ * Guard pages lie in page tables, which are looked through for private memory anyway. Of shared mappings, nothing else in
+ * there is of interest, so the kernel is asked once whether its flags would tell.
+ */
+#define GUARDS_LOOK ((uint64_t)1 << 20) /* less than this is looked through as quickly */
+
+static int note_guarded(struct mm_dump *d, struct mm_task *mt, const struct proc_vma *p)
+{
+	bool certain = p->vm_flags & PROC_VM_GU, small = !d->config.snapshot && p->end - p->start <= GUARDS_LOOK;
+	struct mm_range *last = mt->guarded.nr ? &mt->guarded.items[mt->guarded.nr - 1] : NULL;
+
+	if (!p->shared || d->config.memory_only || !kernel_has(&d->ctx->probes, KERNEL_PAGEMAP_GUARD) ||
+	    (!certain && !small && kernel_has(&d->ctx->probes, KERNEL_GUARD_FLAG)))
+		return 0;
+	if (last && last->end == p->start) {
+		last->end = p->end;
+		return 0;
+	}
+	last = mm_ranges_add(&mt->guarded);
+	if (!last)
+		return -ENOMEM;
+	*last = (struct mm_range){ p->start, p->end };
+	return 0;
+}
+
 static int add_vma(struct mm_dump *d, struct mm_task *mt, const struct proc_vma *p, const char *path,
 		   struct cr_error *err)
 {
@@ -179,7 +205,7 @@ static int add_vma(struct mm_dump *d, struct mm_task *mt, const struct proc_vma 
 		r = mm_obstacle(d, mt->task, p, path, c.what, c.advice, err);
 		return r < 0 ? r : 0;
 	}
-	if (mt->copy && snapshot_note(mt->copy, p, &c) < 0)
+	if (note_guarded(d, mt, p) < 0 || (mt->copy && snapshot_note(mt->copy, p, &c) < 0))
 		return cr_fail(err, -ENOMEM, "note a mapping");
 	if (joins_vvar(mt, &c, p)) {
 		mt->vmas.items[mt->vmas.nr - 1].end = p->end;

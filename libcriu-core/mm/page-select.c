@@ -117,13 +117,16 @@ static int put_guards(struct mm_task *mt, const struct page_runs *guards)
 /* What is asked of the mappings that are there. @only: nothing but those that are to be watched */
 static int spans_of(const struct mm_task *mt, size_t nr_vmas, bool only, struct scan_spans *ret)
 {
-	size_t at = 0;
+	size_t at = 0, guarded = 0;
 	int r = 0;
 
 	for (size_t i = 0; i < nr_vmas && r == 0; i++) {
 		const img_vma_entry *v = &mt->vmas.items[i];
 		bool protect, plain;
 
+		/* pages of shared memory are a file's to this question: only its guards show */
+		if (!only && vma_content_of(v) == VMA_CONTENT_NONE && is_inside(&mt->guarded, v, &guarded))
+			r = scan_spans_put(ret, v->start, v->end, false, false);
 		if (vma_content_of(v) != VMA_CONTENT_PRIVATE)
 			continue;
 		protect = is_inside(&mt->watched, v, &at);
@@ -241,7 +244,7 @@ int page_select(struct mm_dump *d, struct mm_task *mt, struct page_scan *scan, s
 	for (size_t i = 0; i < nr_vmas; i++)
 		if (vma_content_of(&mt->vmas.items[i]) != VMA_CONTENT_NONE)
 			mt->nr_scanned += (mt->vmas.items[i].end - mt->vmas.items[i].start) / MM_PAGE;
-	if (!mt->nr_scanned)
+	if (!mt->nr_scanned && !mt->guarded.nr)
 		return 0;
 
 	autofd int fd = proc_open(&mt->task->dir, "pagemap", O_RDONLY, err);

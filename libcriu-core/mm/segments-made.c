@@ -27,8 +27,9 @@
 #include <sys/syscall.h>
 #include <sys/vfs.h>
 
-/* mode bit of a segment that is to be destroyed; linux/shm.h */
+/* mode bits of a segment that is to be destroyed, and of one that stays in memory; linux/shm.h */
 #define MODE_DEST   01000
+#define MODE_LOCKED 02000
 #define SEGMENT_MAX ((uint64_t)1 << 46)
 
 const struct made_segment *segments_find(const struct mm_segments *g, uint64_t shmid, bool sysv)
@@ -365,6 +366,9 @@ static int make_sysv(struct mm_segments *g, struct image_set *set, const img_ipc
 	r = found ? 0 : create(s, e, err);
 	if (r < 0)
 		return r;
+	if (s->made && e->desc->mode & MODE_LOCKED && shmctl(s->id, SHM_LOCK, NULL) < 0)
+		log_warn(&g->ctx->log, "system v segment %d cannot be locked in memory (%s), continuing without", s->id,
+			 strerror(errno));
 	s->destroy = s->made && e->desc->mode & MODE_DEST;
 	return fill_sysv(g, set, s, err);
 }

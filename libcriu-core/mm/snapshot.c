@@ -79,7 +79,8 @@ int snapshot_note(struct snapshot_task *s, const struct proc_vma *v, const struc
 {
 	int r = 0;
 
-	if (v->shared || v->vm_flags & PROC_VM_HT)
+	/* what is sealed cannot be unmapped; of shared memory a second holder does no harm */
+	if ((v->shared && !(v->vm_flags & PROC_VM_SL)) || v->vm_flags & PROC_VM_HT)
 		r = put_range(&s->drops, v->start, v->end);
 	if (r == 0 && c->content != VMA_CONTENT_NONE && v->vm_flags & NOT_COPIED)
 		r = put_range(&s->apart, v->start, v->end);
@@ -189,7 +190,12 @@ static int select_some(struct mm_dump *d, struct mm_task *mt, struct task *task,
 	struct mm_task part = { .task = task, .vmas = *some };
 	struct page_scan none = { 0 };
 	size_t nr = some->nr;
-	int r = page_select(d, &part, &none, err);
+	int r;
+
+	/* the copy of the task has no shared memory */
+	if (task == mt->task)
+		part.guarded = mt->guarded;
+	r = page_select(d, &part, &none, err);
 
 	for (size_t i = nr; r == 0 && keep_guards && i < part.vmas.nr; i++) {
 		img_vma_entry *guard = img_vmas_add(&mt->vmas);
@@ -251,6 +257,37 @@ static int save_apart(struct mm_dump *d, struct mm_task *mt, struct cr_error *er
 	return r;
 }
 
+static bool may_have_guards(const struct mm_task *mt, const img_vma_entry *v)
+{
+	for (size_t i = 0; i < mt->guarded.nr; i++)
+		if (mt->guarded.items[i].start <= v->start && v->end <= mt->guarded.items[i].end)
+			return true;
+	return false;
+}
+
+static int keep_shared_guards(struct mm_dump *d, struct mm_task *mt, struct cr_error *err)
+{
+	size_t nr_vmas = mt->vmas.nr;
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < nr_vmas; i++) {
+		struct img_vmas one = { 0 };
+		struct page_runs none = { 0 };
+		img_vma_entry *v;
+
+		if (!may_have_guards(mt, &mt->vmas.items[i]))
+			continue;
+		v = img_vmas_add(&one);
+		if (!v)
+			return cr_fail(err, -ENOMEM, "note guards");
+		*v = mt->vmas.items[i];
+		r = select_some(d, mt, mt->task, &one, true, &none, err);
+		page_runs_done(&none);
+		img_vmas_done(&one);
+	}
+	return r;
+}
+
 static void warn_of_time(struct mm_dump *d, uint64_t pages)
 {
 	uint64_t kib = pages * (MM_PAGE / 1024);
@@ -272,6 +309,8 @@ int mm_dump_shared(struct mm_dump *d, struct image_set *set, struct mm_dump_stat
 
 		if (mt->copy->apart.nr)
 			r = cr_within(err, save_apart(d, mt, err), "pid %d", mt->task->host_pid);
+		if (r == 0 && mt->guarded.nr && snapshot_selects_late(d))
+			r = cr_within(err, keep_shared_guards(d, mt, err), "pid %d", mt->task->host_pid);
 		pages += page_runs_bytes(&mt->copy->apart_pages) / MM_PAGE;
 	}
 	if (r == 0) {
