@@ -236,6 +236,52 @@ static void set_up_own_user(void)
 {
 	clone_with(CLONE_NEWUSER);
 }
+static void set_up_own_cgroup(void)
+{
+	clone_with(CLONE_NEWCGROUP);
+}
+
+/* Two that a process does not enter itself: its children will be in them, those that it has by now or those to come. */
+#ifndef CLONE_NEWTIME
+#define CLONE_NEWTIME 0x80
+#endif
+
+static void waits(long arg)
+{
+	victim_hold();
+}
+
+static void in_other_time(long arg)
+{
+	if (unshare(CLONE_NEWTIME) < 0)
+		victim_skip("time namespaces: %s", strerror(errno));
+	pid_t inner = victim_fork(waits, 0);
+	victim_hold();
+	victim_reap(inner);
+}
+
+static void set_up_own_time(void)
+{
+	kid = victim_fork(in_other_time, 0);
+}
+
+static void others_to_come(long flag)
+{
+	if (unshare((int)flag) < 0)
+		victim_skip("namespace for children: %s", strerror(errno));
+	victim_hold();
+}
+
+static void set_up_time_to_come(void)
+{
+	kid = victim_fork(others_to_come, CLONE_NEWTIME);
+}
+
+static void set_up_pid_to_come(void)
+{
+	kid = victim_fork(others_to_come, CLONE_NEWPID);
+}
+
 static void check_kid(void)
 {
 	if (kid)
@@ -311,26 +357,30 @@ static void check_several(void)
 
 const struct victim_case victim_cases[] = {
 	{ "tcp", set_up_tcp, check_tcp, .refuse = "TCP|--tcp-close" },
-	{ "epoll", set_up_epoll, check_epoll, .refuse = "epoll", .flags = CASE_KEEP_OR_REFUSE },
-	{ "inotify", set_up_inotify, check_inotify, .refuse = "inotify", .flags = CASE_KEEP_OR_REFUSE },
-	{ "signalfd", set_up_signalfd, check_signalfd, .refuse = "signalfd", .flags = CASE_KEEP_OR_REFUSE },
-	{ "timerfd", set_up_timerfd, check_timerfd, .refuse = "timerfd", .flags = CASE_KEEP_OR_REFUSE },
-	{ "userfaultfd", set_up_userfaultfd, NULL, .refuse = "userfaultfd" },
+	{ "epoll", set_up_epoll, check_epoll },
+	{ "inotify", set_up_inotify, check_inotify },
+	{ "signalfd", set_up_signalfd, check_signalfd },
+	{ "timerfd", set_up_timerfd, check_timerfd },
+	{ "userfaultfd", set_up_userfaultfd, NULL, .refuse = "fd 3: userfaultfd" },
 	{ "io-uring", set_up_io_uring, NULL, .refuse = "io_uring of 4 entries, 0 of them|how it was set up" },
-	{ "pidfd", set_up_pidfd, check_pidfd, .refuse = "pidfd", .flags = CASE_KEEP_OR_REFUSE },
-	{ "memfd-secret", set_up_memfd_secret, NULL, .refuse = "secret" },
-	{ "shared-vm", set_up_shared_vm, check_kid, .refuse = "shared" },
-	{ "shared-fs", set_up_shared_fs, check_kid, .refuse = "shared" },
-	{ "shared-sighand", set_up_shared_sighand, check_kid, .refuse = "shared" },
-	{ "own-uts-namespace", set_up_own_uts, check_kid, .refuse = "namespace|uts" },
-	{ "own-mount-namespace", set_up_own_mnt, check_kid, .refuse = "namespace" },
-	{ "own-network-namespace", set_up_own_net, check_kid, .refuse = "namespace|net" },
-	{ "own-ipc-namespace", set_up_own_ipc, check_kid, .refuse = "namespace|ipc" },
-	{ "own-pid-namespace", set_up_own_pid, check_kid, .refuse = "namespace|pid" },
-	{ "own-user-namespace", set_up_own_user, check_kid, .refuse = "namespace|user" },
-	{ "thread-with-own-files", set_up_thread_files, check_thread, .refuse = "descriptor" },
-	{ "traced", set_up_traced, check_kid, .refuse = "traced" },
-	{ "seccomp", set_up_seccomp, check_seccomp, .refuse = "seccomp", .flags = CASE_KEEP_OR_REFUSE },
-	{ "several", set_up_several, check_several, .refuse = "TCP|netlink|packet" },
+	{ "pidfd", set_up_pidfd, check_pidfd },
+	{ "memfd-secret", set_up_memfd_secret, NULL, .refuse = "fd 3: secret memory|mapping" },
+	{ "shared-vm", set_up_shared_vm, check_kid, .refuse = "memory shared with its parent" },
+	{ "shared-fs", set_up_shared_fs, check_kid, .refuse = "working directory and umask (CLONE_FS) shared" },
+	{ "shared-sighand", set_up_shared_sighand, check_kid, .refuse = "memory shared|signal handlers (CLONE_SIGHAND) shared" },
+	{ "own-uts-namespace", set_up_own_uts, check_kid, .refuse = "own UTS namespace|nsenter" },
+	{ "own-mount-namespace", set_up_own_mnt, check_kid, .refuse = "own mount namespace" },
+	{ "own-network-namespace", set_up_own_net, check_kid, .refuse = "own network namespace" },
+	{ "own-ipc-namespace", set_up_own_ipc, check_kid, .refuse = "own IPC namespace" },
+	{ "own-pid-namespace", set_up_own_pid, check_kid, .refuse = "own pid namespace" },
+	{ "own-user-namespace", set_up_own_user, check_kid, .refuse = "own user namespace" },
+	{ "own-cgroup-namespace", set_up_own_cgroup, check_kid, .refuse = "own cgroup namespace" },
+	{ "own-time-namespace", set_up_own_time, check_kid, .refuse = "own time namespace" },
+	{ "time-namespace-to-come", set_up_time_to_come, check_kid, .refuse = "time namespace|children" },
+	{ "pid-namespace-to-come", set_up_pid_to_come, check_kid, .refuse = "pid namespace|children" },
+	{ "thread-with-own-files", set_up_thread_files, check_thread, .refuse = "own descriptors (unshare(CLONE_FILES))" },
+	{ "traced", set_up_traced, check_kid, .refuse = "is traced already" },
+	{ "seccomp", set_up_seccomp, check_seccomp, .refuse = "seccomp filters (1)" },
+	{ "several", set_up_several, check_several, .refuse = "TCP connection|netlink socket|unread|packet socket|ring|--tcp-close" },
 	{ 0 },
 };

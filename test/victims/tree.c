@@ -513,7 +513,7 @@ const struct victim_case victim_cases[] = {
 	{ "subreaper", set_up_subreaper, check_subreaper, .flags = CASE_MORE },
 	{ "inner-subreaper", set_up_inner_reaper, reap_kids },
 	{ "pdeathsig", set_up_pdeathsig, check_pdeathsig, .flags = CASE_MORE },
-	{ "exit-signal", set_up_exit_signal, check_exit_signal, .refuse = "exit signal", .flags = CASE_KEEP_OR_REFUSE },
+	{ "exit-signal", set_up_exit_signal, check_exit_signal },
 	{ "thread-child", set_up_thread_child, check_thread_child },
 	{ "exec", set_up_exec, check_exec },
 	{ "shell-job", set_up_job, reap_kids, .dump = "--shell-job", .restore = "--shell-job",
