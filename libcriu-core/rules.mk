@@ -5,14 +5,14 @@ core-objs := $(core-srcs:%.c=$(OBJ)/%.o)
 
 # The interpreter: freestanding, general registers only, linked to one flat piece without relocations.
 blob-dir  := $(OBJ)/libcriu-core/pie
-blob-objs := $(blob-dir)/blob.pie.o $(blob-dir)/blob-entry.pie.o
+blob-objs := $(blob-dir)/blob.pie.o $(blob-dir)/blob-pages.pie.o $(blob-dir)/blob-entry.pie.o
 # loops must not become calls of memcpy and memset, which nobody would provide
 blob-idioms := $(if $(findstring clang,$(CC)),-fno-builtin,-fno-tree-loop-distribute-patterns)
 BLOB_CFLAGS := -std=gnu11 -O2 -ffreestanding -fpie -mgeneral-regs-only -fno-stack-protector -fcf-protection=none \
                -fno-asynchronous-unwind-tables $(blob-idioms) -fno-jump-tables -fvisibility=hidden \
                -fno-strict-aliasing -fomit-frame-pointer $(WARN)
 
-$(blob-dir)/blob.pie.o: libcriu-core/pie/blob.c
+$(blob-dir)/%.pie.o: libcriu-core/pie/%.c
 	@mkdir -p $(@D)
 	$(call say,CC,$@)
 	$(Q)$(CC) -Ilibcriu-core -Ilibcriu-core/arch/$(ARCH) $(BLOB_CFLAGS) -MMD -MP -c $< -o $@

@@ -1,5 +1,6 @@
 /* The interpreter's source on the host, with a fake kernel: files in memory, children that are this very process. */
 #include "pie/blob.c"
+#include "pie/blob-pages.c"
 
 #include <setjmp.h>
 #include <stdarg.h>
