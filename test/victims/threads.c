@@ -456,6 +456,57 @@ static void set_up_creds(void)
 	start(creds_thread, 4);
 }
 
+/* what a thread may do, which no C library sets for one alone: each lacks another capability, and more than that */
+
+struct caps {
+	uint32_t effective, permitted, inheritable;
+};
+
+static void caps_of_thread(struct caps ret[2])
+{
+	struct {
+		uint32_t version;
+		int pid;
+	} head = { 0x20080522, 0 };
+
+	need(syscall(SYS_capget, &head, ret) == 0);
+}
+
+static void *caps_thread(void *arg)
+{
+	struct {
+		uint32_t version;
+		int pid;
+	} head = { 0x20080522, 0 };
+	struct caps was[2], now[2];
+	int i = (int)(long)arg, bits = i == 1 ? 0x3 : i == 2 ? 0x5 : 0; /* NOROOT locked; NO_SETUID_FIXUP */
+
+	need(!bits || prctl(PR_SET_SECUREBITS, bits) == 0);
+	need(prctl(PR_CAPBSET_DROP, 20 + i) == 0);
+	caps_of_thread(was);
+	was[0].effective &= ~(1u << i);
+	was[0].permitted &= ~(2u << i);
+	was[0].effective &= was[0].permitted;
+	was[0].inheritable = 1u << (10 + i);
+	need(syscall(SYS_capset, &head, was) == 0);
+	need(i != 3 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
+	victim_thread_ready();
+	victim_wait();
+	caps_of_thread(now);
+	expect(memcmp(was, now, sizeof(was)) == 0, "capabilities of thread %d: %x %x %x, were %x %x %x", i, now[0].effective,
+	       now[0].permitted, now[0].inheritable, was[0].effective, was[0].permitted, was[0].inheritable);
+	expect(prctl(PR_GET_SECUREBITS) == bits, "securebits of thread %d are %x", i, (unsigned)prctl(PR_GET_SECUREBITS));
+	for (int k = 0; k < 4; k++)
+		expect(prctl(PR_CAPBSET_READ, 20 + k) == (k != i), "bounding set of thread %d: %d", i, 20 + k);
+	expect(prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == (i == 3), "no_new_privs of thread %d", i);
+	return NULL;
+}
+
+static void set_up_caps(void)
+{
+	start(caps_thread, 4);
+}
+
 static void *sched_thread(void *arg)
 {
 	static const int policies[] = { SCHED_OTHER, SCHED_BATCH, SCHED_IDLE, SCHED_FIFO, SCHED_RR };
@@ -498,6 +549,7 @@ const struct victim_case victim_cases[] = {
 	{ "rseq", set_up_rseq, check_rseq, .flags = CASE_MORE },
 	{ "tid-address", set_up_tid_address, check_tid_address },
 	{ "creds", set_up_creds, join_all, .flags = CASE_MORE },
+	{ "capabilities", set_up_caps, join_all, .flags = CASE_MORE },
 	{ "sched", set_up_sched, join_all },
 	{ 0 },
 };

@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <time.h>
@@ -273,6 +274,75 @@ static void check_thread(void)
 	expect(thread_fired == 1, "the timer's signal came to the %s thread", thread_fired ? "wrong" : "no");
 }
 
+/* --- timers on the processor time of somebody else: a parent, a child that is made later than its parent, a thread */
+
+static pid_t worker;
+static int clock_timer[3];
+static volatile uint64_t *work; /* shared: 1 = burn processor time; and how often the child's timer went off */
+
+static int clock_of(pid_t pid, bool thread)
+{
+	return (int)(~(unsigned)pid << 3 | 2 | (thread ? 4 : 0));
+}
+
+static void burn(void)
+{
+	while (!*work)
+		sleep_ms(5);
+	while (*work == 1)
+		;
+}
+
+static void *burning_thread(void *arg)
+{
+	owner_tid = gettid();
+	victim_thread_ready();
+	burn();
+	return arg;
+}
+
+static void on_others_time(int sig)
+{
+	work[1]++;
+}
+
+static void burning_child(long parent)
+{
+	int id = make(&(struct wanted){ clock_of((pid_t)parent, false), SIGUSR1, 61, 0, SIGEV_SIGNAL, 0 });
+
+	need(signal(SIGUSR1, on_others_time) != SIG_ERR);
+	arm(id, 100, 0);
+	victim_held();
+	burn();
+	expect(work[1] == 1, "the timer on the parent's time went off %d times", (int)work[1]);
+}
+
+static void set_up_others_time(void)
+{
+	work = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	need(work != MAP_FAILED);
+	handle(SIGUSR1);
+	handle(SIGUSR2);
+	worker = victim_fork(burning_child, getpid());
+	owner = victim_thread(burning_thread, NULL);
+	clock_timer[0] = make(&(struct wanted){ clock_of(worker, false), SIGUSR1, 62, 0, SIGEV_SIGNAL, 0 });
+	clock_timer[1] = make(&(struct wanted){ clock_of(owner_tid, true), SIGUSR2, 63, 0, SIGEV_SIGNAL, 0 });
+	arm(clock_timer[0], 100, 0);
+	arm(clock_timer[1], 100, 0);
+}
+
+static void check_others_time(void)
+{
+	*work = 1;
+	for (int i = 0; i < 1000 && !(fired[SIGUSR1] && fired[SIGUSR2] && work[1]); i++)
+		sleep_ms(10);
+	*work = 2;
+	expect(fired[SIGUSR1] == 1 && fired[SIGUSR2] == 1, "on the child's time %d, on the thread's %d times", (int)fired[SIGUSR1],
+	       (int)fired[SIGUSR2]);
+	victim_join(owner);
+	victim_reap(worker);
+}
+
 const struct victim_case victim_cases[] = {
 	{ "itimers", set_up_itimers, check_itimers, .flags = CASE_MORE },
 	{ "itimer-interval", set_up_interval, check_interval },
@@ -280,6 +350,7 @@ const struct victim_case victim_cases[] = {
 	{ "posix", set_up_posix, check_posix, .flags = CASE_MORE },
 	{ "posix-overrun", set_up_overrun, check_overrun, .flags = CASE_ALTERS },
 	{ "posix-expired", set_up_expired, check_expired, .flags = CASE_MORE },
+	{ "posix-others-time", set_up_others_time, check_others_time, .flags = CASE_MORE },
 	{ "posix-thread", set_up_thread, check_thread },
 	{ 0 },
 };
