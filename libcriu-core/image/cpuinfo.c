@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define CPUINFO_MAX  65536
@@ -79,11 +80,11 @@ int cpuinfo_write(int dirfd, struct cr_error *err)
 	autofd int fd = -1;
 	int r = encode(&buf, err);
 
-	if (r == 0) {
-		fd = openat(dirfd, "cpuinfo.img", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK,
-			    0644);
-		r = fd < 0 ? cr_fail(err, -errno, "create cpuinfo.img") : fd_write_all(fd, buf.data, buf.len);
-		if (r < 0 && fd >= 0) {
+	if (r == 0)
+		r = fd = image_create(dirfd, "cpuinfo.img", O_WRONLY, err);
+	if (r >= 0) {
+		r = fd_write_all(fd, buf.data, buf.len);
+		if (r < 0) {
 			cr_fail(err, r, "write cpuinfo.img");
 			unlinkat(dirfd, "cpuinfo.img", 0);
 		}
@@ -173,7 +174,8 @@ int cpuinfo_compare(const img_cpuinfo_x86_entry *was, const struct cpuid_facts *
 static int check_entry(const img_cpuinfo_entry *e, const struct cpuid_facts *here, uint32_t caps, struct cr_error *err)
 {
 	if (e->x86_entry.nr != 1)
-		return cr_refuse(err, -EBADMSG, "cpuinfo.img: %zu entries of x86 processors instead of one", e->x86_entry.nr);
+		return cr_refuse(err, -EBADMSG, "cpuinfo.img: %zu entries of x86 processors instead of one",
+				 e->x86_entry.nr);
 	return cpuinfo_compare(&e->x86_entry.items[0], here, caps, err);
 }
 
@@ -217,13 +219,20 @@ int cpuinfo_check_set(struct image_set *set, uint32_t caps, struct cr_error *err
 	return r;
 }
 
+/* As with all images nothing is followed, and nothing is waited for: whose directory it is may have made it a pipe. */
 int cpuinfo_check(int dirfd, uint32_t caps, struct cr_error *err)
 {
 	autobuf struct buf file = BUF_INIT(CPUINFO_MAX);
-	int r = file_read_buf(dirfd, "cpuinfo.img", &file);
+	autofd int fd = openat(dirfd, "cpuinfo.img", O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	struct stat st;
+	int r = fd < 0 || fstat(fd, &st) < 0 ? -errno : 0;
 
 	if (r == -ENOENT)
 		return cr_refuse(err, -ENOENT, NO_IMAGE);
+	if (r == 0 && !S_ISREG(st.st_mode))
+		return cr_refuse(err, -EBADMSG, "cpuinfo.img: not a regular file");
+	if (r == 0)
+		r = fd_read_buf(fd, &file);
 	if (r < 0)
 		return cr_fail(err, r, "read cpuinfo.img");
 	return compare_file(&file, caps, err);

@@ -3,6 +3,7 @@
 #include "image/image-set-internal.h"
 
 #include "base/map.h"
+#include "base/own.h"
 #include "image/page-sums.h"
 #include "image/stream-internal.h"
 
@@ -213,6 +214,19 @@ void image_set_free(struct image_set *set)
 	free(set);
 }
 
+int image_create(int dirfd, const char *name, int access, struct cr_error *err)
+{
+	autofd int fd = openat(dirfd, name, access | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0644);
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return cr_fail(err, -errno, "open %s", name);
+	/* a pipe would take it all, and nobody would have it */
+	if (!S_ISREG(st.st_mode))
+		return cr_refuse(err, -EEXIST, "%s is there and is not a regular file", name);
+	return take_fd(&fd);
+}
+
 int image_set_openat(struct image_set *set, enum img_type type, uint64_t id, int flags, struct cr_error *err)
 {
 	char name[IMG_NAME_MAX];
@@ -230,6 +244,7 @@ int image_set_openat(struct image_set *set, enum img_type type, uint64_t id, int
 		/* whoever is killed between opening and writing it leaves no inventory, rather than an empty one */
 		if (type == IMG_INVENTORY)
 			snprintf(name, sizeof(name), "%s", INVENTORY_PART);
+		return image_create(set->dirfd, name, flags & O_ACCMODE, err);
 	}
 	/* A link or a special file under an image's name is not an image: nothing is followed, nothing blocks. */
 	fd = openat(set->dirfd, name, flags | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0644);

@@ -56,6 +56,12 @@ DEFINE_SLOT(struct image_writer, image_writer_drop)
 
 /** image_write_single() - a whole image with one entry */
 int image_write_single(struct image_set *set, enum img_type type, uint64_t id, const void *entry, struct cr_error *err);
+/**
+ * image_create() - a file beside or among images, emptied if it is there
+ * Nothing is followed and nothing blocks; what is no regular file is refused. @access: O_WRONLY or O_RDWR
+ * Return: descriptor, owned by the caller
+ */
+int image_create(int dirfd, const char *name, int access, struct cr_error *err);
 /** image_open_raw() - create (O_RDWR) or open (O_RDONLY, of a set opened for reading) an image without framing. Return: descriptor, owned by the caller */
 int image_open_raw(struct image_set *set, enum img_type type, uint64_t id, struct cr_error *err);
 

@@ -2,6 +2,7 @@
 #include "image/stats.h"
 #include "base/io.h"
 #include "base/own.h"
+#include "image/image-set.h"
 #include "proto/buf.h"
 
 #include <errno.h>
@@ -29,12 +30,9 @@ int stats_write(int work_dirfd, enum img_type type, const img_stats_entry *stats
 
 	if (r == 0)
 		r = img_name(type, 0, name, sizeof(name));
-	if (r == 0) {
-		fd = openat(work_dirfd, name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0644);
-		if (fd < 0)
-			r = cr_fail(err, -errno, "open %s", name);
-	}
-	if (r == 0) {
+	if (r == 0)
+		r = fd = image_create(work_dirfd, name, O_WRONLY, err);
+	if (r >= 0) {
 		r = fd_write_all(fd, buf.data, buf.len);
 		if (r < 0)
 			cr_fail(err, r, "write %s", name);

@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -167,6 +168,14 @@ static void file(void **state)
 	assert_int_equal(unlinkat(dirfd, "cpuinfo.img", 0), 0);
 	assert_int_equal(symlinkat("elsewhere", dirfd, "cpuinfo.img"), 0);
 	assert_int_equal(cpuinfo_write(dirfd, &err), -ELOOP);
+	assert_int_equal(cpuinfo_check(dirfd, ALL, &err), -ELOOP);
+	assert_int_equal(unlinkat(dirfd, "cpuinfo.img", 0), 0);
+	/* nobody is waited for who might open the other end */
+	assert_int_equal(mkfifoat(dirfd, "cpuinfo.img", 0600), 0);
+	assert_int_equal(cpuinfo_check(dirfd, ALL, &err), -EBADMSG);
+	fd = openat(dirfd, "cpuinfo.img", O_RDONLY | O_NONBLOCK);
+	assert_int_equal(cpuinfo_write(dirfd, &err), -EEXIST);
+	close(fd);
 	assert_int_equal(unlinkat(dirfd, "cpuinfo.img", 0), 0);
 	close(dirfd);
 	assert_int_equal(rmdir(dir), 0);

@@ -209,14 +209,40 @@ static void test_previous(void **state)
 	place_done(&p);
 }
 
+/* Under the name of an image there is a pipe, which would take what nobody gets out of it: no dump. */
+static void test_no_files(void **state)
+{
+	static const char *const names[] = { "ids-1.img", "pages-1.img", "inventory.img.part" };
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		img_task_kobj_ids_entry ids = { .files_id = 1 };
+		struct place p = place_make();
+		struct cr_error err = { 0 };
+		struct image_set *set;
+		int r, fd;
+
+		assert_int_equal(mkfifoat(p.fd, names[i], 0600), 0);
+		assert_int_equal(image_set_create(p.fd, &set, &err), 0);
+		r = image_write_single(set, IMG_IDS, 1, &ids, &err);
+		fd = r == 0 ? image_open_raw(set, IMG_PAGES, 1, &err) : r;
+		if (fd >= 0)
+			close(fd);
+		r = fd >= 0 ? commit(set, &err) : fd;
+		assert_int_equal(r, -EEXIST);
+		assert_non_null(strstr(err.text, "is not a regular file"));
+		image_set_free(set);
+		unlinkat(p.fd, names[i], 0);
+		place_done(&p);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_whole),
-		cmocka_unit_test(test_given_up),
-		cmocka_unit_test(test_removed),
-		cmocka_unit_test(test_removed_unlisted),
-		cmocka_unit_test(test_directory_removed),
+		cmocka_unit_test(test_no_files),         cmocka_unit_test(test_whole),
+		cmocka_unit_test(test_given_up),         cmocka_unit_test(test_removed),
+		cmocka_unit_test(test_removed_unlisted), cmocka_unit_test(test_directory_removed),
 		cmocka_unit_test(test_previous),
 	};
 
