@@ -175,11 +175,15 @@ static const struct crowd_user *most_silent(const struct crowd *c)
 struct crowd_client *crowd_surplus(const struct crowd *c, const struct crowd_client *newest)
 {
 	const struct crowd_user *user = newest->user;
+	uint32_t room = c->limits->clients;
 
+	/* or root, who is silent for a moment too, would be the one to go when others have asked for all there is */
+	if (user->uid != 0)
+		room -= room / 8;
 	/* what has asked is not sent away, so that the newest one may be all that is left to choose from */
 	if (user->uid != 0 && user->clients > c->limits->user_clients)
 		return user->silent.first;
-	if (c->silent.nr + c->asking.nr > c->limits->clients)
+	if (c->silent.nr + c->asking.nr > room)
 		return most_silent(c)->silent.first;
 	return NULL;
 }

@@ -37,6 +37,10 @@ static int remove_stale(const char *path, const struct sockaddr_un *at, struct c
 		return cr_fail(err, -errno, "socket");
 	if (connect(probe, (const struct sockaddr *)at, sizeof(*at)) == 0 || errno == EAGAIN)
 		return cr_refuse(err, -EADDRINUSE, "another service listens at %s", path);
+	/* of another type, say, and in use: only that nobody is there makes it stale */
+	if (errno != ECONNREFUSED && errno != ENOENT)
+		return cr_refuse(err, -EADDRINUSE, "%s is there and is not a stale socket: %s", path,
+				 strerrordesc_np(errno));
 	if (unlink(path) < 0 && errno != ENOENT)
 		return cr_fail(err, -errno, "remove the stale socket %s", path);
 	return 0;

@@ -27,6 +27,13 @@ static int refuse_caged(struct cr_error *err, const char *why, const char *hint)
 	return -EPERM;
 }
 
+/*
+ * Landlock: a domain shows nowhere. Neither procfs, nor SO_PEERSEC, nor the ioctls of a pidfd tell of one (Linux 6.18), and the
+ * kernel asks for it only when its own task does something (security/landlock/task.c, fs.c): a stranger could find out no
+ * other way than by having the client itself try what a domain forbids. It is entered with no_new_privs, or else with
+ * CAP_SYS_ADMIN in the task's user namespace (landlock_restrict_self(2)), and stays when rights are given up. So no_new_privs
+ * is taken for a domain; one that a privileged parent has put its child in without it is not noticed.
+ */
 int policy_serve(const struct policy_client *c, struct cr_error *err)
 {
 	if (c->any)

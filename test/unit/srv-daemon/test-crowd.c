@@ -86,6 +86,33 @@ static void test_newest_goes(void **state)
 	crowd_done(&c);
 }
 
+/* Many users have asked, as many as there may be in all: root comes in, and is the only one who does. */
+static void test_room_for_root(void **state)
+{
+	static const struct srv_limits wide = { .workers = 1, .user_workers = 1, .clients = 16, .user_clients = 2 };
+	struct crowd c;
+	struct crowd_client *newest;
+
+	(void)state;
+	crowd_init(&c, &wide);
+	for (int i = 0; i < 14; i++) {
+		newest = enter(&c, i, (uid_t)(10 + i / 2), 0);
+		assert_null(crowd_surplus(&c, newest));
+		crowd_asks(&c, newest, 0);
+	}
+	newest = enter(&c, 20, 50, 1);
+	assert_ptr_equal(crowd_surplus(&c, newest), newest);
+	crowd_leave(&c, newest);
+	for (int i = 0; i < 2; i++) {
+		newest = enter(&c, 21 + i, 0, 1);
+		assert_null(crowd_surplus(&c, newest));
+		crowd_asks(&c, newest, 1);
+	}
+	newest = enter(&c, 23, 0, 2);
+	assert_ptr_equal(crowd_surplus(&c, newest), newest);
+	crowd_done(&c);
+}
+
 static void test_places(void **state)
 {
 	struct crowd c;
@@ -253,9 +280,10 @@ static void test_at_random(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_own_go_first), cmocka_unit_test(test_most_go), cmocka_unit_test(test_newest_goes),
-		cmocka_unit_test(test_places),       cmocka_unit_test(test_late),    cmocka_unit_test(test_lines),
-		cmocka_unit_test(test_at_random),
+		cmocka_unit_test(test_own_go_first), cmocka_unit_test(test_most_go),
+		cmocka_unit_test(test_newest_goes),  cmocka_unit_test(test_room_for_root),
+		cmocka_unit_test(test_places),       cmocka_unit_test(test_late),
+		cmocka_unit_test(test_lines),        cmocka_unit_test(test_at_random),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
