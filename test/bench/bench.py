@@ -3,6 +3,7 @@
 
     bench.py --criu build/criu --tools build/test/bench
     bench.py --only memory --runs 3 --scale 0.25 --linear --json out.json
+    bench.py --big --only GiB --runs 3
 
 Runs in pid and mount namespaces of its own (it starts itself again under unshare), so that pids are free and the tmpfs
 it mounts is nobody else's. --scale makes everything smaller, bars of counted things too. --linear measures at a
@@ -24,23 +25,10 @@ sys.path.insert(0, os.path.join(os.path.dirname(HERE), "e2e"))
 import gap    # noqa: E402
 import lazy   # noqa: E402
 import rpc    # noqa: E402
+from rows import BIG, MORE_OPTIONS, OF_MEMORY, ROWS, UNITS   # noqa: E402
 import server   # noqa: E402
 from world import Failed, World   # noqa: E402
 
-# name, kind of subject, size, place of the images, bar of dump and restore: seconds, or times the yardstick
-ROWS = [
-    ("small process", "small", 1, "tmpfs", (0.008, 0.008), False),
-    ("memory to tmpfs", "memory", 1024, "tmpfs", (1.2, 1.2), True),
-    ("memory, no checksums", "memory", 1024, "tmpfs", (1.2, 1.2), True),
-    ("memory to disk cache", "memory", 1024, "disk", (1.2, 1.2), True),
-    ("processes", "processes", 1000, "tmpfs", (0.9, 0.7), False),
-    ("threads", "threads", 1000, "tmpfs", (0.080, 0.080), False),
-    ("descriptors", "descriptors", 10000, "tmpfs", (0.090, 0.060), False),
-    ("UDP sockets", "sockets", 10000, "tmpfs", (0.450, 0.200), False),
-    ("targets of epoll", "targets", 10000, "tmpfs", (0.300, 0.150), False),
-    ("mappings", "mappings", 50000, "tmpfs", (0.200, 0.150), False),
-]
-MORE_OPTIONS = {"memory, no checksums": ["--no-checksums"]}
 PEAK_BAR_KIB = 32 << 10
 INCREMENTAL = "pre-dumps"   # not a row like the others: its second time against its first
 INCREMENTAL_BAR = 0.1
@@ -84,8 +72,16 @@ class Bench:
             with open(os.path.join(directory, "out"), encoding="utf-8") as f:
                 raise Failed("subject: " + f.read())
         # let children and threads come to rest in pause()
-        time.sleep(0.05 if kind in ("small", "memory") else 0.3)
+        time.sleep(0.05 if kind in ("small", *OF_MEMORY) else 0.3)
         return pid
+
+    @staticmethod
+    def need_huge(pid, mib):
+        """A task of so many MiB that were in huge pages has them again."""
+        with open(f"/proc/{pid}/smaps_rollup", encoding="utf-8") as f:
+            kib = int(f.read().split("AnonHugePages:")[1].split()[0])
+        if kib < (mib << 10) * 9 // 10 - 4096:
+            raise Failed(f"of {mib} MiB in huge pages only {kib} KiB are so again")
 
     def yardstick(self, where, mib):
         path = os.path.join(self.place(where), "yardstick")
@@ -112,6 +108,8 @@ class Bench:
             dump = self.launch("dump", "-t", str(pid), "-D", images, "-o", "dump.log", "-v1", *more)
             self.world.until(lambda: not self.world.tree(), 30, "the tree is gone")
             restore = self.launch("restore", "-d", "-D", images, "-o", "restore.log", "-v1", *more)
+            if kind == "huge":
+                self.need_huge(pid, size)
             self.world.kill(self.world.tree())
             return dump, restore, sticks[0], sticks[1]
         finally:
@@ -186,15 +184,12 @@ class Bench:
         shutil.rmtree(self.base, ignore_errors=True)
 
 
-UNITS = {"small": "", "memory": "MiB", "processes": "", "threads": "", "descriptors": "", "mappings": "", "sockets": "", "targets": ""}
-
-
 def shown(seconds):
     return f"{seconds:.2f} s" if seconds >= 1 else f"{seconds * 1000:.1f} ms"
 
 
 def line(r):
-    out = f"{r['size']:>6} {UNITS[r['kind']]:<4}{r['work']:<22}"
+    out = f"{r['size']:>6} {UNITS.get(r['kind'], ''):<4}{r['work']:<22}"
     for i, what in enumerate(("dump", "restore")):
         if r["yardstick_write_s"]:
             stick = r["yardstick_write_s" if i == 0 else "yardstick_read_s"]
@@ -240,7 +235,7 @@ def incremental(bench, args):
 
 def inside(args):
     bench = Bench(args)
-    rows = [r for r in ROWS if args.only in r[0]]
+    rows = [r for r in ROWS + (BIG if args.big else []) if args.only in r[0]]
     report, good = [], True
     try:
         for row in rows:
@@ -280,7 +275,7 @@ def smoke(args):
     bench = Bench(args)
     failed = False
     try:
-        for row in ROWS:
+        for row in ROWS + BIG:
             name = row[0].replace(" ", "-")
             try:
                 bench.measure(row, args.scale, 1)
@@ -308,6 +303,7 @@ def main():
     ap.add_argument("--runs", type=int, default=5)
     ap.add_argument("--scale", type=float, default=1.0)
     ap.add_argument("--only", default="", help="only rows whose name contains this")
+    ap.add_argument("--big", action="store_true", help="rows of 4 GiB, too")
     ap.add_argument("--linear", action="store_true")
     ap.add_argument("--json")
     ap.add_argument("--tmp", help="a directory on disk for the disk rows (default: as for all temporary files)")

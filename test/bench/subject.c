@@ -30,19 +30,62 @@ static void need(int ok, const char *what)
 }
 
 /* random bytes, so that nothing is a zero page and nothing can be shared or packed */
-static void memory(unsigned long mib)
+static void fill(uint64_t *p, size_t len)
 {
-	size_t len = mib << 20;
-	uint64_t *p = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0),
-		 x = 88172645463325252u;
+	uint64_t x = 88172645463325252u;
 
-	need(p != MAP_FAILED, "mmap");
 	for (size_t i = 0; i < len / 8; i++) {
 		x ^= x << 13;
 		x ^= x >> 7;
 		x ^= x << 17;
 		p[i] = x;
 	}
+}
+
+static void memory(unsigned long mib)
+{
+	uint64_t *p = mmap(NULL, mib << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	need(p != MAP_FAILED, "mmap");
+	fill(p, mib << 20);
+}
+
+/* the same in huge pages, all of it: it begins at the boundary of one */
+static void huge(unsigned long mib)
+{
+	size_t len = mib << 20, huge_page = (size_t)2 << 20;
+	char *p = mmap(NULL, len + huge_page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	need(p != MAP_FAILED, "mmap");
+	p += -(uintptr_t)p % huge_page;
+	need(madvise(p, len, MADV_HUGEPAGE) == 0, "madvise");
+	fill((uint64_t *)p, len);
+}
+
+/* in four processes, a quarter in each */
+static void tasks(unsigned long mib)
+{
+	int ends[2];
+	char byte;
+
+	need(pipe(ends) == 0, "pipe");
+	for (int i = 0; i < 3; i++) {
+		pid_t pid = fork();
+
+		need(pid >= 0, "fork");
+		if (pid)
+			continue;
+		memory(mib / 4);
+		close(ends[0]);
+		close(ends[1]);
+		for (;;)
+			pause();
+	}
+	memory(mib - mib / 4 * 3);
+	close(ends[1]);
+	while (read(ends[0], &byte, 1) > 0)
+		;
+	close(ends[0]);
 }
 
 static void processes(unsigned long n)
@@ -161,7 +204,7 @@ int main(int argc, char **argv)
 	} kinds[] = {
 		{ "memory", memory },           { "processes", processes }, { "threads", threads },
 		{ "descriptors", descriptors }, { "mappings", mappings },   { "sockets", sockets },
-		{ "targets", targets },
+		{ "targets", targets },         { "huge", huge },           { "tasks", tasks },
 	};
 	unsigned long n = argc == 3 ? strtoul(argv[2], NULL, 10) : 0;
 	int known = argc == 3 && strcmp(argv[1], "small") == 0;
@@ -173,8 +216,8 @@ int main(int argc, char **argv)
 		}
 	}
 	if (!known) {
-		fprintf(stderr,
-			"usage: subject small|memory|processes|threads|descriptors|mappings|sockets|targets N\n");
+		fprintf(stderr, "usage: subject "
+				"small|memory|huge|tasks|processes|threads|descriptors|mappings|sockets|targets N\n");
 		return 2;
 	}
 	close(open("almost", O_WRONLY | O_CREAT, 0644));
