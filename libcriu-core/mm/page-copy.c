@@ -38,6 +38,16 @@ struct chunk {
 	bool slow[CHUNK / MM_PAGE], apart[CHUNK / MM_PAGE];
 };
 
+struct copy;
+
+struct worker {
+	struct copy *copy;
+	bool reports;
+	unsigned int nr_chunks;
+	struct copy_job *job; /* that it takes chunks from; under the lock of all */
+	pthread_t thread;
+};
+
 struct copy {
 	struct mm_dump *d;
 	struct image_set *set;
@@ -52,13 +62,9 @@ struct copy {
 	pthread_mutex_t lock;
 	int failed; /* first failure of a worker */
 	struct cr_error err;
-};
-
-struct worker {
-	struct copy *copy;
-	bool reports;
-	unsigned int nr_chunks;
-	pthread_t thread;
+	bool in_order; /* to a server or a streamer */
+	struct worker workers[MAX_WORKERS];
+	size_t nr_workers;
 };
 
 bool page_is_zero(const void *page)
@@ -144,25 +150,57 @@ static uint64_t in_one_place(struct copy_job *j, uint64_t at, uint64_t len, bool
 	return x->start - at < len ? x->start - at : len;
 }
 
-/* Fills @ch from the job at hand. Called with the lock held. Return: 1 a chunk, 0 nothing left, negative errno. */
-static int take_chunk(struct copy *c, struct chunk *ch)
+static bool has_work(const struct copy_job *j)
 {
-	struct copy_job *j;
-	int r;
+	return j && j->run < j->runs->nr;
+}
 
-	for (;; c->next++) {
-		if (c->next == c->nr)
-			return 0;
-		j = &c->jobs[c->next];
-		r = j->opened ? 0 : open_job(c, j, &c->err);
-		if (r < 0)
-			return r;
-		if (j->run < j->runs->nr)
-			break;
-		r = put_job(c, j, &c->err);
+/* The next job that nobody has begun. Return: 1; 0 there is none; negative errno */
+static int begin_job(struct copy *c, struct copy_job **ret)
+{
+	while (c->next < c->nr) {
+		struct copy_job *j = &c->jobs[c->next++];
+		int r = open_job(c, j, &c->err);
+
+		if (r == 0 && has_work(j)) {
+			*ret = j;
+			return 1;
+		}
+		if (r == 0)
+			r = put_job(c, j, &c->err);
 		if (r < 0)
 			return r;
 	}
+	return 0;
+}
+
+/*
+ * Each worker has a file of its own as long as there are enough of them, so that none waits for another's inode lock; then
+ * they help each other. What has to come in order is done by all of them together. Return: 1; 0 nothing is left; negative errno
+ */
+static int choose_job(struct copy *c, struct worker *w, struct copy_job **ret)
+{
+	struct copy_job **mine = c->in_order ? &c->workers[0].job : &w->job;
+	int r = has_work(*mine) ? 1 : begin_job(c, mine);
+
+	for (size_t i = 0; r == 0 && i < c->nr_workers; i++) {
+		if (has_work(c->workers[i].job)) {
+			*mine = c->workers[i].job;
+			r = 1;
+		}
+	}
+	*ret = *mine;
+	return r;
+}
+
+/* Fills @ch from the job at hand. Called with the lock held. Return: 1 a chunk, 0 nothing left, negative errno. */
+static int take_chunk(struct copy *c, struct worker *w, struct chunk *ch)
+{
+	struct copy_job *j;
+	int r = choose_job(c, w, &j);
+
+	if (r <= 0)
+		return r;
 	ch->job = j;
 	ch->turn = c->turns++;
 	ch->len = 0;
@@ -180,7 +218,8 @@ static int take_chunk(struct copy *c, struct chunk *ch)
 		j->run += n == left;
 	}
 	j->out_off += ch->len;
-	j->refs++;
+	/* the last one takes over the reference of those who hand out */
+	j->refs += has_work(j);
 	return 1;
 }
 
@@ -415,7 +454,7 @@ static void *work(void *arg)
 	for (;;) {
 		pthread_mutex_lock(&c->lock);
 		note_failure(c, r, &err);
-		r = c->failed ? 0 : take_chunk(c, ch);
+		r = c->failed ? 0 : take_chunk(c, w, ch);
 		if (r < 0) {
 			c->failed = r;
 			pthread_cond_broadcast(&c->turned);
@@ -449,13 +488,15 @@ static size_t nr_workers(uint64_t total, bool sends)
 
 static int copy_all(struct copy *c, struct cr_error *err)
 {
-	struct worker w[MAX_WORKERS] = { 0 };
+	struct worker *w = c->workers;
 	sigset_t all, old;
 	size_t want, started = 1;
 
 	for (size_t i = 0; i < c->nr; i++)
 		c->total += page_runs_bytes(c->jobs[i].runs);
 	want = image_set_streams(c->set) ? 1 : nr_workers(c->total, c->d->config.server);
+	c->nr_workers = want;
+	c->in_order = c->d->config.server || image_set_streams(c->set);
 	for (size_t i = 0; i < want; i++)
 		w[i] = (struct worker){ .copy = c, .reports = i == 0 };
 	if (c->d->ctx->obs && c->d->ctx->obs->progress)
