@@ -1,5 +1,6 @@
 /* The program around the commands: what is parsed, what is refused, who carries it out. */
 #include "cli.h"
+#include "ready.h"
 
 #include "base/array.h"
 #include "options/engine.h"
@@ -37,6 +38,9 @@ static int notify(void *arg, const char *script, pid_t pid)
 	r = scripts_run(&c->scripts, script, pid, &log);
 	if (r < 0 && strcmp(script, "post-dump") == 0)
 		c->script_exit = WEXITSTATUS(c->scripts.status);
+	/* servers go to the background first */
+	if (r == 0 && c->command == COMMAND_DUMP && strcmp(script, "status-ready") == 0)
+		status_ready(c);
 	return r;
 }
 
@@ -131,7 +135,7 @@ int cli_begin(struct cli *c, const struct settings *s, const struct args *args, 
 	c->opts.log_fd = c->sink.fd;
 	c->obs.log = log_sink_log(&c->sink);
 	c->obs.arg = c;
-	c->obs.notify = s->scripts.nr ? notify : NULL;
+	c->obs.notify = s->scripts.nr || s->has_status_fd ? notify : NULL;
 	c->obs.progress = c->progress.wanted ? report_progress : NULL;
 	return 0;
 }

@@ -28,20 +28,26 @@ static int write_pidfile(const struct cli *c, struct cr_error *err)
 	return r < 0 ? cr_fail(err, r, "pidfile %s", c->opts.pidfile) : 0;
 }
 
-static int tell(struct cli *c, struct cr_error *err)
+void status_ready(struct cli *c)
 {
 	struct cr_log log = log_sink_log(&c->sink);
+
+	if (!c->s->has_status_fd)
+		return;
+	if (write(c->s->status_fd, "", 1) != 1)
+		log_warn(&log, "status descriptor %d cannot be written to, continuing", c->s->status_fd);
+	close(c->s->status_fd);
+}
+
+static int tell(struct cli *c, struct cr_error *err)
+{
 	int r = write_pidfile(c, err);
 
 	if (r < 0)
 		return r;
 	if (c->obs.notify && (r = c->obs.notify(c->obs.arg, "status-ready", 0)) < 0)
 		return cr_refuse(err, r, "a script has refused the server");
-	if (c->s->has_status_fd) {
-		if (write(c->s->status_fd, "", 1) != 1)
-			log_warn(&log, "status descriptor %d cannot be written to, continuing", c->s->status_fd);
-		close(c->s->status_fd);
-	}
+	status_ready(c);
 	return 0;
 }
 

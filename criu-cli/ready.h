@@ -11,4 +11,7 @@ struct cr_error;
  */
 int server_ready(struct cli *c, struct cr_error *err);
 
+/** status_ready() - tell the status descriptor, if there is one, and close it */
+void status_ready(struct cli *c);
+
 #endif

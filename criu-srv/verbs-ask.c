@@ -51,10 +51,7 @@ int verb_version(struct worker *w, const rpc_criu_req *req)
 	return r < 0 ? WORKER_ILLEGAL : WORKER_DONE;
 }
 
-/*
- * A member is true if it was asked for and works. Lazy pages are asked for by those who go on to use them: as long as
- * lazy dumps are refused, the answer is no, whatever the kernel can do.
- */
+/* A member is true if it was asked for and works. */
 int verb_features(struct worker *w, const rpc_criu_req *req)
 {
 	rpc_criu_features f = { .has_mem_track = true, .has_lazy_pages = true, .has_pidfd_store = true };
@@ -78,6 +75,8 @@ int verb_features(struct worker *w, const rpc_criu_req *req)
 			f.pidfd_store = cr_check_feature(ctx, "pidfd_store", &row) == 0 && row.result == 0;
 		if (req->features->has_mem_track && req->features->mem_track)
 			f.mem_track = cr_check_feature(ctx, "mem_dirty_track", &row) == 0 && row.result == 0;
+		if (req->features->has_lazy_pages && req->features->lazy_pages)
+			f.lazy_pages = cr_check_feature(ctx, "uffd-noncoop", &row) == 0 && row.result == 0;
 		resp.success = true;
 		resp.features = &f;
 	}

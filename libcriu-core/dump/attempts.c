@@ -4,6 +4,7 @@
  * it has accepted what waits, and is looked at again.
  */
 #include "dump/dump-internal.h"
+#include "mm/lazy-source.h"
 #include "mm/page-client.h"
 #include "net/listeners.h"
 
@@ -18,16 +19,19 @@ int cr_dump(struct cr_context *ctx, struct cr_dump_result *ret, struct cr_error 
 {
 	autofree_by(listeners_free) struct listeners *l = listeners_new();
 	autofree_by(page_client_free) struct page_client *server = NULL;
+	autofree_by(lazy_source_free) struct lazy_source *source = NULL;
 	int r;
 
 	if (!l)
 		return cr_fail(err, -ENOMEM, "begin a dump");
 	r = dump_open_server(ctx, &server, err);
+	if (r == 0)
+		r = dump_open_source(ctx, &source, err);
 	if (r < 0)
 		return r;
 	for (size_t i = 0;; i++) {
 		struct dump_attempt at = { .again = i > 0, .last = i == ARRAY_LEN(pauses), .listeners = l,
-					   .server = server };
+					   .server = server, .source = source };
 
 		r = dump_once(ctx, &at, ret, err);
 		/* a snapshot that has relied on something that was not so any more; without, it takes longer and is sure */

@@ -24,6 +24,8 @@ struct dump {
 	bool                     pre;          /* memory only, of a tree that runs on */
 	bool                     snapshot;     /* pages are written while the tree runs on: snapshot.c */
 	struct page_client      *server;       /* where memory goes, borrowed; NULL: among the images */
+	struct lazy_source      *source;       /* whom what is left with the tasks is asked of, borrowed; NULL: all is stored */
+	bool                     elsewhere;    /* the tree may be running at its destination */
 	struct image_set        *parent;       /* previous images, NULL: none are named */
 	struct mm_early         *early;
 	struct mm_parent        *parent_pages;
@@ -54,6 +56,7 @@ struct dump_attempt {
 	bool again, last, sure;
 	struct listeners *listeners;
 	struct page_client *server; /* one connection for all of them */
+	struct lazy_source *source;
 };
 
 /** dump_once() - an attempt, with everything undone if it fails, but for the lock of @at->listeners. Return: 0 or negative errno. */
@@ -80,6 +83,11 @@ const char *dump_sums_round(const struct dump *d);
 
 /** dump_open_server() - the page server that the options name, before the tree is stopped; NULL: none */
 int dump_open_server(struct cr_context *ctx, struct page_client **ret, struct cr_error *err);
+
+/** dump_open_source() - of a lazy dump: listen for who comes for the memory, before the tree is stopped; NULL: it is none; leave.c */
+int dump_open_source(struct cr_context *ctx, struct lazy_source **ret, struct cr_error *err);
+/** dump_stage_give() - serve what was left with the tasks, until nothing more is needed */
+int dump_stage_give(void *op, struct cr_error *err);
 
 /* stages that a pre-dump or a snapshot has in common with a dump; dump.c */
 int dump_freeze(void *op, struct cr_error *err);

@@ -69,7 +69,10 @@ void dump_undo_freeze(void *op)
 	struct dump *d = op;
 	struct cr_error err = { 0 };
 
-	if (dump_thaw(d, THAW_RUNNING, &err) < 0)
+	/* two of it must never run, and which one is whole only an operator can tell */
+	if (d->elsewhere && !lives_on(d->ctx->opts->rpc))
+		log_warn(&d->ctx->log, "the tree may have run at its destination, so it is left stopped here: SIGCONT lets it go on");
+	if (dump_thaw(d, d->elsewhere && !lives_on(d->ctx->opts->rpc) ? THAW_STOPPED : THAW_RUNNING, &err) < 0)
 		log_warn(&d->ctx->log, "let the tree go on: %s", err.text);
 }
 
@@ -225,6 +228,7 @@ const struct stage dump_stages[] = {
 	{ "write memory", dump_memory, NULL, false },
 	{ "commit", dump_stage_commit, dump_undo_commit, false },
 	{ "announce", dump_stage_announce, NULL, false },
+	{ "give memory away", dump_stage_give, NULL, false },
 	{ "end", stage_end, NULL, true },
 };
 const size_t nr_dump_stages = ARRAY_LEN(dump_stages);
@@ -259,6 +263,7 @@ static void write_stats(struct dump *d)
 		.memdump_time = (uint32_t)d->memdump_us, .memwrite_time = (uint32_t)d->memdump_us,
 		.pages_scanned = d->pages.pages_scanned, .pages_skipped_parent = d->pages.pages_skipped,
 		.pages_written = d->pages.pages_written,
+		.pages_lazy = d->pages.pages_left,
 		.has_shpages_scanned = true, .shpages_scanned = d->pages.shpages_scanned,
 		.has_shpages_written = true, .shpages_written = d->pages.shpages_written,
 	};
@@ -299,7 +304,7 @@ bool dump_may_pass(const struct cr_context *ctx, int r)
 int dump_once(struct cr_context *ctx, const struct dump_attempt *at, struct cr_dump_result *ret, struct cr_error *err)
 {
 	struct dump d = { .ctx = ctx, .result = ret, .begin_us = time_us(), .again = at->again, .last = at->last,
-			  .listeners = at->listeners, .server = at->server, .sure = at->sure, .snapshot = ctx->opts->rpc->has_snapshot && ctx->opts->rpc->snapshot };
+			  .listeners = at->listeners, .server = at->server, .source = at->source, .sure = at->sure, .snapshot = ctx->opts->rpc->has_snapshot && ctx->opts->rpc->snapshot };
 	int r;
 
 	dump_run_id(&d);

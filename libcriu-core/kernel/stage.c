@@ -15,7 +15,7 @@ uint64_t time_us(void)
 }
 
 /* Nobody waits for the result any more: whoever asked was ended, and meant us. */
-static int check_guard(const struct cr_context *ctx, struct cr_error *err)
+int stage_called_off(const struct cr_context *ctx, struct cr_error *err)
 {
 	if (!ctx->opts->guard || getppid() == ctx->opts->guard)
 		return 0;
@@ -28,7 +28,7 @@ int stages_run(struct cr_context *ctx, const struct stage *table, size_t nr, voi
 	for (size_t i = 0; i < nr; i++) {
 		uint64_t begin = time_us();
 		bool fail = fail_at == (int)i + 1;
-		int r = check_guard(ctx, err);
+		int r = stage_called_off(ctx, err);
 
 		if (r == 0 && !(fail && table[i].final))
 			r = table[i].run(op, err);

@@ -9,6 +9,7 @@
 #include "kernel/uapi.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 
@@ -30,7 +31,7 @@ int mm_lazy_check(struct cr_context *ctx, struct cr_error *err)
 }
 
 /* The kernel says nothing of what MADV_WIPEONFORK leaves out; locked memory is there to be without faults. */
-static bool may_come_later(const img_vma_entry *v)
+bool mm_may_come_later(const img_vma_entry *v)
 {
 	const uint32_t not_plain = MM_ST_VDSO | MM_ST_VVAR | MM_ST_VSYSCALL | MM_ST_SHSTK | MM_ST_AIO | MM_ST_GUARD |
 				   MM_ST_UPROBES | MM_ST_PLUGIN;
@@ -40,7 +41,8 @@ static bool may_come_later(const img_vma_entry *v)
 	       !(v->has_madv && v->madv >> MADV_WIPEONFORK & 1);
 }
 
-static uint64_t lazy_bytes(const struct mm_space *s, const img_vma_entry *v, uint64_t *ret_first)
+/* @ret_left: is some of it not here at all? */
+static uint64_t lazy_bytes(const struct mm_space *s, const img_vma_entry *v, uint64_t *ret_first, bool *ret_left)
 {
 	uint64_t bytes = 0;
 
@@ -54,8 +56,26 @@ static uint64_t lazy_bytes(const struct mm_space *s, const img_vma_entry *v, uin
 		if (!bytes)
 			*ret_first = start;
 		bytes += end - start;
+		*ret_left |= (run->file & PAGES_AT_SOURCE) != 0;
 	}
 	return bytes;
+}
+
+/* What is not here must not be needed at once. */
+static int check_left(const struct mm_space *s, struct cr_error *err)
+{
+	for (size_t i = 0; i < s->pages.nr; i++) {
+		const struct stored_run *run = &s->pages.items[i];
+
+		if (!(run->file & PAGES_AT_SOURCE))
+			continue;
+		for (size_t k = space_find(s, run->start); k < s->nr_vmas && space_vma(s, k)->start < run->end; k++)
+			if (!s->later[k])
+				return cr_refuse(err, -EOPNOTSUPP,
+						 "pages at %" PRIx64 " were left at their source, and memory of their kind (flags %x) cannot come later",
+						 run->start, space_vma(s, k)->flags);
+	}
+	return 0;
 }
 
 int mm_lazy_choose(struct mm_space *s, struct cr_error *err)
@@ -66,15 +86,17 @@ int mm_lazy_choose(struct mm_space *s, struct cr_error *err)
 	if (!s->later)
 		return cr_fail(err, -ENOMEM, "choose what comes later");
 	for (size_t i = 0; i < s->nr_vmas; i++) {
-		uint64_t first = 0,
-			 bytes = may_come_later(space_vma(s, i)) ? lazy_bytes(s, space_vma(s, i), &first) : 0;
+		uint64_t first = 0, bytes = 0;
+		bool left = false;
 
-		if (bytes && bytes <= LITTLE && little + bytes <= LITTLE_SUM)
+		if (mm_may_come_later(space_vma(s, i)))
+			bytes = lazy_bytes(s, space_vma(s, i), &first, &left);
+		if (bytes && !left && bytes <= LITTLE && little + bytes <= LITTLE_SUM)
 			little += bytes;
 		else
 			s->later[i] = first;
 	}
-	return 0;
+	return s->left ? cr_within(err, check_left(s, err), "pid %d", s->ns_pid) : 0;
 }
 
 void mm_lazy_share(struct mm_space *child, struct mm_space *parent)

@@ -4,7 +4,10 @@
 #include "base/io.h"
 #include "base/own.h"
 #include "kernel/uapi.h"
+#include "mm/lazy-fetch.h"
 #include "mm/lazy-io.h"
+#include "mm/lazy-remote.h"
+#include "mm/lazy-wire.h"
 #include "mm/mm-internal.h"
 #include "procfs/proc-dir.h"
 #include "procfs/status.h"
@@ -20,7 +23,6 @@
 #include <time.h>
 
 #define AROUND   ((uint64_t)64 << 10) /* brought in with a page that was asked for */
-#define PIECE    ((uint64_t)2 << 20)  /* brought in at a time without being asked for */
 #define MESSAGES 32
 #define PAUSE_MS 10   /* when memory is short */
 #define PAUSES   6000 /* that often in a row: then it will not get better */
@@ -62,16 +64,16 @@ static int spare_guards(struct lazy_space *s, const struct lazy_run *run)
 	return found;
 }
 
-/* Return: enum lazy_answer, negative errno */
-static int bring(struct lazy_pager *p, struct lazy_space *s, const struct lazy_run *run, struct cr_error *err)
+int lazy_place(struct lazy_pager *p, struct lazy_space *s, const struct lazy_run *run, const char *bytes,
+	       struct cr_error *err)
 {
 	uint64_t at = run->start, done;
-	int r = fetch(p, run, err), guards = r == 0 ? spare_guards(s, run) : 0;
+	int r = 0, guards = spare_guards(s, run);
 
 	if (guards)
 		return guards < 0 ? cr_fail(err, guards, "keep books") : LAZY_AGAIN;
 	for (int tries = 0; r == 0 && at < run->end;) {
-		r = lazy_put(s->uffd, at, p->buffer + (at - run->start), run->end - at, &done);
+		r = lazy_put(s->uffd, at, bytes + (at - run->start), run->end - at, &done);
 		at += done;
 		p->nr_bytes += done;
 		tries = done ? 0 : tries + 1;
@@ -82,8 +84,15 @@ static int bring(struct lazy_pager *p, struct lazy_space *s, const struct lazy_r
 	}
 	s->over |= r == LAZY_OVER;
 	if (r < 0)
-		return cr_within(err, err->code ? r : cr_fail(err, r, "put pages at %" PRIx64, at), "pid %d", s->pid);
+		return cr_within(err, cr_fail(err, r, "put pages at %" PRIx64, at), "pid %d", s->pid);
 	return lazy_runs_cut(&s->todo, run->start, at) < 0 ? cr_fail(err, -ENOMEM, "keep books") : r;
+}
+
+int lazy_bring(struct lazy_pager *p, struct lazy_space *s, const struct lazy_run *run, struct cr_error *err)
+{
+	int r = fetch(p, run, err);
+
+	return r < 0 ? cr_within(err, r, "pid %d", s->pid) : lazy_place(p, s, run, p->buffer, err);
 }
 
 /*
@@ -159,7 +168,7 @@ static int serve_fault(struct lazy_pager *p, size_t i, const struct uffd_msg *ms
 		get_to_know(p, s, (pid_t)msg->arg.pagefault.feat.ptid);
 	if (lazy_runs_around(&s->todo, page, AROUND, &run)) {
 		p->nr_asked++;
-		r = bring(p, s, &run, err);
+		r = lazy_at_source(&run) ? lazy_fetch_ask(p, s, &run, true, err) : lazy_bring(p, s, &run, err);
 	} else {
 		for (int tries = 0; (r = lazy_zero(s->uffd, page)) == -ENOMEM && tries < PAUSES; tries++)
 			pause_a_little();
@@ -186,7 +195,7 @@ static int follow_fork(struct lazy_pager *p, size_t i, int uffd)
 
 static int follow(struct lazy_pager *p, size_t i, const struct uffd_msg *msg, struct cr_error *err)
 {
-	struct lazy_runs *todo = &p->spaces.items[i].todo;
+	struct lazy_runs *todo = &p->spaces.items[i].todo, *fresh = &p->spaces.items[i].fresh;
 	int r = 0;
 
 	switch (msg->event) {
@@ -195,10 +204,14 @@ static int follow(struct lazy_pager *p, size_t i, const struct uffd_msg *msg, st
 		break;
 	case UFFD_EVENT_REMAP:
 		r = lazy_runs_move(todo, msg->arg.remap.from, msg->arg.remap.to, msg->arg.remap.len);
+		if (r == 0)
+			r = lazy_runs_move(fresh, msg->arg.remap.from, msg->arg.remap.to, msg->arg.remap.len);
 		break;
 	case UFFD_EVENT_REMOVE:
 	case UFFD_EVENT_UNMAP:
 		r = lazy_runs_cut(todo, msg->arg.remove.start, msg->arg.remove.end);
+		if (r == 0)
+			r = lazy_runs_cut(fresh, msg->arg.remove.start, msg->arg.remove.end);
 		break;
 	default:
 		break;
@@ -229,8 +242,11 @@ static int fill_some(struct lazy_pager *p, struct cr_error *err)
 {
 	struct lazy_space *s = &p->spaces.items[p->turn++ % p->spaces.nr];
 	struct lazy_run run;
-	int r = !s->over && lazy_runs_last(&s->todo, PIECE, &run) ? bring(p, s, &run, err) : 0;
+	int r;
 
+	if (p->remote)
+		return lazy_fetch_some(p, s, err);
+	r = !s->over && lazy_runs_last(&s->todo, LAZY_PIECE, &run) ? lazy_bring(p, s, &run, err) : 0;
 	return r < 0 ? r : 0;
 }
 
@@ -242,6 +258,7 @@ static void space_done(struct lazy_space *s)
 		close(s->pagemap);
 	lazy_untie(&s->tie);
 	lazy_runs_done(&s->todo);
+	lazy_runs_done(&s->fresh);
 }
 
 static void drop_complete(struct lazy_pager *p)
@@ -265,33 +282,93 @@ static void renew_guard(struct lazy_pager *p)
 			 strerror(-r));
 }
 
+/* Behind the one for memory of each space there are these. */
+enum { POLL_GUARD, POLL_GO, POLL_SOURCE, POLLS_OTHER };
+
 /* Return: how many of @polls are in use. */
 static size_t list_polls(const struct lazy_pager *p, struct pollfd *polls)
 {
-	polls[0] = (struct pollfd){ .fd = p->guard.pidfd, .events = POLLIN };
-	polls[1] = (struct pollfd){ .fd = p->go };
+	polls[POLL_GUARD] = (struct pollfd){ .fd = p->guard.pidfd, .events = POLLIN };
+	polls[POLL_GO] = (struct pollfd){ .fd = p->go, .events = p->hears_start ? POLLIN : 0 };
+	polls[POLL_SOURCE] = (struct pollfd){ .fd = p->remote ? lazy_remote_fd(p->remote) : -1, .events = POLLIN };
 	for (size_t i = 0; i < p->spaces.nr; i++)
-		polls[i + 2] = (struct pollfd){ .fd = p->spaces.items[i].uffd, .events = POLLIN };
-	return p->spaces.nr + 2;
+		polls[POLLS_OTHER + i] = (struct pollfd){ .fd = p->spaces.items[i].uffd, .events = POLLIN };
+	return POLLS_OTHER + p->spaces.nr;
+}
+
+/* A restore that hangs up without a word has failed: then its tasks have never run. */
+static int hear_go(struct lazy_pager *p, struct cr_error *err)
+{
+	int r = p->hears_start ? lazy_wire_hear_start(p->go, err) : 0;
+
+	if (r < 0)
+		return r;
+	if (r > 0) {
+		r = p->remote ? lazy_fetch_start(p, err) : 0;
+		lazy_wire_answer(p->go, r, err);
+		p->started = r == 0;
+		return r;
+	}
+	if (p->hears_start && !p->started)
+		return cr_refuse(err, -ECANCELED, "the restore has failed");
+	close(p->go);
+	p->go = -1;
+	return 0;
+}
+
+static int await(struct lazy_pager *p, struct pollfd *polls, size_t nr, struct cr_error *err)
+{
+	bool fills = p->go < 0 && !(p->remote && lazy_fetch_waits(p));
+	int left = p->remote ? lazy_fetch_left_ms(p) : -1, r;
+
+	r = poll(polls, nr, fills ? 0 : left);
+	if (r < 0 && errno != EINTR)
+		return cr_fail(err, -errno, "wait for messages");
+	if (r == 0 && left == 0)
+		return cr_refuse(err, -ETIMEDOUT, "the source of memory says nothing any more");
+	return 0;
 }
 
 static int turn(struct lazy_pager *p, struct pollfd *polls, struct cr_error *err)
 {
 	size_t nr = list_polls(p, polls);
-	int r = 0;
+	int r = await(p, polls, nr, err);
 
-	if (poll(polls, nr, p->go < 0 ? 0 : -1) < 0 && errno != EINTR)
-		return cr_fail(err, -errno, "wait for messages");
-	if (polls[0].revents)
+	if (r < 0)
+		return r;
+	if (polls[POLL_GUARD].revents)
 		renew_guard(p);
-	if (polls[1].revents) {
-		close(p->go);
-		p->go = -1;
-	}
-	for (size_t i = 0; r == 0 && i + 2 < nr; i++)
-		if (polls[i + 2].revents)
+	for (size_t i = 0; r == 0 && POLLS_OTHER + i < nr; i++)
+		if (polls[POLLS_OTHER + i].revents)
 			r = serve(p, i, err);
-	return r == 0 && p->go < 0 ? fill_some(p, err) : r;
+	if (r == 0 && polls[POLL_SOURCE].revents)
+		r = lazy_fetch_hear(p, err);
+	if (r == 0 && polls[POLL_GO].revents)
+		r = hear_go(p, err);
+	return r == 0 && p->go < 0 && p->spaces.nr ? fill_some(p, err) : r;
+}
+
+/* Is there anything to bring, or a restore that has yet to say whether it comes to that? */
+static bool goes_on(const struct lazy_pager *p)
+{
+	return p->spaces.nr || (p->hears_start && !p->started);
+}
+
+static void pager_done(struct lazy_pager *p)
+{
+	for (size_t i = 0; i < p->groups.nr; i++)
+		lazy_untie(&p->groups.items[i].tie);
+	lazy_groups_done(&p->groups);
+	lazy_guard_end(&p->guard);
+	lazy_bond_done(&p->bond);
+	if (p->remote)
+		lazy_fetch_end(p);
+	lazy_spaces_done(&p->spaces);
+	page_files_close(&p->files);
+	munmap(p->buffer, LAZY_PIECE);
+	if (p->go >= 0)
+		close(p->go);
+	p->go = -1;
 }
 
 int lazy_pager_run(struct lazy_pager *p, struct cr_error *err)
@@ -300,16 +377,16 @@ int lazy_pager_run(struct lazy_pager *p, struct cr_error *err)
 	size_t room = 0;
 	int r = 0;
 
-	for (drop_complete(p); r == 0 && p->spaces.nr; drop_complete(p)) {
-		if (room < p->spaces.nr + 2) {
-			struct pollfd *more = realloc(polls, 2 * (p->spaces.nr + 2) * sizeof(*polls));
+	for (drop_complete(p); r == 0 && goes_on(p); drop_complete(p)) {
+		if (room < p->spaces.nr + POLLS_OTHER) {
+			struct pollfd *more = realloc(polls, 2 * (p->spaces.nr + POLLS_OTHER) * sizeof(*polls));
 
 			if (!more) {
 				r = cr_fail(err, -ENOMEM, "wait for messages");
 				break;
 			}
 			polls = more;
-			room = 2 * (p->spaces.nr + 2);
+			room = 2 * (p->spaces.nr + POLLS_OTHER);
 		}
 		r = turn(p, polls, err);
 		if (r < 0)
@@ -318,20 +395,24 @@ int lazy_pager_run(struct lazy_pager *p, struct cr_error *err)
 	free(polls);
 	if (r < 0)
 		return r;
-	for (size_t i = 0; i < p->groups.nr; i++)
-		lazy_untie(&p->groups.items[i].tie);
-	lazy_groups_done(&p->groups);
-	lazy_guard_end(&p->guard);
-	lazy_bond_done(&p->bond);
-	lazy_spaces_done(&p->spaces);
-	page_files_close(&p->files);
-	munmap(p->buffer, PIECE);
-	if (p->go >= 0)
-		close(p->go);
-	p->go = -1;
+	pager_done(p);
 	log_info(&p->log, "lazy restore is complete: %" PRIu64 " KiB, %" PRIu64 " times on demand", p->nr_bytes >> 10,
 		 p->nr_asked);
 	return 0;
+}
+
+static int bring_first(struct lazy_pager *p, struct lazy_space *s, const struct lazy_run *want, struct cr_error *err)
+{
+	struct lazy_run run;
+	int r = 0;
+
+	for (uint64_t at = want->start; r >= 0 && at < want->end; at = run.end) {
+		if (!lazy_runs_around(&s->todo, at, LAZY_PIECE, &run))
+			break;
+		lazy_run_clip(&run, at, want->end);
+		r = lazy_at_source(&run) ? lazy_fetch_ask(p, s, &run, false, err) : lazy_bring(p, s, &run, err);
+	}
+	return r;
 }
 
 /*
@@ -345,19 +426,12 @@ static int bring_firsts(struct lazy_pager *p, struct cr_error *err)
 	for (size_t i = 0; i < p->spaces.nr; i++) {
 		struct lazy_space *s = &p->spaces.items[i];
 
-		for (size_t k = 0; r >= 0 && !s->over && k < s->firsts.nr; k++) {
-			const struct lazy_run *want = &s->firsts.items[k];
-			struct lazy_run run;
-
-			for (uint64_t at = want->start; r >= 0 && at < want->end; at = run.end) {
-				if (!lazy_runs_around(&s->todo, at, PIECE, &run))
-					break;
-				lazy_run_clip(&run, at, want->end);
-				r = bring(p, s, &run, err);
-			}
-		}
+		for (size_t k = 0; r >= 0 && !s->over && k < s->firsts.nr; k++)
+			r = bring_first(p, s, &s->firsts.items[k], err);
 		lazy_runs_done(&s->firsts);
 	}
+	if (r >= 0 && p->remote)
+		r = lazy_fetch_all(p, err);
 	return r < 0 ? r : 0;
 }
 
@@ -367,7 +441,7 @@ int lazy_pager_init(struct lazy_pager *p, struct cr_error *err)
 	int r;
 
 	p->guard = (struct lazy_guard)LAZY_GUARD_NONE;
-	p->buffer = mmap(NULL, PIECE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	p->buffer = mmap(NULL, LAZY_PIECE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (p->buffer == MAP_FAILED)
 		return cr_fail(err, -errno, "memory for pages");
 	/* what ends shells and sessions must not end the tree */

@@ -22,7 +22,10 @@ struct lazy_space {
 	struct lazy_tie tie;
 	int pagemap;             /* -1: while it is not known whose it is */
 	struct lazy_runs firsts; /* what is to be there before the task runs */
-	struct lazy_runs todo;   /* the file of a run is an index of the pages files of all */
+	struct lazy_runs todo;   /* the file of a run is an index of the pages files of all, or PAGES_AT_SOURCE */
+	struct lazy_runs fresh;  /* with a source: what of todo was not asked for yet; see lazy-fetch.c */
+	uint64_t id;             /* with a source: which one it is, among all there have been; 0: not asked about yet */
+	size_t nr_asked;         /* questions that are open */
 	bool over;               /* nobody lives in it any more */
 };
 DEFINE_VEC(lazy_spaces, struct lazy_space)
@@ -32,6 +35,27 @@ struct lazy_group {
 	struct lazy_tie tie;
 };
 DEFINE_VEC(lazy_groups, struct lazy_group)
+
+#define LAZY_ASKS 256
+#define LAZY_PIECE ((uint64_t)2 << 20) /* brought in at a time without being asked for */
+
+/* The file of a run, where files of a space begin at number @first. */
+static inline uint32_t lazy_file(size_t first, uint32_t file)
+{
+	return file & PAGES_AT_SOURCE ? file : (uint32_t)first + file;
+}
+
+static inline bool lazy_at_source(const struct lazy_run *run)
+{
+	return (run->file & PAGES_AT_SOURCE) != 0;
+}
+
+/* Pages that were asked for. */
+struct lazy_ask {
+	uint64_t space; /* its id */
+	struct lazy_run run;
+	bool wanted; /* somebody waits for them */
+};
 
 /* All that is to be brought in, and where it is. */
 struct lazy_load {
@@ -44,6 +68,13 @@ struct lazy_pager {
 	struct lazy_spaces spaces;
 	struct page_files files;
 	int go; /* as long as its other end is open nothing comes without being asked for; -1: it was closed */
+	bool hears_start; /* go is a restore that says when its tasks are about to run */
+	bool started;     /* it has */
+	struct lazy_remote *remote; /* where pages are that were left at their source; NULL: nowhere */
+	struct lazy_ask asks[LAZY_ASKS]; /* open questions to it */
+	size_t nr_asks;
+	uint64_t under_way, nr_spaces; /* bytes that were asked for; ids that were given */
+	int64_t heard_ms;              /* when it has said something, or was asked after a pause */
 	struct cr_log log;
 	struct lazy_bond bond;
 	struct lazy_guard guard;
@@ -69,5 +100,15 @@ int lazy_pager_tie(struct lazy_pager *p, struct cr_error *err);
  * Return: 0; negative errno: it cannot go on, and the caller must end at once, so that the guard ends the tasks
  */
 int lazy_pager_run(struct lazy_pager *p, struct cr_error *err);
+
+/**
+ * lazy_bring() - pages that are here: read them, and put them in place
+ * Return: enum lazy_answer of lazy-io.h, negative errno
+ */
+int lazy_bring(struct lazy_pager *p, struct lazy_space *s, const struct lazy_run *run, struct cr_error *err);
+
+/** lazy_place() - the same of pages that were read; @bytes: as many as @run has */
+int lazy_place(struct lazy_pager *p, struct lazy_space *s, const struct lazy_run *run, const char *bytes,
+	       struct cr_error *err);
 
 #endif

@@ -84,6 +84,16 @@ bool lazy_runs_last(const struct lazy_runs *l, uint64_t size, struct lazy_run *r
 	return l->nr && lazy_runs_around(l, l->items[l->nr - 1].end - 1, size, ret);
 }
 
+bool lazy_runs_next(const struct lazy_runs *l, uint64_t at, uint64_t end, struct lazy_run *ret)
+{
+	size_t i = first_above(l, at);
+
+	if (i == l->nr || l->items[i].start >= end)
+		return false;
+	*ret = part_of(&l->items[i], at, end);
+	return true;
+}
+
 /* Room for one more at @i; the list has @l->nr more than before. */
 static int open_gap(struct lazy_runs *l, size_t i)
 {

@@ -34,6 +34,9 @@ bool lazy_runs_around(const struct lazy_runs *l, uint64_t at, uint64_t size, str
 /** lazy_runs_last() - what lies in the last aligned block of @size bytes of the last run. Return: false: the list is empty */
 bool lazy_runs_last(const struct lazy_runs *l, uint64_t size, struct lazy_run *ret);
 
+/** lazy_runs_next() - what comes first in [at, end). Return: false: nothing is there */
+bool lazy_runs_next(const struct lazy_runs *l, uint64_t at, uint64_t end, struct lazy_run *ret);
+
 /** lazy_runs_cut() - [start, end) is in place, or gone. Return: 0; -ENOMEM: nothing has changed */
 int lazy_runs_cut(struct lazy_runs *l, uint64_t start, uint64_t end);
 

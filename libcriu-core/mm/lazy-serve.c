@@ -1,10 +1,11 @@
 /*
  * The daemon of `criu lazy-pages`: the pager of a restore that was started by hand, before it. It waits for one restore in the
- * work directory, finds in its images what that lacks, and brings it in until all is there.
+ * work directory, finds in its images what that lacks, or where the memory was left, and brings it in until all is there.
  */
 #include "mm/lazy-pager.h"
 
 #include "kernel/context.h"
+#include "mm/lazy-remote.h"
 #include "mm/lazy-wire.h"
 #include "mm/lazy.h"
 
@@ -114,7 +115,7 @@ static int find_range(const struct mm_range *range, const struct stored_runs *ru
 			return cr_refuse(err, -EBADMSG,
 					 "the images have no page at %" PRIx64 ", which the restore lacks", at);
 		part = (struct lazy_run){ at, run->end < range->end ? run->end : range->end,
-					  run->off + (at - run->start), (uint32_t)files + run->file };
+					  run->off + (at - run->start), lazy_file(files, run->file) };
 		at = part.end;
 		if (lazy_runs_append(ret, &part) < 0)
 			return cr_fail(err, -ENOMEM, "list memory");
@@ -143,7 +144,8 @@ static int take_one(struct lazy_pager *p, struct image_set *set, struct lazy_tol
 	if (!s)
 		return cr_fail(err, -ENOMEM, "list memory");
 	*s = (struct lazy_space){ .uffd = take_fd(&t->uffd), .pid = t->pid, .tie = LAZY_TIE_NONE, .pagemap = -1 };
-	r = page_chain_read(set, IMG_PAGEMAP, (uint64_t)t->ns_pid, NULL, NULL, &runs, &files, err);
+	r = page_chain_read_left(set, (uint64_t)t->ns_pid, p->remote ? PAGE_LEFT_ALL : PAGE_LEFT_NONE, NULL, NULL, &runs,
+				 &files, err);
 	if (r == 0)
 		r = find_ranges(&t->todo, &runs, first, &s->todo, err);
 	if (r == 0)
@@ -186,20 +188,33 @@ static int serve(struct cr_context *ctx, struct lazy_pager *p, struct image_set 
 		return sock;
 	r = take_all(p, set, sock, err);
 	p->go = sock;
+	p->hears_start = true;
 	if (r == 0)
 		r = lazy_pager_run(p, err);
 	return r;
+}
+
+/* What the options name is asked before anybody is told that the daemon is there. */
+static int open_source(struct cr_context *ctx, struct lazy_remote **ret, struct cr_error *err)
+{
+	*ret = NULL;
+	return ctx->opts->rpc->ps ? lazy_remote_open(ctx, ret, err) : 0;
 }
 
 int mm_lazy_serve(struct cr_context *ctx, struct image_set *set, int (*listening)(void *arg, struct cr_error *err),
 		  void *arg, struct cr_error *err)
 {
 	static const int ends[] = { SIGTERM, SIGINT, SIGHUP };
+	autofree_by(lazy_remote_free) struct lazy_remote *remote = NULL;
 	struct lazy_pager p = { .log = ctx->log, .go = -1 };
-	autofd int listener = open_listener(ctx, err), signals = -1;
+	autofd int listener = -1, signals = -1;
 	sigset_t mask, was;
-	int r;
+	int r = open_source(ctx, &remote, err);
 
+	if (r < 0)
+		return r;
+	p.remote = remote;
+	listener = open_listener(ctx, err);
 	if (listener < 0)
 		return listener;
 	sigemptyset(&mask);
@@ -208,6 +223,8 @@ int mm_lazy_serve(struct cr_context *ctx, struct image_set *set, int (*listening
 	sigprocmask(SIG_BLOCK, &mask, &was);
 	signals = signalfd(-1, &mask, SFD_CLOEXEC);
 	r = signals < 0 ? cr_fail(err, -errno, "wait for signals") : listening(arg, err);
+	if (r == 0 && remote)
+		r = lazy_remote_begin(remote, err);
 	if (r == 0)
 		r = lazy_pager_init(&p, err);
 	if (r == 0)

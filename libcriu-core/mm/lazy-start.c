@@ -153,3 +153,10 @@ int mm_lazy_send(int sock, const struct lazy_load *load, struct cr_error *err)
 
 	return r < 0 ? r : lazy_wire_hear(sock, err);
 }
+
+int mm_lazy_say_start(int sock, struct cr_error *err)
+{
+	int r = lazy_wire_say_start(sock, err);
+
+	return r < 0 ? r : lazy_wire_hear(sock, err);
+}

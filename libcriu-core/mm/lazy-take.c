@@ -122,7 +122,7 @@ static int list_todo(const struct mm_space *s, size_t files, struct lazy_space *
 			struct lazy_run part = {
 				.start = run->start > v->start ? run->start : v->start,
 				.end = run->end < v->end ? run->end : v->end,
-				.file = (uint32_t)files + run->file,
+				.file = lazy_file(files, run->file),
 			};
 
 			part.off = run->off + (part.start - run->start);

@@ -14,7 +14,8 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#define MAGIC          "crlazy1"
+#define MAGIC          "crlazy2"
+#define START          "start"
 #define TASKS_MAX      65536
 #define RANGES_AT_ONCE ((size_t)1024)
 #define RANGES_MAX     ((uint64_t)1 << 24)
@@ -131,6 +132,11 @@ int lazy_wire_hear(int sock, struct cr_error *err)
 	return a.code < 0 ? cr_refuse(err, a.code, "lazy-pages daemon: %s", a.text) : 0;
 }
 
+int lazy_wire_say_start(int sock, struct cr_error *err)
+{
+	return send(sock, START, sizeof(START), MSG_NOSIGNAL) < 0 ? cr_fail(err, -errno, "speak to the lazy-pages daemon") : 0;
+}
+
 /* ------------------------------------------------ the daemon's side */
 
 static int receive_ranges(int sock, uint64_t nr, struct lazy_ranges *ret)
@@ -244,4 +250,18 @@ void lazy_wire_answer(int sock, int code, const struct cr_error *err)
 	if (code < 0)
 		snprintf(a.text, sizeof(a.text), "%s", err->text);
 	(void)send(sock, &a, sizeof(a), MSG_NOSIGNAL);
+}
+
+int lazy_wire_hear_start(int sock, struct cr_error *err)
+{
+	char said[sizeof(START)];
+	ssize_t n = recv(sock, said, sizeof(said), 0);
+
+	/* what it had not read of our answers makes its end a reset */
+	if (n == 0 || (n < 0 && errno == ECONNRESET))
+		return 0;
+	if (n != sizeof(said) || memcmp(said, START, sizeof(said)) != 0)
+		return n < 0 ? cr_fail(err, -errno, "listen to the restore")
+			     : cr_refuse(err, -EPROTO, "the restore has said something that is not to be understood");
+	return 1;
 }

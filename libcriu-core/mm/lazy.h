@@ -13,7 +13,11 @@ struct lazy_load;
 /** mm_lazy_check() - can this kernel, and may this process? Return: 0; -EOPNOTSUPP, -EPERM, with advice */
 int mm_lazy_check(struct cr_context *ctx, struct cr_error *err);
 
-/** mm_lazy_choose() - decide which mappings of @s are filled later. Return: 0, -ENOMEM */
+/** mm_may_come_later() - is it memory of a kind that can be filled behind a task that runs? Pure. */
+bool mm_may_come_later(const img_vma_entry *v);
+
+/** mm_lazy_choose() - decide which mappings of @s are filled later
+ * Return: 0; -ENOMEM; -EOPNOTSUPP something is neither here nor can it come later */
 int mm_lazy_choose(struct mm_space *s, struct cr_error *err);
 
 /** mm_lazy_share() - what a child keeps of its parent's memory comes at once, so that it can be shared. Pure. */
@@ -53,6 +57,8 @@ int mm_lazy_start(struct cr_context *ctx, const struct lazy_load *load, int *ret
 int mm_lazy_connect(struct cr_context *ctx, struct cr_error *err);
 /** mm_lazy_send() - as mm_lazy_start(), to the daemon; the connection takes the place of ret_go */
 int mm_lazy_send(int sock, const struct lazy_load *load, struct cr_error *err);
+/** mm_lazy_say_start() - the tasks are about to run, after which nothing may fail any more. Return: 0; negative errno: they must not */
+int mm_lazy_say_start(int sock, struct cr_error *err);
 
 /**
  * mm_lazy_serve() - be that daemon, for one restore

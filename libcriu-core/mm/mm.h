@@ -73,6 +73,7 @@ struct mm_dump_config {
 	int (*watch)(void *arg, struct cr_error *err); /* called again and again while pages are stored, from any thread; */
 	void *watch_arg;              /* a failure ends that; NULL: nobody */
 	bool snapshot;                /* private memory is read from copies of the tasks, which run on meanwhile: snapshot.c */
+	bool leaves;                  /* what may come later stays with the tasks: mm_give_left() */
 	struct page_client *server;   /* where page maps and pages go; NULL: among the images; outlives the dump */
 };
 
@@ -125,6 +126,7 @@ struct mm_dump_stats {
 	uint64_t shpages_written; /* of shared segments */
 	uint64_t shpages_scanned;
 	uint64_t bytes_written;
+	uint64_t pages_left;      /* of tasks, to be fetched from them */
 };
 
 /**
@@ -163,6 +165,14 @@ int mm_drop_copies(struct mm_dump *d, struct cr_error *err);
  * Return: 0; -EOPNOTSUPP the kernel cannot. Tasks that cannot be watched are named in the log, and stored whole next time.
  */
 int mm_track(struct mm_dump *d, const struct tree *tree, struct cr_error *err);
+
+/**
+ * mm_give_left() - give what was left with the tasks, which are stopped, to whoever restores them
+ * @runs: called when the tree may be running there
+ * Return: 0 nothing is needed any more; -ECONNRESET the other side has gone before; negative errno
+ */
+struct lazy_source;
+int mm_give_left(struct mm_dump *d, struct lazy_source *source, void (*runs)(void *arg), void *arg, struct cr_error *err);
 
 /** mm_can_track() - Return: 0; -EOPNOTSUPP as above */
 int mm_can_track(struct cr_context *ctx, struct cr_error *err);

@@ -157,6 +157,7 @@ DEFINE_VEC(levels, struct level)
 struct chain {
 	enum img_type type;
 	uint64_t id;
+	enum page_left left;
 	struct levels levels; /* read so far, the newest first */
 	bool ends;            /* there are no more */
 	struct stored_runs *runs;
@@ -293,6 +294,32 @@ static int put_run(struct chain *c, struct level *l, const struct map_entry *e, 
 	return 0;
 }
 
+/* Only the newest dump can still have its tasks. */
+static bool is_left(const struct chain *c, size_t level, const struct map_entry *e)
+{
+	return level == 0 && e->flags & MM_PE_LAZY && !(e->flags & MM_PE_PARENT) &&
+	       (c->left == PAGE_LEFT_ALL || (c->left == PAGE_LEFT_KNOWN && !(e->flags & MM_PE_PRESENT)));
+}
+
+static int put_left(struct chain *c, uint64_t start, uint64_t end, struct cr_error *err)
+{
+	struct stored_run *run = stored_runs_add(c->runs);
+
+	if (!run)
+		return cr_fail(err, -ENOMEM, "remember where pages are");
+	*run = (struct stored_run){
+		.start = start, .end = end, .off = start, .file = PAGES_AT_SOURCE | (uint32_t)c->id, .lazy = true
+	};
+	return 0;
+}
+
+static int refuse_left(uint64_t at, struct cr_error *err)
+{
+	cr_refuse(err, -EOPNOTSUPP, "pages at %" PRIx64 " were left at their source (lazy dump)", at);
+	cr_advise(err, "start criu lazy-pages --page-server while that dump waits, and restore with --lazy-pages");
+	return -EOPNOTSUPP;
+}
+
 /* Finds [start, end) in the sets from @level on. As deep as the chain is long, with a small frame for each. */
 static int resolve(struct chain *c, size_t level, uint64_t start, uint64_t end, struct cr_error *err)
 {
@@ -310,13 +337,14 @@ static int resolve(struct chain *c, size_t level, uint64_t start, uint64_t end, 
 			return cr_refuse(err, -EBADMSG, "pages at %" PRIx64 " should be in parent %zu and are not", start,
 					 level);
 		stop = e->end < end ? e->end : end;
-		if (e->flags & MM_PE_PARENT)
+		if (is_left(c, level, e))
+			r = put_left(c, start, stop, err);
+		else if (e->flags & MM_PE_PARENT)
 			r = resolve(c, level + 1, start, stop, err);
 		else if (e->flags & MM_PE_PRESENT)
 			r = put_run(c, l, e, start, stop, err);
 		else
-			r = cr_refuse(err, -EOPNOTSUPP, "pages at %" PRIx64 " were left at their source (lazy dump)",
-				      start);
+			r = refuse_left(start, err);
 		if (r < 0)
 			return r;
 		start = stop;
@@ -338,16 +366,30 @@ static int resolve_all(struct chain *c, page_check_fn check, void *arg, struct c
 	return 0;
 }
 
+static int read_chain(struct chain *c, struct image_set *set, page_check_fn check, void *arg, struct cr_error *err)
+{
+	int r = chain_add(c, set, err);
+
+	if (r == 0)
+		r = resolve_all(c, check, arg, err);
+	chain_done(c);
+	return r < 0 ? r : 0;
+}
+
 int page_chain_read(struct image_set *set, enum img_type type, uint64_t id, page_check_fn check, void *arg,
 		    struct stored_runs *runs, struct page_files *files, struct cr_error *err)
 {
 	struct chain c = { .type = type, .id = id, .runs = runs, .files = files };
-	int r = chain_add(&c, set, err);
 
-	if (r == 0)
-		r = resolve_all(&c, check, arg, err);
-	chain_done(&c);
-	return r < 0 ? r : 0;
+	return read_chain(&c, set, check, arg, err);
+}
+
+int page_chain_read_left(struct image_set *set, uint64_t ns_pid, enum page_left left, page_check_fn check, void *arg,
+			 struct stored_runs *runs, struct page_files *files, struct cr_error *err)
+{
+	struct chain c = { .type = IMG_PAGEMAP, .id = ns_pid, .left = left, .runs = runs, .files = files };
+
+	return read_chain(&c, set, check, arg, err);
 }
 
 /* ------------------------------------------------ deduplication */

@@ -8,11 +8,14 @@
 #include "image/image-set.h"
 #include "mm/mm-internal.h"
 
-/* A run of pages in a pages file. */
+/* In place of a number of a file: the page is with the process that was dumped, whose number (ns_pid) the other bits are. */
+#define PAGES_AT_SOURCE (UINT32_C(1) << 31)
+
+/* A run of pages in a pages file, or left at their source. */
 struct stored_run {
 	uint64_t start, end;
-	uint64_t off;  /* in the pages file */
-	uint32_t file; /* which: index of page_files */
+	uint64_t off;  /* in the pages file; address at the source */
+	uint32_t file; /* which: index of page_files, or PAGES_AT_SOURCE */
 	bool lazy;     /* may be brought in later */
 };
 DEFINE_VEC(stored_runs, struct stored_run)
@@ -77,6 +80,17 @@ typedef int (*page_check_fn)(void *arg, uint64_t start, uint64_t nr_pages, struc
  */
 int page_chain_read(struct image_set *set, enum img_type type, uint64_t id, page_check_fn check, void *arg,
 		    struct stored_runs *runs, struct page_files *files, struct cr_error *err);
+
+/* What becomes of pages that may come later. */
+enum page_left {
+	PAGE_LEFT_NONE,  /* those that a dump has left at their source are refused */
+	PAGE_LEFT_KNOWN, /* those are found there */
+	PAGE_LEFT_ALL,   /* all that the newest set has are asked for where the source is */
+};
+
+/** page_chain_read_left() - as page_chain_read(), of a process; what @left says is found as PAGES_AT_SOURCE */
+int page_chain_read_left(struct image_set *set, uint64_t ns_pid, enum page_left left, page_check_fn check, void *arg,
+			 struct stored_runs *runs, struct page_files *files, struct cr_error *err);
 
 /**
  * page_chain_dedup() - free pages of older sets that a newer one of the chain has stored anew

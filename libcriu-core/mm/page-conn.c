@@ -53,6 +53,11 @@ static void gather(struct page_conn *c, size_t len)
 		c->gathers = want;
 }
 
+void page_conn_rest(struct page_conn *c)
+{
+	gather(c, 1);
+}
+
 void page_conn_close(struct page_conn *c)
 {
 	if (c->fd >= 0) {

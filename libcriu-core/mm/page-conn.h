@@ -44,6 +44,9 @@ ssize_t page_conn_recv_some(struct page_conn *c, void *buf, size_t len, struct c
  */
 int page_conn_send(struct page_conn *c, struct iovec *iov, size_t nr, struct cr_error *err);
 
+/** page_conn_rest() - for who polls the descriptor himself: any byte that comes makes it readable */
+void page_conn_rest(struct page_conn *c);
+
 /** page_conn_linger() - nothing more will be said or read; wait until the other side has seen that, some seconds at most */
 void page_conn_linger(struct page_conn *c);
 

@@ -3,6 +3,7 @@
  * made again.
  */
 #include "mm/page-copy.h"
+#include "mm/lazy-leave.h"
 #include "mm/page-client.h"
 #include "mm/page-entries.h"
 #include "mm/page-select.h"
@@ -212,7 +213,9 @@ static int add_task(struct mm_dump *d, struct mm_task *mt, struct image_set *set
 		r = note_stacks(mt, &o.eager, err);
 	if (r == 0 && d->config.parent)
 		r = leave_out(d, mt, err);
-	job.runs = d->config.parent ? &mt->to_copy : &mt->pages;
+	if (r == 0 && d->config.leaves)
+		r = lazy_leave(mt, &o.eager, err);
+	job.runs = d->config.parent || d->config.leaves ? &mt->to_copy : &mt->pages;
 	job.unread = d->running ? &mt->unread : NULL;
 	job.running_mem = mt->mem;
 	if (mt->copy)
@@ -224,7 +227,8 @@ static int add_task(struct mm_dump *d, struct mm_task *mt, struct image_set *set
 		return r;
 	}
 	stats->pages_written += page_runs_bytes(job.runs) / MM_PAGE;
-	stats->pages_skipped += (page_runs_bytes(&mt->pages) - page_runs_bytes(job.runs)) / MM_PAGE;
+	stats->pages_left += lazy_left_bytes(mt) / MM_PAGE;
+	stats->pages_skipped += (page_runs_bytes(&mt->pages) - page_runs_bytes(job.runs) - lazy_left_bytes(mt)) / MM_PAGE;
 	return 0;
 }
 

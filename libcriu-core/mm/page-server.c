@@ -2,6 +2,7 @@
  * The page server: one dump's pages, on one connection or on several at once. It ends when the last of them has; what came is
  * kept if all of them have said that it was all.
  */
+#include "mm/lazy-stored.h"
 #include "mm/page-line.h"
 #include "mm/page-socket.h"
 #include "mm/page-store.h"
@@ -185,9 +186,12 @@ int cr_page_server(struct cr_context *ctx, int (*listening)(void *arg, uint16_t 
 {
 	struct server s = { .ctx = ctx, .listener = -1 };
 	const rpc_criu_opts *o = ctx->opts->rpc;
-	/* what is wrong with certificates shows before anybody is told that the server is there */
-	int r = o->has_tls && o->tls ? page_tls_check(o, err) : 0;
+	int r;
 
+	if (o->has_lazy_pages && o->lazy_pages)
+		return lazy_stored_serve(ctx, listening, arg, err);
+	/* what is wrong with certificates shows before anybody is told that the server is there */
+	r = o->has_tls && o->tls ? page_tls_check(o, err) : 0;
 	if (r == 0)
 		r = page_store_new(ctx, &s.store, err);
 	if (r == 0)

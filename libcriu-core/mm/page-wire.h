@@ -56,6 +56,13 @@ bool page_round_is_set(const uint8_t round[static PAGE_ROUND_SIZE]);
 void page_wire_set_round(struct page_wire *w, const uint8_t round[static PAGE_ROUND_SIZE]);
 void page_wire_get_round(const struct page_wire *w, uint8_t ret[static PAGE_ROUND_SIZE]);
 
+/*
+ * What our own daemon says to whoever has the memory of a tree, as the round of a question about a process that nobody has:
+ * that it will say so before the tree runs, and that it runs now. Answered with 1 by our own side, with 0 by everybody else.
+ */
+#define PAGE_LAZY_HELLO "criu-lazy-hello!"
+#define PAGE_LAZY_START "criu-lazy-start!"
+
 /** page_wire_id() - dst_id of IMG_PAGEMAP (pid) or IMG_PAGEMAP_SHMEM (number of the segment) */
 uint64_t page_wire_id(enum img_type type, uint64_t id);
 

@@ -201,6 +201,8 @@ static void files_needed(const struct planner *pl, bool *ret)
 	for (size_t i = 0; i < pl->space->pages.nr; i++) {
 		const struct stored_run *run = &pl->space->pages.items[i];
 
+		if (run->file & PAGES_AT_SOURCE)
+			continue;
 		while (at < pl->nr && pl->work[at].v->end <= run->start)
 			at++;
 		for (size_t j = at; j < pl->nr && pl->work[j].v->start < run->end && !ret[run->file]; j++)

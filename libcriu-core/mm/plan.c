@@ -298,6 +298,8 @@ size_t mm_plan_size(const struct mm_space *s)
 	data += (s->pages.nr + s->nr_vmas) * sizeof(struct abi_iov);
 	ops += 3 * (s->pages.nr / 1024 + s->pages.nr + 2 * s->nr_vmas) + 4 * s->files.nr;
 	for (size_t i = 0; i < s->pages.nr; i++) {
+		if (s->pages.items[i].file & PAGES_AT_SOURCE)
+			continue;
 		uint64_t len = s->pages.items[i].end - s->pages.items[i].start;
 		uint64_t pieces = len / MM_POPULATE, checks = len / MM_CHECK;
 

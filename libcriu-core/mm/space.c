@@ -6,6 +6,7 @@
 #include "kernel/uapi.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -71,6 +72,8 @@ int space_read_stored(const struct mm_space *s, uint64_t start, void *ret, size_
 
 		if (i >= s->pages.nr || run->start > at)
 			return 1;
+		if (run->file & PAGES_AT_SOURCE)
+			return cr_refuse(err, -EOPNOTSUPP, "pages at %" PRIx64 " were left at their source, and are needed at once", at);
 
 		uint64_t stop = run->end < end ? run->end : end;
 		uint64_t off = run->off + at - run->start;
@@ -101,10 +104,11 @@ static int check_run(void *arg, uint64_t start, uint64_t nr_pages, struct cr_err
 int mm_read(struct cr_context *ctx, struct image_set *set, pid_t ns_pid, struct mm_space **ret, struct cr_error *err)
 {
 	autofree_by(mm_space_free) struct mm_space *s = calloc(1, sizeof(*s));
+	const rpc_criu_opts *o = ctx->opts->rpc;
+	enum page_left left = o->has_lazy_pages && o->lazy_pages ? PAGE_LEFT_KNOWN : PAGE_LEFT_NONE;
 	void *entry = NULL;
 	int r;
 
-	(void)ctx;
 	if (!s)
 		return cr_fail(err, -ENOMEM, "read the memory of pid %d", ns_pid);
 	s->ns_pid = ns_pid;
@@ -114,9 +118,11 @@ int mm_read(struct cr_context *ctx, struct image_set *set, pid_t ns_pid, struct 
 	s->entry = entry;
 	r = space_check(s, err);
 	if (r == 0)
-		r = page_chain_read(set, IMG_PAGEMAP, (uint64_t)ns_pid, check_run, s, &s->pages, &s->files, err);
+		r = page_chain_read_left(set, (uint64_t)ns_pid, left, check_run, s, &s->pages, &s->files, err);
 	if (r < 0)
 		return cr_within(err, r, "memory of pid %d", ns_pid);
+	for (size_t i = 0; i < s->pages.nr; i++)
+		s->left |= (s->pages.items[i].file & PAGES_AT_SOURCE) != 0;
 	*ret = take_ptr(&s);
 	return 0;
 }
@@ -159,7 +165,7 @@ int mm_space_blame(const struct mm_space *s, uint64_t at, int code, struct cr_er
 {
 	size_t i = space_first_run(s, at);
 
-	return i < s->pages.nr ? page_file_within(&s->files.items[s->pages.items[i].file], code, err) : code;
+	return i < s->pages.nr && !(s->pages.items[i].file & PAGES_AT_SOURCE) ? page_file_within(&s->files.items[s->pages.items[i].file], code, err) : code;
 }
 
 static bool same_ext(const img_vma_ext *a, const img_vma_ext *b)
@@ -198,6 +204,9 @@ const img_vma_entry *space_kept(const struct mm_space *parent, const img_vma_ent
 
 bool mm_inherits(const struct mm_space *child, const struct mm_space *parent)
 {
+	/* what is not here cannot be compared with what the parent has */
+	if (child->left || parent->left)
+		return false;
 	for (size_t i = 0; i < child->nr_vmas; i++) {
 		const img_vma_entry *v = space_vma(child, i);
 

@@ -22,6 +22,7 @@ struct mm_space {
 	size_t nr_vmas;           /* real ones; guard pseudo-mappings follow in entry->vmas */
 	struct stored_runs pages; /* ascending */
 	uint64_t *later; /* for each real vma that is filled behind a running task: its first page; 0, or NULL: none is */
+	bool left;                /* some are still with the process that was dumped, and have to come later */
 	struct page_files files;  /* that they are in, the newest first as far as any is needed */
 	struct mm_specials specials; /* where they are once the plan has run */
 	struct mm_planned planned; /* once the plan has run */

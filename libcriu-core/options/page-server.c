@@ -8,9 +8,16 @@
 int settings_name_server(struct settings *s, enum command c, struct cr_error *err)
 {
 	rpc_criu_page_server_info *ps;
-	bool sends = c & (COMMAND_DUMP | COMMAND_PRE_DUMP);
+	bool leaves = c == COMMAND_DUMP && s->rpc.has_lazy_pages && s->rpc.lazy_pages;
+	bool sends = c & (COMMAND_DUMP | COMMAND_PRE_DUMP | COMMAND_LAZY_PAGES) && !leaves;
 
-	if (s->rpc.ps || !(c == COMMAND_PAGE_SERVER || (sends && s->page_server)))
+	/* clients of CRIU may name a page server elsewhere as well, which has no part in this */
+	if (leaves && s->rpc.ps) {
+		s->rpc.ps->address = NULL;
+		s->rpc.ps->has_fd = false;
+	}
+	/* a lazy dump is itself where pages are asked for, whether that is called a page server or not */
+	if (s->rpc.ps || !(c == COMMAND_PAGE_SERVER || leaves || (sends && s->page_server)))
 		return 0;
 	if (sends && !s->has_ps_socket && !s->has_port) {
 		cr_refuse(err, -EINVAL, "option --page-server needs --port, or --ps-socket");

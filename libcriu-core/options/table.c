@@ -182,7 +182,8 @@ static const char *refuse_scan_paths(const struct settings *s, enum command c)
 static const char *refuse_ps(const struct settings *s, enum command c)
 {
 	const rpc_criu_page_server_info *ps = s->rpc.ps;
-	bool serves = c == COMMAND_PAGE_SERVER, sends = c & (D | P) && !(s->rpc.has_lazy_pages && s->rpc.lazy_pages);
+	bool leaves = c == COMMAND_DUMP && s->rpc.has_lazy_pages && s->rpc.lazy_pages;
+	bool serves = c == COMMAND_PAGE_SERVER || leaves, sends = c & (D | P | L) && !leaves;
 	unsigned char addr[sizeof(struct in6_addr)];
 
 	if (!ps || (!serves && !sends))
@@ -368,9 +369,9 @@ const struct option_row option_table[] = {
 	  .help = "free pages that are not needed any more, of earlier or restored images" },
 	{ "pre-dump-mode", .value = "MODE", RPC_WORD(pre_dump_mode, pre_dump_words), FOR(P),
 	  .group = OPTION_GROUP_MEMORY, .help = "splice (default) or read" },
-	{ "page-server", NEG, OWN_FLAG(page_server), FOR(D | P | L), LATER(L), .group = OPTION_GROUP_MEMORY,
-	  .help = "send pages to a page server" },
-	{ "lazy-pages", RPC_FLAG(lazy_pages), FOR(D | R | S), LATER(D | S), .group = OPTION_GROUP_MEMORY,
+	{ "page-server", NEG, OWN_FLAG(page_server), FOR(D | P | L), .group = OPTION_GROUP_MEMORY,
+	  .help = "send pages to a page server; lazy-pages: fetch them there" },
+	{ "lazy-pages", RPC_FLAG(lazy_pages), FOR(D | R | S), .group = OPTION_GROUP_MEMORY,
 	  .help = "fetch memory when it is touched" },
 	{ "checksums", NEG, OWN_FLAG(checksums), FOR(D | P | R), .group = OPTION_GROUP_MEMORY,
 	  .help = "checksums of pages: made by dumps, compared by restores (default)" },
@@ -378,7 +379,7 @@ const struct option_row option_table[] = {
 	  .help = "run at once, bring memory in when it is touched and behind that" },
 	{ "stream", NEG, OWN_FLAG(stream), FOR(D | P | R | U), LATER(U), .refuse = refuse_stream,
 	  .group = OPTION_GROUP_MEMORY, .help = "images through an image streamer" },
-	{ "tls", NEG | OPTION_ONLY_TRUE, RPC_FLAG(tls), FOR(D | P | L | S), LATER(L), .group = OPTION_GROUP_MEMORY,
+	{ "tls", NEG | OPTION_ONLY_TRUE, RPC_FLAG(tls), FOR(D | P | L | S), .group = OPTION_GROUP_MEMORY,
 	  .help = "protect the connection to the page server" },
 	{ "tls-cacert", .value = "FILE", .flags = OPTION_TLS, RPC_TEXT(tls_cacert), FOR(D | P | L | S),
 	  .group = OPTION_GROUP_MEMORY, .help = "trusted certificate authority, for --tls" },
@@ -411,7 +412,7 @@ const struct option_row option_table[] = {
 		  "value)" },
 	{ "port", .value = "PORT", OWN_INT(port), .min = 1, .max = 65535, FOR(D | P | L | S),
 	  .group = OPTION_GROUP_DAEMON, .help = "of the page server" },
-	{ "ps-socket", .value = "FD", OWN_INT(ps_socket), .min = 0, .max = INT32_MAX, FOR(D | P | S),
+	{ "ps-socket", .value = "FD", OWN_INT(ps_socket), .min = 0, .max = INT32_MAX, FOR(D | P | L | S),
 	  .refuse = refuse_ps_socket, .group = OPTION_GROUP_DAEMON, .help = "connected socket of the page server" },
 	{ "status-fd", .value = "FD", OWN_INT(status_fd), .min = 0, .max = INT32_MAX, FOR(S | L | V | D),
 	  .group = OPTION_GROUP_DAEMON, .help = "write a NUL byte there when the server is ready" },
@@ -452,7 +453,7 @@ const struct option_row option_table[] = {
 	{ NULL, .rpc = "status_fd", .kind = OPTION_INT, AT_HAS(rpc., status_fd), .min = INT32_MIN, .max = INT32_MAX,
 	  FOR(D | L | S) },
 	{ NULL, .rpc = "config_file", .kind = OPTION_TEXT, AT(rpc.config_file), .flags = OPTION_REPLACED, FOR(ALL) },
-	{ NULL, .rpc = "ps", .kind = OPTION_MESSAGE, AT(rpc.ps), FOR(D | P | S), .refuse = refuse_ps },
+	{ NULL, .rpc = "ps", .kind = OPTION_MESSAGE, AT(rpc.ps), FOR(D | P | L | S), .refuse = refuse_ps },
 	{ NULL, .rpc = "veths", .kind = OPTION_ITEMS, AT(rpc.veths), .size = sizeof(rpc_criu_veth_pair),
 	  .flags = OPTION_REPLACED, FOR(R) },
 	{ NULL, .rpc = "ext_mnt", .kind = OPTION_ITEMS, AT(rpc.ext_mnt), .size = sizeof(rpc_ext_mount_map),

@@ -81,6 +81,14 @@ int restore_lazy_begin(struct restore *rs, struct cr_error *err)
 	return r;
 }
 
+/* A daemon has to tell whoever still has the memory, before there are two who could run. */
+int restore_lazy_start(struct restore *rs, struct cr_error *err)
+{
+	const rpc_criu_opts *o = rs->ctx->opts->rpc;
+
+	return o->lazy_pages && rs->lazy_go >= 0 ? mm_lazy_say_start(rs->lazy_go, err) : 0;
+}
+
 void restore_lazy_go(struct restore *rs)
 {
 	if (rs->lazy_go >= 0)

@@ -264,6 +264,9 @@ int restore_resume(struct restore *rs, struct cr_error *err)
 
 	if (r == 0)
 		r = load_all(rs, err);
+	/* before connections are of any use: if those who have the memory keep the tree, they keep these as well */
+	if (r == 0)
+		r = restore_lazy_start(rs, err);
 	if (r == 0)
 		r = connections_go_on(rs->files, err);
 	if (r < 0)

@@ -260,7 +260,6 @@ static void test_bad_request(void **state)
 		{ { .has_manage_cgroups_mode = true, .manage_cgroups_mode = (rpc_criu_cg_mode)77 },
 		  "manage_cgroups_mode" },
 		{ { .has_network_lock = true, .network_lock = (rpc_criu_network_lock_method)0 }, "network_lock" },
-		{ { .has_lazy_pages = true, .lazy_pages = true }, "lazy_pages" },
 		{ { .has_empty_ns = true, .empty_ns = 4 }, "empty_ns" },
 		{ { .has_mntns_compat_mode = true, .mntns_compat_mode = true }, "mntns_compat_mode" },
 		{ { .freeze_cgroup = (char *)"/x" }, "freeze_cgroup" },

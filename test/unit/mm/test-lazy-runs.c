@@ -56,6 +56,12 @@ static void test_around(void **state)
 	assert_run(&run, 3, 5, 100, 1);
 	assert_true(lazy_runs_around(&l, BASE + 9 * PAGE + 5, 8 * PAGE, &run));
 	assert_run(&run, 8, 8, 105, 1);
+	assert_true(lazy_runs_next(&l, BASE, BASE + 4 * PAGE, &run));
+	assert_run(&run, 3, 1, 100, 1);
+	assert_true(lazy_runs_next(&l, BASE + 22 * PAGE, BASE + 99 * PAGE, &run));
+	assert_run(&run, 22, 1, 119, 1);
+	assert_false(lazy_runs_next(&l, BASE, BASE + 3 * PAGE, &run));
+	assert_false(lazy_runs_next(&l, BASE + 23 * PAGE, BASE + 99 * PAGE, &run));
 	assert_true(lazy_runs_last(&l, 8 * PAGE, &run));
 	assert_run(&run, 16, 7, 113, 1);
 	assert_true(lazy_runs_around(&l, BASE + 22 * PAGE, PAGE, &run));

@@ -181,6 +181,64 @@ static void test_refused(void **state)
 	}
 }
 
+/* What a dump has left at its source is there only for who asks for it, and only what the newest dump has left. */
+static void test_left(void **state)
+{
+	static const struct entry first[] = { { 20, 9, P | LAZY }, { 40, 2, LAZY }, { 0 } };
+	static const struct entry second[] = { { 10, 1, P }, { 11, 3, LAZY }, { 14, 2, P | LAZY }, { 20, 2, IN | LAZY }, { 0 } };
+	static const struct entry third[] = { { 40, 1, IN }, { 0 } };
+	static const struct {
+		enum page_left left;
+		int r;
+		size_t at_source, others;
+	} cases[] = {
+		{ PAGE_LEFT_NONE, -EOPNOTSUPP, 0, 1 },
+		{ PAGE_LEFT_KNOWN, 0, 1, 3 },
+		{ PAGE_LEFT_ALL, 0, 2, 2 },
+	};
+	struct chain c;
+
+	(void)state;
+	chain_make(&c);
+	chain_add(&c, first, -1, NULL);
+	chain_add(&c, second, -1, "../0");
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		autofree_by(image_set_free) struct image_set *set = NULL;
+		struct stored_runs runs = { 0 };
+		struct page_files files = { 0 };
+		struct cr_error err = { 0 };
+		size_t found = 0;
+
+		assert_int_equal(image_set_open_any(c.fds[1], &set, &err), 0);
+		assert_int_equal(page_chain_read_left(set, PID, cases[i].left, NULL, NULL, &runs, &files, &err), cases[i].r);
+		for (size_t k = 0; k < runs.nr; k++)
+			if (runs.items[k].file & PAGES_AT_SOURCE) {
+				found++;
+				assert_int_equal(runs.items[k].file, PAGES_AT_SOURCE | PID);
+				assert_int_equal(runs.items[k].off, runs.items[k].start);
+				assert_true(runs.items[k].lazy);
+			}
+		assert_int_equal(found, cases[i].at_source);
+		assert_int_equal(runs.nr - found, cases[i].others);
+		stored_runs_done(&runs);
+		page_files_close(&files);
+	}
+	/* an older dump has no tasks any more */
+	chain_add(&c, third, -1, "../0");
+	{
+		autofree_by(image_set_free) struct image_set *set = NULL;
+		struct stored_runs runs = { 0 };
+		struct page_files files = { 0 };
+		struct cr_error err = { 0 };
+
+		assert_int_equal(image_set_open_any(c.fds[2], &set, &err), 0);
+		assert_int_equal(page_chain_read_left(set, PID, PAGE_LEFT_KNOWN, NULL, NULL, &runs, &files, &err), -EOPNOTSUPP);
+		stored_runs_done(&runs);
+		page_files_close(&files);
+	}
+	chain_done(&c);
+}
+
 /* A chain that leads back to itself ends; it never has what it asks itself for. */
 static void test_loop(void **state)
 {
@@ -283,7 +341,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_found), cmocka_unit_test(test_refused), cmocka_unit_test(test_loop),
-		cmocka_unit_test(test_nothing), cmocka_unit_test(test_dedup),
+		cmocka_unit_test(test_nothing), cmocka_unit_test(test_left), cmocka_unit_test(test_dedup),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
