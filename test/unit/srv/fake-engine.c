@@ -8,6 +8,8 @@
 #include <poll.h>
 #include <signal.h>
 
+int fake_life[2] = { -1, -1 };
+
 int __wrap_cr_dump(struct cr_context *ctx, struct cr_dump_result *ret, struct cr_error *err);
 int __wrap_cr_restore(struct cr_context *ctx, struct cr_restore_result *ret, struct cr_error *err);
 int __wrap_cr_check(struct cr_context *ctx, const struct cr_check_row **rows, size_t *nr, struct cr_error *err);

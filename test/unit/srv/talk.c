@@ -14,7 +14,6 @@
 #define PATIENCE_S 10
 
 struct fake *fake;
-int fake_life[2] = { -1, -1 };
 char test_dir[] = "/tmp/criu-srv-test-XXXXXX";
 int test_dir_fd = -1;
 
