@@ -5,11 +5,16 @@
 #include "base/io.h"
 #include "options/utf8.h"
 
+#include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <string.h>
 #include <syslog.h>
+#include <unistd.h>
 
 #define ENTRY_MAX 4096
+
+_Static_assert(ENTRY_MAX <= PIPE_BUF, "pipe(7): longer writes may be torn");
 
 /* In quotes, with what would end them or the line taken out: it comes from the client or from its files. */
 static int add_quoted(struct buf *b, const char *key, const char *text)
@@ -80,6 +85,26 @@ int access_fields(struct buf *b, const struct access_entry *e)
 	return r == 0 ? journal_field(b, "CRIU_USEC", "%" PRId64, e->us) : r;
 }
 
+/*
+ * One write: lines of several workers do not mix. A worker is held to the limits of its client, who may set them while it
+ * works (prlimit(2)): how large files may be is no reason for a line to be missing.
+ */
+static void write_line(const struct access_log *log, const struct buf *b)
+{
+	ssize_t len;
+
+	do {
+		len = write(log->fd, b->data, b->len);
+	} while (len < 0 && errno == EINTR);
+	if (len == (ssize_t)b->len)
+		return;
+	if (len > 0 && fd_write_all(log->fd, b->data + len, b->len - (size_t)len) == 0)
+		return;
+	/* begun it may be, so it goes on a line of its own */
+	if (log->spare_fd > 0 && (len <= 0 || write(log->spare_fd, "\n", 1) == 1))
+		(void)!write(log->spare_fd, b->data, b->len);
+}
+
 void access_write(const struct access_log *log, const struct access_entry *e)
 {
 	autobuf struct buf b = BUF_INIT(ENTRY_MAX);
@@ -91,7 +116,16 @@ void access_write(const struct access_log *log, const struct access_entry *e)
 	if (log->fd < 0)
 		return;
 	r = log->priorities ? buf_printf(&b, "<%d>", e->error ? LOG_WARNING : LOG_INFO) : 0;
-	/* one write: lines of several workers do not mix */
 	if (r == 0 && access_text(&b, e, !log->priorities) == 0)
-		(void)!fd_write_all(log->fd, b.data, b.len);
+		write_line(log, &b);
+}
+
+void access_pass_on(const struct access_log *log, int pipe_fd)
+{
+	char text[PIPE_BUF];
+	ssize_t len;
+
+	while ((len = read(pipe_fd, text, sizeof(text))) > 0)
+		if (log->fd >= 0)
+			(void)!fd_write_all(log->fd, text, (size_t)len);
 }

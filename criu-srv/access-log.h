@@ -17,6 +17,7 @@ struct access_log {
 	int fd;          /* text; -1: nowhere */
 	int journal_fd;  /* entries with fields; -1: text instead */
 	bool priorities; /* fd belongs to the journal: "<6>" in front, and no time */
+	int spare_fd; /* pipe to the daemon, for lines that a worker may not write (RLIMIT_FSIZE of its client); 0: none */
 };
 
 /* What is known of a request. Texts are the caller's. */
@@ -40,5 +41,8 @@ int access_fields(struct buf *b, const struct access_entry *e);
 
 /** access_write() - to where the log says. What cannot be written is lost: a log must not fail the work it is about. */
 void access_write(const struct access_log *log, const struct access_entry *e);
+
+/** access_pass_on() - in the daemon: what workers could not write, from the other end of the pipe, which does not block */
+void access_pass_on(const struct access_log *log, int pipe_fd);
 
 #endif

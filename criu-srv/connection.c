@@ -76,8 +76,7 @@ static bool serve_one(struct worker *w, bool *in_series, int *ret_code)
 	int r;
 
 	*ret_code = WORKER_ILLEGAL;
-	peer_lower(&w->peer);
-	if (is_idle(w))
+	if (peer_lower(&w->peer) < 0 || is_idle(w))
 		return false;
 	record_begin(w->record);
 	r = transport_receive(w->sock, w->generation, w->max_bytes, &req, &err);

@@ -131,7 +131,9 @@ static void serve(void *arg, int fds[static SPAWNER_FDS])
 	const struct start *start = arg;
 	const struct daemon *d = start->d;
 	autosettings struct settings fresh;
-	struct access_log access = { .fd = fds[1], .journal_fd = fds[2], .priorities = d->access.priorities };
+	struct access_log access = {
+		.fd = fds[1], .journal_fd = fds[2], .priorities = d->access.priorities, .spare_fd = fds[3]
+	};
 	struct worker_terms terms = {
 		.generation = start->legacy ? RPC_GENERATION_FIRST : RPC_GENERATION_TODAY,
 		.log_fd = start->may_log ? fds[1] : STDIN_FILENO, /* complaints are lines too */

@@ -103,7 +103,8 @@ static int open_events(struct daemon *d, struct cr_error *err)
 	d->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	if (d->epoll_fd < 0 || epoll_ctl(d->epoll_fd, EPOLL_CTL_ADD, d->signal_fd, &ev) < 0)
 		return cr_fail(err, -errno, "epoll");
-	if (pipe2(d->alive, O_CLOEXEC | O_NONBLOCK) < 0)
+	ev.data.ptr = &d->alive;
+	if (pipe2(d->alive, O_CLOEXEC | O_NONBLOCK) < 0 || epoll_ctl(d->epoll_fd, EPOLL_CTL_ADD, d->alive[0], &ev) < 0)
 		return cr_fail(err, -errno, "pipe");
 	return 0;
 }

@@ -31,7 +31,8 @@ static bool all_gone(const struct daemon *d)
 {
 	struct pollfd pfd = { .fd = d->alive[0], .events = POLLIN };
 
-	return d->crowd.nr_workers == 0 && poll(&pfd, 1, 0) > 0;
+	access_pass_on(&d->access, d->alive[0]);
+	return d->crowd.nr_workers == 0 && poll(&pfd, 1, 0) > 0 && pfd.revents == POLLHUP;
 }
 
 /* Return: true all have ended; false the time is over, or a second signal says that it is */

@@ -139,7 +139,9 @@ static const struct listener *listener_of(const struct daemon *d, const void *pt
 static int handle(struct daemon *d, const struct epoll_event *events, int nr, struct cr_error *err)
 {
 	for (int i = 0; i < nr; i++)
-		if (events[i].data.ptr != &d->signal_fd && !listener_of(d, events[i].data.ptr))
+		if (events[i].data.ptr == &d->alive)
+			access_pass_on(&d->access, d->alive[0]);
+		else if (events[i].data.ptr != &d->signal_fd && !listener_of(d, events[i].data.ptr))
 			daemon_heard(d, events[i].data.ptr);
 	for (int i = 0; i < nr; i++)
 		if (events[i].data.ptr == &d->signal_fd && !handle_signals(d))

@@ -340,10 +340,12 @@ int peer_raise(struct peer *p, enum peer_need need, struct cr_error *err)
 	return r < 0 ? cr_fail(err, r, "take over the rights of user %u", p->who.uid) : 0;
 }
 
-void peer_lower(struct peer *p)
+int peer_lower(struct peer *p)
 {
-	if (!p->equal && p->awake && set_caps(UINT64_MAX, false) == 0)
-		p->awake = false;
+	int r = p->equal || !p->awake ? 0 : set_caps(UINT64_MAX, false);
+
+	p->awake = r < 0;
+	return r;
 }
 
 uint64_t peer_doze(const struct peer *p)

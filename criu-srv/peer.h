@@ -45,8 +45,8 @@ enum peer_need { PEER_NEED_NOTHING, PEER_NEED_FILES, PEER_NEED_PROBE, PEER_NEED_
  * User 0 is looked at before anything but PEER_NEED_NOTHING: without root's capabilities it is a client like others.
  */
 int peer_raise(struct peer *p, enum peer_need need, struct cr_error *err);
-/** peer_lower() - put them to sleep again: the next request is decoded without any */
-void peer_lower(struct peer *p);
+/** peer_lower() - put them to sleep again: the next request is decoded without any. Return: 0; negative errno. */
+int peer_lower(struct peer *p);
 
 /** peer_doze() - the same in the middle of a request. Return: what peer_wake() takes to go on as before */
 uint64_t peer_doze(const struct peer *p);
