@@ -20,10 +20,19 @@ static void write_signals(void (*handler)(int))
 	sigaction(SIGXFSZ, &sa, NULL);
 }
 
+/* Whoever ignores SIGCHLD hands that down, and children that end are not there to be waited for: signal(7). */
+static void children_signal(void)
+{
+	struct sigaction sa = { .sa_handler = SIG_DFL };
+
+	sigaction(SIGCHLD, &sa, NULL);
+}
+
 /* A descriptor 0, 1 or 2 that is closed would be taken by the next file opened, and then written to as a terminal. */
 int process_begin(void)
 {
 	write_signals(SIG_IGN);
+	children_signal();
 	for (int fd = 0; fd <= 2; fd++)
 		if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) < 0)
 			return -errno;

@@ -6,7 +6,7 @@
 
 /**
  * process_begin() - standard descriptors that are closed lead to /dev/null; writing to a closed pipe, or a
- * file above the size limit, is an error, not a death
+ * file above the size limit, is an error, not a death; children can be waited for
  * Return: 0 or negative errno.
  */
 int process_begin(void);

@@ -170,8 +170,12 @@ static int mflags_plan_process(struct planner *p)
 
 	if (!p->t->mm)
 		return 0;
-	if (p->phase == TASK_PHASE_EARLY)
+	if (p->phase == TASK_PHASE_EARLY) {
+		/* handed down with the address space; before there are mappings that ask for it themselves */
+		if (p->t->restorer->memory_merge)
+			op_may_fail(plan_call(p, "merge no memory", __NR_prctl, PR_SET_MEMORY_MERGE, 0, 0, 0, 0));
 		return plan_coredump_filter(p);
+	}
 	if (p->phase == TASK_PHASE_MAIN)
 		return plan_main(p);
 	/* cannot be taken back, and forbids mappings: as late as possible */

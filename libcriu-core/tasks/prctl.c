@@ -75,12 +75,18 @@ static int prctl_check_thread(const img_core_entry *core, struct cr_error *err)
 static int prctl_plan_thread(struct planner *p)
 {
 	const img_thread_ext *x = p->core->thread_core->ext;
+	const struct restorer *own = p->t->restorer;
 	uint64_t slack = x && x->has_timer_slack_ns && x->timer_slack_ns ? x->timer_slack_ns : TIMER_SLACK_USUAL;
 	int r = 0;
 
 	if (p->phase != TASK_PHASE_MAIN)
 		return 0;
 	plan_call(p, "set timer slack", __NR_prctl, PR_SET_TIMERSLACK, slack, 0, 0, 0);
+	if (own->io_flusher && !(x && x->has_io_flusher && x->io_flusher))
+		op_may_fail(plan_call(p, "be no I/O flusher", __NR_prctl, PR_SET_IO_FLUSHER, 0, 0, 0, 0));
+	if (own->mce_kill >= 0 && own->mce_kill != PR_MCE_KILL_DEFAULT && !(x && x->has_mce_kill))
+		op_may_fail(plan_call(p, "have the usual memory failure policy", __NR_prctl, PR_MCE_KILL,
+				      PR_MCE_KILL_CLEAR, 0, 0, 0));
 	if (x && x->has_io_flusher && x->io_flusher)
 		r = plan_note(p, plan_call(p, "set I/O flusher", __NR_prctl, PR_SET_IO_FLUSHER, 1, 0, 0, 0),
 			      "the thread cannot be made an I/O flusher, continuing without");

@@ -112,6 +112,33 @@ static void read_rseq(struct restorer *ret)
 	ret->rseq_signature = RSEQ_SIG;
 }
 
+static bool is_bound(void)
+{
+	/* room for CONFIG_NR_CPUS, which cannot be higher than 8192 */
+	uint64_t mask[8192 / 64] = { 0 };
+	long len = syscall(__NR_sched_getaffinity, 0, sizeof(mask), mask), nr = 0;
+
+	for (long i = 0; i < len / 8; i++)
+		nr += __builtin_popcountll(mask[i]);
+	return len > 0 && nr < sysconf(_SC_NPROCESSORS_ONLN);
+}
+
+/* What it has been given by whoever started it, and a new process has not */
+static void read_settings(struct restorer *ret)
+{
+	long io = syscall(__NR_ioprio_get, IOPRIO_WHO_PROCESS_, 0);
+	int mode = 0;
+
+	ret->ioprio = io > 0 ? (uint32_t)io : 0;
+	ret->timer_slack_ns = (uint64_t)prctl(PR_GET_TIMERSLACK, 0, 0, 0, 0);
+	ret->bound = is_bound();
+	ret->memory_merge = prctl(PR_GET_MEMORY_MERGE, 0, 0, 0, 0) == 1;
+	ret->io_flusher = prctl(PR_GET_IO_FLUSHER, 0, 0, 0, 0) == 1;
+	ret->mce_kill = prctl(PR_MCE_KILL_GET, 0, 0, 0, 0);
+	if (syscall(__NR_get_mempolicy, &mode, NULL, 0, 0, 0) == 0)
+		ret->mempolicy_mode = mode;
+}
+
 int restorer_init(struct cr_context *ctx, struct restorer *ret, struct cr_error *err)
 {
 	int r;
@@ -136,12 +163,8 @@ int restorer_init(struct cr_context *ctx, struct restorer *ret, struct cr_error 
 	}
 	read_proc(ret);
 	read_rseq(ret);
-	ret->timer_slack_ns = (uint64_t)prctl(PR_GET_TIMERSLACK, 0, 0, 0, 0);
+	read_settings(ret);
 	ret->timer_restore_ids = kernel_has(&ctx->probes, KERNEL_TIMER_CR_IDS);
-
-	long io = syscall(__NR_ioprio_get, IOPRIO_WHO_PROCESS_, 0);
-
-	ret->ioprio = io > 0 ? (uint32_t)io : 0;
 	return 0;
 }
 

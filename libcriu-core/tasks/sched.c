@@ -254,6 +254,44 @@ static int plan_waiting_nice(struct planner *p)
 			 "nice cannot be set, continuing with that of the restorer");
 }
 
+/* What is not stored is what a new process has, unless its maker has something else: processors and nodes of its choice. */
+static int plan_affinity(struct planner *p, const img_thread_ext *x)
+{
+	/* whole words of the kernel; a processor that this machine does not have is left out by it */
+	uint8_t mask[AFFINITY_BYTES] = { 0 };
+	size_t len = x ? (x->cpu_affinity.len + 7) & ~(size_t)7 : 0;
+
+	if (len) {
+		memcpy(mask, x->cpu_affinity.data, x->cpu_affinity.len);
+	} else if (p->t->restorer->bound) {
+		len = sizeof(mask);
+		memset(mask, 0xff, len);
+	} else {
+		return 0;
+	}
+	return plan_note(p,
+			 plan_call(p, "set processor affinity", __NR_sched_setaffinity, 0, len,
+				   plan_data(p, mask, len, 8)),
+			 "none of the processors it was bound to can be used, continuing on any");
+}
+
+static int plan_mempolicy(struct planner *p, const img_thread_ext *x)
+{
+	uint8_t nodes[MEMPOLICY_NODES / 8] = { 0 };
+	size_t len = x && x->has_mempolicy_mode ? x->mempolicy_nodes.len : 0;
+
+	if (!(x && x->has_mempolicy_mode) && p->t->restorer->mempolicy_mode <= 0)
+		return 0;
+	if (len)
+		memcpy(nodes, x->mempolicy_nodes.data, len);
+	/* mode 0 is MPOL_DEFAULT */
+	return plan_note(p,
+			 plan_call(p, "set memory policy", __NR_set_mempolicy,
+				   x && x->has_mempolicy_mode ? x->mempolicy_mode : 0,
+				   len ? plan_data(p, nodes, sizeof(nodes), 8) : 0, len ? MEMPOLICY_NODES : 0),
+			 "memory policy cannot be set, continuing with the default");
+}
+
 static int sched_plan_thread(struct planner *p)
 {
 	const img_thread_ext *x = p->core->thread_core->ext;
@@ -270,29 +308,9 @@ static int sched_plan_thread(struct planner *p)
 			      plan_call(p, "set I/O priority", __NR_ioprio_set, IOPRIO_WHO_PROCESS_, 0,
 					x && x->has_ioprio ? x->ioprio : 0),
 			      "I/O priority cannot be set, continuing with that of the restorer");
-	if (r >= 0 && x && x->cpu_affinity.len) {
-		/* whole words of the kernel; a processor that this machine does not have is left out by it */
-		uint8_t mask[AFFINITY_BYTES] = { 0 };
-		size_t len = (x->cpu_affinity.len + 7) & ~(size_t)7;
-
-		memcpy(mask, x->cpu_affinity.data, x->cpu_affinity.len);
-		r = plan_note(p,
-			      plan_call(p, "set processor affinity", __NR_sched_setaffinity, 0, len,
-					plan_data(p, mask, len, 8)),
-			      "none of the processors it was bound to can be used, continuing on any");
-	}
-	if (r >= 0 && x && x->has_mempolicy_mode) {
-		uint8_t nodes[MEMPOLICY_NODES / 8] = { 0 };
-
-		if (x->mempolicy_nodes.len)
-			memcpy(nodes, x->mempolicy_nodes.data, x->mempolicy_nodes.len);
-		r = plan_note(p,
-			      plan_call(p, "set memory policy", __NR_set_mempolicy, x->mempolicy_mode,
-					x->mempolicy_nodes.len ? plan_data(p, nodes, sizeof(nodes), 8) : 0,
-					x->mempolicy_nodes.len ? MEMPOLICY_NODES : 0),
-			      "memory policy cannot be set, continuing with the default");
-	}
-	return r;
+	if (r >= 0)
+		r = plan_affinity(p, x);
+	return r < 0 ? r : plan_mempolicy(p, x);
 }
 
 const struct task_kind sched_kind = {

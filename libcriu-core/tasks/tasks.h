@@ -101,6 +101,11 @@ struct restorer {
 	bool timer_restore_ids; /* PR_TIMER_CREATE_RESTORE_IDS */
 	uint64_t timer_slack_ns;
 	uint32_t ioprio;
+	bool bound;             /* it may not run on all processors */
+	bool memory_merge;      /* PR_SET_MEMORY_MERGE */
+	bool io_flusher;        /* PR_SET_IO_FLUSHER */
+	int mempolicy_mode;     /* of the calling thread; 0: none */
+	int mce_kill;           /* PR_MCE_KILL_GET */
 	uint64_t rseq_address; /* area that the C library registered for the calling thread, 0: none */
 	uint32_t rseq_size, rseq_signature;
 };

@@ -21,6 +21,7 @@ from checksums import Checksums   # noqa: E402
 from connections import Connections   # noqa: E402
 from jobs import Jobs   # noqa: E402
 from outside import Outside   # noqa: E402
+from restorers import Restorers   # noqa: E402
 from streams import Streams   # noqa: E402
 from terminals import Terminals   # noqa: E402
 from world import Failed, Skipped   # noqa: E402
@@ -29,7 +30,7 @@ from world import Failed, Skipped   # noqa: E402
 RICH = [("tree", "bush"), ("threads", "masks"), ("pipes", "ring"), ("shared", "anonymous"), ("signals", "pending-threads"), ("unix-queue", "rights")]
 
 
-class Scenario(Jobs, Terminals, Outside, Connections, Checksums, Streams, Case):
+class Scenario(Jobs, Terminals, Outside, Restorers, Connections, Checksums, Streams, Case):
     def __init__(self, args):
         super().__init__(dict(args, victim="", dump="", restore="", refuse="", flags=0))
         self.victims = args["victim"]

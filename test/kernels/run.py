@@ -27,6 +27,7 @@ DISK_MB = 1024
 CROSSING = r"^(memory|regs|regs-static|timers|threads|tree|stops|signals|syscalls|audit-after)/"
 # What cannot be kept because the kernel does not tell: a victim, up to which version, why.
 KNOWN = [("attrs/user-dispatch", (6, 3), "syscall user dispatch cannot be seen before Linux 6.4"),
+         ("settings/dispatch-thread", (6, 3), "syscall user dispatch cannot be seen before Linux 6.4"),
          ("threads/exited-leader", (6, 8), "threads without a main thread do not give their descriptors before Linux 6.9"),
          ("threads/exited-leader-child", (6, 8), "threads without a main thread do not give their descriptors before Linux 6.9"),
          ("stops/unseen", (5, 16), "which stops the parent has seen cannot be told before Linux 5.17; it is told again"),

@@ -125,6 +125,19 @@ static void set_up_caps(void)
 	get_creds(&was);
 }
 
+/* what could be handed down to programs, and is not */
+static void set_up_inheritable(void)
+{
+	struct __user_cap_header_struct head = { _LINUX_CAPABILITY_VERSION_3, 0 };
+	struct __user_cap_data_struct data[2];
+
+	need(syscall(SYS_capget, &head, data) == 0);
+	data[0].inheritable = data[0].permitted;
+	need(syscall(SYS_capset, &head, data) == 0);
+	get_creds(&was);
+	need(!was.ambient);
+}
+
 static void set_up_securebits(void)
 {
 	need(prctl(PR_SET_SECUREBITS,
@@ -179,6 +192,19 @@ static void set_up_user(void)
 	get_creds(&was);
 }
 
+static void set_up_without_setpcap(void)
+{
+	struct __user_cap_header_struct head = { _LINUX_CAPABILITY_VERSION_3, 0 };
+	struct __user_cap_data_struct data[2];
+
+	need(prctl(PR_CAPBSET_DROP, CAP_SETPCAP) == 0 && syscall(SYS_capget, &head, data) == 0);
+	data[0].effective &= ~(1u << CAP_SETPCAP);
+	data[0].permitted &= ~(1u << CAP_SETPCAP);
+	need(syscall(SYS_capset, &head, data) == 0 && prctl(PR_SET_KEEPCAPS, 1) == 0);
+	get_creds(&was);
+	need(was.keepcaps);
+}
+
 static mode_t mask_was = 0137;
 static void set_up_umask(void)
 {
@@ -196,11 +222,13 @@ const struct victim_case victim_cases[] = {
 	{ "groups", set_up_groups, check },
 	{ "no-groups", set_up_no_groups, check },
 	{ "capabilities", set_up_caps, check, .flags = CASE_MORE },
+	{ "inheritable", set_up_inheritable, check },
 	{ "securebits", set_up_securebits, check },
 	{ "no-new-privs", set_up_nnp, check },
 	{ "not-dumpable", set_up_not_dumpable, check, .flags = CASE_MORE },
 	{ "users-mixed", set_up_mixed, check, .flags = CASE_MORE },
 	{ "user", set_up_user, check, .flags = CASE_MORE },
+	{ "keepcaps-without-setpcap", set_up_without_setpcap, check },
 	{ "umask", set_up_umask, check_umask },
 	{ 0 },
 };

@@ -386,6 +386,43 @@ static void set_up_autogroup(void)
 	kids[2] = victim_fork(leaderless, 0);
 }
 
+/* --- nothing at all: what a process has that never asked for anything, whoever restores it */
+
+static struct {
+	long merge, mce, tsc, slack, subreaper, thp, keepcaps, policy;
+	unsigned long nodes;
+} usual;
+
+static void get_usual(void)
+{
+	int word = -1, mode = -1;
+
+	memset(&usual, 0, sizeof(usual));
+	usual.merge = prctl(68, 0, 0, 0, 0);
+	usual.mce = prctl(PR_MCE_KILL_GET, 0, 0, 0, 0);
+	usual.tsc = prctl(PR_GET_TSC, &word) == 0 ? word : -1;
+	usual.slack = prctl(PR_GET_TIMERSLACK);
+	usual.subreaper = prctl(PR_GET_CHILD_SUBREAPER, &word) == 0 ? word : -1;
+	usual.thp = prctl(PR_GET_THP_DISABLE, 0, 0, 0, 0);
+	usual.keepcaps = prctl(PR_GET_KEEPCAPS);
+	usual.policy = syscall(SYS_get_mempolicy, &mode, &usual.nodes, 64, 0, 0) == 0 ? mode : -1;
+}
+
+static void set_up_usual(void)
+{
+	get_usual();
+}
+
+static void check_usual(void)
+{
+	typeof(usual) before = usual;
+
+	get_usual();
+	expect(memcmp(&before, &usual, sizeof(usual)) == 0,
+	       "merging %ld, memory failures %ld, tsc %ld, slack %ld, subreaper %ld, huge pages %ld, keepcaps %ld, policy %ld", usual.merge,
+	       usual.mce, usual.tsc, usual.slack, usual.subreaper, usual.thp, usual.keepcaps, usual.policy);
+}
+
 /* --- each process has its own */
 
 static void own_numbers(long i)
@@ -423,6 +460,7 @@ const struct victim_case victim_cases[] = {
 	{ "slice-batch", set_up_slice_batch, check_attr },
 	{ "deadline-flags", set_up_deadline_flags, check_attr },
 	{ "autogroup", set_up_autogroup, reap, .flags = CASE_MORE },
+	{ "usual", set_up_usual, check_usual },
 	{ "numbers-of-each", set_up_numbers, reap },
 	{ 0 },
 };
