@@ -252,9 +252,11 @@ static int wire_errno(const struct session *n, const struct cr_error *err)
 }
 
 /* Many clients receive into 1024 bytes, of which the rest of an answer takes less than 64. */
+#define ERRMSG_MAX (1024 - 64)
+
 static char *short_enough(char *text)
 {
-	size_t end = 1024 - 64;
+	size_t end = ERRMSG_MAX;
 
 	if (strlen(text) <= end)
 		return text;
@@ -282,6 +284,7 @@ void session_fail(struct session *n, const struct cr_error *err, const struct ob
 	engine_log_obstacles(&log, list);
 	if (err->hint[0])
 		log_info(&log, "hint: %s", err->hint);
+	log_sink_advise(&n->sink, err->hint, ERRMSG_MAX);
 	resp->success = false;
 	resp->has_cr_errno = true;
 	resp->cr_errno = wire_errno(n, err);

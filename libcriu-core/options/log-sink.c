@@ -51,6 +51,19 @@ static void keep_first(struct log_sink *s, const char *mark, const char *text)
 	s->first_error[used] = '\n';
 }
 
+void log_sink_advise(struct log_sink *s, const char *hint, size_t max)
+{
+	static const char before[] = " (try: ";
+	size_t used = strlen(s->first_error), room = max < LOG_FIRST_ERROR - 1 ? max : LOG_FIRST_ERROR - 1;
+
+	/* whole or not at all: half of an advice may be a wrong one */
+	if (!used || !hint[0] || used + strlen(before) + strlen(hint) + 1 > room)
+		return;
+	used = append(s->first_error, used - 1, LOG_FIRST_ERROR, before);
+	used = append(s->first_error, used, LOG_FIRST_ERROR, hint);
+	memcpy(s->first_error + used, ")\n", 3);
+}
+
 static void write_line(struct log_sink *s, enum cr_log_level level, const struct timespec *at, const char *text)
 {
 	char line[LINE_MAX_BYTES], mark[64] = "";

@@ -48,6 +48,9 @@ void log_sink_attach(struct log_sink *s, int fd, bool owned, int level);
 /** log_sink_line() - line() of struct cr_log; @arg is the sink. Control bytes and what is not UTF-8 come out as '?'. */
 void log_sink_line(void *arg, enum cr_log_level level, const char *text);
 
+/** log_sink_advise() - put what can be done behind the first error line, if that has no more than @max bytes then */
+void log_sink_advise(struct log_sink *s, const char *hint, size_t max);
+
 /** log_sink_log() - the library's view of it. The sink must outlive it. */
 struct cr_log log_sink_log(struct log_sink *s);
 

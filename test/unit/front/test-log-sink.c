@@ -57,6 +57,29 @@ static void write_lines(int level, char *ret, size_t size)
 	read_log(ret, size);
 }
 
+/* What can be done stands behind the error, whole or not at all. */
+static void test_advice(void **state)
+{
+	autosink struct log_sink s;
+	char text[LOG_FIRST_ERROR];
+
+	(void)state;
+	log_sink_init(&s, "dump");
+	log_sink_advise(&s, "--nothing-has-failed", 500);
+	assert_string_equal(s.first_error, "");
+	log_sink_line(&s, CR_LOG_ERROR, "it failed");
+	log_sink_advise(&s, "", 500);
+	assert_string_equal(s.first_error, "Error (dump): it failed\n");
+	log_sink_advise(&s, "--option", strlen("Error (dump): it failed (try: --option)\n") - 1);
+	assert_string_equal(s.first_error, "Error (dump): it failed\n");
+	log_sink_advise(&s, "--option", strlen("Error (dump): it failed (try: --option)\n"));
+	assert_string_equal(s.first_error, "Error (dump): it failed (try: --option)\n");
+	memset(text, 'x', sizeof(text) - 1);
+	text[sizeof(text) - 1] = '\0';
+	log_sink_advise(&s, text, SIZE_MAX);
+	assert_string_equal(s.first_error, "Error (dump): it failed (try: --option)\n");
+}
+
 static void test_plain(void **state)
 {
 	char text[4096];
@@ -154,8 +177,9 @@ static void test_many_early(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_plain), cmocka_unit_test(test_times),      cmocka_unit_test(test_silent),
-		cmocka_unit_test(test_long),  cmocka_unit_test(test_many_early), cmocka_unit_test(test_utf8),
+		cmocka_unit_test(test_advice), cmocka_unit_test(test_plain), cmocka_unit_test(test_times),
+		cmocka_unit_test(test_silent), cmocka_unit_test(test_long),  cmocka_unit_test(test_many_early),
+		cmocka_unit_test(test_utf8),
 	};
 
 	return cmocka_run_group_tests(tests, setup, teardown);
