@@ -95,7 +95,7 @@ static inline struct abi_op *op_from_slot(struct abi_op *op, unsigned int i) { o
 
 /* Slots with an agreed meaning in restore programs. */
 enum { SLOT_PIDFD = ABI_SLOT_COORDINATOR, SLOT_TMP = 1, SLOT_TMP2 = 2, SLOT_PAGES = 3 /* open pages image */, SLOT_FILE = 4,
-	SLOT_SUMS = 5 /* open checksums of pages */ };
+	SLOT_SUMS = 5 /* open checksums of pages */, SLOT_SCRATCH = 6 /* memory of the thread for them */ };
 
 /**
  * program_explain() - sentence for a routine that failed: "map memory (mmap 0x7f... 0x1000 0x3 0x22): Cannot allocate memory"

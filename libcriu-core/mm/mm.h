@@ -223,6 +223,9 @@ int mm_space_blame(const struct mm_space *s, uint64_t at, int code, struct cr_er
  */
 bool mm_inherits(const struct mm_space *child, const struct mm_space *parent);
 
+/** mm_plan_routines() - upper bound of those that mm_plan() adds to a program, with threads that help */
+size_t mm_plan_routines(const struct mm_space *s);
+
 /** mm_plan_size() - upper bound of the arena bytes that mm_plan() and mm_plan_late() take for @s */
 size_t mm_plan_size(const struct mm_space *s);
 
@@ -265,6 +268,14 @@ int mm_shared_memory(struct cr_context *ctx, uint64_t size, struct cr_error *err
 /** mm_fill() - read the content of pagemap-shmem-@shmid.img into a fresh object. No such image: nothing to do. */
 int mm_fill(struct cr_context *ctx, struct image_set *set, uint32_t shmid, int fd, uint64_t size, struct cr_error *err);
 
+/*
+ * Threads that help to read pages, for as long as that takes. Their numbers are any: so there are none where processes are forked
+ * meanwhile, which might want the same.
+ */
+#define MM_HELPERS        3
+#define MM_HELPER_SCRATCH ((uint64_t)64 << 10)
+#define MM_HELPER_ROOM    (MM_HELPER_SCRATCH + ((uint64_t)16 << 10)) /* with its stack */
+
 /* What the planner needs to know of one task. */
 struct mm_plan {
 	struct cr_context *ctx;
@@ -276,13 +287,15 @@ struct mm_plan {
 	struct mm_range region;  /* never touched */
 	struct mm_range spare;   /* inside the region: mm_spare_size() bytes that may be mapped over */
 	struct mm_range scratch; /* inside the region: private memory of the task, for comparing pages */
+	size_t nr_helpers;       /* 0: none */
+	uint64_t helpers;        /* inside the region, as scratch: MM_HELPER_ROOM for each */
 	const struct file_opener *opener;
 	const struct mm_segments *segments;
 };
 
 /**
  * mm_plan() - emit everything from "unmap all" to the final layout and PR_SET_MM_MAP
- * Slots used: SLOT_PIDFD (read), SLOT_TMP, SLOT_TMP2, SLOT_PAGES, SLOT_SUMS, SLOT_FILE. Descriptors taken are closed again.
+ * Slots used: SLOT_PIDFD (read), SLOT_TMP, SLOT_TMP2, SLOT_PAGES, SLOT_SUMS, SLOT_SCRATCH, SLOT_FILE. Descriptors taken are closed again.
  */
 int mm_plan(const struct mm_plan *plan, struct cr_error *err);
 

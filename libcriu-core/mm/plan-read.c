@@ -3,7 +3,7 @@
  * keeps from its parent they are compared first, so that equal ones stay shared. What was read is compared with its
  * checksums right away, where it is to stay and while it is in the cache.
  */
-#include "mm/planner.h"
+#include "mm/plan-beside.h"
 
 #include "kernel/uapi.h"
 #include "page-sum.h"
@@ -25,6 +25,7 @@ enum read_mode { READ_SKIP, READ_PLAIN, READ_DROPPABLE, READ_COMPARE };
 struct read_batch {
 	const struct page_file *file;
 	enum read_mode mode;
+	bool shared; /* by several threads: scratch memory is that of whoever runs the operation */
 	uint64_t off, len; /* in the pages file */
 	size_t nr;
 	struct abi_iov iov[READ_AREAS];
@@ -38,6 +39,18 @@ static uint64_t from_pipe(const struct page_file *f)
 static uint64_t check_size(const struct planner *pl)
 {
 	return (pl->plan->scratch.end - pl->plan->scratch.start) | (crc32c_in_hardware() ? ABI_CHECK_HARDWARE : 0);
+}
+
+/* @at: the areas */
+static void check_sums(struct planner *pl, const struct read_batch *b, uint64_t at)
+{
+	uint64_t scratch = b->shared ? SLOT_SCRATCH : pl->plan->scratch.start;
+	struct abi_op *op = emit(pl->program, pl->routine, ABI_OP_CHECK, "check pages", 0, SLOT_SUMS,
+				 b->file->sums_at + b->off / MM_PAGE * sizeof(uint32_t), at, b->nr, scratch, check_size(pl));
+
+	op_from_slot(op, 0);
+	if (b->shared)
+		op_from_slot(op, 4);
 }
 
 static void flush(struct planner *pl, struct read_batch *b)
@@ -58,10 +71,7 @@ static void flush(struct planner *pl, struct read_batch *b)
 			     0);
 	}
 	if (b->file->sums >= 0 && b->mode != READ_DROPPABLE)
-		op_from_slot(emit(pl->program, pl->routine, ABI_OP_CHECK, "check pages", 0, SLOT_SUMS,
-				  b->file->sums_at + b->off / MM_PAGE * sizeof(uint32_t), at, b->nr,
-				  pl->plan->scratch.start, check_size(pl)),
-			     0);
+		check_sums(pl, b, at);
 	b->nr = 0;
 }
 
@@ -112,7 +122,6 @@ static void drop_area(struct planner *pl, struct read_batch *b, uint64_t len)
 
 static void read_populated(struct planner *pl, struct read_batch *b, uint64_t start, uint64_t end, uint64_t off)
 {
-	flush(pl, b);
 	for (uint64_t at = start, len; at < end; at += len) {
 		len = end - at < MM_POPULATE ? end - at : MM_POPULATE;
 		/* since 5.14; without it pages come by faults */
@@ -123,6 +132,29 @@ static void read_populated(struct planner *pl, struct read_batch *b, uint64_t st
 			flush(pl, b);
 		}
 	}
+}
+
+/* The same, as pieces for threads, if there are any. */
+static void read_fresh(struct planner *pl, struct read_batch *b, struct beside *beside, uint64_t start, uint64_t end,
+		       uint64_t off)
+{
+	struct routine *own = pl->routine;
+
+	flush(pl, b);
+	if (!beside->on) {
+		read_populated(pl, b, start, end, off);
+		return;
+	}
+	pl->routine = &beside->pieces;
+	b->shared = true;
+	for (uint64_t at = start, len; at < end; at += len) {
+		len = end - at < MM_POPULATE ? end - at : MM_POPULATE;
+		beside_piece(beside, pl);
+		read_populated(pl, b, at, at + len, off + (at - start));
+		beside_piece_end(beside);
+	}
+	b->shared = false;
+	pl->routine = own;
 }
 
 /* Huge pages are made by few faults anyway, and pages of files would be copied only to be overwritten. */
@@ -160,7 +192,7 @@ static enum read_mode mode_of(const struct vma_work *w)
 }
 
 /* What is in one file; so each is taken once, and runs of the others go by. */
-static void read_all(struct planner *pl, struct read_batch *b, uint32_t file)
+static void read_all(struct planner *pl, struct read_batch *b, struct beside *beside, uint32_t file)
 {
 	size_t at = 0;
 
@@ -185,7 +217,7 @@ static void read_all(struct planner *pl, struct read_batch *b, uint32_t file)
 			if (b->file->piped && mode_of(&pl->work[j]) == READ_SKIP)
 				drop_area(pl, b, end - start);
 			else if (populates(&pl->work[j], end - start))
-				read_populated(pl, b, start, end, off);
+				read_fresh(pl, b, beside, start, end, off);
 			else
 				put_area(pl, b, mode_of(&pl->work[j]), start, end, off);
 		}
@@ -221,6 +253,8 @@ int plan_read(struct planner *pl, struct cr_error *err)
 	const struct page_files *files = &pl->space->files;
 	autofree struct read_batch *b = calloc(1, sizeof(*b));
 	autofree bool *needed = calloc(files->nr + 1, sizeof(*needed));
+	struct beside beside = { 0 };
+	int r;
 
 	if (!b || !needed)
 		return cr_fail(err, -ENOMEM, "plan the reading of pages");
@@ -235,7 +269,13 @@ int plan_read(struct planner *pl, struct cr_error *err)
 		/* all sets of a chain have sums of their own: what was taken for the one before is not kept */
 		if (files->items[i].sums >= 0)
 			take(pl, "take the checksums", files->items[i].sums, SLOT_SUMS);
-		read_all(pl, b, i);
+		r = beside_begin(&beside, pl, i, err);
+		if (r < 0)
+			return r;
+		read_all(pl, b, &beside, i);
+		r = beside_end(&beside, pl, err);
+		if (r < 0)
+			return r;
 		op_from_slot(plan_call(pl, "close the pages image", SYS_close, SLOT_PAGES), 0);
 		if (files->items[i].sums >= 0)
 			op_from_slot(plan_call(pl, "close the checksums", SYS_close, SLOT_SUMS), 0);

@@ -2,7 +2,7 @@
  * The plan of one address space: from a copy of the coordinator (or of the parent, with its memory in place) to the
  * layout of the image. Decided here, carried out by the interpreter inside the task.
  */
-#include "mm/planner.h"
+#include "mm/plan-beside.h"
 
 #include "kernel/uapi.h"
 
@@ -286,6 +286,11 @@ static size_t ops_of(const img_vma_entry *v)
 	return n;
 }
 
+size_t mm_plan_routines(const struct mm_space *s)
+{
+	return s->files.nr * (1 + MM_HELPERS);
+}
+
 size_t mm_plan_size(const struct mm_space *s)
 {
 	size_t ops = 64, data = 4096 * 2;
@@ -303,12 +308,13 @@ size_t mm_plan_size(const struct mm_space *s)
 		uint64_t len = s->pages.items[i].end - s->pages.items[i].start;
 		uint64_t pieces = len / MM_POPULATE, checks = len / MM_CHECK;
 
-		ops += 3 * pieces + 2 * checks + 6;
-		data += (pieces + checks + 2) * sizeof(struct abi_iov);
+		ops += 4 * pieces + 2 * checks + 8;
+		data += (pieces + checks + 2) * sizeof(struct abi_iov) + (pieces + 2) * sizeof(uint64_t);
 		/* what is let go by, a page of scratch memory at a time at worst */
 		if (s->files.items[s->pages.items[i].file].piped)
 			data += len / MM_PAGE * sizeof(struct abi_iov);
 	}
+	ops += beside_ops(s);
 	data += s->entry->mm_saved_auxv.nr * sizeof(uint64_t);
 	return ops * sizeof(struct abi_op) + data;
 }

@@ -33,6 +33,8 @@
 #define BLOB_CLONE_VFORK   0x00004000ULL
 #define BLOB_CLONE_THREAD  0x00010000ULL
 #define BLOB_CLONE_SYSVSEM 0x00040000ULL
+#define BLOB_CLONE_SETTID  0x00100000ULL /* CLONE_PARENT_SETTID */
+#define BLOB_CLONE_CLEAR   0x00200000ULL /* CLONE_CHILD_CLEARTID */
 
 #define HELPER_FLAGS (BLOB_CLONE_VM | BLOB_CLONE_FS | BLOB_CLONE_FILES)
 #define THREAD_FLAGS (HELPER_FLAGS | BLOB_CLONE_SIGHAND | BLOB_CLONE_THREAD | BLOB_CLONE_SYSVSEM)
@@ -260,13 +262,15 @@ static long op_fork(struct blob_run *run, const uint64_t *a)
 	return r;
 }
 
-/* A thread, or a process that shares memory: its stack is its own. */
-static long start_beside(struct blob_run *run, const uint64_t *a, uint64_t flags)
+/* A thread, or a process that shares memory: its stack is its own. @word: as ABI_OP_THREAD has it */
+static long start_beside(struct blob_run *run, const uint64_t *a, uint64_t flags, uint64_t word)
 {
 	int32_t want = (int32_t)a[1];
 	uint64_t *slots = ptr(a[2] - BLOB_SLOTS_BYTES);
 	struct blob_clone_args args = {
-		.flags = flags,
+		.flags = flags | (word ? BLOB_CLONE_SETTID | BLOB_CLONE_CLEAR : 0),
+		.parent_tid = word,
+		.child_tid = word,
 		.stack = a[2] - BLOB_STACK,
 		.stack_size = BLOB_STACK - BLOB_SLOTS_BYTES,
 		.set_tid = want ? addr(&want) : 0,
@@ -319,6 +323,29 @@ static long op_stage(struct blob_run *run, uint64_t stage, int wait)
 	return 0;
 }
 
+static long op_claim(struct blob_run *run, const uint64_t *a)
+{
+	uint32_t none = 0;
+
+	if (!__atomic_compare_exchange_n((uint32_t *)ptr(a[0]), &none, 1, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
+		run->call[run->depth].pc += (uint32_t)a[1];
+	return 0;
+}
+
+/* The kernel wakes whoever waits for the word of a thread that has left the memory: mm_release() in kernel/fork.c. */
+static long op_await(struct blob_run *run, uint64_t word)
+{
+	const int64_t a_while[2] = { 0, BLOB_WATCH_NSEC };
+	uint32_t now;
+
+	while ((now = load(ptr(word))) != 0) {
+		if (load(&run->c->abort))
+			leave();
+		blob_sys(NR_FUTEX, word, FUTEX_WAIT_SHARED, now, addr(a_while), 0, 0);
+	}
+	return 0;
+}
+
 static long op_call(struct blob_run *run, uint64_t index)
 {
 	if (run->depth + 1 == BLOB_MAX_DEPTH || !routine_at(run, index))
@@ -351,9 +378,9 @@ static long carry_out(struct blob_run *run, struct abi_op *op, const uint64_t *a
 	case ABI_OP_FORK:
 		return op_fork(run, a);
 	case ABI_OP_THREAD:
-		return start_beside(run, a, THREAD_FLAGS);
+		return start_beside(run, a, THREAD_FLAGS, a[3]);
 	case ABI_OP_HELPER:
-		return start_beside(run, a, HELPER_FLAGS);
+		return start_beside(run, a, HELPER_FLAGS, 0);
 	case ABI_OP_BARRIER:
 		return op_stage(run, a[0], 1);
 	case ABI_OP_ARRIVE:
@@ -368,6 +395,10 @@ static long carry_out(struct blob_run *run, struct abi_op *op, const uint64_t *a
 		return op_store(a);
 	case ABI_OP_CALL:
 		return op_call(run, a[0]);
+	case ABI_OP_CLAIM:
+		return op_claim(run, a);
+	case ABI_OP_AWAIT:
+		return op_await(run, a[0]);
 	case ABI_OP_TRAP:
 		if (!run->frame)
 			return -E_INVAL;

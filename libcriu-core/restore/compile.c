@@ -47,12 +47,29 @@ static size_t arena_room(const struct restore *rs)
 	return room;
 }
 
+/* No process is forked while this one reads its memory. */
+static bool is_alone(const struct restore *rs)
+{
+	return rs->tree.nodes.nr == 1;
+}
+
+/* How many threads may help a process to read its memory: one for each processor, but for that of the process itself. */
+static size_t nr_helpers(const struct restore *rs)
+{
+	cpu_set_t cpus;
+	int n = sched_getaffinity(0, sizeof(cpus), &cpus) == 0 ? CPU_COUNT(&cpus) - 1 : 0;
+
+	if (!is_alone(rs) || n <= 0)
+		return 0;
+	return n < MM_HELPERS ? (size_t)n : MM_HELPERS;
+}
+
 static size_t routine_count(const struct restore *rs)
 {
 	size_t n = rs->tree.nodes.nr;
 
 	for (size_t i = 0; i < rs->nr_tasks; i++)
-		n += rs->tasks[i].nr_threads;
+		n += rs->tasks[i].nr_threads + (is_alone(rs) && rs->tasks[i].space ? mm_plan_routines(rs->tasks[i].space) : 0);
 	return n;
 }
 
@@ -104,6 +121,8 @@ static struct mm_plan memory_plan_of(struct unit *u, const struct file_opener *o
 		.region = rs->region.all,
 		.spare = rs->region.spare,
 		.scratch = rs->region.scratch,
+		.nr_helpers = nr_helpers(rs),
+		.helpers = rs->region.helpers,
 		.opener = opener,
 		.segments = rs->segments,
 	};

@@ -1,4 +1,4 @@
-/* Mapping of the region; see region.h. Order: blob, scratch and stacks, spare room, arena. */
+/* Mapping of the region; see region.h. Order: blob, scratch memory and stacks, spare room, arena. */
 #include "restore/region.h"
 #include "infect/blob.h"
 
@@ -14,6 +14,7 @@
 #define PAGE         4096ull
 #define LEADER_STACK (32ull << 10)
 #define SCRATCH      (64ull << 10)
+#define HELPERS      (MM_HELPERS * MM_HELPER_ROOM)
 
 static uint64_t page_up(uint64_t n)
 {
@@ -31,7 +32,7 @@ static uint64_t blob_size(void)
 
 static uint64_t stacks_size(size_t max_threads)
 {
-	return SCRATCH + LEADER_STACK + page_up(max_threads * (uint64_t)BLOB_STACK);
+	return SCRATCH + HELPERS + LEADER_STACK + page_up(max_threads * (uint64_t)BLOB_STACK);
 }
 
 uint64_t region_size(uint64_t spare, size_t max_threads, size_t arena_size)
@@ -110,7 +111,8 @@ int region_map(struct region *ret, struct mm_range at, uint64_t spare, size_t ma
 	}
 	ret->entry = at.start + BLOB_OFF_ENTRY;
 	ret->scratch = (struct mm_range){ stacks, stacks + SCRATCH };
-	ret->leader_top = stacks + SCRATCH + LEADER_STACK;
+	ret->helpers = stacks + SCRATCH;
+	ret->leader_top = stacks + SCRATCH + HELPERS + LEADER_STACK;
 	ret->stacks = ret->leader_top;
 	ret->spare = (struct mm_range){ room, room + page_up(spare) };
 	ret->arena = (struct arena){ .local = (char *)(uintptr_t)arena, .remote = arena, .size = page_up(arena_size) };

@@ -18,6 +18,7 @@ struct region {
 	uint64_t stacks;     /* lowest stack of other threads */
 	struct mm_range spare;
 	struct mm_range scratch; /* readable and writable, of each task its own */
+	uint64_t helpers;        /* the same, for threads that read: MM_HELPERS times MM_HELPER_ROOM */
 	struct arena arena;
 };
 

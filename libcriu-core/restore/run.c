@@ -140,7 +140,8 @@ static int explain(struct restore *rs, struct cr_error *err)
 		return cr_refuse(err, -ECANCELED, "a task failed without saying why");
 	r = program_explain(&rs->program, failed - 1, err);
 	for (size_t i = 0; i < rs->tree.nodes.nr; i++) {
-		if (rs->nodes[i].index != failed - 1)
+		/* threads have routines of their own, and those of the only process are its */
+		if (rs->nodes[i].index != failed - 1 && rs->tree.nodes.nr > 1)
 			continue;
 		if (r == -ENOMEM)
 			advise_of_mappings(rs, i, err);

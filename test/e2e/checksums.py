@@ -8,7 +8,7 @@ from case import first_error
 from world import Failed
 
 # private memory, shared between relatives, shared anonymous memory, memory files, System V segments
-DAMAGED = [("memory", "sparse"), ("tree", "bush"), ("shared", "copy-on-write"),
+DAMAGED = [("memory", "sparse"), ("memory-large", "pieces"), ("tree", "bush"), ("shared", "copy-on-write"),
            ("shared", "anonymous"), ("shared", "memfd"), ("shared", "sysv")]
 
 
@@ -55,6 +55,8 @@ class Checksums:
                                               f"/{file}", "--no-checksums")
                     undo()
             self.restore()
+            if victim == "memory-large" and ("threads_to_read" in self.log("restore.log")) != (len(os.sched_getaffinity(0)) > 1):
+                raise Failed("whether large memory is read by several threads")
             self.expect_same("after the damage was undone")
             self.finish("after the damage was undone")
 

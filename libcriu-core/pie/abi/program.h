@@ -10,14 +10,15 @@
 
 #include <stdint.h>
 
-#define ABI_PROGRAM_VERSION 3
+#define ABI_PROGRAM_VERSION 4
 
 enum abi_op_kind {
 	ABI_OP_SYSCALL = 1, /* system call nr with arg[0..5] */
 	ABI_OP_FORK,        /* arg: 0 routine of the child, 1 pid wanted (0 any), 2 clone flags, 3 exit signal;
 	                       the child goes on with its routine, the parent with its next operation; the child of a tracee
 	                       is none: it never goes back to what its parent did before */
-	ABI_OP_THREAD,      /* arg: 0 routine of the thread, 1 tid wanted, 2 top of its stack */
+	ABI_OP_THREAD,      /* arg: 0 routine of the thread, 1 tid wanted, 2 top of its stack, 3 address of a word that is not 0
+	                       as long as the thread is there (0: there is none) */
 	ABI_OP_BARRIER,     /* arg: 0 stage; counts itself as arrived and waits until control.stage is past it */
 	ABI_OP_ARRIVE,      /* arg: 0 stage; counts itself as arrived and goes on */
 	ABI_OP_READ,        /* arg: 0 descriptor, 1 file offset, 2 address of abi_iov array, 3 count: read all of it;
@@ -33,6 +34,9 @@ enum abi_op_kind {
 	ABI_OP_PARK,        /* end of a restored task or thread: waits in the blob until the tracer takes over */
 	ABI_OP_HELPER,      /* arg: as THREAD; a process in the same memory, which sends no signal when it ends and shows only to
 	                       wait4(2) with __WALL or __WCLONE */
+	ABI_OP_CLAIM,       /* arg: 0 address of a word, 1 count; who is the first here goes on, all others leave out that many
+	                       operations: so several threads share the work of one routine */
+	ABI_OP_AWAIT,       /* arg: 0 address of a word: waits until it is 0; see THREAD */
 };
 
 /* flags of an operation */

@@ -25,6 +25,8 @@ static struct {
 	long last_nr;
 	uint64_t last[6], frame, clone_flags, clone_exit_signal, thread_stack;
 	int32_t clone_tid;
+	uint32_t *word; /* of a thread that ends after a while */
+	uint64_t parent_word, child_word;
 	uint64_t thread_slots[ABI_NR_SLOTS];
 	char file[FILE_SIZE];
 	uint64_t pipe_at; /* what a pipe gives next, out of the same file */
@@ -90,6 +92,8 @@ long blob_sys(long nr, uint64_t a0, uint64_t a1, uint64_t a2, uint64_t a3, uint6
 		}
 		if (a3) { /* limited in time: a short wait */
 			k.nr_short_waits++;
+			if (k.word && k.nr_short_waits == 3)
+				*k.word = 0;
 			if (k.control.watch_below && k.nr_short_waits == 3)
 				k.control.stage = k.control.watch_below;
 			return -110;
@@ -138,6 +142,8 @@ long blob_start_thread(void *args, uint64_t size, void *control, uint32_t routin
 	k.clone_flags = c->flags;
 	k.clone_tid = c->set_tid ? *(int32_t *)ptr(c->set_tid) : 0;
 	k.thread_routine = (int)routine;
+	k.parent_word = c->parent_tid;
+	k.child_word = c->child_tid;
 	k.thread_stack = c->stack + c->stack_size;
 	memcpy(k.thread_slots, slots, sizeof(k.thread_slots));
 	return k.nr_taken && k.nr_taken-- ? -17 : 78;
@@ -354,6 +360,62 @@ static void test_thread(void **state)
 	assert_int_equal(k.thread_stack, addr(stack + sizeof(stack) - BLOB_SLOTS_BYTES));
 	assert_int_equal(k.thread_slots[5], 9);
 	assert_true(k.clone_flags & BLOB_CLONE_VM && k.clone_flags & BLOB_CLONE_THREAD);
+	assert_false(k.clone_flags & (BLOB_CLONE_SETTID | BLOB_CLONE_CLEAR));
+}
+
+/* The kernel is told of the word before the thread begins, and to clear it at its end. */
+static void test_thread_that_is_awaited(void **state)
+{
+	static char stack[8192] __attribute__((aligned(64)));
+	uint32_t word = 78, none = 0;
+
+	(void)state;
+	k.word = &word;
+	add(0, ABI_OP_THREAD, 0, 2, 0, addr(stack + sizeof(stack)), addr(&word));
+	add(0, ABI_OP_AWAIT, 0, addr(&word), 0, 0, 0);
+	add(0, ABI_OP_AWAIT, 0, addr(&none), 0, 0, 0);
+	add(0, ABI_OP_SYSCALL, NR_TEST, 8, 0, 0, 0);
+	add(0, ABI_OP_PARK, 0, 0, 0, 0, 0);
+	assert_int_equal(run(0, 0), END_WAIT);
+	assert_int_equal(k.clone_flags & (BLOB_CLONE_SETTID | BLOB_CLONE_CLEAR), BLOB_CLONE_SETTID | BLOB_CLONE_CLEAR);
+	assert_int_equal(k.parent_word, addr(&word));
+	assert_int_equal(k.child_word, addr(&word));
+	assert_int_equal(k.nr_short_waits, 3);
+	assert_int_equal(k.last_nr, NR_TEST);
+}
+
+/* Who waits for a thread ends with all others if one of them has failed. */
+static void test_await_and_abort(void **state)
+{
+	uint32_t word = 78;
+
+	(void)state;
+	k.control.abort = 1;
+	add(0, ABI_OP_AWAIT, 0, addr(&word), 0, 0, 0);
+	assert_int_equal(run(0, 0), END_EXIT);
+	assert_int_equal(k.nr_short_waits, 0);
+}
+
+/* What another thread has claimed is left out, to the operation; the rest is claimed and done. */
+static void test_claim(void **state)
+{
+	uint32_t words[3] = { 1, 0, 1 };
+
+	(void)state;
+	add(0, ABI_OP_CALL, 0, 1, 0, 0, 0);
+	add(0, ABI_OP_PARK, 0, 0, 0, 0, 0);
+	add(1, ABI_OP_CLAIM, 0, addr(&words[0]), 2, 0, 0);
+	add(1, ABI_OP_SYSCALL, NR_FAIL, (uint64_t)-1, 0, 0, 0);
+	add(1, ABI_OP_SYSCALL, NR_FAIL, (uint64_t)-1, 0, 0, 0);
+	add(1, ABI_OP_CLAIM, 0, addr(&words[1]), 1, 0, 0);
+	add(1, ABI_OP_SYSCALL, NR_TEST, 5, 0, 0, 0);
+	add(1, ABI_OP_CLAIM, 0, addr(&words[2]), 1, 0, 0);
+	add(1, ABI_OP_SYSCALL, NR_FAIL, (uint64_t)-1, 0, 0, 0);
+	assert_int_equal(run(0, 0), END_WAIT);
+	assert_int_equal(k.control.failed, 0);
+	assert_int_equal(k.last[0], 5);
+	assert_int_equal(words[1], 1);
+	assert_int_equal(k.routines[1].state, ABI_DONE);
 }
 
 /* A process of its own, that shares memory, has no exit signal, and does not go back to where its maker came from. */
@@ -632,6 +694,9 @@ int main(void)
 		cmocka_unit_test_setup(test_park, setup),
 		cmocka_unit_test_setup(test_fork, setup),
 		cmocka_unit_test_setup(test_fork_in_tracee, setup),
+		cmocka_unit_test_setup(test_thread_that_is_awaited, setup),
+		cmocka_unit_test_setup(test_await_and_abort, setup),
+		cmocka_unit_test_setup(test_claim, setup),
 		cmocka_unit_test_setup(test_helper, setup),
 		cmocka_unit_test_setup(test_fork_refuses_shared_memory, setup),
 		cmocka_unit_test_setup(test_thread, setup),
