@@ -45,6 +45,7 @@ struct open_file {
 	img_file_entry *entry; /* in the pool; NULL for an obstacle */
 	img_file_entry *also;  /* a second entry: the path of a fifo or terminal */
 	bool unlinked;         /* regular kinds: the path does not lead to it */
+	uint64_t map_len;      /* sockets: bytes that any mapping of it has; 0: it cannot be mapped */
 };
 
 DEFINE_VEC(open_file_vec, struct open_file *)

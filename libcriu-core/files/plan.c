@@ -148,6 +148,8 @@ static int opener_open(void *arg, uint32_t id, uint32_t flags, struct cr_error *
 
 	if (!f)
 		return cr_refuse(err, -EBADMSG, "file %u is mapped but not there", id);
+	if (f->entry->type == img_fd_types_PACKETSK && f->fd >= 0)
+		return f->fd;
 	at = &f->map_fd[rw];
 	if (*at >= 0)
 		return *at;

@@ -155,7 +155,24 @@ static int sink_add(void *arg, struct task *task, int fd, const char *path, uint
 	return file_add_path(arg, task, fd, "mapped file", flags, ret_id, err);
 }
 
+static int sink_find_socket(void *arg, uint64_t ino, uint64_t len, uint32_t *ret_id)
+{
+	const struct file_table *t = arg;
+
+	for (size_t i = 0; i < t->files.nr; i++) {
+		const struct open_file *f = t->files.items[i];
+
+		if (!S_ISSOCK(f->facts.st.st_mode) || f->facts.st.st_ino != ino || !f->entry || f->map_len != len)
+			continue;
+		*ret_id = f->id;
+		return 0;
+	}
+	return 1;
+}
+
 struct file_sink files_sink(struct file_table *t)
 {
-	return (struct file_sink){ .add = sink_add, .add_memfd = memfd_sink_add, .arg = t };
+	return (struct file_sink){
+		.add = sink_add, .add_memfd = memfd_sink_add, .find_socket = sink_find_socket, .arg = t
+	};
 }

@@ -23,6 +23,9 @@ struct file_sink {
 	/* The same for shared anonymous memory and memfds: entry of type MEMFD; content is saved by mm/ under @ret_shmid. */
 	int (*add_memfd)(void *arg, struct task *task, int fd, uint32_t flags, uint32_t *ret_id, uint32_t *ret_shmid,
 			 struct cr_error *err);
+	/* A mapped socket, which cannot be opened: inode @ino, of which a descriptor was met. Return: 0; 1 there is none, or a mapping
+	 * of @len bytes is not all of it. */
+	int (*find_socket)(void *arg, uint64_t ino, uint64_t len, uint32_t *ret_id);
 	void *arg;
 };
 

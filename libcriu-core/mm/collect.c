@@ -234,6 +234,11 @@ static int add_vma(struct mm_dump *d, struct mm_task *mt, const struct proc_vma 
 		if (r < 0)
 			return r;
 	}
+	if (c.kind == VMA_RING) {
+		r = file_cache_ring(d, mt->task, p, path, &v->shmid, err);
+		if (r < 0)
+			return r;
+	}
 	return fill_ext(v, p, path) < 0 ? cr_fail(err, -ENOMEM, "note a mapping") : 0;
 }
 

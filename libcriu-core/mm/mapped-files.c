@@ -228,3 +228,16 @@ int file_cache_map(struct mm_dump *d, struct task *task, const struct proc_vma *
 	*ret_id = found->id;
 	return 0;
 }
+
+int file_cache_ring(struct mm_dump *d, const struct task *task, const struct proc_vma *v, const char *path,
+		    uint64_t *ret_id, struct cr_error *err)
+{
+	const struct file_sink *sink = d->config.sink;
+	uint32_t id;
+
+	if (v->pgoff || sink->find_socket(sink->arg, v->ino, v->end - v->start, &id) != 0)
+		return mm_obstacle(d, task, v, path, "memory of a socket that is not kept, not open, or mapped in part",
+				   "the process must have the socket open and all of its ring mapped", err);
+	*ret_id = id;
+	return 0;
+}

@@ -17,6 +17,10 @@ void file_cache_free(struct file_cache *c);
 int file_cache_map(struct mm_dump *d, struct task *task, const struct proc_vma *v, const char *path, enum vma_kind kind,
 		   uint32_t fdflags, uint64_t *ret_id, struct cr_error *err);
 
+/** file_cache_ring() - id of the socket whose ring is mapped. Return: as file_cache_map(). */
+int file_cache_ring(struct mm_dump *d, const struct task *task, const struct proc_vma *v, const char *path,
+		    uint64_t *ret_id, struct cr_error *err);
+
 /** mm_obstacle() - note that a mapping stands in the way. Return: 1, -ENOMEM. */
 int mm_obstacle(struct mm_dump *d, const struct task *task, const struct proc_vma *v, const char *path,
 		const char *what, const char *advice, struct cr_error *err);

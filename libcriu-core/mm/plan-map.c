@@ -92,7 +92,7 @@ static int map_descriptor(struct planner *pl, struct vma_work *w, int fd)
 static int map_file(struct planner *pl, struct vma_work *w, struct cr_error *err)
 {
 	const struct file_opener *opener = pl->plan->opener;
-	bool shared = w->v->status & MM_ST_FILE_SHARED;
+	bool shared = w->v->status & (MM_ST_FILE_SHARED | MM_ST_SOCKET);
 	uint32_t flags = w->v->has_fdflags ? w->v->fdflags & O_ACCMODE : O_RDONLY;
 	int fd;
 

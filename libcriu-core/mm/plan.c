@@ -273,7 +273,7 @@ static size_t ops_of(const img_vma_entry *v)
 {
 	size_t n = 5; /* unmap before, map, raise, lower, drop */
 
-	if (v->status & (MM_ST_FILE_PRIVATE | MM_ST_FILE_SHARED | MM_ST_ANON_SHARED))
+	if (v->status & (MM_ST_FILE_PRIVATE | MM_ST_FILE_SHARED | MM_ST_ANON_SHARED | MM_ST_SOCKET))
 		n += 2;
 	if (v->has_madv)
 		n += (size_t)__builtin_popcountll(v->madv);

@@ -28,7 +28,6 @@ static const struct {
 	uint32_t bit;
 	const char *what;
 } unsupported[] = {
-	{ MM_ST_SOCKET, "ring of a packet socket" },
 	{ MM_ST_AIO, "ring of native AIO" },
 	{ MM_ST_SHSTK, "shadow stack" },
 	{ MM_ST_UPROBES, "breakpoints of uprobes" },
@@ -39,7 +38,8 @@ static const struct {
 
 static int check_status(const img_vma_entry *v, struct cr_error *err)
 {
-	const uint32_t kinds = MM_ST_FILE_PRIVATE | MM_ST_FILE_SHARED | MM_ST_ANON_SHARED | MM_ST_ANON_PRIVATE;
+	const uint32_t kinds =
+		MM_ST_FILE_PRIVATE | MM_ST_FILE_SHARED | MM_ST_ANON_SHARED | MM_ST_ANON_PRIVATE | MM_ST_SOCKET;
 	uint32_t kind = v->status & kinds;
 	bool shared = (v->flags & MAP_TYPE) == MAP_SHARED;
 
@@ -49,7 +49,7 @@ static int check_status(const img_vma_entry *v, struct cr_error *err)
 					 v->start, v->end, unsupported[i].what);
 	if (v->status >> 28 || __builtin_popcount(kind) != 1)
 		return BAD(err, v, "impossible status");
-	if (shared != ((kind & (MM_ST_FILE_SHARED | MM_ST_ANON_SHARED)) != 0))
+	if (shared != ((kind & (MM_ST_FILE_SHARED | MM_ST_ANON_SHARED | MM_ST_SOCKET)) != 0))
 		return BAD(err, v, "status and flags disagree about sharing");
 	if (v->status & MM_ST_SYSV && kind != MM_ST_ANON_SHARED)
 		return BAD(err, v, "System V segment that is not shared");

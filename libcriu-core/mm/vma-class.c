@@ -32,7 +32,7 @@ static const struct {
 	  "the process must close its rings first, or run with kernel.io_uring_disabled=2" },
 	{ "anon_inode:[perf_event]", "buffer of perf events", "stop profiling the process" },
 	{ "anon_inode:", "memory of a kernel object", "the process must unmap it first" },
-	{ "socket:", "ring of a packet socket", "the process must close the socket first" },
+	{ "socket:", "private mapping of a socket", "the process must close the socket first" },
 	{ "/[aio]", "ring of native AIO (io_setup)", "the process must call io_destroy() first" },
 	{ "/secretmem" DELETED, "secret memory (memfd_secret)", "its content cannot be read from outside" },
 	{ "[uprobes]", "breakpoints of uprobes", "remove the probes first" },
@@ -154,6 +154,13 @@ void vma_classify(const struct mm_devices *devices, const struct proc_vma *v, co
 			return special(ret, VMA_VDSO, VMA_CONTENT_ALL, MM_ST_REGULAR | MM_ST_VDSO);
 		if (starts(path, "[vvar"))
 			return special(ret, VMA_VVAR, VMA_CONTENT_NONE, MM_ST_REGULAR | MM_ST_VVAR);
+	}
+	if (v->ino != 0 && v->shared && starts(path, "socket:[")) {
+		/* its pages are put in one by one, which the flags of a mapping show as those of a device; packet_mmap() */
+		ret->kind = VMA_RING;
+		ret->content = VMA_CONTENT_NONE;
+		ret->status = MM_ST_REGULAR | MM_ST_SOCKET;
+		return;
 	}
 	for (size_t i = 0; i < ARRAY_LEN(refused_names); i++)
 		if (starts(path, refused_names[i].prefix))

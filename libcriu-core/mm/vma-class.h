@@ -10,6 +10,7 @@ enum vma_kind {
 	VMA_FILE,  /* a file with a path, perhaps unlinked */
 	VMA_MEMFD, /* memfd, or shared anonymous memory */
 	VMA_SYSV,
+	VMA_RING, /* of a packet socket */
 	VMA_VDSO,
 	VMA_VVAR,
 	VMA_VSYSCALL,

@@ -46,7 +46,13 @@ static int parse_socket(const struct nlmsghdr *h, uint32_t ino, struct packet_fa
 	for (; r == 0 && RTA_OK(a, left); a = RTA_NEXT(a, left)) {
 		if (a->rta_type == PACKET_DIAG_MCLIST)
 			r = parse_groups(a, ret);
-		ret->has_ring |= a->rta_type == PACKET_DIAG_RX_RING || a->rta_type == PACKET_DIAG_TX_RING;
+		ret->has_tx |= a->rta_type == PACKET_DIAG_TX_RING;
+		if (a->rta_type != PACKET_DIAG_RX_RING)
+			continue;
+		if (RTA_PAYLOAD(a) < sizeof(ret->rx))
+			return -EBADMSG;
+		memcpy(&ret->rx, RTA_DATA(a), sizeof(ret->rx));
+		ret->has_rx = true;
 	}
 	return r;
 }

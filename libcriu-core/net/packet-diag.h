@@ -12,7 +12,8 @@
 DEFINE_VEC(packet_mclist_vec, struct packet_diag_mclist)
 
 struct packet_fact {
-	bool found, has_ring;
+	bool found, has_rx, has_tx; /* rings */
+	struct packet_diag_ring rx;
 	struct packet_mclist_vec groups;
 };
 

@@ -1,9 +1,10 @@
-/* Packet sockets (AF_PACKET): protocol, interface, options, memberships, fanout. Those with rings are refused. */
+/* Packet sockets (AF_PACKET): protocol, interface, options, memberships, fanout. Their rings are in packet-ring.c. */
 #include "net/inet-internal.h"
 
 #include "base/own.h"
 #include "net/describe.h"
 #include "net/packet-diag.h"
+#include "net/packet-ring.h"
 #include "net/sock-opts.h"
 
 #include <errno.h>
@@ -79,24 +80,35 @@ static int dump_groups(struct file_table *t, const struct packet_fact *fact, img
 	return 0;
 }
 
+static void warn_of_queue(struct file_table *t, const struct open_file *f)
+{
+	struct pollfd p = { .fd = f->fd, .events = POLLIN };
+
+	if (poll(&p, 1, 0) > 0 && p.revents & POLLIN)
+		log_warn(&t->ctx->log,
+			 "pid %d: fd %d: packets that wait in a packet socket are lost, continuing without them",
+			 f->task->host_pid, f->fd_there);
+}
+
 static int dump_hidden(struct file_table *t, struct open_file *f, img_packet_sock_entry *e, struct cr_error *err)
 {
 	struct packet_fact fact;
 	int r = packet_fact_read((uint32_t)f->facts.st.st_ino, &fact, err);
 
-	if (r == 0 && fact.has_ring)
-		r = file_refuse(t, f, "", "packet socket with a ring of buffers");
 	if (r == 0)
 		r = dump_groups(t, &fact, e, err);
+	if (r == 0 && (fact.has_rx || fact.has_tx))
+		r = packet_ring_dump(t, f, &fact, e, err);
+	else if (r == 0)
+		warn_of_queue(t, f);
 	packet_fact_done(&fact);
 	return r;
 }
 
-static int dump_options(struct file_table *t, struct open_file *f, img_packet_sock_entry *e, struct cr_error *err)
+static int dump_options(struct open_file *f, img_packet_sock_entry *e, struct cr_error *err)
 {
 	struct sockaddr_ll own = { 0 };
 	socklen_t len = sizeof(own);
-	struct pollfd p = { .fd = f->fd, .events = POLLIN };
 
 	if (getsockname(f->fd, (struct sockaddr *)&own, &len) < 0)
 		return cr_fail(err, -errno, "address of a packet socket");
@@ -115,10 +127,6 @@ static int dump_options(struct file_table *t, struct open_file *f, img_packet_so
 	e->has_fanout = e->fanout;
 	e->has_ns_id = f->task->ids.has_net_ns_id;
 	e->ns_id = f->task->ids.net_ns_id;
-	if (poll(&p, 1, 0) > 0 && p.revents & POLLIN)
-		log_warn(&t->ctx->log,
-			 "pid %d: fd %d: packets that wait in a packet socket are lost, continuing without them",
-			 f->task->host_pid, f->fd_there);
 	return 0;
 }
 
@@ -166,7 +174,7 @@ static int packet_dump(struct file_table *t, struct open_file *f, struct cr_erro
 	f->entry->psk = e;
 	r = inet_network_check(t, f, err);
 	if (r == 0)
-		r = dump_options(t, f, e, err);
+		r = dump_options(f, e, err);
 	if (r == 0)
 		r = dump_more(t, f->fd, e, err);
 	if (r == 0)
@@ -195,9 +203,9 @@ static int packet_check(const img_file_entry *f, struct cr_error *err)
 	    e->version > TPACKET_V3)
 		return cr_refuse(err, -EBADMSG, "packet socket %u: type %u, protocol 0x%x, interface %u, version %u",
 				 e->id, e->type, e->protocol, e->ifindex, e->version);
-	if (e->rx_ring || e->tx_ring)
-		return cr_refuse(err, -ENOTSUP,
-				 "packet socket %u has a ring of buffers, which this version does not restore", e->id);
+	r = packet_ring_check(e, err);
+	if (r < 0)
+		return r;
 	for (size_t i = 0; i < e->mclist.nr; i++)
 		if (e->mclist.items[i].addr.len > 8 || e->mclist.items[i].index > INT32_MAX ||
 		    e->mclist.items[i].type > UINT16_MAX)
@@ -224,7 +232,6 @@ static int restore_options(int fd, const img_packet_sock_entry *e, struct cr_err
 		{ PACKET_VNET_HDR, e->vnet_hdr, "PACKET_VNET_HDR" },
 		{ PACKET_LOSS, e->loss, "PACKET_LOSS" },
 		{ PACKET_TIMESTAMP, e->timestamp, "PACKET_TIMESTAMP" },
-		{ PACKET_COPY_THRESH, e->copy_thresh, "PACKET_COPY_THRESH" },
 	};
 
 	for (size_t i = 0; i < ARRAY_LEN(wanted); i++) {
@@ -240,6 +247,16 @@ static int restore_options(int fd, const img_packet_sock_entry *e, struct cr_err
 		if (setsockopt(fd, SOL_PACKET, (int)(item >> 32), &v, sizeof(v)) < 0)
 			return cr_fail(err, -errno, "socket option %s %d", more_name(item), v);
 	}
+	return 0;
+}
+
+/* In front of it packets of ours have gone through the ring, of which no copies are to be queued. */
+static int restore_copy_thresh(int fd, const img_packet_sock_entry *e, struct cr_error *err)
+{
+	int v = (int)e->copy_thresh;
+
+	if (v && setsockopt(fd, SOL_PACKET, PACKET_COPY_THRESH, &v, sizeof(v)) < 0)
+		return cr_fail(err, -errno, "socket option PACKET_COPY_THRESH %d", v);
 	return 0;
 }
 
@@ -284,6 +301,10 @@ static int packet_open(struct files *fs, struct restored_file *f, struct cr_erro
 	if (fd < 0)
 		return cr_fail(err, -errno, "packet socket");
 	r = restore_options(fd, e, err);
+	if (r == 0)
+		r = packet_ring_restore(fd, e, err);
+	if (r == 0)
+		r = restore_copy_thresh(fd, e, err);
 	if (r == 0)
 		r = restore_groups(fd, e, err);
 	if (r == 0)

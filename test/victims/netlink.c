@@ -162,19 +162,9 @@ static void check_packet(void)
 	expect(recv(s[1], buf, sizeof(buf), MSG_DONTWAIT) == 5 && memcmp(buf, "frame", 5) == 0, "nothing is received");
 }
 
-static void set_up_ring(void)
-{
-	struct tpacket_req r = { .tp_block_size = 4096, .tp_block_nr = 2, .tp_frame_size = 2048, .tp_frame_nr = 4 };
-
-	if ((s[0] = socket(AF_PACKET, SOCK_RAW, 0)) < 0)
-		victim_skip("packet sockets: %s", strerror(errno));
-	need(setsockopt(s[0], SOL_PACKET, PACKET_RX_RING, &r, sizeof(r)) == 0);
-}
-
 const struct victim_case victim_cases[] = {
 	{ "netlink", set_up_plain, check_plain, .flags = CASE_MORE },
 	{ "netlink-unread", set_up_unread, check_unread, .refuse = "netlink|unread" },
 	{ "packet", set_up_packet, check_packet, .flags = CASE_MORE },
-	{ "packet-ring", set_up_ring, NULL, .refuse = "packet|ring" },
 	{ 0 },
 };

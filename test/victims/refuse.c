@@ -78,7 +78,7 @@ static void set_up_packet(void)
 
 	if ((a = socket(AF_PACKET, SOCK_RAW, 0)) < 0)
 		victim_skip("packet sockets: %s", strerror(errno));
-	need(setsockopt(a, SOL_PACKET, PACKET_RX_RING, &r, sizeof(r)) == 0);
+	need(setsockopt(a, SOL_PACKET, PACKET_TX_RING, &r, sizeof(r)) == 0);
 }
 
 static void set_up_unix(void)

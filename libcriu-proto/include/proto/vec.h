@@ -51,6 +51,7 @@ PROTO_VEC(img_eventpoll_tfd_entry_vec, struct _img_eventpoll_tfd_entry);
 PROTO_VEC(img_fanotify_mark_entry_vec, struct _img_fanotify_mark_entry);
 PROTO_VEC(img_inet_datagram_vec, struct _img_inet_datagram);
 PROTO_VEC(img_inet_group_vec, struct _img_inet_group);
+PROTO_VEC(img_packet_slot_vec, struct _img_packet_slot);
 PROTO_VEC(img_inotify_wd_entry_vec, struct _img_inotify_wd_entry);
 PROTO_VEC(img_message_queue_vec, struct _img_message_queue);
 PROTO_VEC(img_netns_id_vec, struct _img_netns_id);

@@ -163,7 +163,7 @@ static void test_packet_diag(void **state)
 
 	(void)state;
 	assert_int_equal(packet_diag_parse(&p, sizeof(p), 77, &f), 1);
-	assert_true(f.found && !f.has_ring);
+	assert_true(f.found && !f.has_rx && !f.has_tx);
 	assert_int_equal(f.groups.nr, 1);
 	assert_int_equal(f.groups.items[0].pdmc_index, 3);
 	packet_fact_done(&f);
