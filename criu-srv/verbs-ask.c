@@ -1,12 +1,19 @@
 /* Requests that ask and change nothing: CHECK, FEATURE_CHECK, VERSION, WAIT_PID; and the answer to what is no request. */
 #include "verbs.h"
 
+#include "base/own.h"
 #include "options/version.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#ifndef SYS_pidfd_open
+#define SYS_pidfd_open 434 /* 5.3 */
+#endif
 
 /* Options are looked at only if they name a log file. */
 int verb_check(struct worker *w, const rpc_criu_req *req)
@@ -86,17 +93,39 @@ int verb_features(struct worker *w, const rpc_criu_req *req)
 	return r < 0 ? WORKER_ILLEGAL : WORKER_DONE;
 }
 
-static int wait_for(const rpc_criu_req *req, int *ret_status, struct cr_error *err)
+/*
+ * Until the process has ended, or the client has hung up: a server to which nobody ever connects would hold the worker,
+ * and its place in the service, for nobody. A client that has only said its last word (shutdown(2)) waits for the answer.
+ * Return: 0; -ECANCELED it has hung up; negative errno.
+ */
+static int wait_for_end(int sock, pid_t pid)
 {
+	autofd int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	struct pollfd fds[] = { { .fd = pidfd, .events = POLLIN }, { .fd = sock } };
+	int r;
+
+	if (pidfd < 0)
+		return errno == ENOSYS ? 0 : -errno;
+	do {
+		r = poll(fds, 2, -1);
+	} while (r < 0 && errno == EINTR);
+	return r < 0 ? -errno : fds[0].revents ? 0 : -ECANCELED;
+}
+
+static int wait_for(int sock, const rpc_criu_req *req, int *ret_status, struct cr_error *err)
+{
+	siginfo_t info;
 	int r;
 
 	if (!req->has_pid)
 		return cr_refuse(err, -EINVAL, "the request has no pid");
 	if (req->pid == 0 || req->pid > INT32_MAX)
 		return cr_refuse(err, -EINVAL, "%u is no process", req->pid);
-	do {
-		r = waitpid((pid_t)req->pid, ret_status, 0) < 0 ? -errno : 0;
-	} while (r == -EINTR);
+	r = waitid(P_PID, req->pid, &info, WEXITED | WNOHANG | WNOWAIT) < 0 ? -errno : 0;
+	if (r == 0)
+		r = wait_for_end(sock, (pid_t)req->pid);
+	while (r == 0 && waitpid((pid_t)req->pid, ret_status, 0) < 0)
+		r = errno == EINTR ? 0 : -errno;
 	return r < 0 ? cr_fail(err, r, "wait for process %u, started by this connection", req->pid) : 0;
 }
 
@@ -108,7 +137,7 @@ int verb_wait_pid(struct worker *w, const rpc_criu_req *req)
 	int status = 0, r;
 
 	session_init(&n, w, req, "wait");
-	r = wait_for(req, &status, &err);
+	r = wait_for(w->sock, req, &status, &err);
 	if (r < 0) {
 		session_fail(&n, &err, NULL, &resp);
 	} else {
