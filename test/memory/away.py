@@ -35,9 +35,9 @@ OTHER_PIDS = 5000   # so that the numbers of the tree are free where it goes
 # reaps whoever is left to it
 FIRST = "import signal; signal.signal(signal.SIGCHLD, signal.SIG_IGN)\nwhile True: signal.pause()"
 
-# passes so much of what the server says, and then cuts
-RELAY = """import socket, sys, threading
-left, port = int(sys.argv[1]), int(sys.argv[2])
+# passes so much of what the server says, and then cuts, or holds the rest back
+RELAY = """import signal, socket, sys, threading
+left, port, holds = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3] == "True"
 conn, _ = socket.socket(fileno=0).accept()
 out = socket.create_connection(("127.0.0.1", port))
 def there():
@@ -51,6 +51,8 @@ threading.Thread(target=there, daemon=True).start()
 while left and (data := out.recv(min(left, 65536))):
     conn.sendall(data)
     left -= len(data)
+while holds:
+    signal.pause()
 """
 
 
@@ -297,12 +299,13 @@ def never_starts(args, base, seed):
         s.end()
 
 
-def relay(s, size):
-    """Somebody between the two who hangs up after so many bytes. Returns (process, port)."""
+def relay(s, size, holds=False):
+    """Somebody between the two who hangs up after so many bytes, or passes no more. Returns (process, port)."""
     with socket.socket() as between:
         between.bind((NEAR, 0))
         between.listen()
-        pid = s.world.start([sys.executable, "-c", RELAY, str(size), str(s.port)], stdin=between)
+        pid = s.world.start([sys.executable, "-c", RELAY, str(size), str(s.port), str(holds)], stdin=between,
+                            stderr=subprocess.DEVNULL)
         s.world.others.add(pid)
         return pid, between.getsockname()[1]
 
@@ -336,35 +339,39 @@ def cut(args, base, seed):
         s.end()
 
 
-def killed(args, base, seed):
-    """The daemon, or the dump, is killed at some instant: never two that run, and nobody reads zeroes."""
-    s = Away(args, base, seed, 32)
-    try:
-        for who in ("daemon", "dump", "daemon", "dump"):
-            s.leave()
-            s.serve_there()
+def killed(who):
+    """
+    In the midst of the move somebody is killed: never two that run, nobody reads zeroes, and what is here is whole. "dump" is
+    the process that people see, "holder" the one that has the tasks.
+    """
+    def case(args, base, seed):
+        s = Away(args, base, seed)
+        try:
+            s.leave(address="127.0.0.1")
+            proxy, port = relay(s, 24 << 20, holds=True)
+            s.serve_there(port=port)
             s.tell(lazy.CHECK)
             s.arrive()
-            os.kill(s.daemon if who == "daemon" else s.dumper, signal.SIGKILL) if \
-                os.path.exists(f"/proc/{s.daemon if who == 'daemon' else s.dumper}") else None
+            kids = state.read(f"/proc/{s.dumper}/task/{s.dumper}/children").split()
+            victims = {"daemon": [s.daemon], "dump": [s.dumper], "holder": [int(kids[0])], "both": [s.dumper, int(kids[0])]}[who]
+            for pid in victims:
+                os.kill(pid, signal.SIGSTOP)   # at the same instant
+            for pid in victims:
+                os.kill(pid, signal.SIGKILL)
+            if who != "daemon":
+                s.world.kill([proxy])          # as the network would tell
             s.world.until(lambda: s.dumper in s.world.ended, 20, "the end of the dump")
             s.daemon_ends()
-            s.world.until(lambda: not [p for p in s.named("criu") if p != s.dumper], 10, "nobody is left of it")
+            s.world.until(lambda: not s.named("criu"), 10, "nobody is left of it")
+            s.world.until(lambda: s.named("sleeper") == [s.root], 10, "it is gone there")
             s.judge(f"after the kill of the {who}")
-            here, far = os.path.exists(f"/proc/{s.root}"), [p for p in s.named("sleeper") if p != s.root]
-            if here and s.state_of(s.root) != [b"T"] and far:
-                raise Failed(f"after the kill of the {who}: it is in both places, {s.state_of(s.root)} here")
-            if not here and not far:
-                raise Failed(f"after the kill of the {who}: it is nowhere")
-            if not here:   # all was over already
-                s.until_done(lazy.CHECK, "a look at everything")
-                return
-            s.world.kill(far)
+            s.world.until(lambda: s.state_of(s.root) == [b"T"], 5, "it is stopped here")
             s.tell(NOTHING)
             os.kill(s.root, signal.SIGCONT)
             s.goes_on_here(f"after the kill of the {who}")
-    finally:
-        s.end()
+        finally:
+            s.end()
+    return case
 
 
 def strangers(args, base, seed):
@@ -549,7 +556,8 @@ def over_tls(args, base, seed):
 
 
 CASES = {"check": obeys(lazy.CHECK), "fork": obeys(lazy.FORK), "remap": obeys(lazy.REMAP), "calls": obeys(lazy.CALLS),
-         "exec": obeys(lazy.EXEC), "images": images, "from-images": from_images, "family": family, "never-starts": never_starts, "cut": cut, "killed": killed,
+         "exec": obeys(lazy.EXEC), "images": images, "from-images": from_images, "family": family, "never-starts": never_starts, "cut": cut,
+         **{f"kill-{who}": killed(who) for who in ("daemon", "dump", "holder", "both")},
          "strangers": strangers, "liars": liars, "tls": over_tls, "by-rpc": by_rpc}
 
 
