@@ -2,6 +2,7 @@
 #include "tasks/task-ops.h"
 
 #include <errno.h>
+#include <string.h>
 #include <sys/syscall.h>
 
 static const int which[3] = { ITIMER_REAL, ITIMER_VIRTUAL, ITIMER_PROF };
@@ -53,6 +54,30 @@ static int itimers_check_process(const img_core_entry *core, struct cr_error *er
 	return check_one(t->prof, "profiling", err);
 }
 
+static bool alarm_waits(const img_core_entry *core)
+{
+	const img_signal_queue_entry *q = core->tc->signals_s;
+
+	for (size_t i = 0; q && i < q->signals.nr; i++) {
+		siginfo_t si;
+
+		memcpy(&si, q->signals.items[i].siginfo.data, sizeof(si));
+		if (si.si_signo == SIGALRM)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * The real timer starts anew when its signal is taken (dequeue_signal() in kernel/signal.c): until then nothing is left of
+ * its time, and set to that it would be off for good. The time of the signal that waits is not known, so the next one
+ * comes a whole interval from now. Without such a signal it has stopped already: nobody took one that was ignored.
+ */
+static bool is_between(const img_core_entry *core, int kind, const img_itimer_entry *e)
+{
+	return kind == ITIMER_REAL && !e->vsec && !e->vusec && (e->isec || e->iusec) && alarm_waits(core);
+}
+
 static int itimers_plan_process(struct planner *p)
 {
 	const img_task_timers_entry *t = p->core->tc->timers;
@@ -65,6 +90,10 @@ static int itimers_plan_process(struct planner *p)
 	for (size_t i = 0; i < 3; i++) {
 		uint64_t v[4] = { e[i]->isec, e[i]->iusec, e[i]->vsec, e[i]->vusec };
 
+		if (is_between(p->core, which[i], e[i])) {
+			v[2] = v[0];
+			v[3] = v[1];
+		}
 		/* a new process has none running: fork() does not inherit them */
 		if (v[0] | v[1] | v[2] | v[3])
 			plan_call(p, "set an interval timer", __NR_setitimer, which[i], plan_data(p, v, sizeof(v), 8),

@@ -109,11 +109,81 @@ static void signals_ask_process(struct asker *a)
 	}
 }
 
+/*
+ * Timers go on while a tree is stopped. One that goes off between the look at the queues and the moment at which the
+ * process is asked for its timers would be in neither. So the queues are looked at once more, for signals of timers that
+ * had gone off by then. One that did so even later is stored as still to come.
+ */
+static bool had_gone_off(const struct task_dump *d, const siginfo_t *si)
+{
+	const struct process_state *ps = d->ps;
+
+	if (si->si_signo == SIGALRM && si->si_code == SI_KERNEL)
+		return !process_answers_of(d)->itimer[0][2] && !process_answers_of(d)->itimer[0][3];
+	if (si->si_code != SI_TIMER)
+		return false;
+	for (size_t i = 0; i < ps->timers.nr; i++) {
+		const struct timer_answer *a =
+			arena_at(&d->program->arena, ps->timer_answers + i * sizeof(*a), sizeof(*a));
+
+		/* one with an interval runs on, whether its signal waits or not */
+		if (ps->timers.items[i].id == si->si_timerid)
+			return a && ((!a->value_sec && !a->value_nsec) || a->interval_sec || a->interval_nsec);
+	}
+	return false;
+}
+
+static bool is_queued(const img_signal_queue_entry *q, const siginfo_t *si)
+{
+	for (size_t i = 0; i < q->signals.nr; i++) {
+		siginfo_t other;
+
+		memcpy(&other, q->signals.items[i].siginfo.data, sizeof(other));
+		if (other.si_signo == si->si_signo && other.si_code == si->si_code &&
+		    (si->si_code != SI_TIMER || other.si_timerid == si->si_timerid))
+			return true;
+	}
+	return false;
+}
+
+static int catch_up(struct task_dump *d, struct thread *th, bool shared, img_signal_queue_entry *q,
+		    struct cr_error *err)
+{
+	img_signal_queue_entry now = { 0 }, all = { 0 };
+	int r = collect_queue(d, th, shared, &now, err);
+
+	if (r < 0 || !now.signals.nr)
+		return r;
+	all.signals.items = pool_alloc(&d->ps->pool, (q->signals.nr + now.signals.nr) * sizeof(*all.signals.items));
+	if (!all.signals.items)
+		return cr_fail(err, -ENOMEM, "queued signals");
+	for (size_t i = 0; i < q->signals.nr; i++)
+		all.signals.items[all.signals.nr++] = q->signals.items[i];
+	for (size_t i = 0; i < now.signals.nr; i++) {
+		siginfo_t si;
+
+		memcpy(&si, now.signals.items[i].siginfo.data, sizeof(si));
+		if (!is_queued(q, &si) && had_gone_off(d, &si))
+			all.signals.items[all.signals.nr++] = now.signals.items[i];
+	}
+	*q = all;
+	return 0;
+}
+
+/* Queues of threads have signals of timers only if one was made for that. */
+static int signals_dump_thread(struct task_dump *d, struct thread *th, struct thread_state *ts, struct cr_error *err)
+{
+	bool to_thread = false;
+
+	for (size_t i = 0; i < d->ps->timers.nr; i++)
+		to_thread |= d->ps->timers.items[i].to_thread;
+	return to_thread && th->tracee ? catch_up(d, th, false, &ts->signals_p, err) : 0;
+}
+
 static int signals_dump_process(struct task_dump *d, struct cr_error *err)
 {
 	const struct process_answers *a = process_answers_of(d);
 
-	(void)err;
 	for (size_t i = 0; i < NR_SIGACTIONS; i++)
 		d->ps->acts[i] = (img_sa_entry){ .sigaction = a->act[i].handler,
 						 .flags = a->act[i].flags,
@@ -122,7 +192,7 @@ static int signals_dump_process(struct task_dump *d, struct cr_error *err)
 						 .has_compat_sigaction = true };
 	d->ps->tc.sigactions.items = d->ps->acts;
 	d->ps->tc.sigactions.nr = NR_SIGACTIONS;
-	return 0;
+	return d->task->lead->tracee ? catch_up(d, d->task->lead, true, &d->ps->signals_s, err) : 0;
 }
 
 bool tasks_default_action(const img_task_core_entry *tc, int signo)
@@ -263,6 +333,7 @@ const struct task_kind signals_kind = {
 	.collect_thread = signals_collect_thread,
 	.ask_process = signals_ask_process,
 	.dump_process = signals_dump_process,
+	.dump_thread = signals_dump_thread,
 	.check_process = signals_check_process,
 	.check_thread = signals_check_thread,
 	.plan_process = signals_plan_process,

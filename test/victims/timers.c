@@ -81,6 +81,39 @@ static void check_interval(void)
 	expect(fired[SIGALRM] >= before + 2, "the timer fired %d times", fired[SIGALRM] - before);
 }
 
+/* Its signal waits, and the timer for that to be taken: nothing is left of its time, but it has not stopped. */
+static void set_up_waiting(void)
+{
+	struct itimerval it = { { 0, 20000 }, { 0, 20000 } };
+	sigset_t set;
+
+	handle(SIGALRM);
+	sigemptyset(&set);
+	sigaddset(&set, SIGALRM);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	need(setitimer(ITIMER_REAL, &it, NULL) == 0);
+	for (int i = 0; i < 1000; i++) {
+		sigpending(&set);
+		if (sigismember(&set, SIGALRM))
+			return;
+		sleep_ms(10);
+	}
+	need(!"the timer went off");
+}
+
+static void check_waiting(void)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGALRM);
+	sigprocmask(SIG_UNBLOCK, &set, NULL);
+	expect(fired[SIGALRM] >= 1, "the signal that waited is lost");
+	for (int i = 0; i < 1000 && fired[SIGALRM] < 4; i++)
+		sleep_ms(10);
+	expect(fired[SIGALRM] >= 4, "the timer fired %d times", (int)fired[SIGALRM]);
+}
+
 /* An alarm that goes off after the restore, not before: its time stands still while the process does not exist. */
 static void set_up_alarm(void)
 {
@@ -274,6 +307,60 @@ static void check_thread(void)
 	expect(thread_fired == 1, "the timer's signal came to the %s thread", thread_fired ? "wrong" : "no");
 }
 
+/* --- timers that go off all the time, before, while and after all is stopped: each of them once, and none is lost */
+
+#define NR_SHOTS 2500
+
+static volatile unsigned char shots[NR_SHOTS];
+
+static void on_shot(int sig, siginfo_t *info, void *context)
+{
+	shots[info->si_value.sival_int]++;
+}
+
+static void bystander(long arg)
+{
+	victim_hold();
+}
+
+static pid_t bystanders[40];
+static void set_up_shots(void)
+{
+	struct sigaction sa = { .sa_sigaction = on_shot, .sa_flags = SA_SIGINFO | SA_RESTART };
+
+	/* the more there are to look at, the longer is the time between two looks at one of them */
+	for (size_t i = 0; i < 40; i++)
+		bystanders[i] = victim_fork(bystander, 0);
+	need(sigaction(45, &sa, NULL) == 0);
+	for (int i = 0; i < NR_SHOTS; i++) {
+		struct sigevent ev = { .sigev_notify = i % 3 ? SIGEV_SIGNAL : SIGEV_THREAD_ID, .sigev_signo = 45, .sigev_value.sival_int = i };
+		struct itimerspec it = { { 0, 0 }, { i / 1000, i % 1000 * 1000000 + 1 } };
+		int id;
+
+		ev.sigev_notify_thread_id = gettid();
+		if (syscall(SYS_timer_create, CLOCK_MONOTONIC, &ev, &id) < 0)
+			victim_skip("%d timers: %s", i, strerror(errno));
+		need(syscall(SYS_timer_settime, id, 0, &it, NULL) == 0);
+	}
+}
+
+static void check_shots(void)
+{
+	int missing = NR_SHOTS, twice = 0;
+
+	for (int t = 0; t < 1000 && missing; t++) {
+		missing = 0;
+		for (int i = 0; i < NR_SHOTS; i++)
+			missing += !shots[i];
+		sleep_ms(10);
+	}
+	for (int i = 0; i < NR_SHOTS; i++)
+		twice += shots[i] > 1;
+	expect(!missing && !twice, "%d timers did not go off, %d did so twice", missing, twice);
+	for (size_t i = 0; i < 40; i++)
+		victim_reap(bystanders[i]);
+}
+
 /* --- timers on the processor time of somebody else: a parent, a child that is made later than its parent, a thread */
 
 static pid_t worker;
@@ -346,11 +433,13 @@ static void check_others_time(void)
 const struct victim_case victim_cases[] = {
 	{ "itimers", set_up_itimers, check_itimers, .flags = CASE_MORE },
 	{ "itimer-interval", set_up_interval, check_interval },
+	{ "itimer-waiting", set_up_waiting, check_waiting, .flags = CASE_MORE },
 	{ "alarm", set_up_alarm, check_alarm },
 	{ "posix", set_up_posix, check_posix, .flags = CASE_MORE },
 	{ "posix-overrun", set_up_overrun, check_overrun, .flags = CASE_ALTERS },
 	{ "posix-expired", set_up_expired, check_expired, .flags = CASE_MORE },
 	{ "posix-others-time", set_up_others_time, check_others_time, .flags = CASE_MORE },
+	{ "posix-passing", set_up_shots, check_shots, .flags = CASE_MORE | CASE_ALTERS },
 	{ "posix-thread", set_up_thread, check_thread },
 	{ 0 },
 };
