@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -69,7 +70,8 @@ void page_conn_close(struct page_conn *c)
 	*c = (struct page_conn){ .fd = -1 };
 }
 
-static ssize_t recv_within(struct page_conn *c, void *buf, size_t len, int ms)
+/* At most @len bytes, of which @least will certainly come. */
+static ssize_t recv_within(struct page_conn *c, void *buf, size_t len, size_t least, int ms)
 {
 	for (;;) {
 		ssize_t n = recv_now(c, buf, len);
@@ -77,7 +79,7 @@ static ssize_t recv_within(struct page_conn *c, void *buf, size_t len, int ms)
 
 		if (n != -EAGAIN)
 			return n;
-		gather(c, len);
+		gather(c, least);
 		r = wait_for(c, POLLIN, ms);
 		if (r < 0)
 			return r;
@@ -89,10 +91,37 @@ static ssize_t recv_within(struct page_conn *c, void *buf, size_t len, int ms)
 	}
 }
 
+void page_conn_read_ahead(struct page_conn *c, char *room)
+{
+	c->ahead = room;
+	c->ahead_at = c->ahead_nr = 0;
+}
+
+/* As recv_within(), for all of @len bytes that are wanted. */
+static ssize_t recv_part(struct page_conn *c, void *buf, size_t len, int ms)
+{
+	ssize_t n;
+
+	if (!c->ahead || (!c->ahead_nr && len >= PAGE_CONN_AHEAD))
+		return recv_within(c, buf, len, len, ms);
+	if (!c->ahead_nr) {
+		n = recv_within(c, c->ahead, PAGE_CONN_AHEAD, len, ms);
+		if (n <= 0)
+			return n;
+		c->ahead_at = 0;
+		c->ahead_nr = (size_t)n;
+	}
+	len = len < c->ahead_nr ? len : c->ahead_nr;
+	memcpy(buf, c->ahead + c->ahead_at, len);
+	c->ahead_at += len;
+	c->ahead_nr -= len;
+	return (ssize_t)len;
+}
+
 int page_conn_recv(struct page_conn *c, void *buf, size_t len, bool patient, struct cr_error *err)
 {
 	for (size_t got = 0; got < len;) {
-		ssize_t n = recv_within(c, (char *)buf + got, len - got, patient && got == 0 ? -1 : c->stall_ms);
+		ssize_t n = recv_part(c, (char *)buf + got, len - got, patient && got == 0 ? -1 : c->stall_ms);
 
 		if (n == 0 && got == 0 && patient)
 			return 1;
@@ -110,7 +139,7 @@ int page_conn_recv(struct page_conn *c, void *buf, size_t len, bool patient, str
 
 ssize_t page_conn_recv_some(struct page_conn *c, void *buf, size_t len, struct cr_error *err)
 {
-	ssize_t n = recv_within(c, buf, len, c->stall_ms);
+	ssize_t n = recv_part(c, buf, len, c->stall_ms);
 
 	return n < 0 ? cr_fail(err, (int)n, "receive") : n;
 }

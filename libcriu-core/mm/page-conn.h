@@ -19,13 +19,24 @@ struct page_conn {
 	bool hears;   /* what comes while we send is that the other side gives up */
 	int stall_ms; /* without a byte in the middle of something */
 	int gathers;  /* bytes that have to be there before poll() says so */
+	char *ahead;  /* room for what comes after what is asked for; NULL: nothing is read ahead */
+	size_t ahead_at, ahead_nr; /* of PAGE_CONN_AHEAD bytes there: what was not asked for yet */
 };
+
+#define PAGE_CONN_AHEAD ((size_t)64 * 1024)
 
 /** page_conn_init() - take over a connected socket. */
 void page_conn_init(struct page_conn *c, int fd);
 
 /** page_conn_close() - the end of it; also in any state after page_conn_init(), and twice */
 void page_conn_close(struct page_conn *c);
+
+/**
+ * page_conn_read_ahead() - from now on take small things out of larger pieces, by fewer calls; or, with NULL, no longer
+ * @room: PAGE_CONN_AHEAD bytes, the caller's; for a connection of which nobody else wants what comes later
+ * Not while something that was read ahead was not asked for yet.
+ */
+void page_conn_read_ahead(struct page_conn *c, char *room);
 
 /**
  * page_conn_recv() - all of @len bytes

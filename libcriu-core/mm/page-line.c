@@ -18,6 +18,7 @@ struct line {
 	struct page_conn conn;
 	struct page_session session;
 	struct page_intake *intake;
+	char *ahead;
 };
 
 static int say(struct line *l, const struct page_answer *a, struct cr_error *err)
@@ -73,6 +74,14 @@ static int converse(struct line *l, bool *began, struct cr_error *err)
 			r = page_session_take(&l->session, rec, &answer, &content, err);
 		if (l->session.open)
 			*began = true;
+		/*
+		 * Small contents come in a row with their records. Behind content there is always a record, and until the other side
+		 * has heard that all is well nobody has anything else to say there.
+		 */
+		if (content && !l->conn.ahead_nr)
+			page_conn_read_ahead(&l->conn, content < PAGE_CONN_AHEAD ? l->ahead : NULL);
+		if (r == 0 && l->session.ended && l->conn.ahead_nr)
+			r = cr_refuse(err, -EPROTO, "%zu bytes follow the end", l->conn.ahead_nr);
 		if (r == 0 && content)
 			r = take_content(l, content, err);
 		if (r == 0)
@@ -106,12 +115,13 @@ static void await_close(struct line *l)
 
 int page_line_serve(const struct page_line *line, struct cr_error *err)
 {
-	struct line l = { .session.ops = &page_store_ops };
+	autofree char *ahead = malloc(PAGE_CONN_AHEAD);
+	struct line l = { .session.ops = &page_store_ops, .ahead = ahead };
 	const rpc_criu_opts *o = line->ctx->opts->rpc;
 	int r;
 
 	page_conn_init(&l.conn, line->fd);
-	r = page_intake_new(line->store, &l.intake, err);
+	r = ahead ? page_intake_new(line->store, &l.intake, err) : cr_fail(err, -ENOMEM, "receive pages");
 	if (r == 0 && o->has_tls && o->tls)
 		r = page_tls_begin(&l.conn, o, PAGE_TLS_SERVES, err);
 	if (r < 0) {

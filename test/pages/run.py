@@ -253,6 +253,7 @@ def garbage(s):
         "asks for pages": wire.record(wire.GET, 1, 0x1000, 7),
         "old records": struct_old(wire.OPEN2) + struct_old(wire.ADD_F),
         "ends early": some,
+        "goes on after its end": some + wire.record(wire.CLOSE) + b"and more",
         "ends within pages": begin + wire.record(wire.ADD, 2, 0x1000, 0) + page,
     }
     for name, data in cases.items():
