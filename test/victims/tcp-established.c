@@ -17,6 +17,10 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#ifndef IPPROTO_MPTCP
+#define IPPROTO_MPTCP 262
+#endif
+
 #define KEEP .dump = "--tcp-established", .restore = "--tcp-established"
 
 enum { ESTABLISHED = 1, FIN_WAIT1 = 4, FIN_WAIT2, CLOSED = 7, CLOSE_WAIT, LAST_ACK, LISTENING, CLOSING };
@@ -532,6 +536,36 @@ static void check_refused(void)
 	finish();
 }
 
+/* Pairs that are kept by none of the options. */
+static void set_up_multipath(void)
+{
+	struct sockaddr_in in = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	socklen_t len = sizeof(in);
+
+	if ((l = socket(AF_INET, SOCK_STREAM, IPPROTO_MPTCP)) < 0)
+		victim_skip("MPTCP: %s", strerror(errno));
+	need(bind(l, (struct sockaddr *)&in, sizeof(in)) == 0 && listen(l, 5) == 0);
+	need(getsockname(l, (struct sockaddr *)&in, &len) == 0);
+	need((c = socket(AF_INET, SOCK_STREAM, IPPROTO_MPTCP)) >= 0);
+	need(connect(c, (struct sockaddr *)&in, sizeof(in)) == 0 && (a = accept(l, NULL, NULL)) >= 0);
+}
+
+static void set_up_tls(void)
+{
+	connect_pair(AF_INET, AF_INET);
+	if (setsockopt(c, IPPROTO_TCP, TCP_ULP, "tls", 3) < 0)
+		victim_skip("TLS in the kernel: %s", strerror(errno));
+}
+
+/* They are as usable as before. */
+static void check_talk(void)
+{
+	char buf[4] = "";
+
+	expect(write(c, "abc", 3) == 3 && read(a, buf, 3) == 3 && strcmp(buf, "abc") == 0, "client to server");
+	expect(write(a, "xyz", 3) == 3 && read(c, buf, 3) == 3 && strcmp(buf, "xyz") == 0, "server to client");
+}
+
 const struct victim_case victim_cases[] = {
 	{ "idle", set_up_idle, check_idle, KEEP, .flags = CASE_MORE },
 	{ "queues", set_up_queues, check_queues, KEEP, .flags = CASE_MORE },
@@ -551,5 +585,7 @@ const struct victim_case victim_cases[] = {
 	{ "no-lock", set_up_queues, check_queues, .dump = "--tcp-established --network-lock skip",
 	  .restore = "--tcp-established" },
 	{ "refused", set_up_queues, check_refused, .refuse = "TCP|--tcp-established|--tcp-close" },
+	{ "multipath", set_up_multipath, check_talk, .dump = "--tcp-established", .refuse = "MPTCP connection" },
+	{ "tls", set_up_tls, check_talk, .dump = "--tcp-established", .refuse = "TLS|in the kernel" },
 	{ 0 },
 };
