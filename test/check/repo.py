@@ -237,10 +237,23 @@ def check_scripts(args):
     return bad
 
 
+def check_kinds(args):
+    """Every kind of open file has a row in the table for users."""
+    rows = re.findall(r"^\| ([^|]+?) \|", read("docs/kinds.md"), re.M)
+    table = re.search(r"kinds\[\] = \{(.*?)\};", read("libcriu-core/files/kinds.c"), re.S).group(1)
+    text = "".join(read(f) for f in sources(".c") if f.startswith(("libcriu-core/files/", "libcriu-core/net/")))
+    bad = []
+    for kind in re.findall(r"&(\w+)_ops", table):
+        name = re.search(r'file_ops %s_ops = \{\s*\.name = "([^"]+)"|^REFUSED\(%s, "([^"]+)"' % (kind, kind), text, re.M)
+        if not name or (name.group(1) or name.group(2)) not in rows:
+            bad.append(f"docs/kinds.md: no row for {name and (name.group(1) or name.group(2)) or kind}")
+    return bad
+
+
 CHECKS = [("folders-at-the-top", check_folders), ("include-direction", check_arrows), ("headers-stand-alone", check_headers),
           ("own-header-first", check_own_header_first), ("forbidden-functions", check_forbidden),
           ("no-mutable-globals", check_globals), ("file-names", check_names), ("sizes", check_sizes),
-          ("scripts-parse", check_scripts)]
+          ("scripts-parse", check_scripts), ("kinds-in-docs", check_kinds)]
 
 
 def main():

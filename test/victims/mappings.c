@@ -133,6 +133,24 @@ static void check_shm_lock(void)
 	shmctl(shmid, IPC_RMID, NULL);
 }
 
+/* One that goes with its last process, and so has to be made anew. */
+static void set_up_shm_removed(void)
+{
+	set_up_shm_lock();
+	need(shmctl(shmid, IPC_RMID, NULL) == 0);
+}
+
+static void check_shm_removed(void)
+{
+	struct shmid_ds ds;
+
+	expect(shmctl(shmid, IPC_STAT, &ds) == 0 && ds.shm_perm.mode & SHM_DEST, "it is no longer to be removed: mode %o",
+	       ds.shm_perm.mode);
+	check_shm_lock();
+	expect(shmdt(area[0]) == 0 && munmap(area[1], 4 * PAGE) == 0 && shmdt(area[2]) == 0, "detach");
+	expect(shmctl(shmid, IPC_STAT, &ds) < 0 && errno == EINVAL, "it stays after the last has detached");
+}
+
 /* --- no reservation */
 
 static void set_up_noreserve(void)
@@ -426,6 +444,7 @@ static void reap(void)
 const struct victim_case victim_cases[] = {
 	{ "future-locked-on-fault", set_up_onfault, check_onfault },
 	{ "shm-locked", set_up_shm_lock, check_shm_lock, .flags = CASE_MORE },
+	{ "shm-locked-removed", set_up_shm_removed, check_shm_removed },
 	{ "noreserve", set_up_noreserve, check_noreserve, .flags = CASE_MORE },
 	{ "guards", set_up_guards, check_guards, .flags = CASE_MORE },
 	{ "guards-between", set_up_guards_between, check_guards_between, .flags = CASE_MORE },
