@@ -296,20 +296,23 @@ static size_t list_polls(const struct lazy_pager *p, struct pollfd *polls)
 	return POLLS_OTHER + p->spaces.nr;
 }
 
-/* A restore that hangs up without a word has failed: then its tasks have never run. */
+/*
+ * A restore that hangs up before its tasks run has failed, and ends them. That must not look like a tree that has ended by
+ * itself, to those who still have its memory.
+ */
 static int hear_go(struct lazy_pager *p, struct cr_error *err)
 {
-	int r = p->hears_start ? lazy_wire_hear_start(p->go, err) : 0;
+	int r = p->hears_start ? lazy_wire_hear_word(p->go, err) : LAZY_RUNS;
 
 	if (r < 0)
 		return r;
-	if (r > 0) {
+	if (r == LAZY_STARTS && !p->started) {
 		r = p->remote ? lazy_fetch_start(p, err) : 0;
 		lazy_wire_answer(p->go, r, err);
 		p->started = r == 0;
 		return r;
 	}
-	if (p->hears_start && !p->started)
+	if (r != LAZY_RUNS || (p->hears_start && !p->started))
 		return cr_refuse(err, -ECANCELED, "the restore has failed");
 	close(p->go);
 	p->go = -1;
@@ -351,7 +354,7 @@ static int turn(struct lazy_pager *p, struct pollfd *polls, struct cr_error *err
 /* Is there anything to bring, or a restore that has yet to say whether it comes to that? */
 static bool goes_on(const struct lazy_pager *p)
 {
-	return p->spaces.nr || (p->hears_start && !p->started);
+	return p->spaces.nr || (p->hears_start && p->go >= 0);
 }
 
 static void pager_done(struct lazy_pager *p)

@@ -68,8 +68,8 @@ struct lazy_pager {
 	struct lazy_spaces spaces;
 	struct page_files files;
 	int go; /* as long as its other end is open nothing comes without being asked for; -1: it was closed */
-	bool hears_start; /* go is a restore that says when its tasks are about to run */
-	bool started;     /* it has */
+	bool hears_start; /* go is a restore that says when its tasks are about to run, and that they do */
+	bool started;     /* it has said the first of it */
 	struct lazy_remote *remote; /* where pages are that were left at their source; NULL: nowhere */
 	struct lazy_ask asks[LAZY_ASKS]; /* open questions to it */
 	size_t nr_asks;

@@ -156,7 +156,15 @@ int mm_lazy_send(int sock, const struct lazy_load *load, struct cr_error *err)
 
 int mm_lazy_say_start(int sock, struct cr_error *err)
 {
-	int r = lazy_wire_say_start(sock, err);
+	int r = lazy_wire_say(sock, LAZY_STARTS, err);
 
 	return r < 0 ? r : lazy_wire_hear(sock, err);
+}
+
+void mm_lazy_say_runs(int sock)
+{
+	struct cr_error ignored = { 0 };
+
+	/* a daemon that does not hear it ends the tasks, whatever the reason is */
+	lazy_wire_say(sock, LAZY_RUNS, &ignored);
 }

@@ -15,7 +15,6 @@
 #include <unistd.h>
 
 #define MAGIC          "crlazy2"
-#define START          "start"
 #define TASKS_MAX      65536
 #define RANGES_AT_ONCE ((size_t)1024)
 #define RANGES_MAX     ((uint64_t)1 << 24)
@@ -132,9 +131,11 @@ int lazy_wire_hear(int sock, struct cr_error *err)
 	return a.code < 0 ? cr_refuse(err, a.code, "lazy-pages daemon: %s", a.text) : 0;
 }
 
-int lazy_wire_say_start(int sock, struct cr_error *err)
+int lazy_wire_say(int sock, enum lazy_word word, struct cr_error *err)
 {
-	return send(sock, START, sizeof(START), MSG_NOSIGNAL) < 0 ? cr_fail(err, -errno, "speak to the lazy-pages daemon") : 0;
+	uint32_t w = word;
+
+	return send(sock, &w, sizeof(w), MSG_NOSIGNAL) < 0 ? cr_fail(err, -errno, "speak to the lazy-pages daemon") : 0;
 }
 
 /* ------------------------------------------------ the daemon's side */
@@ -252,16 +253,17 @@ void lazy_wire_answer(int sock, int code, const struct cr_error *err)
 	(void)send(sock, &a, sizeof(a), MSG_NOSIGNAL);
 }
 
-int lazy_wire_hear_start(int sock, struct cr_error *err)
+int lazy_wire_hear_word(int sock, struct cr_error *err)
 {
-	char said[sizeof(START)];
-	ssize_t n = recv(sock, said, sizeof(said), 0);
+	uint32_t w = 0;
+	ssize_t n = recv(sock, &w, sizeof(w), 0);
 
 	/* what it had not read of our answers makes its end a reset */
 	if (n == 0 || (n < 0 && errno == ECONNRESET))
-		return 0;
-	if (n != sizeof(said) || memcmp(said, START, sizeof(said)) != 0)
-		return n < 0 ? cr_fail(err, -errno, "listen to the restore")
-			     : cr_refuse(err, -EPROTO, "the restore has said something that is not to be understood");
-	return 1;
+		return LAZY_HANGS_UP;
+	if (n < 0)
+		return cr_fail(err, -errno, "listen to the restore");
+	if (n != sizeof(w) || (w != LAZY_STARTS && w != LAZY_RUNS))
+		return cr_refuse(err, -EPROTO, "the restore has said something that is not to be understood");
+	return (int)w;
 }

@@ -1,8 +1,8 @@
 /*
  * What a restore tells the daemon of `criu lazy-pages`: a head, then for each process its userfaultfd and what is to come of its
  * memory, in packets over a UNIX socket; the daemon answers once. As long as the restore keeps the connection open nothing is to
- * be brought in unasked. Before it lets its tasks go it says that they start, and waits for an answer once more; if it hangs up without
- * that, it has failed. Both ends are of one version, on one machine.
+ * be brought in unasked. Before it lets its tasks go it says that they start, and waits for an answer once more; when they run
+ * it says that, too. If it hangs up without it has failed. Both ends are of one version, on one machine.
  */
 #ifndef CR_MM_LAZY_WIRE_H
 #define CR_MM_LAZY_WIRE_H
@@ -46,11 +46,17 @@ void lazy_tolds_drop(struct lazy_tolds *t);
 /** lazy_wire_answer() - the daemon's word: 0, or negative errno with a sentence */
 void lazy_wire_answer(int sock, int code, const struct cr_error *err);
 
-/** lazy_wire_say_start() - the tasks are about to run; then lazy_wire_hear(). Return: 0, negative errno */
-int lazy_wire_say_start(int sock, struct cr_error *err);
+enum lazy_word {
+	LAZY_HANGS_UP,
+	LAZY_STARTS, /* the tasks are about to run: answered */
+	LAZY_RUNS,   /* they do; nothing more will be said */
+};
 
-/** lazy_wire_hear_start() - of a connection that is readable. Return: 1 the tasks start; 0 the restore has hung up; -EPROTO */
-int lazy_wire_hear_start(int sock, struct cr_error *err);
+/** lazy_wire_say() - one of the words. Return: 0, negative errno */
+int lazy_wire_say(int sock, enum lazy_word word, struct cr_error *err);
+
+/** lazy_wire_hear_word() - of a connection that is readable. Return: enum lazy_word; -EPROTO; negative errno */
+int lazy_wire_hear_word(int sock, struct cr_error *err);
 
 /** lazy_wire_hear() - wait for it. Return: 0, or what the daemon said, -EPROTO, -EAGAIN it says nothing */
 int lazy_wire_hear(int sock, struct cr_error *err);

@@ -59,6 +59,8 @@ int mm_lazy_connect(struct cr_context *ctx, struct cr_error *err);
 int mm_lazy_send(int sock, const struct lazy_load *load, struct cr_error *err);
 /** mm_lazy_say_start() - the tasks are about to run, after which nothing may fail any more. Return: 0; negative errno: they must not */
 int mm_lazy_say_start(int sock, struct cr_error *err);
+/** mm_lazy_say_runs() - they do */
+void mm_lazy_say_runs(int sock);
 
 /**
  * mm_lazy_serve() - be that daemon, for one restore

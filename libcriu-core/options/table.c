@@ -163,7 +163,7 @@ static const char *refuse_empty_ns(const struct settings *s, enum command c)
 
 static const char *refuse_ps_socket(const struct settings *s, enum command c)
 {
-	return c == COMMAND_PAGE_SERVER && s->detached && s->has_ps_socket && s->ps_socket <= 2
+	return c & (S | L) && s->detached && s->has_ps_socket && s->ps_socket <= 2
 		       ? "must be above 2 with --daemon: the standard descriptors are given up"
 		       : NULL;
 }

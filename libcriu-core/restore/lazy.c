@@ -89,6 +89,13 @@ int restore_lazy_start(struct restore *rs, struct cr_error *err)
 	return o->lazy_pages && rs->lazy_go >= 0 ? mm_lazy_say_start(rs->lazy_go, err) : 0;
 }
 
+void restore_lazy_runs(struct restore *rs)
+{
+	if (rs->ctx->opts->rpc->lazy_pages && rs->lazy_go >= 0)
+		mm_lazy_say_runs(rs->lazy_go);
+	restore_lazy_go(rs);
+}
+
 void restore_lazy_go(struct restore *rs)
 {
 	if (rs->lazy_go >= 0)

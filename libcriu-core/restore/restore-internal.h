@@ -112,11 +112,12 @@ int restore_interrupted(const struct restore *rs, struct cr_error *err);
 int restore_resume(struct restore *rs, struct cr_error *err); /* resume.c */
 void restore_give_terminal(struct restore *rs);               /* foreground.c */
 /* lazy.c; _check() before anything, _choose() once the tree is planned, _begin() when all tasks are at RESTORE_STAGE_LAZY,
- * _start() when they are about to run, _go() when they do */
+ * _start() when they are about to run, _runs() when they do, _go() whatever has come of it */
 int restore_lazy_check(struct restore *rs, struct cr_error *err);
 int restore_lazy_choose(struct restore *rs, struct cr_error *err);
 int restore_lazy_begin(struct restore *rs, struct cr_error *err);
 int restore_lazy_start(struct restore *rs, struct cr_error *err);
+void restore_lazy_runs(struct restore *rs);
 void restore_lazy_go(struct restore *rs);
 
 #endif

@@ -293,6 +293,6 @@ int restore_resume(struct restore *rs, struct cr_error *err)
 	for (size_t i = 0; i < rs->threads.nr; i++)
 		if (rs->threads.items[i].hand)
 			release(rs, &rs->threads.items[i]);
-	restore_lazy_go(rs);
+	restore_lazy_runs(rs);
 	return 0;
 }

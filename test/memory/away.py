@@ -219,6 +219,33 @@ def images(args, base, seed):
         s.end()
 
 
+def on_top(args, base, seed):
+    """After a pre-dump, only what has changed since is left and fetched; the rest is in the images of that."""
+    s = Away(args, base, seed)
+    try:
+        first, s.images = s.images, os.path.join(base, "second")
+        os.mkdir(s.images)
+        status, said = s.world.run([args.criu, "pre-dump", "-t", str(s.root), "-D", first, "-o", "log", "-v4"], 30)
+        if status:
+            raise Failed(f"pre-dump: {said[-300:]}")
+        s.leave("--prev-images-dir", "../images")
+        _, entries = wire.pagemap(os.path.join(s.images, f"pagemap-{s.root}.img"))
+        left, above = (sum(n for _, n, flags in entries if flags & mask == mask and not flags & wire.PRESENT)
+                       for mask in (wire.LAZY, wire.IN_PARENT))
+        if left > 1000 + above or above < 16000:
+            raise Failed(f"{left} pages were left, and {above} are in the parent")
+        s.serve_there()
+        s.tell(lazy.CHECK)
+        s.arrive()
+        s.until_done(lazy.CHECK, "a look at everything")
+        s.moved()
+        found = re.search(r"(\d+) KiB of memory were fetched", s.read_log("dump.log"))
+        if not found or int(found[1]) > 8192:
+            raise Failed(f"fetched: {found and found[0]}")
+    finally:
+        s.end()
+
+
 def from_images(args, base, seed):
     """A page server with the images of an ordinary dump, of which the destination has a hole where most of the pages are."""
     s = Away(args, base, seed)
@@ -297,6 +324,40 @@ def never_starts(args, base, seed):
         s.goes_on_here("the dump was killed")
     finally:
         s.end()
+
+
+def fails_late(args, base, seed):
+    """
+    A restore that fails, or is killed, when it has said that its tasks start, ends them: that is not taken for a tree which
+    needs no more of its memory. Nor is one that says nonsense; but one that ends by itself is.
+    """
+    starts, runs = struct.pack("<I", 1), struct.pack("<I", 2)
+    for words, ends, here in (((), 1, b"S"), ((starts,), 1, b"T"), ((runs,), 1, b"S"), ((b"?",), 1, b"S"), ((starts, starts), 1, b"T"),
+                              ((starts, runs), 0, None)):
+        s = Away(args, base, seed, 4)
+        try:
+            s.leave()
+            s.serve_there()
+            with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as restore:
+                restore.settimeout(20)
+                restore.connect(os.path.join(s.images, "lazy-pages.socket"))
+                restore.send(struct.pack("<8sIi", b"crlazy2", 0, 1))
+                for i, word in enumerate((b"", *words)):
+                    if word:
+                        restore.send(word)
+                    # what it is told of what it lacks, and the first time that it says that it starts
+                    if (i == 0 or i == 1 and word == starts) and restore.recv(4096)[:4] != bytes(4):
+                        raise Failed(f"{words}: refused")
+            s.dumper_ends(ends)
+            s.daemon_ends()
+            if here:
+                s.world.until(lambda: s.state_of(s.root) == [here], 5, f"{words}: its state here is {here.decode()}")
+            elif os.path.exists(f"/proc/{s.root}"):
+                raise Failed(f"{words}: it is still here")
+        finally:
+            s.end()
+        shutil.rmtree(s.images)
+        os.unlink(s.board)
 
 
 def relay(s, size, holds=False):
@@ -556,7 +617,7 @@ def over_tls(args, base, seed):
 
 
 CASES = {"check": obeys(lazy.CHECK), "fork": obeys(lazy.FORK), "remap": obeys(lazy.REMAP), "calls": obeys(lazy.CALLS),
-         "exec": obeys(lazy.EXEC), "images": images, "from-images": from_images, "family": family, "never-starts": never_starts, "cut": cut,
+         "exec": obeys(lazy.EXEC), "images": images, "from-images": from_images, "on-top": on_top, "family": family, "never-starts": never_starts, "fails-late": fails_late, "cut": cut,
          **{f"kill-{who}": killed(who) for who in ("daemon", "dump", "holder", "both")},
          "strangers": strangers, "liars": liars, "tls": over_tls, "by-rpc": by_rpc}
 
