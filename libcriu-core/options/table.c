@@ -372,7 +372,8 @@ const struct option_row option_table[] = {
 	{ "page-server", NEG, OWN_FLAG(page_server), FOR(D | P | L), .group = OPTION_GROUP_MEMORY,
 	  .help = "send pages to a page server; lazy-pages: fetch them there" },
 	{ "lazy-pages", RPC_FLAG(lazy_pages), FOR(D | R | S), .group = OPTION_GROUP_MEMORY,
-	  .help = "fetch memory when it is touched" },
+	  .help = "fetch memory when it is touched; dump: leave it with the tasks until it is fetched; page-server: give "
+		  "pages of the images" },
 	{ "checksums", NEG, OWN_FLAG(checksums), FOR(D | P | R), .group = OPTION_GROUP_MEMORY,
 	  .help = "checksums of pages: made by dumps, compared by restores (default)" },
 	{ "lazy", NEG, RPC_FLAG(lazy), FOR(R), .refuse = refuse_lazy, .group = OPTION_GROUP_MEMORY,
