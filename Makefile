@@ -16,7 +16,7 @@ WARN     := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wno
 CPPFLAGS += -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -I$(BUILD)/gen -Ilibcriu-proto/include -Ilibcriu-core \
             -Ilibcriu-core/include -Ilibcriu-core/arch/$(ARCH)
 CFLAGS   += -std=gnu11 $(O) -g $(WARN) -fvisibility=hidden -fno-strict-aliasing -fstack-protector-strong
-LDLIBS   := -lcap -lpthread
+LDLIBS   := -lcap -lzstd -lpthread
 ifneq ($(SAN),)
 override BUILD := $(BUILD)/san
 CFLAGS   += -fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=all

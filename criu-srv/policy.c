@@ -274,6 +274,7 @@ static const struct {
 	{ "ghost-limit", POLICY_ANYONE },
 	{ "ghost-fiemap", POLICY_ANYONE },
 	{ "checksums", POLICY_ANYONE },
+	{ "compress", POLICY_ANYONE },
 	{ "file-validation", POLICY_ANYONE },
 	{ "skip-file-rwx-check", POLICY_ANYONE },
 	{ "track-mem", POLICY_ANYONE },

@@ -227,6 +227,17 @@ int image_create(int dirfd, const char *name, int access, struct cr_error *err)
 	return take_fd(&fd);
 }
 
+/* Of an older set there may be the same pages the other way. If they stayed, nobody could tell which are meant. */
+static int drop_other(struct image_set *set, enum img_type type, uint64_t id, struct cr_error *err)
+{
+	char name[IMG_NAME_MAX];
+
+	if (type != IMG_PAGES && type != IMG_PAGES_PACKED)
+		return 0;
+	img_name(type == IMG_PAGES ? IMG_PAGES_PACKED : IMG_PAGES, id, name, sizeof(name));
+	return unlinkat(set->dirfd, name, 0) < 0 && errno != ENOENT ? cr_fail(err, -errno, "remove %s of an older set", name) : 0;
+}
+
 int image_set_openat(struct image_set *set, enum img_type type, uint64_t id, int flags, struct cr_error *err)
 {
 	char name[IMG_NAME_MAX];
@@ -238,7 +249,9 @@ int image_set_openat(struct image_set *set, enum img_type type, uint64_t id, int
 	if (set->stream)
 		return stream_open(set, type, id, name, err);
 	if (flags & O_CREAT) {
-		r = set_note(set, type, id, name, err);
+		r = drop_other(set, type, id, err);
+		if (r == 0)
+			r = set_note(set, type, id, name, err);
 		if (r < 0)
 			return r;
 		/* whoever is killed between opening and writing it leaves no inventory, rather than an empty one */

@@ -38,7 +38,7 @@ static int fetch(struct lazy_pager *p, const struct lazy_run *run, struct cr_err
 {
 	uint64_t len = run->end - run->start;
 	const struct page_file *file = &p->files.items[run->file];
-	ssize_t n = fd_pread_all(file->fd, p->buffer, len, (off_t)run->off);
+	ssize_t n = page_file_read(file, p->buffer, len, run->off);
 
 	if (n < 0 || (uint64_t)n != len)
 		return cr_fail(err, n < 0 ? (int)n : -EIO, "read pages at %" PRIx64 " of the images", run->start);

@@ -110,7 +110,7 @@ static int read_some(void *arg, uint32_t ns_pid, uint64_t at, void *buf, size_t 
 		const struct page_file *file = &s->files.items[run->file];
 		size_t some = run->end - at < len ? (size_t)(run->end - at) : len;
 		uint64_t off = run->off + (at - run->start);
-		ssize_t n = fd_pread_all(file->fd, to, some, (off_t)off);
+		ssize_t n = page_file_read(file, to, some, off);
 		int r;
 
 		if (n < 0 || (size_t)n != some)

@@ -16,8 +16,10 @@
 
 void page_files_close(struct page_files *files)
 {
-	for (size_t i = 0; i < files->nr; i++)
+	for (size_t i = 0; i < files->nr; i++) {
 		close(files->items[i].fd);
+		unpack_free(files->items[i].unpack);
+	}
 	page_files_done(files);
 }
 
@@ -111,11 +113,40 @@ static bool more_descriptors(struct cr_error *err)
 	return true;
 }
 
-static int open_pages(struct image_set *set, uint32_t pages_id, int flags, struct cr_error *err)
+static int open_stored(struct image_set *set, enum img_type type, uint32_t pages_id, int flags, struct cr_error *err)
 {
-	int fd = image_open_stored(set, IMG_PAGES, pages_id, flags, err);
+	int fd = image_open_stored(set, type, pages_id, flags, err);
 
-	return fd == -EMFILE && more_descriptors(err) ? image_open_stored(set, IMG_PAGES, pages_id, flags, err) : fd;
+	return fd == -EMFILE && more_descriptors(err) ? image_open_stored(set, type, pages_id, flags, err) : fd;
+}
+
+/* Return: descriptor; -ENOENT they are not compressed either; negative errno */
+static int open_packed(struct image_set *set, const struct page_map *m, int flags, struct unpack **ret, struct cr_error *err)
+{
+	autofd int fd = open_stored(set, IMG_PAGES_PACKED, m->pages_id, O_RDONLY, err);
+	int r;
+
+	if (fd < 0)
+		return fd;
+	if (flags != O_RDONLY)
+		return cr_refuse(err, -EOPNOTSUPP, "the pages of pages-%" PRIu32 ".frames are compressed, and cannot be freed one by one",
+				 m->pages_id);
+	r = unpack_new(fd, m->bytes, ret, err);
+	return r < 0 ? cr_within(err, r, "pages-%" PRIu32 ".frames", m->pages_id) : take_fd(&fd);
+}
+
+/* Plain ones are looked for first: most are. */
+static int open_pages(struct image_set *set, const struct page_map *m, int flags, struct unpack **ret, struct cr_error *err)
+{
+	int fd = open_stored(set, IMG_PAGES, m->pages_id, flags, err);
+	struct cr_error other = { 0 };
+
+	if (fd != -ENOENT || image_set_streams(set))
+		return fd;
+	fd = open_packed(set, m, flags, ret, &other);
+	if (fd != -ENOENT && err)
+		*err = other;
+	return fd;
 }
 
 static int open_parent(struct image_set *set, struct image_set **ret, struct cr_error *err)
@@ -125,14 +156,14 @@ static int open_parent(struct image_set *set, struct image_set **ret, struct cr_
 	return r == -EMFILE && more_descriptors(err) ? image_set_parent(set, ret, err) : r;
 }
 
-int page_map_open(struct image_set *set, const struct page_map *m, int flags, struct cr_error *err)
+int page_map_open(struct image_set *set, const struct page_map *m, int flags, struct unpack **ret, struct cr_error *err)
 {
-	autofd int fd = open_pages(set, m->pages_id, flags, err);
+	autofd int fd = open_pages(set, m, flags, ret, err);
 	struct stat st;
 
 	if (fd < 0)
 		return fd;
-	if (image_set_streams(set))
+	if (image_set_streams(set) || *ret)
 		return take_fd(&fd);
 	if (fstat(fd, &st) < 0)
 		return cr_fail(err, -errno, "look at pages-%" PRIu32 ".img", m->pages_id);
@@ -255,13 +286,14 @@ static int open_level(struct chain *c, struct level *l, struct cr_error *err)
 
 	if (r < 0)
 		return r;
-	f.fd = page_map_open(l->set, &l->map, O_RDONLY, err);
+	f.fd = page_map_open(l->set, &l->map, O_RDONLY, &f.unpack, err);
 	if (f.fd < 0)
 		return f.fd;
 	l->file = (uint32_t)c->files->nr;
 	slot = page_files_add(c->files);
 	if (!slot) {
 		close(f.fd);
+		unpack_free(f.unpack);
 		return cr_fail(err, -ENOMEM, "open pages");
 	}
 	*slot = f;
@@ -416,7 +448,8 @@ static int punch_entry(int fd, const struct map_entry *e, const struct page_map 
 static int punch_level(const struct chain *c, size_t level, uint64_t *bytes, struct cr_error *err)
 {
 	const struct level *l = &c->levels.items[level];
-	autofd int fd = l->map.bytes ? page_map_open(l->set, &l->map, O_RDWR, err) : -1;
+	struct unpack *none = NULL;
+	autofd int fd = l->map.bytes ? page_map_open(l->set, &l->map, O_RDWR, &none, err) : -1;
 
 	if (!l->map.bytes)
 		return 0;

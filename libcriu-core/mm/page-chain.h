@@ -7,6 +7,7 @@
 
 #include "image/image-set.h"
 #include "mm/mm-internal.h"
+#include "mm/unpack.h"
 
 /* In place of a number of a file: the page is with the process that was dumped, whose number (ns_pid) the other bits are. */
 #define PAGES_AT_SOURCE (UINT32_C(1) << 31)
@@ -27,12 +28,19 @@ struct page_file {
 	uint32_t pages_id;
 	int sums;         /* checksums of its pages; borrowed from the image set; -1: there are none */
 	uint64_t sums_at; /* of the first */
+	struct unpack *unpack; /* its pages are compressed: fd is of the frames; NULL: they are not */
 };
 
 /* One for each set of the chain from which anything is needed. */
 DEFINE_VEC(page_files, struct page_file)
 
 void page_files_close(struct page_files *files);
+
+/**
+ * page_file_read() - pages of a file that is not piped, unpacked if they are compressed
+ * Return: bytes, less than @len where a plain file ends; -EBADMSG compressed pages are damaged; negative errno
+ */
+ssize_t page_file_read(const struct page_file *f, void *buf, size_t len, uint64_t off);
 
 /**
  * page_file_check() - compare pages that were read with their checksums, if there are any
@@ -65,8 +73,12 @@ struct page_map {
 int page_map_read(struct image_set *set, enum img_type type, uint64_t id, struct page_map *ret, struct cr_error *err);
 void page_map_done(struct page_map *m);
 
-/** page_map_open() - its pages file. @flags: O_RDONLY or O_RDWR. Return: descriptor; -EBADMSG it is too short; negative errno */
-int page_map_open(struct image_set *set, const struct page_map *m, int flags, struct cr_error *err);
+/**
+ * page_map_open() - its pages file. @flags: O_RDONLY or O_RDWR
+ * @ret: where its pages are compressed, how they are unpacked
+ * Return: descriptor; -EBADMSG it is too short; -EOPNOTSUPP it is compressed, and to be written to; negative errno
+ */
+int page_map_open(struct image_set *set, const struct page_map *m, int flags, struct unpack **ret, struct cr_error *err);
 
 /* Is this run allowed to be there? Asked for the newest set, in order, before the run is added to the list. */
 typedef int (*page_check_fn)(void *arg, uint64_t start, uint64_t nr_pages, struct cr_error *err);

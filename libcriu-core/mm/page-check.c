@@ -1,7 +1,8 @@
-/* Comparing pages with their checksums; see page-chain.h. Tasks check what they read themselves: ABI_OP_CHECK. */
+/* Reading pages of a file, and comparing them with their checksums; see page-chain.h. Tasks check what they read themselves: ABI_OP_CHECK. */
 #include "mm/page-chain.h"
 
 #include "base/io.h"
+#include "image/frames.h"
 #include "page-sum.h"
 
 #include <errno.h>
@@ -10,6 +11,18 @@
 
 #define AT_ONCE    256 /* sums that are read by one call */
 #define PATH_SHOWN 200
+
+ssize_t page_file_read(const struct page_file *f, void *buf, size_t len, uint64_t off)
+{
+	autofree_by(frame_scratch_free) struct frame_scratch *s = NULL;
+	int r;
+
+	if (!f->unpack)
+		return fd_pread_all(f->fd, buf, len, (off_t)off);
+	s = frame_scratch_new();
+	r = s ? frames_read(f->unpack->frames, s, buf, len, off, NULL) : -ENOMEM;
+	return r < 0 ? r : (ssize_t)len;
+}
 
 int page_file_check(const struct page_file *f, uint64_t off, const void *buf, size_t len, struct cr_error *err)
 {

@@ -9,6 +9,7 @@
 #include "mm/page-client.h"
 #include "mm/page-select.h"
 
+#include "image/frames.h"
 #include "image/page-sums.h"
 #include "image/stream.h"
 
@@ -16,6 +17,7 @@
 #include "kernel/context.h"
 #include "page-sum.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -45,6 +47,7 @@ struct worker {
 	bool reports;
 	unsigned int nr_chunks;
 	struct copy_job *job; /* that it takes chunks from; under the lock of all */
+	struct frame_scratch *scratch; /* its own; NULL: nothing is compressed */
 	pthread_t thread;
 };
 
@@ -63,6 +66,7 @@ struct copy {
 	int failed; /* first failure of a worker */
 	struct cr_error err;
 	bool in_order; /* to a server or a streamer */
+	bool packs;    /* compresses */
 	struct worker workers[MAX_WORKERS];
 	size_t nr_workers;
 };
@@ -97,10 +101,12 @@ static int open_job(struct copy *c, struct copy_job *j, struct cr_error *err)
 	for (size_t i = 0; i < j->runs->nr; i++)
 		slow |= j->runs->items[i].slow;
 	if (!c->d->config.server) {
-		j->out = image_open_raw(c->set, IMG_PAGES, j->pages_id, err);
+		j->out = image_open_raw(c->set, c->packs ? IMG_PAGES_PACKED : IMG_PAGES, j->pages_id, err);
 		if (j->out < 0)
 			return j->out;
-		if (!image_set_streams(c->set) && ftruncate(j->out, (off_t)page_runs_bytes(j->runs)) < 0)
+		if (c->packs && frames_begin(j->out, page_runs_bytes(j->runs), &j->frames, err) < 0)
+			return err ? err->code : -ENOMEM;
+		if (!c->packs && !image_set_streams(c->set) && ftruncate(j->out, (off_t)page_runs_bytes(j->runs)) < 0)
 			return cr_fail(err, -errno, "make room in pages-%" PRIu32 ".img", j->pages_id);
 	}
 	if (j->unread) {
@@ -121,14 +127,21 @@ static int put_job(struct copy *c, struct copy_job *j, struct cr_error *err)
 
 	if (!j->opened || --j->refs)
 		return 0;
-	if (j->out >= 0 && c->failed)
+	if (j->frames && !c->failed)
+		r = cr_within(err, frames_end(j->frames, err), "pages-%" PRIu32 ".frames", j->pages_id);
+	if (j->out >= 0 && (c->failed || r < 0)) {
 		close(j->out);
-	else if (j->out >= 0)
+	} else if (j->out >= 0) {
 		r = image_set_close(c->set, j->out);
+		if (r < 0)
+			cr_fail(err, r, "end pages-%" PRIu32, j->pages_id);
+	}
 	if (j->mem >= 0)
 		close(j->mem);
+	frames_out_free(j->frames);
+	j->frames = NULL;
 	j->out = j->mem = -1;
-	return r < 0 ? cr_fail(err, r, "end pages-%" PRIu32 ".img", j->pages_id) : 0;
+	return r;
 }
 
 /* How much from @at on lies in one place: all of it in a range that is kept apart, or none. Asked in ascending order. */
@@ -343,6 +356,23 @@ static int write_chunk(const struct copy *c, const struct chunk *ch, const char 
 	return c->sums < 0 ? 0 : write_sums(c, ch, sums, err);
 }
 
+/* A chunk is a frame: all but the last of a file are of the same size. */
+static_assert(CHUNK == FRAME_BYTES, "workers compress what they read at once");
+
+static int pack_chunk(const struct copy *c, struct worker *w, const struct chunk *ch, const char *buf, struct cr_error *err)
+{
+	uint32_t sums[CHUNK / MM_PAGE];
+	int r = frames_put(ch->job->frames, w->scratch, ch->out_off, buf, ch->len, err);
+
+	if (r < 0)
+		return cr_within(err, r, "pages-%" PRIu32 ".frames", ch->job->pages_id);
+	if (c->sums < 0)
+		return 0;
+	for (uint64_t at = 0; at < ch->len; at += MM_PAGE)
+		sums[at / MM_PAGE] = page_sum(buf + at, c->hardware);
+	return write_sums(c, ch, sums, err);
+}
+
 /* Through a pipe there are no holes, and chunks come in order, since one worker has them all. */
 static int stream_chunk(const struct copy *c, const struct chunk *ch, const char *buf, struct cr_error *err)
 {
@@ -426,10 +456,12 @@ static void note_failure(struct copy *c, int r, const struct cr_error *err)
 	pthread_cond_broadcast(&c->turned);
 }
 
-static int put_chunk(struct copy *c, const struct chunk *ch, char *buf, struct cr_error *err)
+static int put_chunk(struct copy *c, struct worker *w, const struct chunk *ch, char *buf, struct cr_error *err)
 {
 	if (c->d->config.server)
 		return send_chunk(c, ch, buf, err);
+	if (c->packs)
+		return pack_chunk(c, w, ch, buf, err);
 	return image_set_streams(c->set) ? stream_chunk(c, ch, buf, err) : write_chunk(c, ch, buf, err);
 }
 
@@ -448,9 +480,11 @@ static void *work(void *arg)
 	struct copy *c = w->copy;
 	autofree char *buf = aligned_alloc(MM_PAGE, CHUNK);
 	autofree struct chunk *ch = malloc(sizeof(*ch));
+	autofree_by(frame_scratch_free) struct frame_scratch *scratch = c->packs ? frame_scratch_new() : NULL;
 	struct cr_error err = { 0 };
-	int r = buf && ch ? 0 : cr_fail(&err, -ENOMEM, "copy pages");
+	int r = buf && ch && (scratch || !c->packs) ? 0 : cr_fail(&err, -ENOMEM, "copy pages");
 
+	w->scratch = scratch;
 	for (;;) {
 		pthread_mutex_lock(&c->lock);
 		note_failure(c, r, &err);
@@ -464,7 +498,7 @@ static void *work(void *arg)
 			return NULL;
 		r = ch->job->pid ? read_task(c, ch, buf, &err) : read_segment(ch, buf, &err);
 		if (r == 0)
-			r = put_chunk(c, ch, buf, &err);
+			r = put_chunk(c, w, ch, buf, &err);
 		if (r == 0)
 			r = watch(c, w, &err);
 		pthread_mutex_lock(&c->lock);
@@ -524,7 +558,8 @@ static int copy_all(struct copy *c, struct cr_error *err)
 
 int page_copy(struct mm_dump *d, struct image_set *set, struct copy_job *jobs, size_t nr, struct cr_error *err)
 {
-	struct copy c = { .d = d, .set = set, .jobs = jobs, .nr = nr, .sums = -1, .lock = PTHREAD_MUTEX_INITIALIZER,
+	const rpc_criu_opts *o = d->ctx->opts->rpc;
+	struct copy c = { .d = d, .set = set, .jobs = jobs, .nr = nr, .sums = -1, .packs = o->has_compress && o->compress, .lock = PTHREAD_MUTEX_INITIALIZER,
 			  .turned = PTHREAD_COND_INITIALIZER };
 	int r = begin_sums(&c, err);
 

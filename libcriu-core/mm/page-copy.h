@@ -5,6 +5,7 @@
 #include "mm/mm-internal.h"
 #include "procfs/proc-dir.h"
 
+struct frames_out;
 struct page_object;
 
 /* What goes into one pages file. The caller fills the first part, with zeroes behind it. */
@@ -32,6 +33,7 @@ struct copy_job {
 	size_t run; /* private from here on: next byte to be handed out */
 	size_t apart_at;
 	uint64_t run_off, out_off, sums_at;
+	struct frames_out *frames; /* they are compressed; NULL: they are not */
 	int out, mem;      /* opened at the first chunk; valid while refs > 0 */
 	unsigned int refs; /* chunks under way, and one until the last was handed out */
 	bool opened;

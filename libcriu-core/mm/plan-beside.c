@@ -20,7 +20,7 @@ int beside_begin(struct beside *ret, const struct planner *pl, uint32_t file, st
 		if (runs->items[i].file == file)
 			sum += runs->items[i].end - runs->items[i].start;
 	/* from a pipe everything comes in order; and what is checked takes the same scratch memory everywhere */
-	if (!pl->plan->nr_helpers || sum < WORTH || pl->space->files.items[file].piped || scratch > MM_HELPER_SCRATCH)
+	if (!pl->plan->nr_helpers || sum < WORTH || pl->space->files.items[file].piped || pl->space->files.items[file].unpack || scratch > MM_HELPER_SCRATCH)
 		return 0;
 	ret->on = true;
 	return routine_begin(pl->program, &ret->pieces, err);

@@ -23,7 +23,7 @@
 enum read_mode { READ_SKIP, READ_PLAIN, READ_DROPPABLE, READ_COMPARE };
 
 struct read_batch {
-	const struct page_file *file;
+	struct page_file *file;
 	enum read_mode mode;
 	bool shared; /* by several threads: scratch memory is that of whoever runs the operation */
 	uint64_t off, len; /* in the pages file */
@@ -33,7 +33,7 @@ struct read_batch {
 
 static uint64_t from_pipe(const struct page_file *f)
 {
-	return f->piped ? ABI_FROM_PIPE : 0;
+	return f->piped || f->unpack ? ABI_FROM_PIPE : 0;
 }
 
 static uint64_t check_size(const struct planner *pl)
@@ -82,6 +82,9 @@ static void put_area(struct planner *pl, struct read_batch *b, enum read_mode mo
 
 	if (mode == READ_SKIP)
 		return;
+	/* such a pipe brings what is read here, and nothing else */
+	if (b->file->unpack && unpack_want(b->file->unpack, off, end - start) < 0)
+		pl->routine->error = -ENOMEM;
 	*(mode == READ_COMPARE ? &pl->plan->space->planned.compared : &pl->plan->space->planned.read) += (end - start) / MM_PAGE;
 	if (b->nr && (b->mode != mode || b->off + b->len != off || b->nr == READ_AREAS)) {
 		flush(pl, b);
@@ -265,7 +268,12 @@ int plan_read(struct planner *pl, struct cr_error *err)
 	for (uint32_t i = 0; i < files->nr; i++) {
 		if (!needed[i])
 			continue;
-		take(pl, "take a pages image", files->items[i].fd, SLOT_PAGES);
+		if (files->items[i].unpack) {
+			r = unpack_pipe(files->items[i].unpack, err);
+			if (r < 0)
+				return r;
+		}
+		take(pl, "take a pages image", files->items[i].unpack ? files->items[i].unpack->in : files->items[i].fd, SLOT_PAGES);
 		/* all sets of a chain have sums of their own: what was taken for the one before is not kept */
 		if (files->items[i].sums >= 0)
 			take(pl, "take the checksums", files->items[i].sums, SLOT_SUMS);

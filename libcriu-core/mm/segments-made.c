@@ -74,7 +74,7 @@ static ssize_t source_read(struct source *s, char *buf, size_t len, uint64_t off
 	ssize_t n;
 
 	if (!s->file->piped)
-		return fd_pread_all(s->file->fd, buf, len, (off_t)off);
+		return page_file_read(s->file, buf, len, off);
 	/* @buf is as good as any for what is dropped */
 	while (s->at < off) {
 		size_t drop = off - s->at < len ? off - s->at : len;

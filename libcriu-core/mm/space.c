@@ -82,7 +82,7 @@ int space_read_stored(const struct mm_space *s, uint64_t start, void *ret, size_
 		if (file->piped)
 			return read_kept_vdso(s, start, ret, len, err);
 
-		ssize_t n = fd_pread_all(file->fd, to, stop - at, (off_t)off);
+		ssize_t n = page_file_read(file, to, stop - at, off);
 		int r;
 
 		if (n < 0 || (uint64_t)n != stop - at)

@@ -37,7 +37,15 @@ static int add(struct mm_used_up *u, const struct stored_runs *runs, struct page
 	uint32_t first = (uint32_t)u->files.nr;
 
 	for (size_t i = 0; i < files->nr; i++) {
-		int fd = open_again(files->items[i].fd, err), *slot;
+		int fd, *slot;
+
+		if (files->items[i].unpack) {
+			cr_refuse(err, -EOPNOTSUPP, "pages-%u.frames is compressed: its pages cannot be freed one by one",
+				  files->items[i].pages_id);
+			cr_advise(err, "restore without --auto-dedup, and remove the images");
+			return -EOPNOTSUPP;
+		}
+		fd = open_again(files->items[i].fd, err);
 
 		if (fd < 0)
 			return fd;

@@ -64,6 +64,7 @@ struct restore {
 
 	struct files *files;
 	struct mm_segments *segments;
+	struct unpacker *unpacker; /* brings compressed pages; NULL: not begun */
 	struct mm_used_up *used_up; /* NULL: the images stay as they are */
 	uint32_t own_ipc;   /* number of the tree's IPC namespace in the images; 0: it has none of its own */
 	struct ipc_ns *ipc; /* NULL: the same */

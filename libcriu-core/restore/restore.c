@@ -3,6 +3,7 @@
 #include "image/stream.h"
 #include "infect/takeover.h"
 #include "kernel/stage-tables.h"
+#include "mm/unpack.h"
 #include "mm/used-up.h"
 #include "restore/restore-internal.h"
 
@@ -242,6 +243,7 @@ static void restore_done(struct restore *rs)
 	for (size_t i = 0; i < rs->threads.nr; i++)
 		takeover_free(rs->threads.items[i].hand);
 	image_stream_end(rs->set, true, NULL);
+	unpacker_end(rs->unpacker);
 	restore_drop_programs(rs);
 	mm_segments_free(rs->segments);
 	mm_used_up_free(rs->used_up);

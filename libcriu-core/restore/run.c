@@ -9,6 +9,7 @@
 #include "infect/takeover.h"
 #include "infect/trace-right.h"
 #include "kernel/stage.h"
+#include "mm/unpack.h"
 #include "procfs/proc-dir.h"
 #include "procfs/stat.h"
 #include "restore/restore-internal.h"
@@ -176,6 +177,26 @@ int restore_interrupted(const struct restore *rs, struct cr_error *err)
 	return 0;
 }
 
+/* Those who bring pages through pipes. */
+static int look_at_pages(struct restore *rs, struct cr_error *err)
+{
+	int r = image_stream_look(rs->set, err);
+
+	return r < 0 ? r : unpacker_look(rs->unpacker, err);
+}
+
+static int begin_pages(struct restore *rs, struct cr_error *err)
+{
+	int r = image_stream_begin(rs->set, err);
+
+	if (r == 0)
+		r = unpacker_new(&rs->unpacker, err);
+	for (size_t i = 0; r == 0 && i < rs->nr_tasks; i++)
+		if (rs->tasks[i].space)
+			r = unpacker_add(rs->unpacker, rs->tasks[i].space, err);
+	return r < 0 ? r : unpacker_begin(rs->unpacker, err);
+}
+
 static int restore_await(struct restore *rs, uint32_t stage, struct cr_error *err)
 {
 	struct abi_control *c = program_control(&rs->program);
@@ -184,15 +205,15 @@ static int restore_await(struct restore *rs, uint32_t stage, struct cr_error *er
 		int r = restore_interrupted(rs, err);
 
 		if (r == 0)
-			r = image_stream_look(rs->set, err);
+			r = look_at_pages(rs, err);
 		if (r < 0)
 			return r;
 		r = c->expected[stage] ? control_wait(c, stage, LOOK_EVERY_MS) : 0;
 		if (r == 0)
 			return 0;
 		if (r == -ECANCELED) {
-			/* pages that end early may do so because of the streamer */
-			r = image_stream_look(rs->set, err);
+			/* pages that end early may do so because of whoever brings them */
+			r = look_at_pages(rs, err);
 			return r < 0 ? r : explain(rs, err);
 		}
 		if (r == -ETIMEDOUT) {
@@ -282,7 +303,7 @@ int restore_run(struct restore *rs, struct cr_error *err)
 	int r = fork_root(rs, err);
 
 	if (r == 0)
-		r = image_stream_begin(rs->set, err);
+		r = begin_pages(rs, err);
 	for (uint32_t i = 0; r == 0 && i < rs->tree.nr_stages; i++) {
 		r = restore_await(rs, i, err);
 		if (r == 0)

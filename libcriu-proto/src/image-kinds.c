@@ -44,6 +44,7 @@ static const struct img_kind kinds[IMG_TYPE_NR] = {
 	[IMG_PAGEMAP_SHMEM] = HEADED("pagemap-shmem-", ".img", DEC, 0x56084025, pagemap_head,
 				     pagemap_entry),
 	[IMG_PAGES]         = RAW("pages-", ".img", DEC),
+	[IMG_PAGES_PACKED]  = RAW("pages-", ".frames", DEC),
 	[IMG_PAGE_SUMS]     = RAW("pages.sum", "", NONE),
 	[IMG_FDINFO]        = ARRAY("fdinfo-", ".img", DEC, 0x56213732, fdinfo_entry),
 	[IMG_FILES]         = ARRAY("files.img", "", NONE, 0x56303138, file_entry),

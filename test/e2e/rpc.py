@@ -13,7 +13,7 @@ OPTS = {
     "rst_sibling": (26, "int"),
     "inherit_fd": (27, "inherit_fd"), "ghost_limit": (35, "int"), "external": (37, "list"),
     "orphan_pts_master": (50, "int"), "tcp_close": (52, "int"), "leave_stopped": (69, "int"), "snapshot": (10001, "int"),
-    "lazy": (10002, "int"),
+    "lazy": (10002, "int"), "compress": (10003, "int"),
 }
 
 # what a command line says, as fields

@@ -22,6 +22,7 @@ import time
 sys.dont_write_bytecode = True
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "e2e"))
+import compressed   # noqa: E402
 import early   # noqa: E402
 import images   # noqa: E402
 import rpc   # noqa: E402
@@ -469,7 +470,7 @@ def by_rpc(s):
 CASES = {"series": series, "brute-force": brute_force, "long-chain": long_chain, "pressure": pressure,
          "lost-keeper": lost_keeper, "older-parent": older_parent, "damaged-parent": damaged_parent,
          "failed-rounds": failed_rounds, "ends-tracking": ends_tracking, "dedup": dedup, "used-up": used_up,
-         "bad-chains": bad_chains, "by-rpc": by_rpc, "early": early.early}
+         "bad-chains": bad_chains, "by-rpc": by_rpc, "early": early.early, **compressed.CASES}
 
 
 # The number of the processor, which the kernel writes whenever a thread goes on, is none of the data that is compared.

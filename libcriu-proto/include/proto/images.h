@@ -93,6 +93,7 @@ enum img_type {
 	IMG_PAGEMAP,
 	IMG_PAGEMAP_SHMEM,
 	IMG_PAGES,
+	IMG_PAGES_PACKED,
 	IMG_PAGE_SUMS, /* ours alone */
 	IMG_FDINFO,
 	IMG_FILES,

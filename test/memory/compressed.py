@@ -1,0 +1,137 @@
+"""Compressed pages in chains of sets, some compressed and some not, restored in every way; what cannot be done with them is
+refused, and damage is found before anything runs. Cases for run.py."""
+import glob
+import os
+import re
+import subprocess
+
+import rpc
+from world import Failed
+
+
+PRE_DUMP, DUMP = 4, 1
+
+
+def frames(directory):
+    return sorted(glob.glob(os.path.join(directory, "pages-*.frames")))
+
+
+def must_be(s, packed):
+    """The set that was just made is compressed, or is not, as a whole."""
+    there, plain = frames(s.images), glob.glob(os.path.join(s.images, "pages-*.img"))
+    if bool(there) != packed or bool(plain) == packed:
+        raise Failed(f"set {s.nr}: {there} and {plain}, {'' if packed else 'not '}to be compressed")
+    stored, written = sum(os.path.getsize(f) for f in there), s.pages()[0] * 4096
+    if packed and written > 1 << 20 and stored >= written:
+        raise Failed(f"set {s.nr}: {stored} bytes for {written} bytes of pages")
+
+
+def step(s, *cmd, packed):
+    s.criu(*cmd, *(["--compress"] if packed else []))
+    must_be(s, packed)
+
+
+def compressed(s):
+    """Each link of a chain is one way or the other; the restore is an ordinary one, or a lazy one."""
+    for i in range(s.args.rounds):
+        s.images = None
+        # the first three have both sorts of links for certain
+        step(s, "pre-dump", packed=i != 1)
+        for _ in range(s.random.randrange(1, 4)):
+            s.wait()
+            kind = ["dump", "--leave-running", "--track-mem"] if s.random.random() < 0.3 else ["pre-dump"]
+            step(s, *kind, packed=s.random.random() < 0.5)
+            s.must_skip(f"round {s.nr}")
+        s.wait()
+        packed = i % 2 == 1 or s.random.random() < 0.5
+        s.final(*(["--compress"] if packed else []))
+        must_be(s, packed)
+        s.restore(*(["--lazy"] if i % 3 == 2 else []))
+        s.criu("dump", "--leave-running", "--snapshot", "--compress", parent=None)
+        must_be(s, True)
+
+
+def refused(s, what, cmd, *words):
+    status, said = s.world.run([s.args.criu, *cmd], 30)
+    if status == 0 or not any(w in said for w in words):
+        raise Failed(f"{what}: exit status {status}: {said.strip()[-300:]}")
+    if "restore" in cmd and s.writers():
+        raise Failed(f"{what}: something runs")
+
+
+def compressed_refused(s):
+    step(s, "pre-dump", packed=True)
+    older = s.images
+    s.wait()
+    for more in (["--auto-dedup"], ["--stream"], ["--page-server", "--address", "127.0.0.1", "--port", "1"]):
+        refused(s, more[0], ["dump", "-t", str(s.root), "-D", s.base, "--compress", *more], "cannot be combined")
+    s.final()
+    s.must_skip("the dump")
+    restore = ["restore", "-d", "-D", s.images]
+    refused(s, "dedup", ["dedup", "-D", s.images], "are compressed")
+    refused(s, "restore --auto-dedup", [*restore, "--auto-dedup"], "is compressed")
+    name = max(frames(older), key=os.path.getsize)
+    with open(name, "r+b", buffering=0) as f:
+        good = f.read()
+        middle = len(good) // 2
+        flipped = good[:64] + bytes(b ^ 0x55 for b in good[64:middle]) + good[middle:]
+        for what, data, words in (
+                ("a damaged frame", flipped, ("is damaged", "does not match its checksum")),
+                ("a file that is cut short", good[:-1], ("cut short, or too long",)),
+                ("an index with a flipped bit", good[:-1] + bytes([good[-1] ^ 1]), ("index does not match",)),
+                ("a head with a flipped bit", good[:20] + bytes([good[20] ^ 1]) + good[21:], ("head does not match",)),
+                ("nothing in it", b"", ("cut short",)),
+                ("another beginning", bytes(64) + good[64:], ("begins with something else",))):
+            os.pwrite(f.fileno(), data, 0)
+            f.truncate(len(data))
+            refused(s, what, restore, *words)
+            if s.world.tree():
+                raise Failed(f"{what}: left are {s.world.tree()}")
+        os.pwrite(f.fileno(), good, 0)
+        f.truncate(len(good))
+    s.restore()
+
+
+def compressed_again(s):
+    """Into the directory of an older set that has its pages the other way: nothing of them stays."""
+    s.criu("dump", "--leave-running", parent=None)
+    for packed in (True, False, True):
+        args = ["dump", "--leave-running", "-t", str(s.root), "-D", s.images, "-o", "log", *(["--compress"] if packed else [])]
+        status, said = s.world.run([s.args.criu, *args], 30)
+        if status:
+            raise Failed(f"dump into the same directory: exit status {status}: {said.strip()[-300:]}")
+        must_be(s, packed)
+        if re.search("Warn", s.log("log")):
+            raise Failed(f"a warning: {re.findall('Warn.*', s.log('log'))}")
+    s.world.kill(s.writers())
+    s.world.until(lambda: not s.writers(), 5, "the tree is gone")
+    s.restore()
+
+
+def compressed_by_rpc(s):
+    """As libcriu would ask for it: a pre-dump and a dump on one connection."""
+    ours, theirs = rpc.pair()
+    pid = s.world.start([s.args.criu, "swrk", str(theirs.fileno())], pass_fds=(theirs.fileno(),), stdin=subprocess.DEVNULL,
+                        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    s.world.others.add(pid)
+    theirs.close()
+    for kind in (PRE_DUMP, DUMP):
+        s.nr += 1
+        previous, s.images = s.images, os.path.join(s.base, str(s.nr))
+        os.mkdir(s.images)
+        fd = os.open(s.images, os.O_RDONLY | os.O_DIRECTORY)
+        opts = {"images_dir_fd": fd, "pid": s.root, "log_level": 4, "log_file": "log", "compress": 1}
+        if previous:
+            opts["parent_img"] = "../" + os.path.basename(previous)
+        resp = rpc.talk(ours, rpc.request(kind, **opts))
+        os.close(fd)
+        if not resp or not resp.success:
+            raise Failed(f"request {kind}: {resp}; {s.log('log')[-300:]}")
+        must_be(s, True)
+    ours.close()
+    s.world.until(lambda: pid in s.world.ended, 5, "the worker's end")
+    s.world.until(lambda: not s.writers(), 5, "the tree is gone after the dump")
+    s.restore()
+
+
+CASES = {"compressed-by-rpc": compressed_by_rpc, "compressed": compressed, "compressed-refused": compressed_refused, "compressed-again": compressed_again}
