@@ -122,7 +122,7 @@ static void check_ranges(void)
 }
 
 const struct victim_case victim_cases[] = {
-	{ "threads", set_up_threads, check_threads, .flags = CASE_MORE },
-	{ "ranges", set_up_ranges, check_ranges, .flags = CASE_MORE },
+	{ "threads", set_up_threads, check_threads },
+	{ "ranges", set_up_ranges, check_ranges },
 	{ 0 },
 };

@@ -448,7 +448,7 @@ static void set_up_numbers(void)
 const struct victim_case victim_cases[] = {
 	{ "thp-except-advised", set_up_thp, check_thp },
 	{ "mdwe-not-inherited", set_up_mdwe, check_mdwe },
-	{ "membarriers", set_up_membarriers, check_membarriers, .flags = CASE_MORE },
+	{ "membarriers", set_up_membarriers, check_membarriers },
 	{ "timer-ids", set_up_ids, check_ids },
 	{ "timer-ids-on", set_up_ids_on, check_ids },
 	{ "futex-hash", set_up_futex_hash, check_futex_hash },

@@ -343,7 +343,7 @@ const struct victim_case victim_cases[] = {
 	{ "realtime-queue", set_up_queue, check_queue },
 	{ "pending-threads", set_up_threads, check_threads, .flags = CASE_MORE },
 	{ "in-handler", set_up_in_handler, check_in_handler, .flags = CASE_MORE },
-	{ "pending-shapes", set_up_shapes, check_shapes, .flags = CASE_MORE },
+	{ "pending-shapes", set_up_shapes, check_shapes },
 	{ "pending-real", set_up_real, check_real },
 	{ 0 },
 };

@@ -545,11 +545,11 @@ const struct victim_case victim_cases[] = {
 	{ "masks", set_up_masks, join_all, .flags = CASE_MORE },
 	{ "altstacks", set_up_altstacks, join_all, .flags = CASE_MORE },
 	{ "robust-list", set_up_robust, check_robust },
-	{ "robust-lists", set_up_robust_lists, check_robust_lists, .flags = CASE_MORE },
+	{ "robust-lists", set_up_robust_lists, check_robust_lists },
 	{ "rseq", set_up_rseq, check_rseq, .flags = CASE_MORE },
 	{ "tid-address", set_up_tid_address, check_tid_address },
 	{ "creds", set_up_creds, join_all, .flags = CASE_MORE },
-	{ "capabilities", set_up_caps, join_all, .flags = CASE_MORE },
+	{ "capabilities", set_up_caps, join_all },
 	{ "sched", set_up_sched, join_all },
 	{ 0 },
 };
