@@ -13,6 +13,7 @@
 #include <linux/capability.h>
 #include <linux/landlock.h>
 #include <signal.h>
+#include <string.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -85,6 +86,17 @@ static pid_t make_judge(const struct proc_status *like)
 	return pid > 0 ? (pid_t)pid : 0;
 }
 
+/* Its capabilities count for nothing outside of a user namespace of its own, which is an obstacle by itself. */
+static bool in_other_user_ns(const struct task *t, const struct process_state *of_parent)
+{
+	char own[64] = "", theirs[64] = "";
+
+	if (of_parent)
+		return of_parent->other_user_ns || t->ids.user_ns_id != t->parent->ids.user_ns_id;
+	return readlink("/proc/self/ns/user", own, sizeof(own) - 1) > 0 &&
+	       readlinkat(t->dir.fd, "ns/user", theirs, sizeof(theirs) - 1) > 0 && strcmp(own, theirs) != 0;
+}
+
 static int landlock_collect_process(struct task_dump *d, struct cr_error *err)
 {
 	const struct task *parent = d->task->parent;
@@ -94,7 +106,8 @@ static int landlock_collect_process(struct task_dump *d, struct cr_error *err)
 	(void)err;
 	d->ps->landlock_here = of_parent ? of_parent->landlock_here : cr_landlock_is_on();
 	/* in another pid namespace our numbers mean others; that is an obstacle by itself */
-	if (!d->ps->landlock_here || d->task->host_pid != d->task->ns_pid)
+	d->ps->other_user_ns = d->ps->landlock_here && in_other_user_ns(d->task, of_parent);
+	if (!d->ps->landlock_here || d->ps->other_user_ns || d->task->host_pid != d->task->ns_pid)
 		return 0;
 	if (s->cap_eff & CAP_SYS_PTRACE_BIT) {
 		d->ps->judge = getpid();

@@ -142,6 +142,7 @@ struct process_state {
 
 	/* the same for all processes of a tree: asked for the first, copied from the parent */
 	bool landlock_here;
+	bool other_user_ns;   /* not the dumper's user namespace */
 	bool labelled;        /* a security module gives labels */
 	size_t nr_cpus;       /* online */
 	uint64_t usual_slice; /* of a fair thread, nanoseconds; 0: the kernel has no such thing */

@@ -378,7 +378,10 @@ class Case:
 
     def expect_words(self, said, what):
         for word in self.refuse.split("|"):
-            if word.lower() not in said.lower():
+            if word.startswith("!"):
+                if word[1:].lower() in said.lower():
+                    raise Failed(f"{what} names '{word[1:]}', which is not there: {said[-900:]}")
+            elif word.lower() not in said.lower():
                 raise Failed(f"{what} does not name '{word}': {said[-900:]}")
 
     def was_refused(self, said):

@@ -22,7 +22,8 @@ struct victim_case {
 	void (*check)(void); /* after the restore; may be NULL where comparing procfs says it all */
 	const char *dump;    /* more options of the dump, as on the command line */
 	const char *restore; /* and of the restore */
-	const char *refuse;  /* the dump must fail with these words (separated by '|', all of them) in its error */
+	/* the dump must fail with these words (separated by '|', all of them; !word: without it) in its error */
+	const char *refuse;
 	unsigned flags;
 };
 
