@@ -8,7 +8,7 @@
 extern const struct file_ops regular_ops, pipe_ops, fifo_ops, eventfd_ops, memfd_ops, tty_ops, signalfd_ops,
 	timerfd_ops, epoll_ops, inotify_ops, fanotify_ops, pidfd_ops, message_queue_ops, bpf_map_ops, tun_ops, unix_ops, socket_ops,
 	inet_ops, netlink_ops, packet_ops;
-extern const struct file_family inet_family;
+extern const struct file_family inet_family, packet_family;
 extern const struct file_family unix_family, tty_family, epoll_family, pidfd_family,
 	inotify_family, fanotify_family, bpf_family;
 
@@ -49,6 +49,7 @@ static const struct file_family *const families[] = {
 	&inotify_family,
 	&fanotify_family,
 	&inet_family,
+	&packet_family,
 	&bpf_family,
 };
 

@@ -2,6 +2,7 @@
 #include "net/inet-internal.h"
 
 #include "base/own.h"
+#include "files/family.h"
 #include "net/describe.h"
 #include "net/packet-diag.h"
 #include "net/packet-ring.h"
@@ -276,7 +277,7 @@ static int restore_groups(int fd, const img_packet_sock_entry *e, struct cr_erro
 	return 0;
 }
 
-/* The protocol comes with bind(2), so that nothing is received before. */
+/* The protocol comes with bind(2), so that nothing is received before: also no packet that another ring is advanced with. */
 static int start_receiving(int fd, const img_packet_sock_entry *e, struct cr_error *err)
 {
 	struct sockaddr_ll own = { .sll_family = AF_PACKET,
@@ -311,10 +312,27 @@ static int packet_open(struct files *fs, struct restored_file *f, struct cr_erro
 		r = sock_opts_restore(fs->ctx, fd, e->opts, NULL, err);
 	if (r == 0)
 		r = sock_opts_finish(fd, e->opts, err);
-	if (r == 0)
-		r = start_receiving(fd, e, err);
 	return r < 0 ? r : fown_finish(take_fd(&fd), e->fown, err);
 }
+
+static int packets_settle(struct files *fs, struct cr_error *err)
+{
+	for (size_t i = 0; i < fs->files.nr; i++) {
+		const struct restored_file *f = fs->files.items[i];
+		int r = f->entry->type == img_fd_types_PACKETSK && f->fd >= 0
+				? start_receiving(f->fd, f->entry->psk, err)
+				: 0;
+
+		if (r < 0)
+			return cr_within(err, r, "file %u", f->id);
+	}
+	return 0;
+}
+
+const struct file_family packet_family = {
+	.name = "packet sockets",
+	.settle = packets_settle,
+};
 
 const struct file_ops packet_ops = {
 	.name = "packet socket",

@@ -26,6 +26,7 @@
 #define MARK (UINT64_C(1) << 28)
 
 #define PROTOCOL      0x88b6 /* for experiments: IEEE 802, "local experimental Ethertype 2" */
+#define NOBODYS       0xffff /* reserved: nobody sends it */
 #define HEADER        14     /* of Ethernet, which the loopback device has, too */
 #define PACKET_MAX    60000
 #define WAIT_MS       2000
@@ -231,6 +232,10 @@ static int feed_all(struct feeder *f, uint32_t head, bool datagram, struct cr_er
 	r = fill_slots(f, head, err);
 	if (r == 0 && (ring_find_head(f->to, f->v, &at, err) != RING_FOUND || at != head))
 		r = cr_refuse(err, -EIO, "the kernel does not go on in slot %" PRIu32, head);
+	/* before the filter goes, or what others send would come in */
+	lo.sll_protocol = htobe16(NOBODYS);
+	if (bind(f->to, (struct sockaddr *)&lo, sizeof(lo)) < 0 && r == 0)
+		r = cr_fail(err, -errno, "bind to the loopback device");
 	if (setsockopt(f->to, SOL_SOCKET, SO_DETACH_FILTER, &token, sizeof(token)) < 0 && r == 0)
 		r = cr_fail(err, -errno, "filter of a packet socket");
 	return r;

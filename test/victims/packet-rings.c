@@ -186,6 +186,35 @@ static void set_up_new(void)
 	open_ring(SOCK_RAW, TPACKET_V2);
 }
 
+/* One that gets all packets, and must not see those that the ring is moved on with. It is opened first. */
+static int all;
+
+static void set_up_beside(void)
+{
+	struct sockaddr_ll lo = { .sll_family = AF_PACKET,
+				  .sll_protocol = htons(ETH_P_ALL),
+				  .sll_ifindex = (int)if_nametoindex("lo") };
+	char buf[200];
+
+	if ((all = socket(AF_PACKET, SOCK_RAW, 0)) < 0)
+		victim_skip("packet sockets: %s", strerror(errno));
+	need(bind(all, (struct sockaddr *)&lo, sizeof(lo)) == 0);
+	open_ring(SOCK_RAW, TPACKET_V2);
+	begin(5, 0);
+	while (recv(all, buf, sizeof(buf), MSG_DONTWAIT) > 0)
+		;
+}
+
+static void check_beside(void)
+{
+	char buf[200] = "";
+	ssize_t n = recv(all, buf, sizeof(buf), MSG_DONTWAIT);
+
+	expect(n < 0 && errno == EAGAIN, "%zd bytes have come that nobody of the tree has sent", n);
+	go_on();
+	expect(recv(all, buf, sizeof(buf), MSG_DONTWAIT) > 0, "it no longer receives anything");
+}
+
 static void set_up_full(void)
 {
 	open_ring(SOCK_RAW, TPACKET_V2);
@@ -229,6 +258,7 @@ const struct victim_case victim_cases[] = {
 	{ "v2", set_up_second, check_second, .dump = OWN, .restore = OWN, .flags = CASE_MORE },
 	{ "v3-waiting", set_up_third, go_on, .dump = OWN, .restore = OWN },
 	{ "new", set_up_new, go_on, .dump = OWN, .restore = OWN },
+	{ "beside", set_up_beside, check_beside, .dump = OWN, .restore = OWN },
 	{ "full", set_up_full, NULL, .dump = OWN, .refuse = "packet socket|ring is full" },
 	{ "in-part", set_up_part, NULL, .dump = OWN, .refuse = "socket|in part" },
 	{ "sending", set_up_sending, NULL, .dump = OWN, .refuse = "packet socket|ring to send from" },
