@@ -92,10 +92,10 @@ class Away(lazy.Sleeper):
     def read_log(self, name):
         return state.read(os.path.join(self.images, name)).decode(errors="replace")
 
-    def source(self, *cmd):
+    def source(self, *cmd, fds=()):
         """Whatever has the memory, in the background; ready to be asked when this returns."""
         ready, theirs = os.pipe()
-        self.dumper = self.world.start([self.args.criu, *cmd, "-v4", "--status-fd", str(theirs)], pass_fds=(theirs,),
+        self.dumper = self.world.start([self.args.criu, *cmd, "-v4", "--status-fd", str(theirs)], pass_fds=(theirs, *fds),
                                        stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         self.world.others.add(self.dumper)
         os.close(theirs)
@@ -127,9 +127,9 @@ class Away(lazy.Sleeper):
         self.far("lazy-pages", "-d", "--page-server", "--address", address, "--port", str(port or self.port), *more)
         self.daemon = next(iter(set(self.named("criu")) - before - {self.dumper}), None)
 
-    def far(self, *cmd, code=0):
+    def far(self, *cmd, code=0, fds=()):
         status, said = self.world.run([*self.within(), self.args.criu, cmd[0], "-D", self.images, "-v4", "-o", cmd[0] + ".log",
-                                       *cmd[1:]], 40)
+                                       *cmd[1:]], 40, pass_fds=fds)
         if status != code:
             raise Failed(f"{cmd[0]}: exit status {status}: {said.strip()[-300:]}")
         return said
@@ -323,6 +323,26 @@ def never_starts(args, base, seed):
         s.world.until(lambda: not s.named("criu"), 10, "nobody is left of it")
         s.goes_on_here("the dump was killed")
     finally:
+        s.end()
+
+
+def given(args, base, seed):
+    """A connection that somebody else has made, to both."""
+    s = Away(args, base, seed, 16)
+    here, there = socket.socketpair()
+    try:
+        s.source("dump", "-t", str(s.root), "-D", s.images, "-o", "dump.log", "--lazy-pages", "--ps-socket", str(here.fileno()),
+                 fds=(here.fileno(),))
+        here.close()
+        s.far("lazy-pages", "-d", "--page-server", "--ps-socket", str(there.fileno()), fds=(there.fileno(),))
+        there.close()
+        s.tell(lazy.CHECK)
+        s.arrive()
+        s.until_done(lazy.CHECK, "a look at everything")
+        s.moved()
+    finally:
+        here.close()
+        there.close()
         s.end()
 
 
@@ -617,7 +637,7 @@ def over_tls(args, base, seed):
 
 
 CASES = {"check": obeys(lazy.CHECK), "fork": obeys(lazy.FORK), "remap": obeys(lazy.REMAP), "calls": obeys(lazy.CALLS),
-         "exec": obeys(lazy.EXEC), "images": images, "from-images": from_images, "on-top": on_top, "family": family, "never-starts": never_starts, "fails-late": fails_late, "cut": cut,
+         "exec": obeys(lazy.EXEC), "images": images, "from-images": from_images, "on-top": on_top, "family": family, "never-starts": never_starts, "fails-late": fails_late, "given": given, "cut": cut,
          **{f"kill-{who}": killed(who) for who in ("daemon", "dump", "holder", "both")},
          "strangers": strangers, "liars": liars, "tls": over_tls, "by-rpc": by_rpc}
 
