@@ -22,6 +22,7 @@ import time
 sys.dont_write_bytecode = True
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(os.path.dirname(HERE), "e2e"))
+import compress   # noqa: E402
 import gap    # noqa: E402
 import lazy   # noqa: E402
 import rpc    # noqa: E402
@@ -72,7 +73,7 @@ class Bench:
             with open(os.path.join(directory, "out"), encoding="utf-8") as f:
                 raise Failed("subject: " + f.read())
         # let children and threads come to rest in pause()
-        time.sleep(0.05 if kind in ("small", *OF_MEMORY) else 0.3)
+        time.sleep(0.05 if kind in ("small", "threefold", *OF_MEMORY) else 0.3)
         return pid
 
     @staticmethod
@@ -257,6 +258,9 @@ def inside(args):
         if args.only in server.NAME:
             report.append(server.measure(bench, args))
             good &= all(report[-1]["pass"])
+        if args.only in compress.NAME:
+            report.append(compress.measure(bench, args))
+            good &= all(report[-1]["pass"])
         peak = max(bench.peak.values())
         ok = peak <= PEAK_BAR_KIB
         print(f"peak memory of the tool: dump {bench.peak['dump'] / 1024:.1f} MiB, restore {bench.peak['restore'] / 1024:.1f} MiB "
@@ -284,7 +288,8 @@ def smoke(args):
                 failed = True
                 print(f"FAIL smoke/{name}: {' | '.join(str(e).split(chr(10)))}")
         for name, what in ((INCREMENTAL, lambda: bench.incremental(8)), (lazy.NAME, lambda: lazy.once(bench, 8)),
-                           (gap.NAME, lambda: gap.once(bench, 8)), (server.NAME, lambda: server.once(bench, 8))):
+                           (gap.NAME, lambda: gap.once(bench, 8)), (server.NAME, lambda: server.once(bench, 8)),
+                           (compress.NAME, lambda: compress.once(bench, 8))):
             try:
                 what()
                 print(f"PASS smoke/{name}")

@@ -50,6 +50,17 @@ static void memory(unsigned long mib)
 	fill(p, mib << 20);
 }
 
+/* a third of each page, the rest is the same everywhere */
+static void threefold(unsigned long mib)
+{
+	char *p = mmap(NULL, mib << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	need(p != MAP_FAILED, "mmap");
+	fill((uint64_t *)p, mib << 20);
+	for (size_t at = 0; at < mib << 20; at += 4096)
+		memset(p + at + 1365, 0x5a, 4096 - 1365);
+}
+
 /* the same in huge pages, all of it: it begins at the boundary of one */
 static void huge(unsigned long mib)
 {
@@ -205,6 +216,7 @@ int main(int argc, char **argv)
 		{ "memory", memory },           { "processes", processes }, { "threads", threads },
 		{ "descriptors", descriptors }, { "mappings", mappings },   { "sockets", sockets },
 		{ "targets", targets },         { "huge", huge },           { "tasks", tasks },
+		{ "threefold", threefold },
 	};
 	unsigned long n = argc == 3 ? strtoul(argv[2], NULL, 10) : 0;
 	int known = argc == 3 && strcmp(argv[1], "small") == 0;
@@ -217,7 +229,7 @@ int main(int argc, char **argv)
 	}
 	if (!known) {
 		fprintf(stderr, "usage: subject "
-				"small|memory|huge|tasks|processes|threads|descriptors|mappings|sockets|targets N\n");
+				"small|memory|huge|tasks|processes|threads|descriptors|mappings|sockets|targets|threefold N\n");
 		return 2;
 	}
 	close(open("almost", O_WRONLY | O_CREAT, 0644));

@@ -41,8 +41,9 @@ class Limits(Fault):
 
     def do_full_disk(self):
         for victim, name in (("memory", "big"), ("tree", "bush"), ("files", "unlinked")):
-            for kib in self.few(DISK_SIZES, 5):
+            for i, kib in enumerate(self.few(DISK_SIZES, 5)):
                 self.use(victim, name)
+                self.dump_args += ["--compress"] if i % 2 else []
                 self.new_images()
                 self.mounted(self.images, kib)
                 when = f"{victim}/{name} to a disk of {kib} KiB"
