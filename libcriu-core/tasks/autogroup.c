@@ -53,7 +53,8 @@ int task_plan_session(struct task_restore *t, struct routine *r, struct cr_error
 	if (!x || !x->has_autogroup_nice)
 		return 0;
 	if (!t->restorer->has_proc) {
-		log_warn(&t->ctx->log, "pid %d: /proc is not mounted, continuing without the nice of its session", (int)t->pid);
+		log_warn(&t->ctx->log, "pid %d: /proc is not mounted, continuing without the nice of its session",
+			 (int)t->pid);
 		return 0;
 	}
 

@@ -125,7 +125,8 @@ static void check_shm_lock(void)
 
 	expect(shmctl(shmid, IPC_STAT, &ds) == 0 && ds.shm_perm.mode & SHM_LOCKED, "the segment is not locked: mode %o",
 	       ds.shm_perm.mode);
-	expect(pattern_same(area[0], 2 * PAGE, 5) && pattern_same(area[1], 2 * PAGE, 5) && pattern_same(area[2], 2 * PAGE, 5),
+	expect(pattern_same(area[0], 2 * PAGE, 5) && pattern_same(area[1], 2 * PAGE, 5) &&
+		       pattern_same(area[2], 2 * PAGE, 5),
 	       "content");
 	area[0][3 * PAGE] = 9;
 	expect(area[1][3 * PAGE] == 9 && area[2][3 * PAGE] == 9, "the mappings are of different segments");
@@ -144,8 +145,8 @@ static void check_shm_removed(void)
 {
 	struct shmid_ds ds;
 
-	expect(shmctl(shmid, IPC_STAT, &ds) == 0 && ds.shm_perm.mode & SHM_DEST, "it is no longer to be removed: mode %o",
-	       ds.shm_perm.mode);
+	expect(shmctl(shmid, IPC_STAT, &ds) == 0 && ds.shm_perm.mode & SHM_DEST,
+	       "it is no longer to be removed: mode %o", ds.shm_perm.mode);
 	check_shm_lock();
 	expect(shmdt(area[0]) == 0 && munmap(area[1], 4 * PAGE) == 0 && shmdt(area[2]) == 0, "detach");
 	expect(shmctl(shmid, IPC_STAT, &ds) < 0 && errno == EINVAL, "it stays after the last has detached");
@@ -190,7 +191,8 @@ static void set_up_guards(void)
 		victim_skip("no guard pages: %s", strerror(errno));
 	need(guard(area[1], 10));
 	/* one here and there, some with a hole beside them */
-	need(madvise(area[2] + 4 * PAGE, PAGE, MADV_DONTNEED) == 0 && guard(area[2] + 3 * PAGE, 1) && guard(area[2] + 5 * PAGE, 2));
+	need(madvise(area[2] + 4 * PAGE, PAGE, MADV_DONTNEED) == 0 && guard(area[2] + 3 * PAGE, 1) &&
+	     guard(area[2] + 5 * PAGE, 2));
 	pattern_fill(data, sizeof(data), 7);
 	spill(victim_path("guarded"), data, sizeof(data));
 	int fd = open(victim_path("guarded"), O_RDWR);
@@ -233,8 +235,10 @@ static void set_up_guards_between(void)
 		need(p != MAP_FAILED);
 		p[5 * PAGE] = 1;
 	}
-	area[5] = mmap(room + (large + 2) * PAGE, 8 * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
-	need(area[5] != MAP_FAILED && munmap(room + large * PAGE, 2 * PAGE) == 0 && munmap(area[5] + 8 * PAGE, 2 * PAGE) == 0);
+	area[5] = mmap(room + (large + 2) * PAGE, 8 * PAGE, PROT_READ | PROT_WRITE,
+		       MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+	need(area[5] != MAP_FAILED && munmap(room + large * PAGE, 2 * PAGE) == 0 &&
+	     munmap(area[5] + 8 * PAGE, 2 * PAGE) == 0);
 	pattern_fill(area[5], 8 * PAGE, 7);
 	if (!guard(area[5] + 2 * PAGE, 2))
 		victim_skip("no guard pages in shared memory: Linux 6.15");
@@ -324,8 +328,10 @@ static void check_zero(void)
 {
 	expect(pattern_same(area[0] + PAGE, PAGE, 3) && pattern_same(area[1] + PAGE, PAGE, 4), "content");
 	for (size_t i = 2; i < 8; i++)
-		expect(area[0][i * PAGE] == 0 && area[1][i * PAGE] == 0 && area[2][i * PAGE] == 0, "page %zu is not zero", i);
-	expect(madvise(area[0] + PAGE, PAGE, MADV_DONTNEED) == 0 && area[0][PAGE] == 0, "not zero after it was dropped");
+		expect(area[0][i * PAGE] == 0 && area[1][i * PAGE] == 0 && area[2][i * PAGE] == 0,
+		       "page %zu is not zero", i);
+	expect(madvise(area[0] + PAGE, PAGE, MADV_DONTNEED) == 0 && area[0][PAGE] == 0,
+	       "not zero after it was dropped");
 }
 
 /* --- a file of a mount without execution: nobody may make its mapping executable */
@@ -364,7 +370,8 @@ static size_t specials(struct special *ret, size_t max)
 	need(f);
 	while (fgets(line, sizeof(line), f)) {
 		unsigned long start, end;
-		if ((strstr(line, "[vvar") || strstr(line, "[vdso]")) && sscanf(line, "%lx-%lx ", &start, &end) == 2 && nr < max)
+		if ((strstr(line, "[vvar") || strstr(line, "[vdso]")) && sscanf(line, "%lx-%lx ", &start, &end) == 2 &&
+		    nr < max)
 			ret[nr++] = (struct special){ start, end };
 	}
 	fclose(f);
@@ -379,7 +386,8 @@ static uintptr_t clock_offset(uintptr_t base)
 	uintptr_t symbols = 0, names = 0;
 
 	for (int i = 0; i < eh->e_phnum; i++)
-		for (const Elf64_Dyn *d = (const Elf64_Dyn *)(base + ph[i].p_offset); ph[i].p_type == PT_DYNAMIC && d->d_tag; d++) {
+		for (const Elf64_Dyn *d = (const Elf64_Dyn *)(base + ph[i].p_offset);
+		     ph[i].p_type == PT_DYNAMIC && d->d_tag; d++) {
 			symbols = d->d_tag == DT_SYMTAB ? d->d_un.d_ptr : symbols;
 			names = d->d_tag == DT_STRTAB ? d->d_un.d_ptr : names;
 		}
@@ -399,8 +407,8 @@ static void moved_vdso(long arg)
 	need(nr >= 2 && offset);
 	uintptr_t shift = (uintptr_t)map(256, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1) - s[0].start;
 	for (size_t i = 0; i < nr; i++) {
-		long r = syscall(SYS_mremap, s[i].start, s[i].end - s[i].start, s[i].end - s[i].start, MREMAP_MAYMOVE | MREMAP_FIXED,
-				 s[i].start + shift);
+		long r = syscall(SYS_mremap, s[i].start, s[i].end - s[i].start, s[i].end - s[i].start,
+				 MREMAP_MAYMOVE | MREMAP_FIXED, s[i].start + shift);
 		need(r == (long)(s[i].start + shift));
 	}
 	int (*gettime)(int, struct timespec *) = (int (*)(int, struct timespec *))(vdso + shift + offset);

@@ -40,9 +40,11 @@ static void set_up_ways(void)
 	spill(victim_path("alone"), "", 0);
 	bind(victim_path("a"), victim_path("b"));
 	bind(victim_path("a/file"), victim_path("alone"));
-	need(mount(NULL, victim_path("alone"), NULL, MS_BIND | MS_REMOUNT | MS_RDONLY | MS_NOEXEC | MS_NOSUID, NULL) == 0);
+	need(mount(NULL, victim_path("alone"), NULL, MS_BIND | MS_REMOUNT | MS_RDONLY | MS_NOEXEC | MS_NOSUID, NULL) ==
+	     0);
 	need((fd[0] = open(victim_path("a/file"), O_RDWR)) >= 0 && (fd[1] = open(victim_path("b/file"), O_RDWR)) >= 0 &&
-	     (fd[2] = open(victim_path("alone"), O_RDONLY)) >= 0 && (fd[3] = open(victim_path("b"), O_RDONLY | O_DIRECTORY)) >= 0);
+	     (fd[2] = open(victim_path("alone"), O_RDONLY)) >= 0 &&
+	     (fd[3] = open(victim_path("b"), O_RDONLY | O_DIRECTORY)) >= 0);
 	area = mmap(NULL, 4096, PROT_READ, MAP_PRIVATE, fd[2], 0);
 	need(area != MAP_FAILED && lseek(fd[1], 4, SEEK_SET) == 4 && chdir(victim_path("b")) == 0);
 	need(open(victim_path("alone"), O_RDWR) < 0 && errno == EROFS);
@@ -52,10 +54,11 @@ static void check_ways(void)
 {
 	char text[8] = "", path[32];
 
-	expect(!flags_of(fd[0]) && !flags_of(fd[1]) && flags_of(fd[2]) == (ST_RDONLY | ST_NOEXEC | ST_NOSUID), "flags are %lx %lx %lx",
-	       flags_of(fd[0]), flags_of(fd[1]), flags_of(fd[2]));
+	expect(!flags_of(fd[0]) && !flags_of(fd[1]) && flags_of(fd[2]) == (ST_RDONLY | ST_NOEXEC | ST_NOSUID),
+	       "flags are %lx %lx %lx", flags_of(fd[0]), flags_of(fd[1]), flags_of(fd[2]));
 	expect(read(fd[1], text, 4) == 4 && strcmp(text, "file") == 0, "at its position: %s", text);
-	expect(pwrite(fd[0], "ONE", 3, 0) == 3 && pread(fd[2], text, 3, 0) == 3 && memcmp(text, "ONE", 3) == 0, "files differ");
+	expect(pwrite(fd[0], "ONE", 3, 0) == 3 && pread(fd[2], text, 3, 0) == 3 && memcmp(text, "ONE", 3) == 0,
+	       "files differ");
 	expect(mprotect(area, 4096, PROT_READ | PROT_EXEC) < 0, "what is not to be executed can be made so");
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd[2]);
 	expect(open(path, O_RDWR) < 0 && errno == EROFS, "the read-only way can be written through");

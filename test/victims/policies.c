@@ -52,8 +52,8 @@ static struct policy policy_of(void *at)
 
 static void expect_policy(const char *what, int i, struct policy was, struct policy now)
 {
-	expect(was.mode == now.mode && was.nodes == now.nodes, "%s %d was %x of %lx, is %x of %lx", what, i, (unsigned)was.mode,
-	       was.nodes, (unsigned)now.mode, now.nodes);
+	expect(was.mode == now.mode && was.nodes == now.nodes, "%s %d was %x of %lx, is %x of %lx", what, i,
+	       (unsigned)was.mode, was.nodes, (unsigned)now.mode, now.nodes);
 }
 
 static void *with_policy(void *arg)
@@ -96,11 +96,13 @@ static void set_up_ranges(void)
 	for (int shared = 0; shared < 2; shared++)
 		for (int i = 0; i < NR; i++) {
 			unsigned long nodes = policies[i].nodes;
-			char *p = mmap(NULL, 6 * PAGE, PROT_READ | PROT_WRITE, (shared ? MAP_SHARED : MAP_PRIVATE) | MAP_ANONYMOUS, -1, 0);
+			char *p = mmap(NULL, 6 * PAGE, PROT_READ | PROT_WRITE,
+				       (shared ? MAP_SHARED : MAP_PRIVATE) | MAP_ANONYMOUS, -1, 0);
 
 			need(p != MAP_FAILED);
 			/* of a part only */
-			(void)syscall(SYS_mbind, p + 2 * PAGE, 2 * PAGE, policies[i].mode, nodes ? &nodes : NULL, nodes ? 64 : 0, 0);
+			(void)syscall(SYS_mbind, p + 2 * PAGE, 2 * PAGE, policies[i].mode, nodes ? &nodes : NULL,
+				      nodes ? 64 : 0, 0);
 			p[2 * PAGE] = (char)i;
 			areas[shared][i] = p;
 			were[shared][i] = policy_of(p + 2 * PAGE);
@@ -115,7 +117,8 @@ static void check_ranges(void)
 		for (int i = 0; i < NR; i++) {
 			char *p = areas[shared][i];
 
-			expect_policy(shared ? "policy of shared memory" : "policy of memory", i, were[shared][i], policy_of(p + 2 * PAGE));
+			expect_policy(shared ? "policy of shared memory" : "policy of memory", i, were[shared][i],
+				      policy_of(p + 2 * PAGE));
 			expect_policy("what lies beside", i, (struct policy){ DEFAULT, 0 }, policy_of(p));
 			expect(p[2 * PAGE] == (char)i, "content %d", i);
 		}

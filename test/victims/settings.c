@@ -83,7 +83,8 @@ static void check_mdwe(void)
 /* every kind that there is, the global one too: nothing but the list of them shows that one */
 static void set_up_membarriers(void)
 {
-	static const int commands[] = { MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED,
+	static const int commands[] = { MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED,
+					MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED,
 					MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED_SYNC_CORE, 1 << 8 };
 
 	for (int i = 0; i < 4; i++)
@@ -155,7 +156,8 @@ static void set_up_futex_hash(void)
 
 static void check_futex_hash(void)
 {
-	expect(prctl(FUTEX_HASH_SLOTS, 2, 0, 0, 0) == was[0], "was %ld, is %d", was[0], prctl(FUTEX_HASH_SLOTS, 2, 0, 0, 0));
+	expect(prctl(FUTEX_HASH_SLOTS, 2, 0, 0, 0) == was[0], "was %ld, is %d", was[0],
+	       prctl(FUTEX_HASH_SLOTS, 2, 0, 0, 0));
 	victim_join(thread);
 }
 
@@ -291,8 +293,9 @@ static void check_attr(void)
 	struct attr now = { 0 };
 
 	expect(syscall(SYS_sched_getattr, 0, &now, sizeof(now), 0) == 0, "sched_getattr");
-	expect(memcmp(&now, &attr_was, sizeof(now)) == 0, "policy %u flags %lx nice %d runtime %lu; was %u %lx %d %lu", now.policy,
-	       now.flags, now.nice, now.runtime, attr_was.policy, attr_was.flags, attr_was.nice, attr_was.runtime);
+	expect(memcmp(&now, &attr_was, sizeof(now)) == 0, "policy %u flags %lx nice %d runtime %lu; was %u %lx %d %lu",
+	       now.policy, now.flags, now.nice, now.runtime, attr_was.policy, attr_was.flags, attr_was.nice,
+	       attr_was.runtime);
 }
 
 static void set_up_slice(void)
@@ -313,7 +316,8 @@ static void set_up_deadline_flags(void)
 {
 	/* sent where the processor is too slow for what was promised */
 	need(signal(SIGXCPU, SIG_IGN) != SIG_ERR);
-	set_attr((struct attr){ .policy = 6, .flags = 6, .runtime = 5000000, .deadline = 20000000, .period = 40000000 });
+	set_attr(
+		(struct attr){ .policy = 6, .flags = 6, .runtime = 5000000, .deadline = 20000000, .period = 40000000 });
 }
 
 /* --- of a session: nice of its group of tasks */
@@ -374,7 +378,8 @@ static void leaderless(long arg)
 	}
 	need(prctl(PR_SET_CHILD_SUBREAPER, 1) == 0 && waitpid(leader, NULL, 0) == leader);
 	victim_hold();
-	expect(waitpid(-1, NULL, 0) > 0 && access(victim_path("leaderless"), F_OK) == 0, "the orphan did not get to its end");
+	expect(waitpid(-1, NULL, 0) > 0 && access(victim_path("leaderless"), F_OK) == 0,
+	       "the orphan did not get to its end");
 }
 
 static void set_up_autogroup(void)
@@ -419,8 +424,10 @@ static void check_usual(void)
 
 	get_usual();
 	expect(memcmp(&before, &usual, sizeof(usual)) == 0,
-	       "merging %ld, memory failures %ld, tsc %ld, slack %ld, subreaper %ld, huge pages %ld, keepcaps %ld, policy %ld", usual.merge,
-	       usual.mce, usual.tsc, usual.slack, usual.subreaper, usual.thp, usual.keepcaps, usual.policy);
+	       "merging %ld, memory failures %ld, tsc %ld, slack %ld, subreaper %ld, huge pages %ld, keepcaps %ld, "
+	       "policy %ld",
+	       usual.merge, usual.mce, usual.tsc, usual.slack, usual.subreaper, usual.thp, usual.keepcaps,
+	       usual.policy);
 }
 
 /* --- each process has its own */
