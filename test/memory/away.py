@@ -167,6 +167,8 @@ class Away(lazy.Sleeper):
 
     def end(self):
         self.world.kill([p for p in (self.dumper, self.proxy) if p and p not in self.world.ended])
+        # at once: the kernel takes its time with the network of who has ended, and the next case has a cable of that name
+        subprocess.run(["ip", "link", "del", "cable"], check=False, stderr=subprocess.DEVNULL)
         self.world.kill(self.named("criu") + [self.there])
         super().end()
 
