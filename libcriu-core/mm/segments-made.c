@@ -366,9 +366,8 @@ static int make_sysv(struct mm_segments *g, struct image_set *set, const img_ipc
 	r = found ? 0 : create(s, e, err);
 	if (r < 0)
 		return r;
-	if (s->made && e->desc->mode & MODE_LOCKED && shmctl(s->id, SHM_LOCK, NULL) < 0)
-		log_warn(&g->ctx->log, "system v segment %d cannot be locked in memory (%s), continuing without", s->id,
-			 strerror(errno));
+	/* one that was still there may have been unlocked meanwhile */
+	s->lock = e->desc->mode & MODE_LOCKED && !(found && ds.shm_perm.mode & MODE_LOCKED);
 	s->destroy = s->made && e->desc->mode & MODE_DEST;
 	return fill_sysv(g, set, s, err);
 }
@@ -434,6 +433,9 @@ void mm_segments_keep(struct mm_segments *g)
 	for (size_t i = 0; i < g->made.nr; i++) {
 		struct made_segment *s = &g->made.items[i];
 
+		if (s->lock && shmctl(s->id, SHM_LOCK, NULL) < 0)
+			log_warn(&g->ctx->log, "system v segment %d cannot be locked in memory (%s), continuing without",
+				 s->id, strerror(errno));
 		if (s->destroy)
 			shmctl(s->id, IPC_RMID, NULL);
 		s->made = false;

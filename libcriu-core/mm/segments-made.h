@@ -11,6 +11,7 @@ struct made_segment {
 	int fd;       /* shared anonymous memory; -1: System V */
 	int id;       /* System V id here */
 	bool made;    /* by us: removed if the restore fails */
+	bool lock;    /* was locked in memory, and is not yet: done once nothing can fail, since it may be another's */
 	bool destroy; /* was removed already when it was dumped: goes with the last process */
 };
 DEFINE_VEC(made_segments, struct made_segment)

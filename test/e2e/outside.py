@@ -1,5 +1,6 @@
-"""UNIX sockets and what is outside of the tree: peers that are refused, allowed, connected again or replaced; files that
-sockets are bound to, after a restore that failed. Cases for scenarios.py."""
+"""What is outside of the tree: peers of UNIX sockets that are refused, allowed, connected again or replaced; files that sockets
+are bound to, after a restore that failed; System V segments that are changed meanwhile. Cases for scenarios.py."""
+import ctypes
 import os
 import re
 import socket
@@ -7,6 +8,8 @@ import threading
 
 from case import first_error
 from world import Failed
+
+SHM_UNLOCK = 12   # linux/shm.h
 
 
 class Service(threading.Thread):
@@ -178,3 +181,19 @@ class Outside:
             client.connect(path)
         self.restore()
         self.finish("after the restore")
+
+    # --- System V segments
+
+    def do_segment_unlocked_meanwhile(self):
+        """A segment that the end of the tree leaves where it is: the restored tree has it locked, as it was."""
+        self.use("mappings", "shm-locked")
+        with open("/proc/sysvipc/shm") as f:
+            ids = [int(line.split()[1]) for line in f.readlines()[1:]]
+        if len(ids) != 1:
+            raise Failed(f"{len(ids)} segments in place of one")
+        self.must_dump()
+        self.must_be_gone()
+        if ctypes.CDLL(None, use_errno=True).shmctl(ids[0], SHM_UNLOCK, None) < 0:
+            raise Failed(f"cannot unlock the segment: {os.strerror(ctypes.get_errno())}")
+        self.restore()
+        self.finish("after its segment was unlocked")
