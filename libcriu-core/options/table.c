@@ -123,7 +123,8 @@ static const char *refuse_compress(const struct settings *s, enum command c)
 		return "cannot be combined with --stream: an image streamer knows no compressed pages, and may compress itself";
 	if (s->rpc.auto_dedup)
 		return "cannot be combined with --auto-dedup: pages within compressed ones cannot be freed";
-	return s->page_server || s->rpc.ps ? "cannot be combined with --page-server: pages are sent as they are" : NULL;
+	return s->page_server || s->rpc.ps || s->rpc.lazy_pages
+		       ? "cannot be combined with --page-server and --lazy-pages: pages are sent as they are" : NULL;
 }
 
 static const char *refuse_lazy(const struct settings *s, enum command c)
