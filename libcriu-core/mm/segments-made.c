@@ -359,6 +359,12 @@ static int make_sysv(struct mm_segments *g, struct image_set *set, const img_ipc
 	if (g->own_ipc_ns)
 		return 0;
 	found = look_for(e, &ds);
+	if (found && (ds.shm_perm.uid != e->desc->uid || ds.shm_perm.gid != e->desc->gid)) {
+		/* ids begin at 0 on every machine: it may well be another's, and would be written over */
+		cr_refuse(err, -EEXIST, "System V segment %d is there already, with another owner", s->id);
+		cr_advise(err, "see ipcs -m; if nobody needs it, remove it with ipcrm -m %d", s->id);
+		return -EEXIST;
+	}
 	if (found == 2) {
 		log_warn(&g->ctx->log, "system v segment %d is in use: its content is left as it is", s->id);
 		return 0;

@@ -4,12 +4,13 @@ import ctypes
 import os
 import re
 import socket
+import struct
 import threading
 
 from case import first_error
 from world import Failed
 
-SHM_UNLOCK = 12   # linux/shm.h
+IPC_SET, IPC_STAT, SHM_UNLOCK = 1, 2, 12   # linux/ipc.h, linux/shm.h
 
 
 class Service(threading.Thread):
@@ -197,3 +198,32 @@ class Outside:
             raise Failed(f"cannot unlock the segment: {os.strerror(ctypes.get_errno())}")
         self.restore()
         self.finish("after its segment was unlocked")
+
+    def do_segment_of_another_owner(self):
+        """Same id, key and size, as happens between machines: it is neither taken nor written to."""
+        self.use("mappings", "shm-locked")
+        with open("/proc/sysvipc/shm") as f:
+            shmid = int(f.readlines()[1].split()[1])
+        self.must_dump()
+        self.must_be_gone()
+        libc, about = ctypes.CDLL(None, use_errno=True), ctypes.create_string_buffer(512)
+        libc.shmat.restype = ctypes.c_void_p
+        at = libc.shmat(shmid, None, 0)
+        ctypes.memset(at, 0x5a, 4096)
+        if libc.shmdt(ctypes.c_void_p(at)) < 0 or libc.shmctl(shmid, IPC_STAT, about) < 0:
+            raise Failed(f"cannot change the segment: {os.strerror(ctypes.get_errno())}")
+
+        def give_to(uid):
+            struct.pack_into("I", about, 4, uid)   # shm_perm.uid
+            if libc.shmctl(shmid, IPC_SET, about) < 0:
+                raise Failed(f"cannot give the segment away: {os.strerror(ctypes.get_errno())}")
+
+        give_to(65534)
+        self.must_fail_to_restore("onto the segment of another", f"segment {shmid} is there already", "another owner")
+        at = libc.shmat(shmid, None, 0)
+        if ctypes.string_at(at, 4096) != b"\x5a" * 4096:
+            raise Failed("the segment of another was written to")
+        libc.shmdt(ctypes.c_void_p(at))
+        give_to(0)
+        self.restore()
+        self.finish("after the segment has its owner again")
