@@ -163,8 +163,8 @@ static void check_packet(void)
 }
 
 const struct victim_case victim_cases[] = {
-	{ "netlink", set_up_plain, check_plain, .flags = CASE_MORE },
+	{ "netlink", set_up_plain, check_plain, OWN_NETWORK, .flags = CASE_MORE },
 	{ "netlink-unread", set_up_unread, check_unread, .refuse = "netlink|unread" },
-	{ "packet", set_up_packet, check_packet, .flags = CASE_MORE },
+	{ "packet", set_up_packet, check_packet, OWN_NETWORK, .flags = CASE_MORE },
 	{ 0 },
 };

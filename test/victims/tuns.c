@@ -208,8 +208,6 @@ static void set_up_passing(void)
 	attach(tun, IFF_TUN);
 }
 
-#define OWN_NETWORK .dump = "--tcp-established", .restore = "--tcp-established"
-
 const struct victim_case victim_cases[] = {
 	{ "plain", set_up_plain, check_plain, OWN_NETWORK, .flags = CASE_MUTATES },
 	{ "persistent", set_up_persistent, check_persistent, OWN_NETWORK,

@@ -34,6 +34,9 @@ struct victim_case {
 #define CASE_ALTERS         8  /* visible state differs by nature (a spinning thread's counters, ...): not compared */
 #define CASE_KEEP_OR_REFUSE 16 /* either kept or refused with the words of .refuse, but never lost in silence */
 
+/* A case with a network of its own, where numbers of others are not in its way: the runner makes one for these options */
+#define OWN_NETWORK .dump = "--tcp-established", .restore = "--tcp-established"
+
 extern const struct victim_case victim_cases[]; /* ends with a row without a name */
 
 /* expect() - report a difference and go on; errno is added when @cond is about a call that failed */
