@@ -1,8 +1,10 @@
 /*
  * Settings that the processor enforces: time stamp counter, cpuid traps, mitigations of speculation of a thread; a process's
- * own table of segments, which is an obstacle.
+ * own table of segments and bits of addresses that it masks, which are obstacles.
  */
 #include "tasks/task-ops.h"
+
+#include "kernel/uapi.h"
 
 #include <errno.h>
 #include <linux/prctl.h>
@@ -21,15 +23,21 @@ static void cpu_ask_process(struct asker *a)
 {
 	ask_call(a, Q_LDT, "local descriptor table", __NR_modify_ldt, 0,
 		 a->process + offsetof(struct process_answers, ldt), sizeof(uint64_t));
+	ask_call(a, Q_UNTAG, "linear address masking", __NR_arch_prctl, ARCH_GET_UNTAG_MASK,
+		 a->process + offsetof(struct process_answers, untag_mask));
 }
 
 static int cpu_dump_process(struct task_dump *d, struct cr_error *err)
 {
-	if (answer_of(d, thread_state_of(d->task->lead), Q_LDT) <= 0)
-		return 0;
-	return task_obstacle(d, NULL, "", "a local descriptor table (modify_ldt)") < 0
-		       ? cr_fail(err, -ENOMEM, "note an obstacle")
-		       : 0;
+	const struct thread_state *ts = thread_state_of(d->task->lead);
+	int r = 0;
+
+	if (answer_of(d, ts, Q_LDT) > 0)
+		r = task_obstacle(d, NULL, "", "a local descriptor table (modify_ldt)");
+	/* without it the mask has all bits; arch/x86/kernel/process_64.c, Linux 6.4 */
+	if (r >= 0 && answer_of(d, ts, Q_UNTAG) == 0 && process_answers_of(d)->untag_mask != UINT64_MAX)
+		r = task_obstacle(d, NULL, "", "linear address masking (ARCH_ENABLE_TAGGED_ADDR)");
+	return r < 0 ? cr_fail(err, -ENOMEM, "note an obstacle") : 0;
 }
 #endif
 

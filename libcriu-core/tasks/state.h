@@ -41,6 +41,7 @@ enum question {
 	Q_PROBE_LOCKED,
 	Q_PROBE_MINCORE,
 	Q_LDT,
+	Q_UNTAG,
 	Q_TIMER_IDS,
 	Q_FUTEX_HASH,
 	/* of each thread */
@@ -89,6 +90,7 @@ struct process_answers {
 	uint8_t mincore[4];
 	int32_t subreaper;
 	uint64_t ldt; /* its first entry; not read */
+	uint64_t untag_mask;
 };
 
 struct timer_answer {
