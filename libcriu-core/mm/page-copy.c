@@ -17,7 +17,6 @@
 #include "kernel/context.h"
 #include "page-sum.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -28,7 +27,8 @@
 #include <string.h>
 #include <sys/uio.h>
 
-#define CHUNK       ((uint64_t)256 * 1024) /* fits the L2 cache of any current machine, and hides the cost of a call */
+/* fits the L2 cache of any current machine, and hides the cost of a call; compressed, a chunk is a frame */
+#define CHUNK       FRAME_BYTES
 #define MAX_WORKERS 4
 #define ALONE       ((uint64_t)4 << 20) /* less than this is copied sooner than threads are started */
 
@@ -355,9 +355,6 @@ static int write_chunk(const struct copy *c, const struct chunk *ch, const char 
 	}
 	return c->sums < 0 ? 0 : write_sums(c, ch, sums, err);
 }
-
-/* A chunk is a frame: all but the last of a file are of the same size. */
-static_assert(CHUNK == FRAME_BYTES, "workers compress what they read at once");
 
 static int pack_chunk(const struct copy *c, struct worker *w, const struct chunk *ch, const char *buf, struct cr_error *err)
 {

@@ -47,9 +47,10 @@ int ring_map(int fd, uint32_t version, const img_packet_ring *ring, struct ring_
 {
 	int r = describe(version, ring, ret);
 
-	if (r < 0)
-		return cr_fail(err, r, "ring of %" PRIu32 " blocks of %" PRIu32 " bytes", ring->block_nr,
-			       ring->block_size);
+	if (r < 0) {
+		cr_fail(err, r, "ring of %" PRIu32 " blocks of %" PRIu32 " bytes", ring->block_nr, ring->block_size);
+		return r;
+	}
 	ret->map = mmap(NULL, ret->len, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (ret->map == MAP_FAILED) {
 		ret->map = NULL;
