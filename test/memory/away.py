@@ -7,7 +7,7 @@ at; what breaks on the way must leave one of the two, whole, and nobody who read
 Runs in pid, mount and network namespaces of its own; the destination has others. Prints "PASS case", "FAIL case: why" or
 "SKIP case: why". Needs root.
 """
-import argparse
+import functools
 import os
 import re
 import shutil
@@ -16,17 +16,17 @@ import socket
 import struct
 import subprocess
 import sys
-import tempfile
 
 sys.dont_write_bytecode = True
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, os.path.join(HERE, "..", "e2e"), os.path.join(HERE, "..", "pages")]
+import alone   # noqa: E402
 import lazy    # noqa: E402
 import rpc     # noqa: E402
 import state   # noqa: E402
 import tls     # noqa: E402
 import wire    # noqa: E402
-from world import Failed, Skipped   # noqa: E402
+from world import Failed   # noqa: E402
 
 NOTHING = 0   # an order that is carried out by listening
 NEAR, FAR = "10.78.0.1", "10.78.0.2"
@@ -644,50 +644,12 @@ CASES = {"check": obeys(lazy.CHECK), "fork": obeys(lazy.FORK), "remap": obeys(la
          "strangers": strangers, "liars": liars, "tls": over_tls, "by-rpc": by_rpc}
 
 
-def run_case(args, name):
-    base = tempfile.mkdtemp(prefix="criu-away-", dir=args.tmp)
-    why = None
-    try:
-        CASES[name](args, base, args.seed)
-    except (Failed, Skipped) as e:
-        why = e
-    if isinstance(why, Skipped):
-        print(f"SKIP {name}: {why}")
-    elif why:
-        print(f"FAIL {name}: {' '.join(str(why).split())} (seed {args.seed})")
-    else:
-        print(f"PASS {name}")
-    sys.stdout.flush()
-    if args.keep and isinstance(why, Failed):
-        print(f"kept: {base}")
-    else:
-        shutil.rmtree(base, ignore_errors=True)
-    return isinstance(why, Failed)
-
-
 def main():
-    ap = argparse.ArgumentParser()
-    ap.add_argument("--criu", required=True)
-    ap.add_argument("--tools", required=True)
-    ap.add_argument("-k", default="")
-    ap.add_argument("--seed", type=int, default=0)
-    ap.add_argument("--tmp", default="/dev/shm" if os.path.isdir("/dev/shm") else None)
-    ap.add_argument("--keep", action="store_true")
-    ap.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
-    args = ap.parse_args()
-    args.criu, args.tools = os.path.abspath(args.criu), os.path.abspath(args.tools)
-    if not args.inside:
-        cmd = ["unshare", "--pid", "--mount", "--net", "--fork", "--kill-child", "--mount-proc", sys.executable, *sys.argv, "--inside"]
-        return subprocess.run(cmd, check=False).returncode
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
-    args.seed = args.seed or int.from_bytes(os.urandom(4), "little")
-    check = subprocess.run([args.criu, "check", "--feature", "uffd-noncoop"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                           check=False)
-    if check.returncode != 0:
+    args = alone.enter(alone.parser("tools"), net=True)
+    if not alone.has(args, "uffd-noncoop"):
         print("SKIP all: this kernel has no userfaultfd with all of its events")
         return 0
-    return 1 if sum(run_case(args, name) for name in CASES if args.k in name) else 0
+    return alone.run_cases(args, "away", {name: functools.partial(lazy.seeded, case) for name, case in CASES.items()})
 
 
 if __name__ == "__main__":

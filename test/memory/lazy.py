@@ -6,7 +6,7 @@ of one that never stops to change it. Pagers and their guards are killed at any 
 
 Runs in pid and mount namespaces of its own. Prints "PASS case", "FAIL case: why" or "SKIP case: why". Needs root.
 """
-import argparse
+import functools
 import os
 import random
 import re
@@ -15,12 +15,12 @@ import signal
 import struct
 import subprocess
 import sys
-import tempfile
 import time
 
 sys.dont_write_bytecode = True
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, os.path.join(HERE, "..", "e2e")]
+import alone   # noqa: E402
 import rpc     # noqa: E402
 import state   # noqa: E402
 from run import Series   # noqa: E402
@@ -471,48 +471,18 @@ CASES = {"check": obeys(CHECK), "fork": obeys(FORK), "remap": obeys(REMAP), "cal
          "daemon-killed": daemon_killed, "daemon-of-others": daemon_of_others, "writer": writer}
 
 
-def run_case(args, name):
-    base = tempfile.mkdtemp(prefix="criu-lazy-", dir=args.tmp)
-    why = None
-    try:
-        CASES[name](args, base, args.seed)
-    except Failed as e:
-        why = e
-    if why:
-        print(f"FAIL {name}: {' '.join(str(why).split())} (seed {args.seed})")
-    else:
-        print(f"PASS {name}")
-    sys.stdout.flush()
-    if args.keep and why:
-        print(f"kept: {base}")
-    else:
-        shutil.rmtree(base, ignore_errors=True)
-    return why is not None
+def seeded(case, args, base):
+    case(args, base, args.seed)
 
 
 def main():
-    ap = argparse.ArgumentParser()
-    ap.add_argument("--criu", required=True)
-    ap.add_argument("--tools", required=True)
-    ap.add_argument("-k", default="")
+    ap = alone.parser("tools")
     ap.add_argument("--rounds", type=int, default=5)
-    ap.add_argument("--seed", type=int, default=0)
-    ap.add_argument("--tmp", default="/dev/shm" if os.path.isdir("/dev/shm") else None)
-    ap.add_argument("--keep", action="store_true")
-    ap.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
-    args = ap.parse_args()
-    args.criu, args.tools = os.path.abspath(args.criu), os.path.abspath(args.tools)
-    if not args.inside:
-        cmd = ["unshare", "--pid", "--mount", "--fork", "--kill-child", "--mount-proc", sys.executable, *sys.argv, "--inside"]
-        return subprocess.run(cmd, check=False).returncode
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    args.seed = args.seed or int.from_bytes(os.urandom(4), "little")
-    check = subprocess.run([args.criu, "check", "--feature", "uffd-noncoop"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-                           check=False)
-    if check.returncode != 0:
+    args = alone.enter(ap)
+    if not alone.has(args, "uffd-noncoop"):
         print("SKIP all: this kernel has no userfaultfd with all of its events")
         return 0
-    return 1 if sum(run_case(args, name) for name in CASES if args.k in name) else 0
+    return alone.run_cases(args, "lazy", {name: functools.partial(seeded, case) for name, case in CASES.items()})
 
 
 if __name__ == "__main__":

@@ -5,8 +5,8 @@
 
 Runs in pid and mount namespaces of its own. Prints "PASS case", "FAIL case: why" or "SKIP case: why". Needs root.
 """
-import argparse
 import contextlib
+import functools
 import glob
 import os
 import random
@@ -16,12 +16,12 @@ import signal
 import struct
 import subprocess
 import sys
-import tempfile
 import time
 
 sys.dont_write_bytecode = True
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "e2e"))
+import alone   # noqa: E402
 import compressed   # noqa: E402
 import early   # noqa: E402
 import images   # noqa: E402
@@ -477,59 +477,26 @@ CASES = {"series": series, "brute-force": brute_force, "long-chain": long_chain,
 ENV = {"brute-force": {"GLIBC_TUNABLES": "glibc.pthread.rseq=0"}}
 
 
-def run_case(args, name):
-    base = tempfile.mkdtemp(prefix="criu-memory-", dir=args.tmp)
-    why = None
+def run_one(name, args, base):
+    s = Series(args, base, args.seed, **ENV.get(name, {}))
     try:
-        s = Series(args, base, args.seed, **ENV.get(name, {}))
-        try:
-            CASES[name](s)
-        finally:
-            s.end()
-    except (Failed, Skipped) as e:
-        why = e
-    if isinstance(why, Skipped):
-        print(f"SKIP {name}: {why}")
-    elif why:
-        text = " ".join(str(why).split())
-        print(f"FAIL {name}: {text} (seed {args.seed})")
-    else:
-        print(f"PASS {name}")
-    sys.stdout.flush()
-    if args.keep and isinstance(why, Failed):
-        print(f"kept: {base}")
-    else:
-        shutil.rmtree(base, ignore_errors=True)
-    return isinstance(why, Failed)
+        CASES[name](s)
+    finally:
+        s.end()
 
 
 def main():
-    ap = argparse.ArgumentParser()
-    ap.add_argument("--criu", required=True)
-    ap.add_argument("--writer", required=True)
-    ap.add_argument("-k", default="")
+    ap = alone.parser("writer")
     ap.add_argument("--rounds", type=int, default=6)
     ap.add_argument("--chain", type=int, default=24, help="sets of the long chain")
     ap.add_argument("--long", action="store_true", help="200 of both")
-    ap.add_argument("--seed", type=int, default=0)
-    ap.add_argument("--tmp", default="/dev/shm" if os.path.isdir("/dev/shm") else None)
-    ap.add_argument("--keep", action="store_true")
-    ap.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
-    args = ap.parse_args()
-    args.criu, args.writer = os.path.abspath(args.criu), os.path.abspath(args.writer)
-    if not args.inside:
-        cmd = ["unshare", "--pid", "--mount", "--fork", "--kill-child", "--mount-proc", sys.executable, *sys.argv, "--inside"]
-        return subprocess.run(cmd, check=False).returncode
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    args = alone.enter(ap)
     if args.long:
         args.rounds = args.chain = 200
-    args.seed = args.seed or int.from_bytes(os.urandom(4), "little")
-    check = subprocess.run([args.criu, "check", "--feature", "mem_dirty_track"], stdout=subprocess.DEVNULL,
-                           stderr=subprocess.DEVNULL, check=False)
-    if check.returncode != 0:
+    if not alone.has(args, "mem_dirty_track"):
         print("SKIP all: this kernel cannot track memory")
         return 0
-    return 1 if sum(run_case(args, name) for name in CASES if args.k in name) else 0
+    return alone.run_cases(args, "memory", {name: functools.partial(run_one, name) for name in CASES})
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@
 Each snapshot is restored stopped, looked at from outside page by page (moments.c says what has to be so), and then let go,
 to go on from there. Runs in pid and mount namespaces of its own. Prints "PASS case", "FAIL case: why" or "SKIP case: why".
 """
-import argparse
+import functools
 import os
 import re
 import shutil
@@ -14,12 +14,12 @@ import signal
 import struct
 import subprocess
 import sys
-import tempfile
 import time
 
 sys.dont_write_bytecode = True
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(HERE, "..", "e2e"))
+import alone   # noqa: E402
 import rpc   # noqa: E402
 import state   # noqa: E402
 from world import Failed, Skipped, World   # noqa: E402
@@ -414,50 +414,28 @@ CASES = {"one-instant": one_instant, "exits-meanwhile": meanwhile("exit"), "exec
          "killed": killed, "by-rpc": by_rpc, "refused": refused}
 
 
-def run_case(args, name):
-    base = tempfile.mkdtemp(prefix="criu-snapshot-", dir=args.tmp)
-    args.world, verdict = World(), None
+def run_one(case, args, base):
+    """What is left behind is a failure, but of a case that has none of its own."""
+    args.world, ours = World(), os.path.join(base, "case")
+    os.mkdir(ours)
     try:
-        os.mkdir(os.path.join(base, "case"))
-        CASES[name](args, os.path.join(base, "case"))
-    except (Failed, Skipped) as e:
-        verdict = e
+        case(args, ours)
+    except (Failed, Skipped):
+        args.world.clear()
+        raise
     left = args.world.clear()
-    if left and not verdict:
-        verdict = Failed(left)
-    if isinstance(verdict, Skipped):
-        print(f"SKIP {name}: {verdict}")
-    elif verdict:
-        print(f"FAIL {name}: {' '.join(str(verdict).split())}")
-    else:
-        print(f"PASS {name}")
-    sys.stdout.flush()
-    if args.keep and isinstance(verdict, Failed):
-        print(f"kept: {base}")
-    else:
-        shutil.rmtree(base, ignore_errors=True)
-    return isinstance(verdict, Failed)
+    if left:
+        raise Failed(left)
 
 
 def main():
-    ap = argparse.ArgumentParser()
-    ap.add_argument("--criu", required=True)
-    ap.add_argument("--tools", required=True)
-    ap.add_argument("-k", default="")
+    ap = alone.parser("tools")
     ap.add_argument("--rounds", type=int, default=5)
     ap.add_argument("--long", action="store_true", help="200 rounds")
-    ap.add_argument("--tmp", default="/dev/shm" if os.path.isdir("/dev/shm") else None)
-    ap.add_argument("--keep", action="store_true")
-    ap.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
-    args = ap.parse_args()
-    args.criu, args.tools = os.path.abspath(args.criu), os.path.abspath(args.tools)
+    args = alone.enter(ap)
     if args.long:
         args.rounds = 200
-    if not args.inside:
-        cmd = ["unshare", "--pid", "--mount", "--fork", "--kill-child", "--mount-proc", sys.executable, *sys.argv, "--inside"]
-        return subprocess.run(cmd, check=False).returncode
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    return 1 if sum(run_case(args, name) for name in CASES if args.k in name) else 0
+    return alone.run_cases(args, "snapshot", {name: functools.partial(run_one, case) for name, case in CASES.items()})
 
 
 if __name__ == "__main__":

@@ -5,24 +5,22 @@
 
 Runs in pid, mount and network namespaces of its own. Prints "PASS case", "FAIL case: why" or "SKIP case: why". Needs root.
 """
-import argparse
+import functools
 import os
-import shutil
-import signal
 import subprocess
 import sys
-import tempfile
 
 sys.dont_write_bytecode = True
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, os.path.join(HERE, "..", "e2e")]
+import alone   # noqa: E402
 import asked   # noqa: E402
 import memory_run as memory   # noqa: E402
 import moves   # noqa: E402
 import tls   # noqa: E402
 import wire   # noqa: E402
 from remote import Remote, Server   # noqa: E402
-from world import Failed, Skipped   # noqa: E402
+from world import Failed   # noqa: E402
 
 
 # --- dumps
@@ -324,50 +322,17 @@ CASES = {"dump": dump, "chain": chain, "same-directory": same_directory, "older-
          "together": together, **asked.CASES, **tls.CASES, **moves.CASES}
 
 
-def run_case(args, name):
-    base = tempfile.mkdtemp(prefix="criu-pages-", dir=args.tmp)
-    why = None
+def run_one(case, args, base):
+    s = Remote(args, base, args.seed)
     try:
-        s = Remote(args, base, args.seed)
-        try:
-            CASES[name](s)
-        finally:
-            s.end()
-    except (Failed, Skipped) as e:
-        why = e
-    if isinstance(why, Skipped):
-        print(f"SKIP {name}: {why}")
-    elif why:
-        print(f"FAIL {name}: {' '.join(str(why).split())} (seed {args.seed})")
-    else:
-        print(f"PASS {name}")
-    sys.stdout.flush()
-    if args.keep and isinstance(why, Failed):
-        print(f"kept: {base}")
-    else:
-        shutil.rmtree(base, ignore_errors=True)
-    return isinstance(why, Failed)
+        case(s)
+    finally:
+        s.end()
 
 
 def main():
-    ap = argparse.ArgumentParser()
-    ap.add_argument("--criu", required=True)
-    ap.add_argument("--writer", required=True)
-    ap.add_argument("-k", default="")
-    ap.add_argument("--seed", type=int, default=0)
-    ap.add_argument("--tmp", default="/dev/shm" if os.path.isdir("/dev/shm") else None)
-    ap.add_argument("--keep", action="store_true")
-    ap.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
-    args = ap.parse_args()
-    args.criu, args.writer = os.path.abspath(args.criu), os.path.abspath(args.writer)
-    if not args.inside:
-        cmd = ["unshare", "--pid", "--mount", "--net", "--fork", "--kill-child", "--mount-proc", sys.executable, *sys.argv,
-               "--inside"]
-        return subprocess.run(cmd, check=False).returncode
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
-    args.seed = args.seed or int.from_bytes(os.urandom(4), "little")
-    return 1 if sum(run_case(args, name) for name in CASES if args.k in name) else 0
+    args = alone.enter(alone.parser("writer"), net=True)
+    return alone.run_cases(args, "pages", {name: functools.partial(run_one, case) for name, case in CASES.items()})
 
 
 if __name__ == "__main__":
