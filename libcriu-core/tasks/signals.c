@@ -163,7 +163,8 @@ static int catch_up(struct task_dump *d, struct thread *th, bool shared, img_sig
 		siginfo_t si;
 
 		memcpy(&si, now.signals.items[i].siginfo.data, sizeof(si));
-		if (!is_queued(q, &si) && had_gone_off(d, &si))
+		/* in this order: queues may be very long, and few of what is in there come from timers */
+		if (had_gone_off(d, &si) && !is_queued(q, &si))
 			all.signals.items[all.signals.nr++] = now.signals.items[i];
 	}
 	*q = all;
