@@ -96,19 +96,10 @@ static int await_restore(int listener, int signals, struct cr_error *err)
 static int find_range(const struct mm_range *range, const struct stored_runs *runs, size_t files, struct lazy_runs *ret,
 		      struct cr_error *err)
 {
-	size_t lo = 0, hi = runs->nr;
 	uint64_t at = range->start;
 
-	while (lo < hi) {
-		size_t mid = lo + (hi - lo) / 2;
-
-		if (runs->items[mid].end > at)
-			hi = mid;
-		else
-			lo = mid + 1;
-	}
-	for (; at < range->end; lo++) {
-		const struct stored_run *run = lo < runs->nr ? &runs->items[lo] : NULL;
+	for (size_t i = stored_runs_find(runs, at); at < range->end; i++) {
+		const struct stored_run *run = i < runs->nr ? &runs->items[i] : NULL;
 		struct lazy_run part;
 
 		if (!run || run->start > at)

@@ -72,17 +72,9 @@ static int find_process(struct store *st, uint32_t ns_pid, struct stored **ret, 
 
 static const struct stored_run *find_run(const struct stored_runs *runs, uint64_t at)
 {
-	size_t lo = 0, hi = runs->nr;
+	size_t i = stored_runs_find(runs, at);
 
-	while (lo < hi) {
-		size_t mid = lo + (hi - lo) / 2;
-
-		if (runs->items[mid].end > at)
-			hi = mid;
-		else
-			lo = mid + 1;
-	}
-	return lo < runs->nr && runs->items[lo].start <= at ? &runs->items[lo] : NULL;
+	return i < runs->nr && runs->items[i].start <= at ? &runs->items[i] : NULL;
 }
 
 static int check(void *arg, uint32_t ns_pid, uint64_t start, uint64_t end, struct cr_error *err)

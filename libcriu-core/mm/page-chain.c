@@ -14,6 +14,21 @@
 
 #define LEVELS_MAX 1024 /* sets of a chain; also ends a chain that bites its tail */
 
+size_t stored_runs_find(const struct stored_runs *runs, uint64_t at)
+{
+	size_t lo = 0, hi = runs->nr;
+
+	while (lo < hi) {
+		size_t mid = lo + (hi - lo) / 2;
+
+		if (runs->items[mid].end > at)
+			hi = mid;
+		else
+			lo = mid + 1;
+	}
+	return lo;
+}
+
 void page_files_close(struct page_files *files)
 {
 	for (size_t i = 0; i < files->nr; i++) {

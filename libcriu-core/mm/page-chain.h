@@ -21,6 +21,9 @@ struct stored_run {
 };
 DEFINE_VEC(stored_runs, struct stored_run)
 
+/** stored_runs_find() - of a list in ascending order: index of the first that ends behind @at; their number: none does. Pure. */
+size_t stored_runs_find(const struct stored_runs *runs, uint64_t at);
+
 /* An open pages file. */
 struct page_file {
 	int fd;

@@ -27,17 +27,7 @@ size_t space_find(const struct mm_space *s, uint64_t at)
 
 size_t space_first_run(const struct mm_space *s, uint64_t at)
 {
-	size_t lo = 0, hi = s->pages.nr;
-
-	while (lo < hi) {
-		size_t mid = lo + (hi - lo) / 2;
-
-		if (s->pages.items[mid].end > at)
-			hi = mid;
-		else
-			lo = mid + 1;
-	}
-	return lo;
+	return stored_runs_find(&s->pages, at);
 }
 
 bool space_has_pages(const struct mm_space *s, uint64_t start, uint64_t end)
