@@ -8,6 +8,7 @@
 #include "files/restore-internal.h"
 
 #include "base/own.h"
+#include "base/thread.h"
 #include "image/image-set.h"
 #include "infect/program.h"
 #include "kernel/uapi.h"
@@ -63,7 +64,7 @@ void locks_begin(struct file_table *t)
 	t->lock_list = calloc(1, sizeof(*t->lock_list));
 	if (!t->lock_list)
 		return; /* locks_collect() tries again, and says so */
-	t->lock_list->threaded = pthread_create(&t->lock_list->thread, NULL, read_locks, t->lock_list) == 0;
+	t->lock_list->threaded = thread_begin(&t->lock_list->thread, read_locks, t->lock_list) == 0;
 	if (!t->lock_list->threaded)
 		read_locks(t->lock_list);
 }

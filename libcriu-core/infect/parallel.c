@@ -1,7 +1,8 @@
 #include "infect/parallel.h"
 
+#include "base/thread.h"
+
 #include <pthread.h>
-#include <signal.h>
 #include <stdbool.h>
 
 #define WORTH_A_THREAD 128u   /* jobs of about 10 microseconds each */
@@ -50,15 +51,9 @@ static int work_run(struct work w, size_t worth, void (*meanwhile)(void *arg), s
 	struct hand own = { .work = &w }, other = { .work = &w };
 	bool helped = false;
 	pthread_t thread;
-	sigset_t all, old;
 
-	if (w.nr >= worth) {
-		/* signals of the process are for its own threads */
-		sigfillset(&all);
-		pthread_sigmask(SIG_SETMASK, &all, &old);
-		helped = pthread_create(&thread, NULL, helper, &other) == 0;
-		pthread_sigmask(SIG_SETMASK, &old, NULL);
-	}
+	if (w.nr >= worth)
+		helped = thread_begin(&thread, helper, &other) == 0;
 	if (meanwhile)
 		meanwhile(w.arg);
 	do_work(&own);

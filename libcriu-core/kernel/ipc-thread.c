@@ -4,10 +4,11 @@
  */
 #include "kernel/ipc-thread.h"
 
+#include "base/thread.h"
+
 #include <errno.h>
 #include <pthread.h>
 #include <sched.h>
-#include <signal.h>
 #include <stddef.h>
 
 struct visit {
@@ -39,16 +40,10 @@ int ipc_thread_run(int ns_fd, int (*fn)(void *arg, struct cr_error *err), void *
 {
 	struct visit v = { .ns_fd = ns_fd, .fn = fn, .arg = arg };
 	pthread_t thread;
-	sigset_t all, old;
-	int r;
+	int r = thread_begin(&thread, visit_main, &v);
 
-	/* signals of the process are for its own threads */
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	r = pthread_create(&thread, NULL, visit_main, &v);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	if (r != 0)
-		return cr_fail(err, -r, "start a thread");
+	if (r < 0)
+		return cr_fail(err, r, "start a thread");
 	pthread_join(thread, NULL);
 	if (v.result < 0 && err)
 		*err = v.err;

@@ -8,10 +8,11 @@
 #include "procfs/stat.h"
 #include "procfs/status.h"
 
+#include "base/thread.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -144,15 +145,9 @@ static void *close_all(void *arg)
 
 void mm_early_end(struct mm_early *e)
 {
-	sigset_t all, old;
-
 	if (!e || e->closing)
 		return;
-	/* signals are the business of the thread that called us */
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	e->closing = pthread_create(&e->closer, NULL, close_all, e) == 0;
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	e->closing = thread_begin(&e->closer, close_all, e) == 0;
 }
 
 void mm_early_free(struct mm_early *e)

@@ -3,8 +3,9 @@
 
 #include "infect/task.h"
 
+#include "base/thread.h"
+
 #include <errno.h>
-#include <signal.h>
 #include <stdlib.h>
 
 static int read_policies(struct look_ahead *a, const struct task *task, struct cr_error *err)
@@ -35,18 +36,12 @@ static void *read_ahead(void *arg)
 
 void look_ahead_begin(struct look_ahead *a, struct mm_dump *d, struct task *task, bool large, bool want_policies)
 {
-	sigset_t all, old;
-
 	if (a->task)
 		return;
 	a->task = task;
 	a->want_policies = want_policies;
 	page_scan_open(d, task, large, &a->scan);
-	/* signals are the business of the thread that called us */
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	a->running = pthread_create(&a->thread, NULL, read_ahead, a) == 0;
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	a->running = thread_begin(&a->thread, read_ahead, a) == 0;
 }
 
 void look_ahead_wait(struct look_ahead *a)

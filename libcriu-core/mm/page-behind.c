@@ -9,10 +9,10 @@
 #include "mm/page-copy.h"
 
 #include "base/io.h"
+#include "base/thread.h"
 
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdbool.h>
 #include <stdlib.h>
 
@@ -87,20 +87,6 @@ static void *write_all(void *arg)
 	return NULL;
 }
 
-/* Signals are the business of others. */
-static int begin_thread(struct page_behind *b)
-{
-	sigset_t all, old;
-	int r;
-
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	r = pthread_create(&b->thread, NULL, write_all, b);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
-	b->there = r == 0;
-	return -r;
-}
-
 int page_behind_new(struct page_behind **ret, struct cr_error *err)
 {
 	struct page_behind *b = calloc(1, sizeof(*b));
@@ -165,10 +151,11 @@ int page_behind_room(struct page_behind *b, char **ret, size_t *ret_len, struct 
 	int r = 0;
 
 	if (p->len == PORTION && !b->there)
-		r = begin_thread(b);
+		r = thread_begin(&b->thread, write_all, b);
 	if (r < 0)
 		return cr_fail(err, r, "begin to write pages");
 	if (p->len == PORTION) {
+		b->there = true;
 		pthread_mutex_lock(&b->lock);
 		b->put++;
 		pthread_cond_signal(&b->changed);

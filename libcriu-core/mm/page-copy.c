@@ -14,6 +14,7 @@
 #include "image/stream.h"
 
 #include "base/io.h"
+#include "base/thread.h"
 #include "kernel/context.h"
 #include "page-sum.h"
 
@@ -22,7 +23,6 @@
 #include <inttypes.h>
 #include <pthread.h>
 #include <sched.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/uio.h>
@@ -94,6 +94,7 @@ uint64_t page_runs_bytes(const struct page_runs *runs)
 static int open_job(struct copy *c, struct copy_job *j, struct cr_error *err)
 {
 	bool slow = j->is_copy;
+	int r = 0;
 
 	j->opened = true;
 	j->refs = 1;
@@ -104,8 +105,10 @@ static int open_job(struct copy *c, struct copy_job *j, struct cr_error *err)
 		j->out = image_open_raw(c->set, c->packs ? IMG_PAGES_PACKED : IMG_PAGES, j->pages_id, err);
 		if (j->out < 0)
 			return j->out;
-		if (c->packs && frames_begin(j->out, page_runs_bytes(j->runs), &j->frames, err) < 0)
-			return err ? err->code : -ENOMEM;
+		if (c->packs)
+			r = frames_begin(j->out, page_runs_bytes(j->runs), &j->frames, err);
+		if (r < 0)
+			return r;
 		if (!c->packs && !image_set_streams(c->set) && ftruncate(j->out, (off_t)page_runs_bytes(j->runs)) < 0)
 			return cr_fail(err, -errno, "make room in pages-%" PRIu32 ".img", j->pages_id);
 	}
@@ -520,7 +523,6 @@ static size_t nr_workers(uint64_t total, bool sends)
 static int copy_all(struct copy *c, struct cr_error *err)
 {
 	struct worker *w = c->workers;
-	sigset_t all, old;
 	size_t want, started = 1;
 
 	for (size_t i = 0; i < c->nr; i++)
@@ -533,12 +535,8 @@ static int copy_all(struct copy *c, struct cr_error *err)
 	if (c->d->ctx->obs && c->d->ctx->obs->progress)
 		c->d->ctx->obs->progress(c->d->ctx->obs->arg, "memory", 0, 0);
 	report(c, &w[0]);
-	/* signals are the business of the thread that called us */
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	while (started < want && pthread_create(&w[started].thread, NULL, work, &w[started]) == 0)
+	while (started < want && thread_begin(&w[started].thread, work, &w[started]) == 0)
 		started++;
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	work(&w[0]);
 	for (size_t i = 1; i < started; i++)
 		pthread_join(w[i].thread, NULL);

@@ -7,11 +7,11 @@
 
 #include "base/error.h"
 #include "base/own.h"
+#include "base/thread.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
-#include <signal.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -153,16 +153,10 @@ static int consume(struct smaps_stream *s, smaps_fn fn, void *arg, struct cr_err
 
 static int start_thread(struct smaps_stream *s, struct cr_error *err)
 {
-	sigset_t all, old;
-	int r;
+	int r = thread_begin(&s->thread, read_ahead, s);
 
-	/* signals are the business of the thread that called us */
-	sigfillset(&all);
-	pthread_sigmask(SIG_SETMASK, &all, &old);
-	r = pthread_create(&s->thread, NULL, read_ahead, s);
-	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	s->threaded = r == 0;
-	return r ? cr_fail(err, -r, "start a thread") : 0;
+	return r < 0 ? cr_fail(err, r, "start a thread") : 0;
 }
 
 int smaps_begin(const struct proc_dir *dir, struct smaps_stream **ret, bool *ret_many, struct cr_error *err)

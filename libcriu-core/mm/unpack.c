@@ -3,6 +3,7 @@
 #include "mm/space.h"
 
 #include "base/own.h"
+#include "base/thread.h"
 #include "image/frames.h"
 
 #include <errno.h>
@@ -193,9 +194,8 @@ int unpacker_begin(struct unpacker *w, struct cr_error *err)
 	int n = sched_getaffinity(0, sizeof(cpus), &cpus) == 0 ? CPU_COUNT(&cpus) : 1;
 	size_t want = n < 1 ? 1 : n > THREADS_MAX ? THREADS_MAX : (size_t)n;
 
-	/* they have all signals blocked, since a restore has */
 	while (w->nr_threads < want && w->nr_threads < w->files.nr &&
-	       pthread_create(&w->threads[w->nr_threads], NULL, work, w) == 0)
+	       thread_begin(&w->threads[w->nr_threads], work, w) == 0)
 		w->nr_threads++;
 	return w->nr_threads || !w->files.nr ? 0 : cr_fail(err, -EAGAIN, "unpack pages: start a thread");
 }

@@ -7,13 +7,13 @@
 #include "tasks/thread-share.h"
 
 #include "base/own.h"
+#include "base/thread.h"
 #include "kernel/uapi.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/kcmp.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -215,20 +215,14 @@ static int begin(struct thread_share *ts, const struct tree *tree, size_t *ret_t
 int thread_share_begin(struct cr_context *ctx, const struct tree *tree, struct thread_share **ret, struct cr_error *err)
 {
 	autofree_by(thread_share_drop) struct thread_share *ts = calloc(1, sizeof(*ts));
-	sigset_t all, old;
 	size_t nr;
 
 	if (!ts || begin(ts, tree, &nr) < 0)
 		return cr_fail(err, -ENOMEM, "compare threads");
 	ts->ctx = ctx;
 	ts->kcmp = ts->nr && kernel_has(&ctx->probes, KERNEL_KCMP);
-	if (nr >= WORTH_A_THREAD) {
-		/* signals are the business of the thread that called us */
-		sigfillset(&all);
-		pthread_sigmask(SIG_SETMASK, &all, &old);
-		ts->running = pthread_create(&ts->thread, NULL, compare_all, ts) == 0;
-		pthread_sigmask(SIG_SETMASK, &old, NULL);
-	}
+	if (nr >= WORTH_A_THREAD)
+		ts->running = thread_begin(&ts->thread, compare_all, ts) == 0;
 	if (!ts->running)
 		compare_all(ts);
 	*ret = take_ptr(&ts);

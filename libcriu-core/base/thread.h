@@ -1,0 +1,10 @@
+/* Threads that take no signals: those are the business of the threads that the process has anyhow. */
+#ifndef CR_BASE_THREAD_H
+#define CR_BASE_THREAD_H
+
+#include <pthread.h>
+
+/** thread_begin() - all signals are blocked in it, and in the caller what was. Return: 0; negative errno */
+int thread_begin(pthread_t *ret, void *(*fn)(void *arg), void *arg);
+
+#endif
