@@ -27,7 +27,7 @@ victim-static := $(addprefix $(BUILD)/test/victims/,$(addsuffix -static,memory r
 VICTIM_CFLAGS := -std=gnu11 -O2 -g -D_GNU_SOURCE -Wall -Wextra -Wno-missing-field-initializers -Wno-unused-parameter \
                  -fno-strict-aliasing
 
-$(victim-bins): $(BUILD)/test/victims/%: test/victims/%.c test/victims/victim.c test/victims/victim.h test/victims/sockets.h
+$(victim-bins): $(BUILD)/test/victims/%: test/victims/%.c test/victims/victim.c $(wildcard test/victims/*.h)
 	@mkdir -p $(@D)
 	$(call say,CC,$@)
 	$(Q)$(CC) $(VICTIM_CFLAGS) -o $@ $(filter %.c,$^) -lpthread

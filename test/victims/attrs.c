@@ -1,4 +1,5 @@
 /* Attributes of processes: limits, scheduling, prctl state. What cannot be kept has to be refused by name. */
+#include "sched-attr.h"
 #include "victim.h"
 
 #include <errno.h>
@@ -163,35 +164,6 @@ static void set_up_nice_high(void)
 static void check_nice_high(void)
 {
 	expect(getpriority(PRIO_PROCESS, 0) == -11, "nice is %d", getpriority(PRIO_PROCESS, 0));
-}
-
-struct attr {
-	uint32_t size, policy;
-	uint64_t flags;
-	int32_t nice;
-	uint32_t priority;
-	uint64_t runtime, deadline, period;
-	uint32_t util_min, util_max;
-};
-static struct attr attr_was;
-
-static void set_attr(struct attr a)
-{
-	a.size = 48;
-	if (syscall(SYS_sched_setattr, 0, &a, 0) < 0)
-		victim_skip("sched_setattr: %s", strerror(errno));
-	need(syscall(SYS_sched_getattr, 0, &attr_was, sizeof(attr_was), 0) == 0);
-}
-
-static void check_attr(void)
-{
-	struct attr now = { 0 };
-
-	expect(syscall(SYS_sched_getattr, 0, &now, sizeof(now), 0) == 0, "sched_getattr");
-	expect(memcmp(&now, &attr_was, sizeof(now)) == 0,
-	       "policy %u flags %lx nice %d priority %u runtime %lu; was %u %lx %d %u %lu", now.policy, now.flags,
-	       now.nice, now.priority, now.runtime, attr_was.policy, attr_was.flags, attr_was.nice, attr_was.priority,
-	       attr_was.runtime);
 }
 
 static void set_up_batch(void)

@@ -2,6 +2,7 @@
  * Settings with more than one value, of more than one holder: what a plain "on" does not show. Each is of the process, of
  * one thread of several, or of one session.
  */
+#include "sched-attr.h"
 #include "victim.h"
 
 #include <errno.h>
@@ -269,34 +270,6 @@ static void check_dispatch_inclusive(void)
 }
 
 /* --- scheduling that is more than policy and priority */
-
-struct attr {
-	uint32_t size, policy;
-	uint64_t flags;
-	int32_t nice;
-	uint32_t priority;
-	uint64_t runtime, deadline, period;
-	uint32_t util_min, util_max;
-};
-static struct attr attr_was;
-
-static void set_attr(struct attr a)
-{
-	a.size = 48;
-	if (syscall(SYS_sched_setattr, 0, &a, 0) < 0)
-		victim_skip("sched_setattr: %s", strerror(errno));
-	need(syscall(SYS_sched_getattr, 0, &attr_was, sizeof(attr_was), 0) == 0);
-}
-
-static void check_attr(void)
-{
-	struct attr now = { 0 };
-
-	expect(syscall(SYS_sched_getattr, 0, &now, sizeof(now), 0) == 0, "sched_getattr");
-	expect(memcmp(&now, &attr_was, sizeof(now)) == 0, "policy %u flags %lx nice %d runtime %lu; was %u %lx %d %lu",
-	       now.policy, now.flags, now.nice, now.runtime, attr_was.policy, attr_was.flags, attr_was.nice,
-	       attr_was.runtime);
-}
 
 static void set_up_slice(void)
 {
