@@ -35,8 +35,7 @@ struct daemon {
 	int epoll_fd, signal_fd, manager_fd;
 	int work_dirfd;
 	int start_dirfd; /* where paths of the command line are relative to; the work directory is the current one */
-	int alive
-		[2]; /* pipe whose write end every worker has, and the children that it leaves in charge; lines come by it */
+	int alive[2];    /* pipe that workers and those they leave in charge hold open for writing; lines come by it */
 	bool has_pidfile;
 	int64_t settle_ms; /* when users were looked through last */
 	struct spawner spawner;
