@@ -62,13 +62,13 @@ class Connections:
         if self.lines() != before:
             raise Failed("lines go to and fro while the tree is gone")
 
-    def round_trip(self):
-        self.must_dump(KEEP)
+    def round_trip(self, *lock):
+        self.must_dump(KEEP, *lock)
         self.must_be_gone()
         if not net.ours():
             raise Failed("connections are not locked after the dump")
         self.must_be_still()
-        self.restore_args = [KEEP]
+        self.restore_args = [KEEP, *lock]
         self.restore()
         net.no_tables("after the restore")
         self.more_lines("after the restore")
@@ -97,6 +97,41 @@ class Connections:
     def do_tcp_other_network(self):
         self.start_talk("10.99.0.2", self.two_networks())
         self.round_trip()
+        self.end_talk("after the restore")
+
+    def do_tcp_locked_by_iptables(self):
+        """The other word for a lock keeps the same promises, whatever becomes of the dump."""
+        lock = ("--network-lock", "iptables")
+        self.start_talk("10.99.0.2", self.two_networks())
+        for stage in range(1, 30, 3):
+            code, _ = self.dump(KEEP, *lock, "--leave-running", "--inject-stage", str(stage))
+            net.no_tables(f"after a dump that {'failed at' if code else 'has no'} stage {stage}")
+            self.more_lines(f"after a dump that was to fail at stage {stage}")
+            if code == 0:
+                break
+        for _ in range(5):
+            self.kill_dumper(*lock)
+        self.round_trip(*lock)
+        self.end_talk("after the restore")
+
+    def do_tcp_not_locked(self):
+        """Who keeps packets away himself has nothing locked for him: neither by the dump, nor by what comes of it."""
+        lock = ("--network-lock", "skip")
+        other = self.two_networks()
+        far = ("nsenter", f"--net=/proc/{other}/ns/net", "ip", "link", "set", "veth1")
+        self.start_talk("10.99.0.2", other)
+        self.must_dump(KEEP, *lock, "--leave-running")
+        net.no_tables("after the dump")
+        self.more_lines("after the dump")
+        net.run(*far, "down")
+        self.must_dump(KEEP, *lock)
+        self.must_be_gone()
+        net.no_tables("after the dump")
+        self.restore_args = [KEEP]
+        self.restore()
+        net.no_tables("after the restore")
+        net.run(*far, "up")
+        self.more_lines("after the restore")
         self.end_talk("after the restore")
 
     def do_tcp_leave_running(self):
@@ -202,26 +237,29 @@ class Connections:
         self.more_lines("after the restore")
         self.end_talk("after the restore")
 
+    def kill_dumper(self, *lock):
+        self.new_images()
+        pid = self.world.start([self.criu, "dump", "-t", str(self.root), "-D", self.images, "-o", "dump.log", KEEP, *lock,
+                                "--leave-running"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                               stderr=subprocess.DEVNULL, start_new_session=True)
+        self.world.others.add(pid)
+        time.sleep(random.uniform(0.0005, 0.02))
+        # the child that dumps, and the one in front of it
+        for victim in self.children(pid) if random.random() < 0.5 else [pid]:
+            try:
+                os.kill(victim, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        self.world.until(lambda: pid in self.world.ended, TIMEOUT, "the dumper ends")
+        self.world.until(lambda: not set(self.world.tree()) - set(self.before.tasks), 5, "its child ends")
+        self.world.until(lambda: not net.ours(), 2, "no lock is left")
+        self.more_lines("after a dumper was killed")
+
     def do_tcp_killed_dumper(self):
         net.own_network()
         self.start_talk()
         for _ in range(25):
-            self.new_images()
-            pid = self.world.start([self.criu, "dump", "-t", str(self.root), "-D", self.images, "-o", "dump.log", KEEP,
-                                    "--leave-running"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                                   stderr=subprocess.DEVNULL, start_new_session=True)
-            self.world.others.add(pid)
-            time.sleep(random.uniform(0.0005, 0.02))
-            # the child that dumps, and the one in front of it
-            for victim in self.children(pid) if random.random() < 0.5 else [pid]:
-                try:
-                    os.kill(victim, signal.SIGKILL)
-                except ProcessLookupError:
-                    pass
-            self.world.until(lambda: pid in self.world.ended, TIMEOUT, "the dumper ends")
-            self.world.until(lambda: not set(self.world.tree()) - set(self.before.tasks), 5, "its child ends")
-            self.world.until(lambda: not net.ours(), 2, "no lock is left")
-            self.more_lines("after a dumper was killed")
+            self.kill_dumper()
         self.end_talk("after dumpers were killed")
 
     def do_tcp_killed_at_the_end(self):
