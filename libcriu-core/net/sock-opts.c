@@ -359,15 +359,27 @@ static int restore_size(struct cr_context *ctx, int fd, uint32_t want, int optio
 	return 0;
 }
 
+/*
+ * A size that the kernel has chosen is set only if it may choose again afterwards. MPTCP sockets do not let that be said: they
+ * know SO_SNDBUF and SO_RCVBUF, but not SO_BUF_LOCK (net/mptcp/sockopt.c, 6.18).
+ */
+static bool lock_stays(int fd, const img_sk_opts_entry *o, uint32_t which)
+{
+	int lock;
+
+	return o->has_so_buf_lock && !(o->so_buf_lock & which) && get_int(fd, SO_BUF_LOCK, &lock) == 0 &&
+	       setsockopt(fd, SOL_SOCKET, SO_BUF_LOCK, &lock, sizeof(lock)) < 0;
+}
+
 static int restore_sizes(struct cr_context *ctx, int fd, const img_sk_opts_entry *o, const struct sock_sizes *now,
 			 struct cr_error *err)
 {
 	bool changed = false;
 	int r = 0, lock;
 
-	if (!now || now->snd != o->so_sndbuf)
+	if ((!now || now->snd != o->so_sndbuf) && !lock_stays(fd, o, SOCK_SNDBUF_LOCK))
 		r = restore_size(ctx, fd, o->so_sndbuf, SO_SNDBUF, SO_SNDBUFFORCE, &changed, err);
-	if (r == 0 && (!now || now->rcv != o->so_rcvbuf))
+	if (r == 0 && (!now || now->rcv != o->so_rcvbuf) && !lock_stays(fd, o, SOCK_RCVBUF_LOCK))
 		r = restore_size(ctx, fd, o->so_rcvbuf, SO_RCVBUF, SO_RCVBUFFORCE, &changed, err);
 	if (r == 0 && o->has_so_buf_lock && (changed || o->so_buf_lock) && get_int(fd, SO_BUF_LOCK, &lock) == 0 &&
 	    (uint32_t)lock != o->so_buf_lock)

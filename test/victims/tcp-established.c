@@ -550,6 +550,13 @@ static void set_up_multipath(void)
 	need(connect(c, (struct sockaddr *)&in, sizeof(in)) == 0 && (a = accept(l, NULL, NULL)) >= 0);
 }
 
+static void set_up_multipath_queues(void)
+{
+	set_up_multipath();
+	need(fill(c, 1, 5000) == 5000 && fill(a, 2, 70000) == 70000);
+	sleep_ms(20);
+}
+
 static void set_up_tls(void)
 {
 	connect_pair(AF_INET, AF_INET);
@@ -582,6 +589,7 @@ const struct victim_case victim_cases[] = {
 	{ "echo", set_up_echo, check_echo, KEEP, .flags = CASE_MORE },
 	{ "many", set_up_many, check_many, KEEP },
 	{ "tcp-close", set_up_queues, check_closed, .dump = "--tcp-close", .restore = "--tcp-close" },
+	{ "multipath-close", set_up_multipath_queues, check_closed, .dump = "--tcp-close", .restore = "--tcp-close" },
 	{ "no-lock", set_up_queues, check_queues, .dump = "--tcp-established --network-lock skip",
 	  .restore = "--tcp-established" },
 	{ "refused", set_up_queues, check_refused, .refuse = "TCP|--tcp-established|--tcp-close" },
