@@ -180,7 +180,7 @@ int dump_stage_announce(void *op, struct cr_error *err)
 	return r;
 }
 
-/* The images are whole: from the moment on in which sockets are of no use to the tasks, these end with us if need be. */
+/* From the moment on in which sockets are of no use to the tasks, these end with us if need be. */
 static int end_connections(struct dump *d, struct cr_error *err)
 {
 	int r;
@@ -197,6 +197,19 @@ static int end_connections(struct dump *d, struct cr_error *err)
 	return r;
 }
 
+/* The images are whole: what they need is made to stay. */
+static int end_files(struct dump *d, struct cr_error *err)
+{
+	int r = files_outlive(d->files, err);
+
+	if (r < 0)
+		return r;
+	r = end_connections(d, err);
+	if (r < 0)
+		files_outlive_undo(d->files);
+	return r;
+}
+
 static int stage_end(void *op, struct cr_error *err)
 {
 	struct dump *d = op;
@@ -206,7 +219,7 @@ static int stage_end(void *op, struct cr_error *err)
 	if (lives_on(rpc)) {
 		listeners_let_go(d->listeners);
 		connections_let_go(d->files);
-	} else if (end_connections(d, err) < 0) {
+	} else if (end_files(d, err) < 0) {
 		return err->code;
 	}
 	d->kept = true;

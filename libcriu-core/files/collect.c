@@ -560,3 +560,25 @@ void file_table_commit(struct file_table *t)
 {
 	t->committed = true;
 }
+
+void files_outlive_undo(struct file_table *t)
+{
+	const struct file_family *family;
+
+	for (unsigned int i = 0; (family = file_family_at(i)); i++)
+		if (family->outlive_undo)
+			family->outlive_undo(t);
+}
+
+int files_outlive(struct file_table *t, struct cr_error *err)
+{
+	const struct file_family *family;
+	int r = 0;
+
+	for (unsigned int i = 0; r == 0 && (family = file_family_at(i)); i++)
+		if (family->outlive)
+			r = family->outlive(t, err);
+	if (r < 0)
+		files_outlive_undo(t);
+	return r;
+}

@@ -19,6 +19,10 @@ struct file_family {
 	int (*collected)(struct file_table *t, struct cr_error *err);
 	/* images of its own */
 	int (*write)(struct file_table *t, struct image_set *set, struct cr_error *err);
+	/* the images are whole, and the tree is about to be ended: what they need and would end with it has to stay. Return: 0 or negative errno */
+	int (*outlive)(struct file_table *t, struct cr_error *err);
+	/* the tree was not ended: takes back outlive(), also half of it */
+	void (*outlive_undo)(struct file_table *t);
 	/* gives everything back, also what a failure left half-made */
 	void (*table_done)(struct file_table *t);
 

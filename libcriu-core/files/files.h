@@ -71,6 +71,12 @@ int files_write(struct file_table *t, struct image_set *set, struct cr_error *er
 /** file_table_commit() - the set is whole: links that it refers to stay */
 void file_table_commit(struct file_table *t);
 
+/** files_outlive() - the tree is about to be ended: what the images need does not end with it. Return: 0; negative errno: nothing was changed. */
+int files_outlive(struct file_table *t, struct cr_error *err);
+
+/** files_outlive_undo() - it was not ended after all */
+void files_outlive_undo(struct file_table *t);
+
 /** files_sink() - for mm/: lives as long as @t. May be used after files_collect() of that task, from one thread at a time. */
 struct file_sink files_sink(struct file_table *t);
 

@@ -10,7 +10,7 @@ extern const struct file_ops regular_ops, pipe_ops, fifo_ops, eventfd_ops, memfd
 	inet_ops, netlink_ops, packet_ops;
 extern const struct file_family inet_family, packet_family;
 extern const struct file_family unix_family, tty_family, epoll_family, pidfd_family,
-	inotify_family, fanotify_family, bpf_family;
+	inotify_family, fanotify_family, bpf_family, tun_family;
 
 static const struct file_ops *const kinds[] = {
 	&regular_ops,   &pipe_ops,          &fifo_ops,       &eventfd_ops,     &memfd_ops,   &tty_ops,
@@ -51,6 +51,7 @@ static const struct file_family *const families[] = {
 	&inet_family,
 	&packet_family,
 	&bpf_family,
+	&tun_family,
 };
 
 const struct file_family *file_family_at(unsigned int i)

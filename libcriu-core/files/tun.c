@@ -1,13 +1,15 @@
 /*
  * Descriptors of /dev/net/tun, linux/if_tun.h. A network device that outlives its descriptors stays where it is, with its name,
- * addresses, routes and settings, and is attached to again. One that ends with the last of them would take all of that along;
- * it is refused. So is a packet filter, which the kernel does not show.
+ * addresses, routes and settings, and is attached to again. One that ends with the last of them would take all of that along:
+ * it is made to outlive them when the tree is ended, and no longer does when the tree is there again. A packet filter is
+ * refused: the kernel does not show it.
  */
 #include "files/dump-internal.h"
 #include "files/restore-internal.h"
 
 #include "base/io.h"
 #include "base/own.h"
+#include "files/family.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -85,9 +87,6 @@ static int attached_dump(struct file_table *t, struct open_file *f, const struct
 		return pool_failed(err);
 	if (!is_ours(ioctl(f->fd, TUNGETDEVNETNS)))
 		return file_refuse(t, f, "", "tun device %s of another network namespace", e->netdev);
-	if (!((unsigned short)ifr->ifr_flags & IFF_PERSIST))
-		return file_refuse(t, f, "have it made persistent (TUNSETPERSIST, ip tuntap add)",
-				   "tun device %s, which ends with its last descriptor", e->netdev);
 	if (!((unsigned short)ifr->ifr_flags & IFF_NOFILTER))
 		return file_refuse(t, f, "", "tun device %s with a packet filter", e->netdev);
 	r = device_flags(e->netdev, &flags);
@@ -99,6 +98,8 @@ static int attached_dump(struct file_table *t, struct open_file *f, const struct
 			 e->netdev);
 	ext->has_flags = true;
 	ext->flags = flags & ATTACH_FLAGS;
+	/* tuns_outlive() needs the descriptor */
+	f->keep_fd = ext->has_passing = ext->passing = !((unsigned short)ifr->ifr_flags & IFF_PERSIST);
 	e->has_detached = e->detached = (unsigned short)ifr->ifr_flags & IFF_DETACH_QUEUE;
 	e->ext = ext;
 	return 0;
@@ -129,6 +130,30 @@ static int tun_dump(struct file_table *t, struct open_file *f, struct cr_error *
 	if (ioctl(f->fd, TUNGETIFF, &ifr) == 0)
 		return attached_dump(t, f, &ifr, e, err);
 	return errno == EBADFD ? 0 : cr_fail(err, -errno, "look at a tun descriptor");
+}
+
+static bool is_passing(const img_file_entry *e)
+{
+	return e && e->type == img_fd_types_TUNF && e->tunf->ext && e->tunf->ext->passing;
+}
+
+/* Before anything of the tree ends: a dumper that is killed in between leaves a device too many, not one too few. */
+static int tuns_outlive(struct file_table *t, struct cr_error *err)
+{
+	for (size_t i = 0; i < t->files.nr; i++) {
+		const struct open_file *f = t->files.items[i];
+
+		if (is_passing(f->entry) && ioctl(f->fd, TUNSETPERSIST, 1) < 0)
+			return cr_fail(err, -errno, "keep tun device %s", f->entry->tunf->netdev);
+	}
+	return 0;
+}
+
+static void tuns_outlive_undo(struct file_table *t)
+{
+	for (size_t i = 0; i < t->files.nr; i++)
+		if (is_passing(t->files.items[i]->entry))
+			ioctl(t->files.items[i]->fd, TUNSETPERSIST, 0);
 }
 
 /* ---------------------------------------------------------------- restore */
@@ -216,4 +241,23 @@ const struct file_ops tun_ops = {
 	.check = tun_check,
 	.open = tun_open,
 	.fown = tun_fown,
+};
+
+/* The tree runs, and has the descriptors. */
+static void tuns_commit(struct files *fs)
+{
+	for (size_t i = 0; i < fs->files.nr; i++) {
+		const struct restored_file *f = fs->files.items[i];
+
+		if (f->fd >= 0 && is_passing(f->entry) && ioctl(f->fd, TUNSETPERSIST, 0) < 0)
+			log_warn(&fs->ctx->log, "tun device %s will outlive its descriptors: %s, continuing",
+				 f->entry->tunf->netdev, strerror(errno));
+	}
+}
+
+const struct file_family tun_family = {
+	.name = "tun",
+	.outlive = tuns_outlive,
+	.outlive_undo = tuns_outlive_undo,
+	.commit = tuns_commit,
 };

@@ -19,6 +19,7 @@ import state   # noqa: E402
 from case import Case, TIMEOUT, first_error   # noqa: E402
 from checksums import Checksums   # noqa: E402
 from connections import Connections   # noqa: E402
+from devices import Devices   # noqa: E402
 from given import Given   # noqa: E402
 from jobs import Jobs   # noqa: E402
 from outside import Outside   # noqa: E402
@@ -31,7 +32,7 @@ from world import Failed, Skipped   # noqa: E402
 RICH = [("tree", "bush"), ("threads", "masks"), ("pipes", "ring"), ("shared", "anonymous"), ("signals", "pending-threads"), ("unix-queue", "rights")]
 
 
-class Scenario(Jobs, Terminals, Outside, Given, Restorers, Connections, Checksums, Streams, Case):
+class Scenario(Jobs, Terminals, Outside, Given, Restorers, Connections, Devices, Checksums, Streams, Case):
     def __init__(self, args):
         super().__init__(dict(args, victim="", dump="", restore="", refuse="", flags=0))
         self.victims = args["victim"]

@@ -96,8 +96,10 @@ static void test_contents(void **state)
 
 static void test_tuns(void **state)
 {
-	img_tunfile_ext tun = { true, IFF_TUN | IFF_NO_PI }, both = { true, IFF_TUN | IFF_TAP },
-			neither = { true, IFF_NO_PI }, unknown = { true, IFF_TUN | 0x10000 }, none = { 0 };
+	img_tunfile_ext tun = { .has_flags = true, .flags = IFF_TUN | IFF_NO_PI },
+			both = { .has_flags = true, .flags = IFF_TUN | IFF_TAP },
+			neither = { .has_flags = true, .flags = IFF_NO_PI },
+			unknown = { .has_flags = true, .flags = IFF_TUN | 0x10000 }, none = { 0 };
 	struct {
 		const char *name;
 		img_tunfile_entry e;
