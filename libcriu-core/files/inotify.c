@@ -1,7 +1,8 @@
 /*
  * Descriptors made by inotify_init1(2). The kernel names what is watched by a file handle; the path that leads to it is
  * found by opening the handle on a mount of its file system. A file without a name can be watched as long as somebody has it
- * open. Watch numbers are given out upwards, so that a number is reached by making watches and dropping them. Events that were not read are lost, which the log says.
+ * open. Watch numbers are given out upwards, so that a number is reached by making watches and dropping them. Events that were
+ * not read are lost, which the log says, and the process is told (inotify-lost.h).
  */
 #include "files/dump-internal.h"
 #include "files/restore-internal.h"
@@ -9,6 +10,7 @@
 #include "base/own.h"
 #include "files/family.h"
 #include "files/fs-watch.h"
+#include "files/inotify-lost.h"
 #include "procfs/fdinfo.h"
 #include "procfs/mountinfo.h"
 
@@ -101,11 +103,29 @@ static int watches_dump(struct file_table *t, struct open_file *f, struct scan r
 	return r;
 }
 
+static int unread_dump(struct file_table *t, const struct open_file *f, img_inotify_file_entry *e, struct cr_error *err)
+{
+	int bytes = 0;
+
+	if (ioctl(f->fd, FIONREAD, &bytes) < 0)
+		return cr_fail(err, -errno, "length of an inotify queue");
+	if (!bytes)
+		return 0;
+	log_warn(&t->ctx->log,
+		 "pid %d: fd %d: inotify events of %d bytes are not read yet, continuing without them: IN_Q_OVERFLOW takes their place",
+		 f->task->host_pid, f->fd_there, bytes);
+	e->ext = pool_new(&t->pool, img_inotify_file_ext);
+	if (!e->ext)
+		return pool_failed(err);
+	e->ext->has_unread = e->ext->unread = true;
+	return 0;
+}
+
 static int inotify_dump(struct file_table *t, struct open_file *f, struct cr_error *err)
 {
 	img_inotify_file_entry *e = pool_new(&t->pool, img_inotify_file_entry);
 	struct scan rest;
-	int r, unread = 0;
+	int r;
 
 	if (!e)
 		return pool_failed(err);
@@ -113,10 +133,9 @@ static int inotify_dump(struct file_table *t, struct open_file *f, struct cr_err
 	if (r != 0)
 		return r;
 	f->entry->ify = e;
-	if (ioctl(f->fd, FIONREAD, &unread) == 0 && unread)
-		log_warn(&t->ctx->log,
-			 "pid %d: fd %d: inotify events of %d bytes are not read yet, continuing without them",
-			 f->task->host_pid, f->fd_there, unread);
+	r = unread_dump(t, f, e, err);
+	if (r < 0)
+		return r;
 	return watches_dump(t, f, rest, e, err);
 }
 
@@ -230,6 +249,18 @@ static int inotify_open(struct files *fs, struct restored_file *f, struct cr_err
 	return fd < 0 ? cr_fail(err, -errno, "inotify_init1") : fown_finish(fd, e->fown, err);
 }
 
+static int tell_lost(struct files *fs, int fd, struct cr_error *err)
+{
+	struct cr_error why = { 0 };
+	int r = inotify_tell_lost(fd, &why);
+
+	if (r == -EOPNOTSUPP) {
+		log_warn(&fs->ctx->log, "a process is not told that events of inotify are lost: %s, continuing", why.text);
+		return 0;
+	}
+	return r < 0 ? cr_fail(err, r, "tell of lost events: %s", why.text) : 0;
+}
+
 /* Once all files are open, since some have no name. */
 static int inotify_settle(struct files *fs, struct restored_file *f, struct cr_error *err)
 {
@@ -246,6 +277,8 @@ static int inotify_settle(struct files *fs, struct restored_file *f, struct cr_e
 		r = watch_add(fs, f->fd, order[i], err);
 	if (r == 0)
 		r = drain(f->fd, err);
+	if (r == 0 && e->ext && e->ext->unread)
+		r = tell_lost(fs, f->fd, err);
 	return r < 0 ? r : fd_set_flags(f->fd, e->flags, err);
 }
 

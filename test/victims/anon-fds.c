@@ -254,6 +254,34 @@ static void check_watches(void)
 	expect(inotify_add_watch(watcher, victim_path(""), IN_ATTRIB) == 6, "the next number is another one");
 }
 
+/* What nobody has read is lost: in its place there is the kernel's own word for that, and nothing else. */
+static void set_up_unread(void)
+{
+	int fd;
+
+	spill(victim_path("kept"), "x", 1);
+	spill(victim_path("quiet"), "x", 1);
+	need((watcher = inotify_init1(IN_NONBLOCK)) >= 0 && (gone = inotify_init1(IN_NONBLOCK)) >= 0);
+	need(inotify_add_watch(watcher, victim_path("kept"), IN_MODIFY | IN_ATTRIB) == 1);
+	need(inotify_add_watch(gone, victim_path("quiet"), IN_MODIFY) == 1);
+	need((fd = open(victim_path("kept"), O_WRONLY)) >= 0 && write(fd, "abc", 3) == 3 && fchmod(fd, 0600) == 0);
+	close(fd);
+}
+
+static void check_unread(void)
+{
+	struct inotify_event e;
+	int fd = open(victim_path("kept"), O_WRONLY);
+
+	expect(poll(&(struct pollfd){ .fd = watcher, .events = POLLIN }, 1, 50) == 1, "nothing tells of what is lost");
+	expect_event(-1, IN_Q_OVERFLOW);
+	expect(read(watcher, &e, sizeof(e)) < 0 && errno == EAGAIN, "there is more");
+	expect(read(gone, &e, sizeof(e)) < 0 && errno == EAGAIN, "an event where none is lost");
+	expect(fd >= 0 && write(fd, "y", 1) == 1, "write");
+	expect_event(1, IN_MODIFY);
+	expect(inotify_rm_watch(watcher, 1) == 0, "the watch is gone");
+}
+
 /* ----------------------------------------------------------------- fanotify */
 
 static int group, asked;
@@ -322,6 +350,7 @@ const struct victim_case victim_cases[] = {
 	{ "signalfd", set_up_signals, check_signals, .flags = CASE_MORE },
 	{ "memfds", set_up_memfds, check_memfds, .flags = CASE_MORE },
 	{ "inotify", set_up_watches, check_watches, .flags = CASE_MUTATES | CASE_ALTERS },
+	{ "inotify-unread", set_up_unread, check_unread, .flags = CASE_MUTATES | CASE_ALTERS },
 	{ "fanotify", set_up_fanotify, check_fanotify, .flags = CASE_MORE },
 	{ "fanotify-permission", set_up_permission, NULL, .refuse = "permission" },
 	{ NULL },

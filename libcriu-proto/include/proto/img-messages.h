@@ -59,6 +59,7 @@
 	X(inotify_file_entry)                \
 	X(inotify_wd_entry)                  \
 	X(inotify_wd_ext)                    \
+	X(inotify_file_ext)                  \
 	X(inventory_entry)                   \
 	X(ip_opts_entry)                     \
 	X(ip_opts_raw_entry)                 \
