@@ -1,5 +1,6 @@
 #include "base/thread.h"
 
+#include <sched.h>
 #include <signal.h>
 
 int thread_begin(pthread_t *ret, void *(*fn)(void *arg), void *arg)
@@ -12,4 +13,12 @@ int thread_begin(pthread_t *ret, void *(*fn)(void *arg), void *arg)
 	r = pthread_create(ret, NULL, fn, arg);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	return -r;
+}
+
+unsigned int processors_usable(void)
+{
+	cpu_set_t cpus;
+	int n = sched_getaffinity(0, sizeof(cpus), &cpus) == 0 ? CPU_COUNT(&cpus) : 1;
+
+	return n < 1 ? 1 : (unsigned int)n;
 }

@@ -7,4 +7,7 @@
 /** thread_begin() - all signals are blocked in it, and in the caller what was. Return: 0; negative errno */
 int thread_begin(pthread_t *ret, void *(*fn)(void *arg), void *arg);
 
+/** processors_usable() - that the calling thread may run on; at least 1 */
+unsigned int processors_usable(void);
+
 #endif

@@ -62,6 +62,9 @@
 #ifndef __NR_memfd_secret
 #define __NR_memfd_secret 447
 #endif
+#ifndef __NR_process_mrelease
+#define __NR_process_mrelease 448
+#endif
 #ifndef __NR_set_mempolicy_home_node
 #define __NR_set_mempolicy_home_node 450
 #endif

@@ -22,7 +22,6 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <pthread.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/uio.h>
@@ -109,8 +108,11 @@ static int open_job(struct copy *c, struct copy_job *j, struct cr_error *err)
 			r = frames_begin(j->out, page_runs_bytes(j->runs), &j->frames, err);
 		if (r < 0)
 			return r;
-		if (!c->packs && !image_set_streams(c->set) && ftruncate(j->out, (off_t)page_runs_bytes(j->runs)) < 0)
-			return cr_fail(err, -errno, "make room in pages-%" PRIu32 ".img", j->pages_id);
+		if (!c->packs && !image_set_streams(c->set)) {
+			if (ftruncate(j->out, (off_t)page_runs_bytes(j->runs)) < 0)
+				return cr_fail(err, -errno, "make room in pages-%" PRIu32 ".img", j->pages_id);
+			page_room_begin(&j->room, j->out, page_runs_bytes(j->runs));
+		}
 	}
 	if (j->unread) {
 		j->mem = fcntl(j->running_mem, F_DUPFD_CLOEXEC, 3);
@@ -234,6 +236,7 @@ static int take_chunk(struct copy *c, struct worker *w, struct chunk *ch)
 		j->run += n == left;
 	}
 	j->out_off += ch->len;
+	page_room_make(&j->room, j->out_off);
 	/* the last one takes over the reference of those who hand out */
 	j->refs += has_work(j);
 	return 1;
@@ -335,26 +338,36 @@ static int write_sums(const struct copy *c, const struct chunk *ch, const uint32
 	return r < 0 ? cr_fail(err, r, "write pages.sum") : 0;
 }
 
-static int write_chunk(const struct copy *c, const struct chunk *ch, const char *buf, struct cr_error *err)
+static void leave_hole(struct copy *c, const struct chunk *ch, uint64_t at, uint64_t len)
+{
+	pthread_mutex_lock(&c->lock);
+	page_room_leave(&ch->job->room, ch->out_off + at, len, ch->job->out_off);
+	pthread_mutex_unlock(&c->lock);
+}
+
+static int write_chunk(struct copy *c, const struct chunk *ch, const char *buf, struct cr_error *err)
 {
 	uint32_t sums[CHUNK / MM_PAGE];
 	uint64_t at = 0;
 
 	while (at < ch->len) {
-		uint64_t end = at;
+		uint64_t end = at, hole;
 
 		for (; end < ch->len && !page_is_zero(buf + end); end += MM_PAGE)
 			if (c->sums >= 0)
 				sums[end / MM_PAGE] = page_sum(buf + end, c->hardware);
-		if (end < ch->len)
-			sums[end / MM_PAGE] = c->sum_of_zeroes;
 		if (end > at) {
 			int r = fd_pwrite_all(ch->job->out, buf + at, end - at, (off_t)(ch->out_off + at));
 
 			if (r < 0)
 				return cr_fail(err, r, "write pages-%" PRIu32 ".img", ch->job->pages_id);
 		}
-		at = end + MM_PAGE;
+		hole = end;
+		for (; end < ch->len && (end == hole || page_is_zero(buf + end)); end += MM_PAGE)
+			sums[end / MM_PAGE] = c->sum_of_zeroes;
+		if (end > hole)
+			leave_hole(c, ch, hole, end - hole);
+		at = end;
 	}
 	return c->sums < 0 ? 0 : write_sums(c, ch, sums, err);
 }
@@ -513,11 +526,11 @@ static void *work(void *arg)
 /* One processor is left for the network, and for a server that may be on the same machine. */
 static size_t nr_workers(uint64_t total, bool sends)
 {
-	cpu_set_t cpus;
-	int n = sched_getaffinity(0, sizeof(cpus), &cpus) == 0 ? CPU_COUNT(&cpus) : 1;
+	unsigned int n = processors_usable();
 
-	n -= sends;
-	return total < ALONE || n < 1 ? 1 : n < MAX_WORKERS ? (size_t)n : MAX_WORKERS;
+	if (sends && n > 1)
+		n--;
+	return total < ALONE ? 1 : n < MAX_WORKERS ? n : MAX_WORKERS;
 }
 
 static int copy_all(struct copy *c, struct cr_error *err)

@@ -3,6 +3,7 @@
 #define CR_MM_PAGE_COPY_H
 
 #include "mm/mm-internal.h"
+#include "mm/page-room.h"
 #include "procfs/proc-dir.h"
 
 struct frames_out;
@@ -33,6 +34,7 @@ struct copy_job {
 	size_t run; /* private from here on: next byte to be handed out */
 	size_t apart_at;
 	uint64_t run_off, out_off, sums_at;
+	struct page_room room; /* under the lock of all */
 	struct frames_out *frames; /* they are compressed; NULL: they are not */
 	int out, mem;      /* opened at the first chunk; valid while refs > 0 */
 	unsigned int refs; /* chunks under way, and one until the last was handed out */

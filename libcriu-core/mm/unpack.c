@@ -10,7 +10,6 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
-#include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -190,9 +189,8 @@ int unpacker_add(struct unpacker *w, const struct mm_space *s, struct cr_error *
 
 int unpacker_begin(struct unpacker *w, struct cr_error *err)
 {
-	cpu_set_t cpus;
-	int n = sched_getaffinity(0, sizeof(cpus), &cpus) == 0 ? CPU_COUNT(&cpus) : 1;
-	size_t want = n < 1 ? 1 : n > THREADS_MAX ? THREADS_MAX : (size_t)n;
+	unsigned int n = processors_usable();
+	size_t want = n > THREADS_MAX ? THREADS_MAX : n;
 
 	while (w->nr_threads < want && w->nr_threads < w->files.nr &&
 	       thread_begin(&w->threads[w->nr_threads], work, w) == 0)

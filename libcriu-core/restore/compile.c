@@ -5,8 +5,9 @@
 #include "mm/lazy.h"
 #include "restore/restore-internal.h"
 
+#include "base/thread.h"
+
 #include <errno.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -56,12 +57,11 @@ static bool is_alone(const struct restore *rs)
 /* How many threads may help a process to read its memory: one for each processor, but for that of the process itself. */
 static size_t nr_helpers(const struct restore *rs)
 {
-	cpu_set_t cpus;
-	int n = sched_getaffinity(0, sizeof(cpus), &cpus) == 0 ? CPU_COUNT(&cpus) - 1 : 0;
+	unsigned int n = processors_usable() - 1;
 
-	if (!is_alone(rs) || n <= 0)
+	if (!is_alone(rs))
 		return 0;
-	return n < MM_HELPERS ? (size_t)n : MM_HELPERS;
+	return n < MM_HELPERS ? n : MM_HELPERS;
 }
 
 static size_t routine_count(const struct restore *rs)

@@ -110,6 +110,17 @@ class Scenario(Jobs, Terminals, Outside, Given, Restorers, Connections, Devices,
         self.world.until(lambda: not self.stopped(), 2, "the tasks go on")
         self.finish("after a restore that left it stopped")
 
+    def do_zeroes_stay_holes(self):
+        """Of 6144 pages 1135 are zeroes; their place in the images takes no room."""
+        self.use("memory", "zeroes")
+        self.must_dump()
+        self.must_be_gone()
+        pages = os.stat(os.path.join(self.images, "pages-1.img"))
+        if pages.st_size < 6144 * 4096 or pages.st_size - pages.st_blocks * 512 < 1135 * 4096 - (64 << 10):
+            raise Failed(f"pages-1.img has {pages.st_size} bytes and takes {pages.st_blocks * 512}")
+        self.restore()
+        self.finish("restored from sparse images")
+
     def do_pre_existing_images(self):
         """A second dump into the same directory replaces the first."""
         self.use("memory", "sparse")

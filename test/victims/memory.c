@@ -137,6 +137,34 @@ static void check_sparse(void)
 	}
 }
 
+/* Content with a page of zeroes now and then, then every other page, then now and then again. */
+static bool page_of_zeroes(size_t i)
+{
+	return i / 2048 % 2 ? i % 2 : i % 37 == 5;
+}
+
+static void set_up_zeroes(void)
+{
+	area_len = 6144 * PAGE;
+	area = map_private(area_len);
+	madvise(area, area_len, MADV_NOHUGEPAGE);
+	for (size_t i = 0; i < 6144; i++) {
+		if (page_of_zeroes(i))
+			memset(area + i * PAGE, 0, PAGE);
+		else
+			pattern_fill(area + i * PAGE, PAGE, i);
+	}
+}
+
+static void check_zeroes(void)
+{
+	static const char none[PAGE];
+
+	for (size_t i = 0; i < 6144; i++)
+		expect(page_of_zeroes(i) ? memcmp(area + i * PAGE, none, PAGE) == 0 : pattern_same(area + i * PAGE, PAGE, i),
+		       "page %zu differs", i);
+}
+
 static void set_up_protections(void)
 {
 	static const int prots[] = { PROT_NONE,
@@ -504,6 +532,7 @@ static void check_big(void)
 
 const struct victim_case victim_cases[] = {
 	{ "sparse", set_up_sparse, check_sparse, .flags = CASE_MORE },
+	{ "zeroes", set_up_zeroes, check_zeroes },
 	{ "big", set_up_big, check_big, .flags = CASE_MORE },
 	{ "protections", set_up_protections, check_protections, .flags = CASE_MORE },
 	{ "code", set_up_code, check_code },
