@@ -69,7 +69,7 @@ extern const size_t nr_task_kinds;
 
 extern const struct task_kind signals_kind, sigaltstack_kind, itimers_kind, posix_timers_kind, rlimits_kind, sched_kind,
 	identity_kind, autogroup_kind, memory_flags_kind, user_areas_kind, cpu_flags_kind, ports_kind, guards_kind, landlock_kind,
-	creds_kind, prctl_kind, rseq_kind, undo_kind;
+	creds_kind, prctl_kind, rseq_kind, ring_slots_kind, undo_kind;
 
 /* ask_call() - a question whose answer is the call's result; read it with answer_of() */
 #define ask_call(a, q, what, nr, ...) \

@@ -332,6 +332,31 @@ static void check_aio(void)
 	expect(syscall(SYS_io_getevents, aio, 1, 1, &ev, &second) == 1 && ev.res == 3, "io_getevents");
 }
 
+/* --- a ring of io_uring that is neither open nor mapped: a thread has it by a number of its own */
+
+#define ENTER_REGISTERED_RING (1U << 4)
+#define REGISTER_RING_FDS     20
+
+static struct {
+	uint32_t number, resv;
+	uint64_t fd;
+} ring = { .number = UINT32_MAX };
+
+static void set_up_ring(void)
+{
+	char params[120] = { 0 };
+	int fd = (int)syscall(SYS_io_uring_setup, 4, params);
+
+	ring.fd = (uint64_t)fd;
+	if (fd < 0 || syscall(SYS_io_uring_register, fd, REGISTER_RING_FDS, &ring, 1) != 1)
+		victim_skip("io_uring: %s", strerror(errno));
+	close(fd);
+}
+static void check_ring(void)
+{
+	expect(syscall(SYS_io_uring_enter, ring.number, 0, 0, ENTER_REGISTERED_RING, NULL, 0) == 0, "the ring is gone");
+}
+
 /* --- mappings */
 
 static void set_up_seal(void)
@@ -436,6 +461,7 @@ const struct victim_case victim_cases[] = {
 	{ "thread-pids", set_up_thread_pids, check_thread, .refuse = "own pid namespace for its children" },
 	{ "thread-settings", set_up_thread_settings, check_thread_settings },
 	{ "aio", set_up_aio, check_aio, .refuse = "ring of native AIO|io_destroy()" },
+	{ "registered-ring", set_up_ring, check_ring, .refuse = "1 registered rings of io_uring|close its rings" },
 	{ "sealed", set_up_seal, check_seal },
 	{ "droppable", set_up_droppable, check_droppable },
 	{ "mqueue", set_up_mqueue, check_mqueue, .refuse = "POSIX message queue without a name" },
