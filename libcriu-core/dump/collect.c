@@ -78,7 +78,8 @@ int dump_collect(struct dump *d, struct cr_error *err)
 	struct mm_dump_config config = {
 		.sink = &d->sink, .parent = d->parent, .parent_pages = d->parent_pages, .early = d->early,
 		.parent_round = d->parent_round, .round = dump_sums_round(d),
-		.snapshot = d->snapshot, .before = d->before, .watch = d->snapshot ? watch_room : NULL, .watch_arg = &d->limits,
+		.snapshot = d->snapshot, .unsparing = d->unsparing, .before = d->before,
+		.watch = d->snapshot ? watch_room : NULL, .watch_arg = &d->limits,
 		.server = d->server, .leaves = d->source != NULL,
 	};
 	uint32_t own_ipc;

@@ -31,6 +31,8 @@ struct dump {
 	struct mm_parent        *parent_pages;
 	char                     parent_round[40]; /* id of the dump that made them, "" unknown */
 	bool                     sure;         /* of a snapshot: nothing that was read before the tree was stopped is used */
+	bool                     unsparing;    /* of a snapshot: all tasks are copied */
+	bool                     first_round;  /* of a snapshot: it is there, and the parent */
 	struct cgroup_limits     limits;       /* of a snapshot */
 	struct smaps_before     *before;       /* of a snapshot: such things; NULL: none */
 	bool                     again, last;  /* not the first attempt; no other will be made */
@@ -53,7 +55,7 @@ struct dump {
 
 /* What one attempt to dump a tree knows of the others. */
 struct dump_attempt {
-	bool again, last, sure;
+	bool again, last, sure, unsparing, first_round;
 	struct listeners *listeners;
 	struct page_client *server; /* one connection for all of them */
 	struct lazy_source *source;
@@ -76,6 +78,8 @@ int dump_commit(struct dump *d, const img_inventory_entry *inv, struct cr_error 
 int dump_inventory(struct dump *d, struct cr_error *err);
 
 int dump_open_parent(struct dump *d, struct cr_error *err); /* rounds.c */
+/** dump_parent_path() - where previous images are, from those of this dump; NULL: there are none */
+const char *dump_parent_path(const struct dump *d);
 uint64_t dump_uptime(void); /* microseconds, as inventories have it */
 void dump_dedup(struct dump *d);
 /** dump_sums_round() - what the checksums of pages are bound to; NULL: there are to be none */

@@ -317,7 +317,9 @@ bool dump_may_pass(const struct cr_context *ctx, int r)
 int dump_once(struct cr_context *ctx, const struct dump_attempt *at, struct cr_dump_result *ret, struct cr_error *err)
 {
 	struct dump d = { .ctx = ctx, .result = ret, .begin_us = time_us(), .again = at->again, .last = at->last,
-			  .listeners = at->listeners, .server = at->server, .source = at->source, .sure = at->sure, .snapshot = ctx->opts->rpc->has_snapshot && ctx->opts->rpc->snapshot };
+			  .listeners = at->listeners, .server = at->server, .source = at->source, .sure = at->sure,
+			  .unsparing = at->unsparing, .first_round = at->first_round,
+			  .snapshot = ctx->opts->rpc->has_snapshot && ctx->opts->rpc->snapshot };
 	int r;
 
 	dump_run_id(&d);

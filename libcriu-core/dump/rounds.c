@@ -1,5 +1,6 @@
 /* What a dump has to do with those before and after it. */
 #include "dump/dump-internal.h"
+#include "dump/first-round.h"
 #include "image/page-sums.h"
 #include "mm/page-client.h"
 
@@ -7,10 +8,15 @@
 #include <stdio.h>
 #include <time.h>
 
+const char *dump_parent_path(const struct dump *d)
+{
+	return d->first_round ? FIRST_ROUND_DIR : d->ctx->opts->rpc->parent_img;
+}
+
 /* Before the tree is stopped: a bad parent is no reason to stop it. */
 int dump_open_parent(struct dump *d, struct cr_error *err)
 {
-	const char *path = d->ctx->opts->rpc->parent_img;
+	const char *path = dump_parent_path(d);
 	img_inventory_entry *inv;
 	void *entry = NULL;
 	int r = 0;

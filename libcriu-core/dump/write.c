@@ -125,7 +125,7 @@ int dump_write(struct dump *d, struct cr_error *err)
 	int r = dump_begin_set(d, err);
 
 	if (r == 0 && d->parent)
-		r = image_set_link(d->set, d->ctx->opts->rpc->parent_img, err);
+		r = image_set_link(d->set, dump_parent_path(d), err);
 	if (r == 0)
 		r = write_pstree(d, err);
 	for (size_t i = 0; r == 0 && i < d->tree->tasks.nr; i++) {

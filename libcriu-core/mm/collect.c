@@ -416,6 +416,8 @@ static int collect(struct mm_dump *d, struct mm_task *mt, struct cr_error *err)
 	look_ahead_free(take_ptr(&mt->ahead));
 	if (r < 0)
 		return r;
+	if (mt->copy)
+		snapshot_choose_spared(d, mt);
 	fill_layout(mt);
 	mt->entry.vmas = (struct img_vma_entry_vec){ .items = mt->vmas.items, .nr = mt->vmas.nr };
 	mt->task->mm = &mt->entry;
@@ -436,14 +438,14 @@ static int begin(struct mm_dump *d, struct mm_task *mt, struct cr_error *err)
 		return cr_fail(err, -ENOMEM, "read mappings");
 	if (mt->task->status.vm_rss_kb >= AHEAD_RSS_KB && !snapshot_selects_late(d))
 		look_ahead_begin(mt->ahead, d, mt->task, true, wants_policies(d, mt));
-	if (mt->copy && mt->copy->before) {
-		r = smaps_begin_text(mt->copy->before, mt->copy->before_len, &mt->smaps, &mt->many, err);
-	} else {
-		mt->early = mm_early_find(d->config.early, mt->task);
-		if (mt->early)
-			return 0;
-		r = smaps_begin(&mt->task->dir, &mt->smaps, &mt->many, err);
-	}
+	mt->early = mm_early_find(d->config.early, mt->task);
+	if (mt->early && mt->copy)
+		mt->copy->before = NULL; /* what holds for sure needs no comparison */
+	if (mt->early)
+		return 0;
+	r = mt->copy && mt->copy->before ?
+		    smaps_begin_text(mt->copy->before, mt->copy->before_len, &mt->smaps, &mt->many, err) :
+		    smaps_begin(&mt->task->dir, &mt->smaps, &mt->many, err);
 	if (mt->many && !snapshot_selects_late(d))
 		look_ahead_begin(mt->ahead, d, mt->task, false, wants_policies(d, mt));
 	return r;

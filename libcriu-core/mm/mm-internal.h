@@ -126,6 +126,7 @@ struct snapshot_task {
 	struct page_runs apart_pages; /* pages of these mappings */
 	const char *before;           /* smaps, if it was read before; NULL: it was read of the stopped task */
 	size_t before_len;
+	bool spared;                  /* it is not copied: what the parent lacks is little, and saved in apart_fd */
 };
 
 /* snapshot_begin() - makes mt->copy, before the mappings are read. Return: 0, -ENOMEM. snapshot_free(): NULL is fine */
@@ -144,6 +145,16 @@ size_t snapshot_ask_size(const struct mm_task *mt);
 /* snapshot_source() - where its pages are read from */
 struct copy_job;
 void snapshot_source(const struct snapshot_task *s, struct copy_job *job);
+
+/* snapshot_put_aside() - save pages of a stopped task in apart_fd, which is made. Return: 0, negative errno */
+int snapshot_put_aside(struct mm_task *mt, const struct page_runs *runs, struct cr_error *err);
+/* snapshot_choose_spared() - is a copy needed? Sets mt->copy->spared; when its pages have been found; snapshot-spare.c */
+void snapshot_choose_spared(const struct mm_dump *d, struct mm_task *mt);
+/* snapshot_save_spared() - the pages of one that is not copied, while it is stopped. Return: 0, negative errno */
+int snapshot_save_spared(struct mm_dump *d, struct mm_task *mt, struct cr_error *err);
+
+/* pages_leave_to_parent() - fill mt->to_copy: what of mt->pages no earlier set has; once. Return: 0, negative errno */
+int pages_leave_to_parent(struct mm_dump *d, struct mm_task *mt, struct cr_error *err);
 
 /* pages_dump() - as mm_dump_pages(), of tasks (@tree NULL: of none) and, if @segments, of shared memory */
 int pages_dump(struct mm_dump *d, const struct tree *tree, bool segments, struct image_set *set, struct mm_dump_stats *ret,

@@ -73,6 +73,7 @@ struct mm_dump_config {
 	int (*watch)(void *arg, struct cr_error *err); /* called again and again while pages are stored, from any thread; */
 	void *watch_arg;              /* a failure ends that; NULL: nobody */
 	bool snapshot;                /* private memory is read from copies of the tasks, which run on meanwhile: snapshot.c */
+	bool unsparing;               /* of a snapshot: there are to be copies of all of them */
 	bool leaves;                  /* what may come later stays with the tasks: mm_give_left() */
 	struct page_client *server;   /* where page maps and pages go; NULL: among the images; outlives the dump */
 };
@@ -173,6 +174,9 @@ int mm_track(struct mm_dump *d, const struct tree *tree, struct cr_error *err);
  */
 struct lazy_source;
 int mm_give_left(struct mm_dump *d, struct lazy_source *source, void (*runs)(void *arg), void *arg, struct cr_error *err);
+
+/** mm_tracks_by_pages() - is watching pages cheap for who watches, and exact for pages that relatives share? */
+bool mm_tracks_by_pages(struct cr_context *ctx);
 
 /** mm_can_track() - Return: 0; -EOPNOTSUPP as above */
 int mm_can_track(struct cr_context *ctx, struct cr_error *err);

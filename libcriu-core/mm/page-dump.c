@@ -192,6 +192,18 @@ static int leave_out(struct mm_dump *d, struct mm_task *mt, struct cr_error *err
 	return page_select_unchanged(mt, page_client_parent_has(d->config.server, ns_pid) ? &all : NULL, err);
 }
 
+int pages_leave_to_parent(struct mm_dump *d, struct mm_task *mt, struct cr_error *err)
+{
+	struct addr_vec eager = { 0 };
+	int r = stack_pages(mt->task, &eager);
+
+	r = r < 0 ? cr_fail(err, r, "find stack pointers") : note_stacks(mt, &eager, err);
+	if (r == 0)
+		r = leave_out(d, mt, err);
+	addr_vec_done(&eager);
+	return r;
+}
+
 static int add_task(struct mm_dump *d, struct mm_task *mt, struct image_set *set, struct page_work *w,
 		    struct mm_dump_stats *stats, struct cr_error *err)
 {
@@ -209,10 +221,8 @@ static int add_task(struct mm_dump *d, struct mm_task *mt, struct image_set *set
 	r = stack_pages(mt->task, &o.eager);
 	if (r < 0)
 		cr_fail(err, r, "find stack pointers");
-	if (r == 0 && d->config.parent)
-		r = note_stacks(mt, &o.eager, err);
-	if (r == 0 && d->config.parent)
-		r = leave_out(d, mt, err);
+	if (r == 0 && d->config.parent && !(mt->copy && mt->copy->spared))
+		r = pages_leave_to_parent(d, mt, err);
 	if (r == 0 && d->config.leaves)
 		r = lazy_leave(mt, &o.eager, err);
 	job.runs = d->config.parent || d->config.leaves ? &mt->to_copy : &mt->pages;

@@ -83,6 +83,11 @@ int mm_rounds_look(struct mm_dump *d, struct mm_task *mt, struct proc_vma *v, st
 	return 0;
 }
 
+bool mm_tracks_by_pages(struct cr_context *ctx)
+{
+	return track_engine(ctx) == TRACK_UFFD;
+}
+
 int mm_can_track(struct cr_context *ctx, struct cr_error *err)
 {
 	if (track_engine(ctx) != TRACK_NONE)

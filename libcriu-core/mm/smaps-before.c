@@ -150,48 +150,50 @@ const char *smaps_before_find(const struct smaps_before *b, pid_t pid, const str
 struct comparison {
 	const struct proc_vma_list *was;
 	size_t at; /* the first of them that has not been passed */
-	bool copied, differs;
+	enum smaps_of of;
+	bool differs;
 };
 
 /* May a copy lack it? Shared memory and huge pages are given up at once. */
-static bool may_be_gone(const struct proc_vma *v)
+static bool may_be_gone(const struct proc_vma *v, enum smaps_of of)
 {
-	return v->shared || v->vm_flags & (PROC_VM_DC | PROC_VM_HT);
+	return of == SMAPS_OF_TASK ||
+	       (of == SMAPS_OF_COPY && (v->shared || v->vm_flags & (PROC_VM_DC | PROC_VM_HT) || v->start >> 63));
 }
 
 static int compare(void *arg, const struct proc_vma_list *list, struct cr_error *err)
 {
 	struct comparison *c = arg;
-	uint64_t mask = c->copied ? ~LOST_BY_FORK : ~UINT64_C(0);
+	uint64_t mask = ~(c->of == SMAPS_OF_COPY ? LOST_BY_FORK | PROC_VM_SD : PROC_VM_UW | PROC_VM_SD);
 
 	(void)err;
 	for (size_t i = 0; i < list->nr; i++) {
 		const struct proc_vma *is = &list->items[i], *was;
 
 		for (; c->at < c->was->nr && c->was->items[c->at].end <= is->start; c->at++)
-			c->differs |= c->copied && !may_be_gone(&c->was->items[c->at]);
+			c->differs |= !may_be_gone(&c->was->items[c->at], c->of);
 		was = c->at < c->was->nr ? &c->was->items[c->at] : NULL;
 		if (!was || was->start >= is->end)
 			continue;
 		if (was->start == is->start && was->end == is->end)
 			c->differs |=
-				((was->vm_flags ^ is->vm_flags) & mask & ~PROC_VM_SD) != 0 || was->pkey != is->pkey;
+				((was->vm_flags ^ is->vm_flags) & mask) != 0 || was->pkey != is->pkey;
 		else
-			c->differs |= c->copied;
+			c->differs |= c->of != SMAPS_OF_TASK;
 		c->at += is->end >= was->end;
 	}
 	return 0;
 }
 
-int smaps_same_flags(const char *text, size_t len, const struct proc_dir *dir, bool copied, struct cr_error *err)
+int smaps_same_flags(const char *text, size_t len, const struct proc_dir *dir, enum smaps_of of, struct cr_error *err)
 {
 	autovmas struct proc_vma_list was = { 0 };
-	struct comparison c = { .was = &was, .copied = copied };
+	struct comparison c = { .was = &was, .of = of };
 	int r = proc_smaps_parse(text, len, &was, err);
 
 	if (r == 0)
 		r = smaps_each(dir, compare, &c, err);
-	for (; copied && c.at < was.nr; c.at++)
-		c.differs |= !may_be_gone(&was.items[c.at]) && !(was.items[c.at].start >> 63);
+	for (; c.at < was.nr; c.at++)
+		c.differs |= !may_be_gone(&was.items[c.at], of);
 	return r < 0 ? r : !c.differs;
 }

@@ -37,11 +37,17 @@ const char *smaps_before_find(const struct smaps_before *b, pid_t pid, const str
  */
 bool smaps_same_headers(const char *smaps, size_t smaps_len, const char *maps, size_t maps_len);
 
+enum smaps_of {
+	SMAPS_OF_COPY,       /* of that is not asked which flags fork(2) takes away, and it must have all mappings that it copies */
+	SMAPS_OF_TASK,       /* it may have gone on to have others */
+	SMAPS_OF_TASK_ALONE, /* there is no copy: it must still have all of them */
+};
+
 /**
  * smaps_same_flags() - have the mappings that @text and @dir both show the same flags?
- * @copied: @dir is of a copy: of that is not asked which flags fork(2) takes away, and it must have all mappings that it copies
+ * Whether they are watched for what is written to them is not asked: that may have begun or ended meanwhile.
  * Return: 1; 0 they differ; negative errno: it cannot be read.
  */
-int smaps_same_flags(const char *text, size_t len, const struct proc_dir *dir, bool copied, struct cr_error *err);
+int smaps_same_flags(const char *text, size_t len, const struct proc_dir *dir, enum smaps_of of, struct cr_error *err);
 
 #endif

@@ -39,7 +39,7 @@ int snapshot_begin(const struct mm_dump *d, struct mm_task *mt)
 		free(s);
 		return -ENOMEM;
 	}
-	if (d->config.before && snapshot_selects_late(d))
+	if (d->config.before)
 		s->before = smaps_before_find(d->config.before, mt->task->host_pid, &mt->task->dir, &s->before_len);
 	mt->copy = s;
 	return 0;
@@ -97,12 +97,16 @@ bool snapshot_selects_late(const struct mm_dump *d)
 
 size_t snapshot_ask_size(const struct mm_task *mt)
 {
-	return twin_room(mt->copy->drops.nr);
+	return mt->copy->spared ? 0 : twin_room(mt->copy->drops.nr);
 }
 
 int snapshot_ask(struct mm_task *mt, struct program *p, struct routine *r, struct cr_error *err)
 {
 	struct snapshot_task *s = mt->copy;
+
+	if (s->spared)
+		return 0;
+
 	int e = twin_plan_begin(s->plan, p, err);
 
 	for (size_t i = 0; e == 0 && i < s->drops.nr; i++)
@@ -116,7 +120,7 @@ int mm_take_copy(struct mm_dump *d, struct task *task, struct parasite *host, co
 	struct mm_task *mt = task->mm_priv;
 	int r;
 
-	if (!mt->copy)
+	if (!mt->copy || mt->copy->spared)
 		return 0;
 	r = twin_take(mt->copy->plan, parasite_program(host), task, layout, d->ctx->opts->leftovers, &mt->copy->twin,
 		      err);
@@ -151,6 +155,12 @@ int mm_drop_copies(struct mm_dump *d, struct cr_error *err)
 
 /* ------------------------------------------------ pages that copies do not have */
 
+static int make_apart(struct snapshot_task *s, struct cr_error *err)
+{
+	s->apart_fd = (int)syscall(SYS_memfd_create, "snapshot", MFD_CLOEXEC);
+	return s->apart_fd < 0 ? cr_fail(err, -errno, "put memory aside") : 0;
+}
+
 static int put_aside(struct mm_task *mt, int mem, const struct page_runs *runs, char *buf, struct cr_error *err)
 {
 	struct snapshot_task *s = mt->copy;
@@ -170,6 +180,15 @@ static int put_aside(struct mm_task *mt, int mem, const struct page_runs *runs, 
 			at += len;
 		}
 	return 0;
+}
+
+int snapshot_put_aside(struct mm_task *mt, const struct page_runs *runs, struct cr_error *err)
+{
+	autofd int mem = proc_open(&mt->task->dir, "mem", O_RDONLY, err);
+	autofree char *buf = malloc(CHUNK);
+	int r = mem < 0 ? mem : buf ? make_apart(mt->copy, err) : cr_fail(err, -ENOMEM, "put memory aside");
+
+	return r == 0 ? put_aside(mt, mem, runs, buf, err) : r;
 }
 
 static int append(struct page_runs *to, const struct page_runs *from)
@@ -231,9 +250,8 @@ static int save_apart(struct mm_dump *d, struct mm_task *mt, struct cr_error *er
 
 	if (!buf)
 		return cr_fail(err, -ENOMEM, "put memory aside");
-	mt->copy->apart_fd = (int)syscall(SYS_memfd_create, "snapshot", MFD_CLOEXEC);
-	if (mt->copy->apart_fd < 0)
-		return cr_fail(err, -errno, "put memory aside");
+	if (r == 0)
+		r = make_apart(mt->copy, err);
 	/* one mapping at a time: what lies between them is not looked at */
 	for (size_t i = 0; r == 0 && i < nr_vmas; i++) {
 		struct img_vmas one = { 0 };
@@ -307,7 +325,9 @@ int mm_dump_shared(struct mm_dump *d, struct image_set *set, struct mm_dump_stat
 	for (size_t i = 0; r == 0 && i < d->tasks.nr; i++) {
 		struct mm_task *mt = d->tasks.items[i];
 
-		if (mt->copy->apart.nr)
+		if (mt->copy->spared)
+			r = cr_within(err, snapshot_save_spared(d, mt, err), "pid %d", mt->task->host_pid);
+		else if (mt->copy->apart.nr)
 			r = cr_within(err, save_apart(d, mt, err), "pid %d", mt->task->host_pid);
 		if (r == 0 && mt->guarded.nr && snapshot_selects_late(d))
 			r = cr_within(err, keep_shared_guards(d, mt, err), "pid %d", mt->task->host_pid);
@@ -329,6 +349,11 @@ int mm_dump_shared(struct mm_dump *d, struct image_set *set, struct mm_dump_stat
 
 void snapshot_source(const struct snapshot_task *s, struct copy_job *job)
 {
+	if (s->spared) {
+		job->pid = 0;
+		job->fd = s->apart_fd;
+		return;
+	}
 	job->pid = twin_pid(s->twin);
 	job->dir = twin_dir(s->twin);
 	job->is_copy = true;
@@ -386,15 +411,20 @@ static int select_copied(struct mm_dump *d, struct mm_task *mt, struct cr_error 
 
 /*
  * The copy shows what the task had at that instant, but for what it does not have itself; the task, which may have gone on
- * to something else, or have ended, shows that.
+ * to something else, or have ended, shows that. Where there is no copy the task has to show it all.
  */
 static int check_before(const struct mm_task *mt, struct cr_error *err)
 {
 	const struct snapshot_task *s = mt->copy;
-	int r = smaps_same_flags(s->before, s->before_len, twin_dir(s->twin), true, err);
+	int r = s->spared ? 1 : smaps_same_flags(s->before, s->before_len, twin_dir(s->twin), SMAPS_OF_COPY, err);
 
 	if (r > 0)
-		r = smaps_same_flags(s->before, s->before_len, &mt->task->dir, false, err);
+		r = smaps_same_flags(s->before, s->before_len, &mt->task->dir,
+				     s->spared ? SMAPS_OF_TASK_ALONE : SMAPS_OF_TASK, err);
+	if (s->spared && r < 0) {
+		cr_error_clear(err);
+		r = 0;
+	}
 	if (r == -ESRCH) {
 		cr_error_clear(err);
 		return 0;
@@ -406,11 +436,11 @@ int mm_select_copied(struct mm_dump *d, struct cr_error *err)
 {
 	int r = 0;
 
-	for (size_t i = 0; r == 0 && snapshot_selects_late(d) && i < d->tasks.nr; i++) {
+	for (size_t i = 0; r == 0 && i < d->tasks.nr; i++) {
 		struct mm_task *mt = d->tasks.items[i];
 
 		r = mt->copy->before ? check_before(mt, err) : 0;
-		if (r == 0)
+		if (r == 0 && snapshot_selects_late(d))
 			r = select_copied(d, mt, err);
 		cr_within(err, r, "pid %d", mt->task->host_pid);
 	}

@@ -114,20 +114,21 @@ class Subject:
             raise Failed(f"snapshot: exit status {code}: {said.strip()[-300:]}")
         self.world.until(lambda: not self.added(), 5, "nothing is left")   # a keeper of the round before ends by itself
 
-    def held(self, then, *more):
-        """A snapshot whose dumper is stopped while it writes pages, for as long as @then() takes. Returns (exit status, log)."""
+    def held(self, then, *more, rounds=1):
+        """A snapshot whose dumper is stopped while it writes pages, of its last round or of the one before, for as long as
+        @then() takes. Returns (exit status, log)."""
         self.new_images()
         known = set(self.world.tree())
         front = self.world.start(self.command(*more), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         dumpers = []
         try:
-            self.world.until(lambda: "stage thaw" in self.log() or front in self.world.ended, 60, "the tree runs on")
+            self.world.until(lambda: self.log().count("stage thaw") >= rounds or front in self.world.ended, 60, "the tree runs on")
             dumpers = [p for p in self.world.tree() if p not in known and state.read(f"/proc/{p}/comm").strip() == b"criu"]
             for pid in dumpers:
                 os.kill(pid, signal.SIGSTOP)
             stopped = lambda: all(state_of(p) in "TZ" for p in dumpers)
             self.world.until(stopped, 10, "the dumper is stopped")
-            if "stage write memory" in self.log() or front in self.world.ended:
+            if self.log().count("stage write memory") >= rounds or front in self.world.ended:
                 raise Skipped("the dumper was done before it could be stopped")
             then()
         finally:
@@ -382,6 +383,67 @@ def talk(s, **opts):
     return answer
 
 
+# --- two rounds: of large trees memory is stored before, and what is written to meanwhile is saved by the snapshot proper
+
+LARGE = 300
+SPARED, COPIED, AGAIN = f"it is not copied, of {LARGE} MiB", f"it is copied, of {LARGE} MiB", "this is tried again"
+
+
+def held_in_time(s, then, rounds):
+    """The last round takes but a moment."""
+    for _ in range(20):
+        try:
+            return s.held(then, rounds=rounds)
+        except Skipped:
+            s.world.until(lambda: not s.added(), 10, "the dumper ends")
+    raise Failed("the dumper was done too early each time")
+
+
+def two_rounds(order, at, words):
+    """@order: what the first process does while pages are written in round @at. @words: what must be in the log, or not (!)."""
+    def case(args, base):
+        s = Subject(args, base, LARGE)
+
+        def then():
+            s.order(order)
+            if order == "storm":
+                s.world.until(lambda: s.beats()[RING + 1] > 1, 60, "all pages are written to")
+            else:
+                s.world.until(lambda: f"{BULK:x}-" not in state.read(f"/proc/{s.root}/maps").decode(), 10, "the memory is gone")
+        if order:
+            code, log = held_in_time(s, then, at)
+        else:
+            code, log = 0, s.snapshot() or s.log()
+        if code != 0:
+            raise Failed(f"exit status {code}: {re.findall('Error.*', log)}")
+        for word in words:
+            if (word.lstrip("!") in log) == word.startswith("!"):
+                raise Failed(f"{word!r}: {log[-2000:]}")
+        if not os.path.exists(os.path.join(s.images, "parent", "inventory.img")):
+            raise Failed("there is no first round")
+        s.well("after the snapshot")
+        if order != "unmap":
+            s.look("after the snapshot")
+        s.nothing_added("after the snapshot")
+        s.end()
+        s.bring_back(s.images)
+    return case
+
+
+def ends_in_first_round(args, base):
+    """No snapshot comes of it, and nothing is left."""
+    s = Subject(args, base, LARGE)
+
+    def then():
+        s.order("exit")
+        s.world.until(lambda: s.root in s.world.ended, 10, "the root ends")
+    code, log = s.held(then)
+    left = [f for f in os.listdir(s.images) if f not in ("log", "stats-dump")]
+    if code != 1 or left:
+        raise Failed(f"exit status {code}, {left}: {re.findall('Error.*', log)}")
+    s.end()
+
+
 def by_rpc(args, base):
     s = Subject(args, base, 8)
     s.new_images()
@@ -411,7 +473,12 @@ def refused(args, base):
 
 CASES = {"one-instant": one_instant, "exits-meanwhile": meanwhile("exit"), "execs-meanwhile": meanwhile("exec"),
          "unmaps-meanwhile": meanwhile("unmap"), "storm": storm, "short-of-memory": short_of_memory, "series": series,
-         "killed": killed, "by-rpc": by_rpc, "refused": refused}
+         "killed": killed, "two-rounds": two_rounds(None, 0, [SPARED, "!" + AGAIN]),
+         "storm-in-first-round": two_rounds("storm", 1, [COPIED, "!" + SPARED]),
+         "storm-in-second-round": two_rounds("storm", 2, [SPARED, "!" + AGAIN]),
+         "unmaps-in-first-round": two_rounds("unmap", 1, []),
+         "unmaps-in-second-round": two_rounds("unmap", 2, [SPARED]),
+         "ends-in-first-round": ends_in_first_round, "by-rpc": by_rpc, "refused": refused}
 
 
 def run_one(case, args, base):
