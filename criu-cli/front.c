@@ -48,10 +48,10 @@ static int open_dirs(struct cli *c, struct cr_error *err)
 {
 	const char *images = c->s->rpc.images_dir ? c->s->rpc.images_dir : ".";
 
-	c->images_dirfd = engine_open_dir(images, "images directory", err);
+	c->images_dirfd = engine_open_dir(images, false, "images directory", err);
 	if (c->images_dirfd < 0)
 		return c->images_dirfd;
-	c->work_dirfd = c->s->work_dir ? engine_open_dir(c->s->work_dir, "work directory", err)
+	c->work_dirfd = c->s->work_dir ? engine_open_dir(c->s->work_dir, false, "work directory", err)
 				       : fcntl(c->images_dirfd, F_DUPFD_CLOEXEC, 3);
 	if (c->work_dirfd < 0)
 		return c->s->work_dir ? c->work_dirfd : cr_fail(err, -errno, "work directory");

@@ -142,7 +142,7 @@ static int enter_work_dir(struct daemon *d, struct cr_error *err)
 	d->work_dirfd = engine_open_dir(s->work_dir         ? s->work_dir
 					: s->rpc.images_dir ? s->rpc.images_dir
 							    : ".",
-					"work directory", err);
+					false, "work directory", err);
 	if (d->work_dirfd < 0)
 		return d->work_dirfd;
 	return fchdir(d->work_dirfd) < 0 ? cr_fail(err, -errno, "enter the work directory") : 0;

@@ -67,7 +67,7 @@ static void step_forth(const struct session *n, uint64_t awake)
 static int open_named(const struct session *n, const char *path, const char *what, struct cr_error *err)
 {
 	uint64_t awake = step_back(n);
-	int fd = engine_open_dir(path, what, err);
+	int fd = engine_open_dir(path, !n->w->peer.trusted, what, err);
 
 	step_forth(n, awake);
 	return fd;

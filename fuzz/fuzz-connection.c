@@ -70,9 +70,10 @@ int __wrap_cr_limit_as(pid_t pid, struct cr_error *err)
 }
 
 /* Every directory that is named is the one of the test, or is not there. */
-int __wrap_engine_open_dir(const char *path, const char *what, struct cr_error *err);
-int __wrap_engine_open_dir(const char *path, const char *what, struct cr_error *err)
+int __wrap_engine_open_dir(const char *path, bool by_name, const char *what, struct cr_error *err);
+int __wrap_engine_open_dir(const char *path, bool by_name, const char *what, struct cr_error *err)
 {
+	(void)by_name;
 	if (path[0] != '.' && path[0] != 'd')
 		return cr_refuse(err, -ENOENT, "%s", what);
 	return fcntl(where_fd, F_DUPFD_CLOEXEC, 3);
@@ -115,8 +116,9 @@ struct cr_context *__wrap_cr_context_new(const struct cr_options *o, const struc
 	if (stranger && r &&
 	    (r->exec_cmd.nr || r->root || r->freeze_cgroup || r->lsm_profile || r->lsm_mount_context || r->join_ns.nr ||
 	     r->inherit_fd.nr || r->cg_root.nr || r->cgroup_yard || r->cgroup_props || r->cgroup_props_file ||
-	     r->tcp_established || r->tls || r->empty_ns || names_server(r->ps) || r->rst_sibling || r->veths.nr || r->ext_mnt.nr ||
-	     r->skip_mnt.nr || r->enable_fs.nr || (r->has_auto_ext_mnt && r->auto_ext_mnt) || o->foreground_sibling))
+	     r->tcp_established || r->tls || r->empty_ns || names_server(r->ps) || r->rst_sibling || r->veths.nr ||
+	     r->ext_mnt.nr || r->skip_mnt.nr || r->enable_fs.nr || (r->has_auto_ext_mnt && r->auto_ext_mnt) ||
+	     o->foreground_sibling))
 		abort();
 	if (stranger && r)
 		for (size_t i = 0; i < r->external.nr; i++)

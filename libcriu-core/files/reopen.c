@@ -8,6 +8,7 @@
 #include "kernel/apart.h"
 #include "files/build-id.h"
 #include "files/evasive.h"
+#include "procfs/own.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -31,13 +32,37 @@ bool async_at_open(const img_reg_file_entry *e)
 	return e->flags & O_ASYNC && e->has_mode && (S_ISREG(e->mode) || S_ISDIR(e->mode));
 }
 
-/* In the root of the tree, if it has one of its own. */
+/* openat2(2) refuses what openat(2) leaves out of account: flags that it does not know, and most of them beside O_PATH. */
+static uint32_t strict_flags(uint32_t flags)
+{
+	const uint32_t path = O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC, large_file = 0100000;
+
+	if (flags & O_PATH)
+		return flags & path;
+	return flags & (path | large_file | O_ACCMODE | O_CREAT | O_EXCL | O_NOCTTY | O_TRUNC | O_APPEND | O_NONBLOCK |
+			O_SYNC | O_ASYNC | O_DIRECT | O_NOATIME | O_TMPFILE);
+}
+
+/*
+ * What images name: in the root of the tree, if it has one of its own. Links of procfs to what a process has open are no
+ * names. They would lead to what we have open, of which the programs of tasks can be written to.
+ */
+static int open_named(const struct files *fs, const char *path, uint32_t flags, uint32_t mode)
+{
+	bool rooted = fs->root_fd >= 0;
+	struct open_how how = { .flags = strict_flags(flags | O_CLOEXEC),
+				.mode = mode,
+				.resolve = RESOLVE_NO_MAGICLINKS | (rooted ? RESOLVE_IN_ROOT : 0) };
+	int fd = (int)syscall(SYS_openat2, rooted ? fs->root_fd : AT_FDCWD, path, &how, sizeof(how));
+
+	if (fd < 0 && errno == ENOSYS && !rooted && !fs->ctx->opts->client_is_peer)
+		fd = open(path, (int)(flags | O_CLOEXEC), mode); /* before Linux 5.6 */
+	return fd;
+}
+
 static int open_once(const struct files *fs, int dir, const char *path, uint32_t flags, uint32_t mode)
 {
-	struct open_how how = { .flags = flags | O_CLOEXEC, .mode = mode, .resolve = RESOLVE_IN_ROOT };
-
-	return fs && fs->root_fd >= 0 ? (int)syscall(SYS_openat2, fs->root_fd, path, &how, sizeof(how))
-				      : openat(dir, path, (int)(flags | O_CLOEXEC), mode);
+	return fs ? open_named(fs, path, flags, mode) : openat(dir, path, (int)(flags | O_CLOEXEC), mode);
 }
 
 /*
@@ -65,7 +90,12 @@ int path_open_at(const struct files *fs, const char *path, uint32_t flags, uint3
 {
 	int fd = open_at_once(fs, AT_FDCWD, path, flags, mode);
 
-	return fd < 0 ? cr_fail(err, -errno, "open %s", path) : fd;
+	if (fd < 0)
+		return cr_fail(err, -errno, "open %s", path);
+	if (!proc_is_own(fd))
+		return fd;
+	close(fd);
+	return cr_refuse(err, -EPERM, "open %s: it belongs to the restorer itself", path);
 }
 
 int path_dir(const struct files *fs, const char *path, const char **ret_base, struct cr_error *err)

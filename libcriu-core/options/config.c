@@ -6,6 +6,7 @@
 #include "base/io.h"
 #include "base/own.h"
 #include "options/table.h"
+#include "procfs/own.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -151,6 +152,8 @@ int config_read(struct settings *s, int dirfd, const char *path, enum origin fro
 
 	if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode))
 		return 0;
+	if (proc_is_own(fd))
+		return cr_refuse(err, -EPERM, "configuration file %s: it belongs to the reader itself", path);
 	r = fd_read_buf(fd, &text);
 	if (r < 0)
 		return cr_fail(err, r, "configuration file %s", path);

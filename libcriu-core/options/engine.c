@@ -35,11 +35,14 @@ void engine_options(const struct settings *s, int images_dirfd, int work_dirfd, 
 	};
 }
 
-int engine_open_dir(const char *path, const char *what, struct cr_error *err)
+int engine_open_dir(const char *path, bool by_name, const char *what, struct cr_error *err)
 {
-	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int fd = by_name ? open_by_name(AT_FDCWD, path, O_RDONLY | O_DIRECTORY)
+			 : open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
-	return fd < 0 ? cr_fail(err, -errno, "%s %s", what, path) : fd;
+	if (fd < 0)
+		return cr_fail(err, by_name ? fd : -errno, "%s %s", what, path);
+	return fd;
 }
 
 void engine_log_obstacles(const struct cr_log *log, const struct obstacles *list)

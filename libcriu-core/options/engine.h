@@ -10,8 +10,13 @@ struct buf;
 /** engine_options() - @ret points into @s, which must outlive it; directories are borrowed */
 void engine_options(const struct settings *s, int images_dirfd, int work_dirfd, struct cr_options *ret);
 
-/** engine_open_dir() - a directory by path. Return: descriptor, owned by the caller; negative errno with @err filled */
-int engine_open_dir(const char *path, const char *what, struct cr_error *err);
+/**
+ * engine_open_dir() - a directory by path
+ * @by_name: links of procfs are not followed, see open_by_name(): for paths of who has not started this process, to whom
+ *           its descriptors and directories do not belong
+ * Return: descriptor, owned by the caller; negative errno with @err filled
+ */
+int engine_open_dir(const char *path, bool by_name, const char *what, struct cr_error *err);
 
 /** engine_log_obstacles() - one error line each */
 void engine_log_obstacles(const struct cr_log *log, const struct obstacles *list);

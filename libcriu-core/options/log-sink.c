@@ -5,6 +5,7 @@
 #include "base/io.h"
 #include "options/utf8.h"
 #include "options/version.h"
+#include "procfs/own.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -135,6 +136,10 @@ int log_sink_open(struct log_sink *s, int dirfd, const char *file, int level, st
 		    0600);
 	if (fd < 0)
 		return cr_fail(err, -errno, "log file %s", file);
+	if (proc_is_own(fd)) {
+		close(fd);
+		return cr_refuse(err, -EPERM, "log file %s: it belongs to the writer itself", file);
+	}
 	fcntl(fd, F_SETFL, O_APPEND);
 	log_sink_attach(s, fd, true, level);
 	return 0;
