@@ -69,7 +69,8 @@ static size_t routine_count(const struct restore *rs)
 	size_t n = rs->tree.nodes.nr;
 
 	for (size_t i = 0; i < rs->nr_tasks; i++)
-		n += rs->tasks[i].nr_threads + (is_alone(rs) && rs->tasks[i].space ? mm_plan_routines(rs->tasks[i].space) : 0);
+		n += rs->tasks[i].nr_threads +
+		     (is_alone(rs) && rs->tasks[i].space ? mm_plan_routines(rs->tasks[i].space) : 0);
 	return n;
 }
 
@@ -287,6 +288,22 @@ static void emit_wait_for_seizure(struct restore *rs, struct routine *r)
 	emit(p, r, ABI_OP_BARRIER, "wait for the end of leaders", 0, RESTORE_STAGE_EXITED, 0, 0, 0, 0, 0);
 }
 
+/* The end of a thread's program: one of each process lets others look at it again. */
+static int emit_park(struct unit *u, size_t index, struct routine *ro, struct cr_error *err)
+{
+	struct program *p = &u->rs->program;
+	bool one = index == u->task->leader_exited;
+	int r = 0;
+
+	if (u->rs->guarded)
+		emit(p, ro, one ? ABI_OP_BARRIER : ABI_OP_ARRIVE, "wait until others have no privileges either", 0,
+		     RESTORE_STAGE_OPEN, 0, 0, 0, 0, 0);
+	if (u->rs->guarded && one)
+		r = thread_plan(&u->task->plan, index, TASK_PHASE_OPEN, ro, err);
+	emit(p, ro, ABI_OP_PARK, "wait to be resumed", 0, 0, 0, 0, 0, 0, 0);
+	return r;
+}
+
 static int compile_threads(struct unit *u, struct cr_error *err)
 {
 	struct restore *rs = u->rs;
@@ -304,7 +321,8 @@ static int compile_threads(struct unit *u, struct cr_error *err)
 				emit_wait_for_seizure(rs, &t);
 			r = thread_plan(&u->task->plan, i, (enum task_phase)phase, &t, err);
 		}
-		emit(p, &t, ABI_OP_PARK, "wait to be resumed", 0, 0, 0, 0, 0, 0, 0);
+		if (r == 0)
+			r = emit_park(u, i, &t, err);
 		emit(p, &u->rn->routine, ABI_OP_THREAD, "create a thread", 0, t.index, u->task->tids[i],
 		     region_thread_top(&rs->region, i), 0, 0, 0);
 		r = r < 0 ? r : routine_finish(p, &t, err);
@@ -316,18 +334,16 @@ static int compile_threads(struct unit *u, struct cr_error *err)
 }
 
 /* exit(2) ends the thread only; its status becomes that of the process if the last one ends in the same way. */
-static void emit_leader_end(struct unit *u)
+static int emit_leader_end(struct unit *u, struct cr_error *err)
 {
 	struct program *p = &u->rs->program;
 	struct routine *r = &u->rn->routine;
 
-	if (u->task->leader_exited) {
-		emit(p, r, ABI_OP_BARRIER, "wait until death signals are forgotten", 0, RESTORE_STAGE_FORGET, 0, 0, 0,
-		     0, 0);
-		emit_call(p, r, "end the main thread", SYS_exit, u->task->cores[0]->tc->exit_code >> 8 & 0xff);
-	} else {
-		emit(p, r, ABI_OP_PARK, "wait to be resumed", 0, 0, 0, 0, 0, 0, 0);
-	}
+	if (!u->task->leader_exited)
+		return emit_park(u, 0, r, err);
+	emit(p, r, ABI_OP_BARRIER, "wait until death signals are forgotten", 0, RESTORE_STAGE_FORGET, 0, 0, 0, 0, 0);
+	emit_call(p, r, "end the main thread", SYS_exit, u->task->cores[0]->tc->exit_code >> 8 & 0xff);
+	return 0;
 }
 
 /* All wait, also those that miss nothing: who makes the pager looks away from orphans for a moment. */
@@ -339,8 +355,8 @@ static void plan_lazy(struct unit *u)
 	if (mm_space_is_lazy(u->task->space))
 		u->task->uffd_at = mm_lazy_plan(&plan, RESTORE_STAGE_LAZY);
 	else
-		emit(&u->rs->program, &u->rn->routine, ABI_OP_BARRIER, "wait until memory is watched", 0, RESTORE_STAGE_LAZY, 0,
-		     0, 0, 0, 0);
+		emit(&u->rs->program, &u->rn->routine, ABI_OP_BARRIER, "wait until memory is watched", 0,
+		     RESTORE_STAGE_LAZY, 0, 0, 0, 0, 0);
 }
 
 /* After the tree is complete: files, threads, and all the rest of the state. */
@@ -378,8 +394,7 @@ static int compile_state(struct unit *u, struct cr_error *err)
 		r = task_plan(&u->task->plan, TASK_PHASE_LATE, ro, err);
 	if (r == 0)
 		r = thread_plan(&u->task->plan, 0, TASK_PHASE_LATE, ro, err);
-	emit_leader_end(u);
-	return r;
+	return r < 0 ? r : emit_leader_end(u, err);
 }
 
 /* Orphans outlive their first parent, so they must not yet die with it. */
@@ -500,6 +515,7 @@ static void expect_arrivals(struct restore *rs)
 	c->expected[RESTORE_STAGE_SEIZE] = all;
 	c->expected[RESTORE_STAGE_FORGET] = all;
 	c->expected[RESTORE_STAGE_EXITED] = live;
+	c->expected[RESTORE_STAGE_OPEN] = live;
 	c->expected[ABI_NR_STAGES - 1] = live;
 }
 
@@ -545,7 +561,10 @@ int restore_compile(struct restore *rs, struct cr_error *err)
 	for (size_t i = 0; i < rs->nr_tasks; i++) {
 		task_restore_init(rs, &rs->tasks[i]);
 		rs->nr_exited_leaders += rs->tasks[i].leader_exited;
+		rs->guarded |= !rs->tasks[i].zombie && tasks_change_creds(&rs->tasks[i].plan);
 	}
+	for (size_t i = 0; i < rs->nr_tasks; i++)
+		rs->tasks[i].plan.guarded = rs->guarded;
 	r = compile_all(rs, err);
 	if (r == 0)
 		r = note_threads(rs, err);

@@ -77,6 +77,7 @@ struct restore {
 	struct task_notes notes;
 	struct rthread_vec threads;
 	size_t nr_exited_leaders;
+	bool guarded; /* some task gives up privileges of this process: see RESTORE_STAGE_OPEN */
 
 	bool lazy;   /* some memory is left to a pager */
 	int lazy_go; /* it brings nothing in unasked until this is closed; -1: there is no pager */
@@ -90,7 +91,7 @@ struct restore {
 };
 
 /*
- * Stages of control.stage above those of the tree plan. The last two are there only if there is a process whose leader has
+ * Stages of control.stage above those of the tree plan. FORGET and EXITED are there only if there is a process whose leader has
  * exited. The end of a thread is the death of a parent to the children that it has made (forget_original_parent() in
  * kernel/exit.c), so all forget their death signals before, and set those of the images after it.
  */
@@ -98,6 +99,11 @@ struct restore {
 #define RESTORE_STAGE_SEIZE  12
 #define RESTORE_STAGE_FORGET 13
 #define RESTORE_STAGE_EXITED 14
+/*
+ * Only if tasks give up privileges: all have. Behind it others of their users may look into them, and into the programs,
+ * so nothing that stands there is relied on any more but for who has arrived.
+ */
+#define RESTORE_STAGE_OPEN 15
 
 int restore_read(struct restore *rs, struct cr_error *err); /* read.c */
 void restore_drop_images(struct restore *rs);
@@ -107,6 +113,8 @@ int restore_check_registers(const struct xstate_layout *layout, const img_core_e
 int restore_compile(struct restore *rs, struct cr_error *err); /* compile.c */
 void restore_drop_programs(struct restore *rs);
 int restore_run(struct restore *rs, struct cr_error *err); /* run.c */
+/* until all who are expected have arrived at a stage, or one of them has failed. Return: 0; negative errno. */
+int restore_await(struct restore *rs, uint32_t stage, struct cr_error *err);
 void restore_kill(struct restore *rs);
 /* has a signal arrived that asks us to end? Return: 0, -EINTR. */
 int restore_interrupted(const struct restore *rs, struct cr_error *err);

@@ -6,6 +6,7 @@
  * Processes that stay stopped come first, children before their parents, while all others are still in our hands: what a
  * parent is told of that is taken from it again, since it has been told before the dump.
  */
+#include "infect/control.h"
 #include "infect/takeover.h"
 #include "kernel/stage.h"
 #include "net/connections.h"
@@ -257,11 +258,21 @@ static void await_stopped(pid_t tid)
 	}
 }
 
+static int open_all(struct restore *rs, struct cr_error *err)
+{
+	if (!rs->guarded)
+		return 0;
+	control_release(program_control(&rs->program), RESTORE_STAGE_OPEN + 1);
+	return restore_await(rs, ABI_NR_STAGES - 1, err);
+}
+
 int restore_resume(struct restore *rs, struct cr_error *err)
 {
 	struct cr_error dead = { 0 };
-	int r = stop_all(rs, err);
+	int r = open_all(rs, err);
 
+	if (r == 0)
+		r = stop_all(rs, err);
 	if (r == 0)
 		r = load_all(rs, err);
 	/* before connections are of any use: if those who have the memory keep the tree, they keep these as well */

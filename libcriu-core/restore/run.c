@@ -197,7 +197,7 @@ static int begin_pages(struct restore *rs, struct cr_error *err)
 	return r < 0 ? r : unpacker_begin(rs->unpacker, err);
 }
 
-static int restore_await(struct restore *rs, uint32_t stage, struct cr_error *err)
+int restore_await(struct restore *rs, uint32_t stage, struct cr_error *err)
 {
 	struct abi_control *c = program_control(&rs->program);
 
@@ -332,7 +332,7 @@ int restore_run(struct restore *rs, struct cr_error *err)
 	control_release(c, RESTORE_STAGE_SEIZE + 1);
 	r = rs->nr_exited_leaders ? end_leaders(rs, err) : 0;
 	if (r == 0)
-		r = restore_await(rs, ABI_NR_STAGES - 1, err);
+		r = restore_await(rs, rs->guarded ? RESTORE_STAGE_OPEN : ABI_NR_STAGES - 1, err);
 	if (r == 0)
 		task_notes_report(rs->ctx, &rs->program, &rs->notes);
 	return r;

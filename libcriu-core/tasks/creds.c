@@ -10,7 +10,7 @@
  *   (need CAP_SETPCAP); no_new_privs; effective, permitted and inheritable set, once and for all.
  * A thread whose credentials are the restorer's own gets none of this, so that an unprivileged restore needs no privilege.
  * Changed credentials reset dumpable and parent death signal: both are set after them, by every thread: the last one to
- * change credentials sets dumpable last, too.
+ * change credentials sets dumpable last, too, unless the process is guarded: then it is set when all others are done.
  */
 #include "tasks/task-ops.h"
 
@@ -358,16 +358,21 @@ static bool creds_change(const img_core_entry *core, const struct restorer *own)
 	return !same_ids(&w, own) || !same_caps(&w, own);
 }
 
+bool tasks_change_creds(const struct task_restore *t)
+{
+	for (size_t i = 0; i < t->nr_threads; i++)
+		if (creds_change(t->threads[i], t->restorer))
+			return true;
+	return false;
+}
+
 /*
  * SUID_DUMP_ROOT (2) cannot be asked for: changed credentials lead to it where sysctl fs.suid_dumpable says so
  * (commit_creds() in kernel/cred.c), and then it must be left alone by all threads.
  */
 static bool root_dumps_come(const struct task_restore *t)
 {
-	for (size_t i = 0; t->restorer->suid_dumpable == 2 && i < t->nr_threads; i++)
-		if (creds_change(t->threads[i], t->restorer))
-			return true;
-	return false;
+	return t->restorer->suid_dumpable == 2 && tasks_change_creds(t);
 }
 
 /*
@@ -389,17 +394,38 @@ static uint32_t pdeath_sig_of(struct planner *p)
 	return 0;
 }
 
-static void plan_after(struct planner *p)
+/*
+ * Programs of all tasks lie in memory that all tasks share. Whoever may look at one that has given up its privileges could
+ * write there what others carry out that have theirs still. So nobody may look at any before all have given them up, though
+ * he be of the same user: a process is not dumpable meanwhile (__ptrace_may_access(), kernel/ptrace.c).
+ */
+static void plan_hiding(struct planner *p)
+{
+	if (p->t->guarded)
+		plan_call(p, "hide from others", __NR_prctl, PR_SET_DUMPABLE, 0, 0, 0, 0);
+}
+
+static void plan_dumpable(struct planner *p)
 {
 	const img_mm_entry *mm = p->t->mm;
+	bool known = mm && mm->has_dumpable;
 
-	if (mm && mm->has_dumpable && !(mm->dumpable == 2 && root_dumps_come(p->t))) {
-		if (mm->dumpable == 2 && p->core == p->t->leader)
-			log_warn(&p->t->ctx->log,
-				 "pid %d: core dumps for root only cannot be chosen, continuing without core dumps",
-				 (int)p->t->pid);
-		plan_call(p, "set dumpable", __NR_prctl, PR_SET_DUMPABLE, mm->dumpable == 1, 0, 0, 0);
-	}
+	if (known && mm->dumpable == 2 && root_dumps_come(p->t))
+		return;
+	if (known && mm->dumpable == 2 && (p->t->guarded || p->core == p->t->leader))
+		log_warn(&p->t->ctx->log,
+			 "pid %d: core dumps for root only cannot be chosen, continuing without core dumps",
+			 (int)p->t->pid);
+	if (known || p->t->guarded)
+		plan_call(p, "set dumpable", __NR_prctl, PR_SET_DUMPABLE, !known || mm->dumpable == 1, 0, 0, 0);
+}
+
+static void plan_after(struct planner *p)
+{
+	if (!p->t->guarded)
+		plan_dumpable(p);
+	else if (p->t->restorer->suid_dumpable == 1)
+		plan_hiding(p); /* new ids have made it dumpable by everybody */
 	plan_call(p, "set parent death signal", __NR_prctl, PR_SET_PDEATHSIG, pdeath_sig_of(p), 0, 0, 0);
 }
 
@@ -410,6 +436,8 @@ static int creds_plan_thread(struct planner *p)
 	struct wanted w;
 	int r;
 
+	if (p->phase == TASK_PHASE_OPEN)
+		plan_dumpable(p);
 	if (p->phase != TASK_PHASE_LATE)
 		return 0;
 	if (c) {
@@ -424,6 +452,7 @@ static int creds_plan_thread(struct planner *p)
 			r = plan_label(p, c->lsm_profile);
 		if (r < 0)
 			return r;
+		plan_hiding(p);
 		if (ids)
 			plan_ids(p, &w);
 		if (ids || caps)

@@ -92,20 +92,20 @@ struct restorer {
 	uint32_t securebits;
 	bool no_new_privs;
 	uint64_t rlim_cur[16], rlim_max[16];
-	uint32_t loginuid;      /* all ones: unset */
-	bool has_loginuid;      /* the kernel has /proc/self/loginuid */
-	bool has_proc;          /* /proc is mounted */
+	uint32_t loginuid; /* all ones: unset */
+	bool has_loginuid; /* the kernel has /proc/self/loginuid */
+	bool has_proc;     /* /proc is mounted */
 	int oom_score_adj;
 	int suid_dumpable;      /* sysctl fs.suid_dumpable */
 	char label[64];         /* security label, "" if no security module has one; cut when longer */
 	bool timer_restore_ids; /* PR_TIMER_CREATE_RESTORE_IDS */
 	uint64_t timer_slack_ns;
 	uint32_t ioprio;
-	bool bound;             /* it may not run on all processors */
-	bool memory_merge;      /* PR_SET_MEMORY_MERGE */
-	bool io_flusher;        /* PR_SET_IO_FLUSHER */
-	int mempolicy_mode;     /* of the calling thread; 0: none */
-	int mce_kill;           /* PR_MCE_KILL_GET */
+	bool bound;            /* it may not run on all processors */
+	bool memory_merge;     /* PR_SET_MEMORY_MERGE */
+	bool io_flusher;       /* PR_SET_IO_FLUSHER */
+	int mempolicy_mode;    /* of the calling thread; 0: none */
+	int mce_kill;          /* PR_MCE_KILL_GET */
 	uint64_t rseq_address; /* area that the C library registered for the calling thread, 0: none */
 	uint32_t rseq_size, rseq_signature;
 };
@@ -139,6 +139,7 @@ struct task_restore {
 	bool own_ipc;                 /* it is in an IPC namespace that was restored with it */
 	const img_core_entry *parent; /* core of the process that it inherits from; NULL: the restorer */
 	struct task_notes *notes;
+	bool guarded; /* others may look at it not before TASK_PHASE_OPEN */
 };
 
 enum task_phase {
@@ -148,7 +149,12 @@ enum task_phase {
 	TASK_PHASE_MAIN,
 	/* every thread is seized by the coordinator: limits, then what takes privileges away or hides the task */
 	TASK_PHASE_LATE,
+	/* for one thread of each process that is guarded: nobody in the tree has privileges left that are not his */
+	TASK_PHASE_OPEN,
 };
+
+/** tasks_change_creds() - will a thread of it give up credentials of the restorer? Pure. */
+bool tasks_change_creds(const struct task_restore *t);
 
 /** tasks_leader_exited() - is @leader that of a process whose main thread has exited while others run? It has no registers. */
 bool tasks_leader_exited(const img_core_entry *leader);

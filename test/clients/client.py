@@ -204,10 +204,11 @@ def run_cases(cases):
     """Each case gets a fresh directory. Exit status 1 if one failed."""
     failed = 0
     for case in cases:
+        begin = time.monotonic()
         with tempfile.TemporaryDirectory(prefix="criu-client-") as where:
             try:
                 note = case(where)
-                print(f"{case.__name__}: {note or 'ok'}", flush=True)
+                print(f"{case.__name__}: {note or 'ok'} ({time.monotonic() - begin:.1f} s)", flush=True)
             except Exception:  # noqa: BLE001
                 failed += 1
                 traceback.print_exc()

@@ -10,7 +10,7 @@
 
 #include <stdint.h>
 
-#define ABI_PROGRAM_VERSION 4
+#define ABI_PROGRAM_VERSION 5
 
 enum abi_op_kind {
 	ABI_OP_SYSCALL = 1, /* system call nr with arg[0..5] */
@@ -82,7 +82,7 @@ enum abi_state { ABI_IDLE = 0, ABI_RUNNING = 1, ABI_DONE = 2, ABI_PARKED = 3, AB
 #define ABI_CHECK_HARDWARE 1 /* CHECK: the processor has what page_sum_hardware() needs */
 #define ABI_FROM_PIPE      2 /* READ, COMPARE: the descriptor has no positions, what it gives next is the right thing */
 
-#define ABI_NR_STAGES 16
+#define ABI_NR_STAGES 17
 
 /* Shared by the coordinator and all tasks of a restore; in a tracee private to it. All counters are futex words. */
 struct abi_control {
@@ -100,6 +100,6 @@ struct abi_control {
 	uint32_t expected[ABI_NR_STAGES]; /* arrivals that complete a stage */
 	uint32_t arrived[ABI_NR_STAGES];
 };
-_Static_assert(sizeof(struct abi_control) == 176, "both sides must agree");
+_Static_assert(sizeof(struct abi_control) == 184, "both sides must agree");
 
 #endif

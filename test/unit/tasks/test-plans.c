@@ -134,6 +134,36 @@ static void test_root_dumps(void **state)
 		}
 }
 
+/* Others of its user may look at a process not before nobody in the tree has privileges left: see RESTORE_STAGE_OPEN. */
+static void test_guarded(void **state)
+{
+	(void)state;
+	for (uint32_t dumpable = 0; dumpable < 3; dumpable++) {
+		struct world w;
+		int hide, open;
+
+		world_init(&w);
+		assert_false(tasks_change_creds(&w.restore));
+		become_user(&w);
+		assert_true(tasks_change_creds(&w.restore));
+		w.restore.guarded = true;
+		w.own.suid_dumpable = 1; /* new ids open what was hidden before */
+		w.mm.dumpable = dumpable;
+		assert_int_equal(thread_plan(&w.restore, 0, TASK_PHASE_LATE, &w.routine, NULL), 0);
+		hide = find_op(&w, 0, __NR_prctl, PR_SET_DUMPABLE);
+		assert_in_range(hide, 0, find_op(&w, 0, __NR_setresgid, -1));
+		assert_int_equal(w.routine.ops.items[hide].arg[1], 0);
+		hide = find_op(&w, hide + 1, __NR_prctl, PR_SET_DUMPABLE);
+		assert_true(hide > find_op(&w, 0, __NR_capset, -1) && w.routine.ops.items[hide].arg[1] == 0);
+		assert_int_equal(find_op(&w, hide + 1, __NR_prctl, PR_SET_DUMPABLE), -1);
+		assert_int_equal(thread_plan(&w.restore, 0, TASK_PHASE_OPEN, &w.routine, NULL), 0);
+		open = find_op(&w, hide + 1, __NR_prctl, PR_SET_DUMPABLE);
+		assert_true(open > hide);
+		assert_int_equal(w.routine.ops.items[open].arg[1], dumpable == 1);
+		world_done(&w);
+	}
+}
+
 static void test_limits(void **state)
 {
 	struct world w;
@@ -159,6 +189,7 @@ static void test_timer_ids(void **state)
 		world_init(&w);
 		w.timers.posix.nr = 2;
 		w.own.timer_restore_ids = given;
+		w.restore.guarded = true;
 		assert_int_equal(task_plan(&w.restore, TASK_PHASE_MAIN, &w.routine, NULL), 0);
 		/* ids 0 and 3: without help 1 and 2 are made and deleted */
 		assert_int_equal(count_ops(&w, __NR_timer_create), given ? 2 : 4);
@@ -216,7 +247,7 @@ static void test_plan_size(void **state)
 		set_caps(&w, 0, 0, 0);
 		bound = tasks_plan_size(&w.own, w.threads, 1);
 		before = w.program.arena.used;
-		for (int phase = TASK_PHASE_EARLY; phase <= TASK_PHASE_LATE; phase++) {
+		for (int phase = TASK_PHASE_EARLY; phase <= TASK_PHASE_OPEN; phase++) {
 			assert_int_equal(task_plan(&w.restore, (enum task_phase)phase, &w.routine, NULL), 0);
 			assert_int_equal(thread_plan(&w.restore, 0, (enum task_phase)phase, &w.routine, NULL), 0);
 		}
@@ -231,8 +262,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_same_creds),    cmocka_unit_test(test_creds_order),
 		cmocka_unit_test(test_creds_refused), cmocka_unit_test(test_root_dumps),
-		cmocka_unit_test(test_limits),        cmocka_unit_test(test_timer_ids),
-		cmocka_unit_test(test_queue),         cmocka_unit_test(test_plan_size),
+		cmocka_unit_test(test_guarded),       cmocka_unit_test(test_limits),
+		cmocka_unit_test(test_timer_ids),     cmocka_unit_test(test_queue),
+		cmocka_unit_test(test_plan_size),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
