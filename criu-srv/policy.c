@@ -120,6 +120,28 @@ static bool caps_within(const struct proto_u32_vec *words, uint64_t limit)
 	return true;
 }
 
+/*
+ * A file may be closed to a group and open to everybody else, and none but CAP_SETGID lets a process leave a group for that
+ * reason (user_namespaces(7), setgroups). What a process is in: the gid for files, and the list.
+ */
+static bool is_in(const img_creds_entry *e, uint32_t gid)
+{
+	if (e->fsgid == gid)
+		return true;
+	for (size_t i = 0; i < e->groups.nr; i++)
+		if (e->groups.items[i] == gid)
+			return true;
+	return false;
+}
+
+static bool leaves_group(const struct policy_client *c, const img_creds_entry *e)
+{
+	for (size_t i = 0; i < c->nr_groups; i++)
+		if (!is_in(e, c->groups[i]))
+			return true;
+	return !is_in(e, c->gid);
+}
+
 static int check_ids(const struct policy_client *c, const img_creds_entry *e, struct cr_error *err)
 {
 	const uint32_t uids[] = { e->uid, e->euid, e->suid, e->fsuid }, gids[] = { e->gid, e->egid, e->sgid, e->fsgid };
@@ -133,6 +155,9 @@ static int check_ids(const struct policy_client *c, const img_creds_entry *e, st
 	for (size_t i = 0; i < e->groups.nr; i++)
 		if (!has_group(c, e->groups.items[i]))
 			return refuse(err, "the images hold a process with a group that the client is not in");
+	if (leaves_group(c, e))
+		return refuse(err, "the images hold a process outside of a group of the client, which may be there to "
+				   "keep him away from something");
 	return 0;
 }
 

@@ -153,12 +153,15 @@ static void test_yama(void **state)
 
 #define WHO(r, e, s, f, rg, eg, sg, fg) \
 	.uid = r, .euid = e, .suid = s, .fsuid = f, .gid = rg, .egid = eg, .sgid = sg, .fsgid = fg
-#define CREDS WHO(10, 10, 10, 10, 20, 20, 20, 20)
+#define CREDS WHO(10, 10, 10, 10, 20, 20, 20, 20), .groups = { mine, 2 }
+
+static uint32_t mine[] = { 30, 40 };
 
 static void test_restore(void **state)
 {
 	static uint32_t none[] = { 0, 0 }, one[] = { 1 << 13, 0 }, high[] = { 0, 1 }, third[] = { 0, 0, 1 },
-			bnd[] = { 0xff, 0 }, more[] = { 0x1ff, 0 }, ours[] = { 20, 30 }, theirs[] = { 20, 0 };
+			bnd[] = { 0xff, 0 }, more[] = { 0x1ff, 0 }, all[] = { 20, 30, 40 },
+			theirs[] = { 20, 30, 40, 0 };
 	static gid_t groups[] = { 30, 40 };
 	struct policy_client c = user;
 	const struct {
@@ -178,9 +181,13 @@ static void test_restore(void **state)
 		{ "effective gid", { WHO(10, 10, 10, 10, 20, 0, 20, 20) }, -EPERM },
 		{ "saved gid", { WHO(10, 10, 10, 10, 20, 20, 0, 20) }, -EPERM },
 		{ "file system gid", { WHO(10, 10, 10, 10, 20, 20, 20, 0) }, -EPERM },
-		{ "one of my groups as gid", { WHO(10, 10, 10, 10, 20, 30, 20, 20) }, 0 },
-		{ "my groups", { CREDS, .groups = { ours, 2 } }, 0 },
-		{ "a group of root's", { CREDS, .groups = { theirs, 2 } }, -EPERM },
+		{ "one of my groups as gid", { WHO(10, 10, 10, 10, 20, 30, 20, 20), .groups = { mine, 2 } }, 0 },
+		{ "one of my groups for files", { WHO(10, 10, 10, 10, 20, 20, 20, 30), .groups = { all, 3 } }, 0 },
+		{ "my groups", { WHO(10, 10, 10, 10, 20, 20, 20, 20), .groups = { all, 3 } }, 0 },
+		{ "a group of root's", { WHO(10, 10, 10, 10, 20, 20, 20, 20), .groups = { theirs, 4 } }, -EPERM },
+		{ "a group less", { WHO(10, 10, 10, 10, 20, 20, 20, 20), .groups = { mine, 1 } }, -EPERM },
+		{ "no groups", { WHO(10, 10, 10, 10, 20, 20, 20, 20) }, -EPERM },
+		{ "without my gid for files", { WHO(10, 10, 10, 10, 20, 20, 20, 30), .groups = { mine, 2 } }, -EPERM },
 		{ "permitted", { CREDS, .cap_prm = { one, 2 } }, -EPERM },
 		{ "effective", { CREDS, .cap_eff = { one, 2 } }, -EPERM },
 		{ "inheritable", { CREDS, .cap_inh = { one, 2 } }, -EPERM },
@@ -207,7 +214,7 @@ static void test_restore(void **state)
 
 static void test_restore_confined(void **state)
 {
-	img_creds_entry e = { CREDS };
+	img_creds_entry e = { WHO(10, 10, 10, 10, 20, 20, 20, 20) };
 	struct policy_client c = user;
 	struct cr_error err = { 0 };
 
