@@ -60,7 +60,9 @@ void daemon_accept(struct daemon *d, const struct listener *l);
 void daemon_heard(struct daemon *d, struct crowd_client *client);
 /** daemon_serve_waiting() - start workers for those who have asked, as long as there are places */
 void daemon_serve_waiting(struct daemon *d);
-/** daemon_send_away() - clients whose time is over, and the account of lines that were left out */
+/** daemon_settle() - the account of lines that were left out of the log, as far as it has not been given yet */
+void daemon_settle(struct daemon *d);
+/** daemon_send_away() - clients whose time is over; settles now and then */
 void daemon_send_away(struct daemon *d);
 void daemon_reap(struct daemon *d);
 /** daemon_watch_listeners() - take new connections, or let them wait in the backlog. Return: 0; negative errno. */

@@ -185,6 +185,12 @@ static void tell_unlogged(void *arg, uid_t uid, uint64_t nr)
 		 (unsigned long long)nr);
 }
 
+void daemon_settle(struct daemon *d)
+{
+	d->settle_ms = daemon_now_ms();
+	crowd_settle(&d->crowd, d->settle_ms, tell_unlogged, d);
+}
+
 void daemon_send_away(struct daemon *d)
 {
 	struct cr_log log = daemon_log(d);
@@ -197,10 +203,8 @@ void daemon_send_away(struct daemon *d)
 				 client->user->uid, d->limits.request_s);
 		drop(d, client);
 	}
-	if (now - d->settle_ms >= SETTLE_MS) {
-		crowd_settle(&d->crowd, now, tell_unlogged, d);
-		d->settle_ms = now;
-	}
+	if (now - d->settle_ms >= SETTLE_MS)
+		daemon_settle(d);
 }
 
 void daemon_reap(struct daemon *d)

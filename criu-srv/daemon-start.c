@@ -291,6 +291,7 @@ void daemon_end(struct daemon *d)
 	int *fds[] = { &d->epoll_fd,    &d->signal_fd, &d->manager_fd, &d->work_dirfd,
 		       &d->start_dirfd, &d->alive[0],  &d->alive[1],   &d->access.journal_fd };
 
+	daemon_settle(d);
 	spawner_stop(&d->spawner);
 	for (int i = 0; i < d->nr_listeners; i++)
 		listener_close(&d->listeners[i]);
