@@ -4,11 +4,11 @@
  */
 #include "files/restore-internal.h"
 
+#include "base/own-proc.h"
 #include "base/own.h"
 #include "kernel/apart.h"
 #include "files/build-id.h"
 #include "files/evasive.h"
-#include "procfs/own.h"
 
 #include <errno.h>
 #include <fcntl.h>

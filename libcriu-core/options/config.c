@@ -5,8 +5,8 @@
 #include "base/error.h"
 #include "base/io.h"
 #include "base/own.h"
+#include "base/own-proc.h"
 #include "options/table.h"
-#include "procfs/own.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -3,9 +3,9 @@
 
 #include "base/error.h"
 #include "base/io.h"
+#include "base/own-proc.h"
 #include "options/utf8.h"
 #include "options/version.h"
-#include "procfs/own.h"
 
 #include <errno.h>
 #include <fcntl.h>

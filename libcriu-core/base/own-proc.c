@@ -1,5 +1,5 @@
-/* Our own files in procfs; see own.h. */
-#include "procfs/own.h"
+/* Our own files in procfs; see own-proc.h. */
+#include "base/own-proc.h"
 
 #include "base/io.h"
 

@@ -3,8 +3,8 @@
  * /proc/self/mem of a process with capabilities is open to it whatever identity it has for files. So a path that somebody else
  * has given must not lead there.
  */
-#ifndef CR_PROCFS_OWN_H
-#define CR_PROCFS_OWN_H
+#ifndef CR_BASE_OWN_PROC_H
+#define CR_BASE_OWN_PROC_H
 
 #include <stdbool.h>
 

@@ -1,5 +1,5 @@
 /* Files of one's own in procfs, told from all others. */
-#include "procfs/own.h"
+#include "base/own-proc.h"
 
 #include "base/own.h"
 
