@@ -259,15 +259,18 @@ static int make_room(struct files *fs, int fd, const struct inet_stream *s, stru
 static int connect_in_repair(int fd, const struct inet_stream *s, const struct inet_end *own,
 			     const struct inet_end *peer, struct cr_error *err)
 {
+	int family = (int)s->file->entry->isk->family;
 	int r = tcp_repair_on(fd, err);
 
+	if (r == 0)
+		r = tcp_repair_limit(fd, family, s->entry, err);
 	if (r == 0)
 		r = tcp_repair_sequences(fd, s->file->entry->isk->state, s->entry, err);
 	if (r == 0)
 		r = inet_bind_to(fd, own, err);
 	if (r == 0)
 		r = inet_connect_to(fd, peer, err);
-	return r < 0 ? r : tcp_repair_options(fd, s->entry, err);
+	return r < 0 ? r : tcp_repair_options(fd, family, s->entry, err);
 }
 
 int inet_stream_make(struct files *fs, int fd, const struct inet_stream *s, struct cr_error *err)

@@ -14,6 +14,8 @@
 #define QUEUE_MAX  (1u << 30)
 #define PIECE_MAX  (64u << 10) /* of a queue that is refilled at a time: larger ones need contiguous memory */
 #define WSCALE_MAX 14
+#define MAXSEG_MIN 88    /* TCP_MIN_MSS of the kernel */
+#define MAXSEG_MAX 32767 /* MAX_TCP_WINDOW */
 
 enum {
 	STATE_ESTABLISHED = 1,
@@ -249,8 +251,30 @@ int tcp_repair_sequences(int fd, uint32_t state, const img_tcp_stream_entry *s, 
 	return r < 0 ? r : set(fd, TCP_QUEUE_SEQ, (int)out, "TCP_QUEUE_SEQ", err);
 }
 
-int tcp_repair_options(int fd, const img_tcp_stream_entry *s, struct cr_error *err)
+/*
+ * How long segments may be is worked out when a socket is connected (tcp_connect_init() in net/ipv4/tcp_output.c), and not again
+ * when the limit of the other side becomes known: without more all would be of 536 or 1220 bytes from then on. So for IPv6 the limit
+ * is said beforehand, in place of what the program may once have asked for, which does not matter any more.
+ */
+int tcp_repair_limit(int fd, int family, const img_tcp_stream_entry *s, struct cr_error *err)
 {
+	int limit = s->mss_clamp < MAXSEG_MAX ? (int)s->mss_clamp : MAXSEG_MAX;
+
+	return family == AF_INET6 && limit >= MAXSEG_MIN ? set(fd, TCP_MAXSEG, limit, "TCP_MAXSEG", err) : 0;
+}
+
+/* For IPv4 it is worked out again when IP options are set, if to none. */
+static int limit_applies(int fd, int family, struct cr_error *err)
+{
+	if (family == AF_INET6)
+		return set(fd, TCP_MAXSEG, 0, "TCP_MAXSEG", err);
+	return setsockopt(fd, IPPROTO_IP, IP_OPTIONS, "", 0) < 0 ? cr_fail(err, -errno, "IP_OPTIONS") : 0;
+}
+
+int tcp_repair_options(int fd, int family, const img_tcp_stream_entry *s, struct cr_error *err)
+{
+	int r;
+
 	struct tcp_repair_opt o[4];
 	socklen_t nr = 0;
 
@@ -263,6 +287,9 @@ int tcp_repair_options(int fd, const img_tcp_stream_entry *s, struct cr_error *e
 	o[nr++] = (struct tcp_repair_opt){ OPTION_MSS, s->mss_clamp };
 	if (setsockopt(fd, IPPROTO_TCP, TCP_REPAIR_OPTIONS, o, nr * (socklen_t)sizeof(o[0])) < 0)
 		return cr_fail(err, -errno, "TCP_REPAIR_OPTIONS");
+	r = limit_applies(fd, family, err);
+	if (r < 0)
+		return r;
 	return s->opt_mask & HAS_TIMESTAMPS && s->has_timestamp
 		       ? set(fd, TCP_TIMESTAMP, (int)s->timestamp, "TCP_TIMESTAMP", err)
 		       : 0;

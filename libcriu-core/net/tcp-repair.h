@@ -45,8 +45,11 @@ int tcp_repair_state(int fd);
 /** tcp_repair_sequences() - of a socket in repair mode that is not bound yet: where its queues begin */
 int tcp_repair_sequences(int fd, uint32_t state, const img_tcp_stream_entry *s, struct cr_error *err);
 
+/** tcp_repair_limit() - the other side's limit of segments, before it is connected; @family: of the socket */
+int tcp_repair_limit(int fd, int family, const img_tcp_stream_entry *s, struct cr_error *err);
+
 /** tcp_repair_options() - what the two ends had agreed upon; once it is connected */
-int tcp_repair_options(int fd, const img_tcp_stream_entry *s, struct cr_error *err);
+int tcp_repair_options(int fd, int family, const img_tcp_stream_entry *s, struct cr_error *err);
 
 /** tcp_repair_queues() - refill them, but for what was never sent */
 int tcp_repair_queues(int fd, const img_tcp_stream_entry *s, const char *in, const char *out, struct cr_error *err);

@@ -199,11 +199,38 @@ static void check_many(void)
 	expect_events(ep, many == 1000 ? 2 : 1, (uint64_t[]){ (uint64_t)many - 2, 999 });
 }
 
+/* A hundred thousand, among few descriptors, since more are seldom allowed. */
+#define SETS     50
+#define EACH     2000
+static int sets[SETS];
+
+static void set_up_hundred_thousand(void)
+{
+	watch_many(EACH, 1);
+	sets[0] = ep;
+	for (int k = 1; k < SETS; k++) {
+		need((sets[k] = epoll_create1(0)) >= 0);
+		for (int i = 0; i < EACH; i++)
+			watch(sets[k], FIRST + i, EPOLLIN, (uint64_t)(k * EACH + i));
+	}
+}
+
+static void check_hundred_thousand(void)
+{
+	uint64_t one = 1;
+
+	expect(write(FIRST + 77, &one, sizeof(one)) == sizeof(one), "write");
+	expect(write(FIRST + EACH - 1, &one, sizeof(one)) == sizeof(one), "write");
+	for (int k = 0; k < SETS; k++)
+		expect_events(sets[k], 2, (uint64_t[]){ (uint64_t)k * EACH + 77, (uint64_t)(k + 1) * EACH - 1 });
+}
+
 const struct victim_case victim_cases[] = {
 	{ "moved", set_up_moved, check_moved, .flags = CASE_MORE },
 	{ "child-only", set_up_child_only, check_child_only, .flags = CASE_MORE },
 	{ "nested", set_up_nested, check_nested, .flags = CASE_ALTERS },
 	{ "thousand", set_up_thousand, check_many, .flags = CASE_MORE },
 	{ "large", set_up_large, check_many, .flags = CASE_ALTERS },
+	{ "hundred-thousand", set_up_hundred_thousand, check_hundred_thousand, .flags = CASE_ALTERS },
 	{ NULL },
 };

@@ -420,6 +420,39 @@ static void check_raw(void)
 		expect(get(s[1], SOL_SOCKET, SO_PROTOCOL) == IPPROTO_ICMPV6, "protocol");
 }
 
+/* Ping sockets: the kernel writes the number of the socket into what is sent, and the answer comes to whoever has it. */
+static unsigned short ping_number;
+
+static void set_up_ping(void)
+{
+	const char *all = "/proc/sys/net/ipv4/ping_group_range"; /* of the case's own network */
+	struct sockaddr_in own = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	socklen_t len = sizeof(own);
+
+	if (spill(all, "0 2147483647", 12) < 0 || (s[0] = socket(AF_INET, SOCK_DGRAM, IPPROTO_ICMP)) < 0)
+		victim_skip("ping sockets: %s", strerror(errno));
+	set(s[0], IPPROTO_IP, IP_TTL, 33);
+	need(bind(s[0], (struct sockaddr *)&own, len) == 0 && getsockname(s[0], (struct sockaddr *)&own, &len) == 0);
+	ping_number = own.sin_port;
+	need(ping_number);
+	note(0);
+}
+
+static void check_ping(void)
+{
+	struct sockaddr_in to = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	struct icmphdr h = { .type = ICMP_ECHO, .un.echo.sequence = htons(7) };
+	struct pollfd p = { .fd = s[0], .events = POLLIN };
+
+	same(0);
+	expect(get(s[0], SOL_SOCKET, SO_PROTOCOL) == IPPROTO_ICMP && get(s[0], IPPROTO_IP, IP_TTL) == 33, "options");
+	expect(sendto(s[0], &h, sizeof(h), 0, (struct sockaddr *)&to, sizeof(to)) == sizeof(h), "send");
+	memset(&h, 0, sizeof(h));
+	expect(poll(&p, 1, 5000) == 1 && read(s[0], &h, sizeof(h)) == sizeof(h), "no answer");
+	expect(h.type == ICMP_ECHOREPLY && h.un.echo.id == ping_number && h.un.echo.sequence == htons(7),
+	       "answer of type %d to %x, should be to %x", h.type, h.un.echo.id, ping_number);
+}
+
 const struct victim_case victim_cases[] = {
 	{ "plain", set_up_plain, check_plain, .flags = CASE_MORE },
 	{ "ipv6", set_up_v6, check_v6 },
@@ -431,5 +464,6 @@ const struct victim_case victim_cases[] = {
 	{ "shut", set_up_shut, check_shut },
 	{ "udplite", set_up_lite, check_lite },
 	{ "raw", set_up_raw, check_raw },
+	{ "ping", set_up_ping, check_ping, OWN_NETWORK },
 	{ 0 },
 };
