@@ -204,7 +204,7 @@ static int read_head(int fd, struct page_sums *ret, struct cr_error *err)
 	return page_sums_parse(bytes, (size_t)n, (uint64_t)st.st_size, ret, err);
 }
 
-/* Return: 0 they are this set's; PAGE_SUMS_FOREIGN. A set without an inventory has no id. */
+/* Return: 0 they are this set's; PAGE_SUMS_FOREIGN; PAGE_SUMS_UNBOUND: a set without an inventory has no id. */
 static int round_check(struct image_set *set, const char *round, struct cr_error *err)
 {
 	img_inventory_entry *inv;
@@ -214,7 +214,7 @@ static int round_check(struct image_set *set, const char *round, struct cr_error
 	if (r == 1)
 		cr_error_clear(err);
 	if (r != 0)
-		return r < 0 ? r : PAGE_SUMS_FOREIGN;
+		return r < 0 ? r : PAGE_SUMS_UNBOUND;
 	inv = entry;
 	r = inv->dump_criu_run_id && strcmp(inv->dump_criu_run_id, round) == 0 ? 0 : PAGE_SUMS_FOREIGN;
 	img_entry_free(entry);
@@ -240,11 +240,11 @@ static int sums_open(struct image_set *set, struct page_sums **ret, struct cr_er
 	r = read_head(fd, s, err);
 	if (r == 0)
 		r = round_check(set, s->round, err);
-	if (r != 0)
+	if (r != 0 && r != PAGE_SUMS_UNBOUND)
 		return r;
 	s->fd = take_fd(&fd);
 	*ret = take_ptr(&s);
-	return 0;
+	return r;
 }
 
 int image_set_sums(struct image_set *set, const struct page_sums **ret, struct cr_error *err)

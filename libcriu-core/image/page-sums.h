@@ -34,7 +34,7 @@ struct page_sums {
 	size_t nr;
 };
 
-enum { PAGE_SUMS_NONE = 1, PAGE_SUMS_FOREIGN = 2 };
+enum { PAGE_SUMS_NONE = 1, PAGE_SUMS_FOREIGN = 2, PAGE_SUMS_UNBOUND = 3 };
 
 /**
  * page_sums_parse() - head and index. Pure.
@@ -56,7 +56,8 @@ int page_sums_create(struct image_set *set, const char *round, struct sums_of *f
 
 /**
  * image_set_sums() - those of a set that is read, which keeps them open
- * Return: 0; PAGE_SUMS_NONE; PAGE_SUMS_FOREIGN there are some, of another dump; -EBADMSG they are damaged; negative errno.
+ * Return: 0; PAGE_SUMS_NONE; PAGE_SUMS_FOREIGN there are some, of another dump; PAGE_SUMS_UNBOUND the set has no inventory, as a
+ * page server leaves it: whoever knows which dump its images are of compares that with @ret's round; -EBADMSG they are damaged; negative errno.
  */
 int image_set_sums(struct image_set *set, const struct page_sums **ret, struct cr_error *err);
 

@@ -10,6 +10,7 @@
 
 #include "base/io.h"
 #include "base/thread.h"
+#include "page-sum.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -32,6 +33,8 @@ struct page_behind {
 	off_t off; /* where the next content belongs */
 	pthread_t thread;
 	bool there; /* the thread */
+	bool wants_sums, hardware;
+	struct page_sum_vec sums; /* of whoever writes */
 
 	pthread_mutex_t lock; /* of all that follows, and of who may touch which portion */
 	pthread_cond_t changed;
@@ -43,6 +46,17 @@ struct page_behind {
 static struct portion *at_hand(struct page_behind *b)
 {
 	return &b->ring[b->put % RING];
+}
+
+/* Those that there is no memory for are missing, which shows in their number. */
+static void sum_up(struct page_behind *b, const struct portion *p)
+{
+	for (size_t at = 0; b->wants_sums && at < p->len; at += MM_PAGE) {
+		uint32_t *sum = page_sum_vec_add(&b->sums);
+
+		if (sum)
+			*sum = page_sum(p->buf + at, b->hardware);
+	}
 }
 
 static int write_portion(int fd, const struct portion *p)
@@ -75,6 +89,7 @@ static void *write_all(void *arg)
 			break;
 		if (!b->failed && !b->drops) {
 			pthread_mutex_unlock(&b->lock);
+			sum_up(b, &b->ring[b->written % RING]);
 			r = write_portion(b->fd, &b->ring[b->written % RING]);
 			pthread_mutex_lock(&b->lock);
 		}
@@ -87,7 +102,7 @@ static void *write_all(void *arg)
 	return NULL;
 }
 
-int page_behind_new(struct page_behind **ret, struct cr_error *err)
+int page_behind_new(bool sums, struct page_behind **ret, struct cr_error *err)
 {
 	struct page_behind *b = calloc(1, sizeof(*b));
 	char *buffers = aligned_alloc(MM_PAGE, RING * PORTION);
@@ -100,6 +115,8 @@ int page_behind_new(struct page_behind **ret, struct cr_error *err)
 	b->buffers = buffers;
 	for (size_t i = 0; i < RING; i++)
 		b->ring[i].buf = buffers + i * PORTION;
+	b->wants_sums = sums;
+	b->hardware = crc32c_in_hardware();
 	b->fd = -1;
 	pthread_mutex_init(&b->lock, NULL);
 	pthread_cond_init(&b->changed, NULL);
@@ -120,6 +137,7 @@ void page_behind_free(struct page_behind *b)
 		pthread_join(b->thread, NULL);
 	pthread_cond_destroy(&b->changed);
 	pthread_mutex_destroy(&b->lock);
+	page_sum_vec_done(&b->sums);
 	free(b->buffers);
 	free(b);
 }
@@ -130,6 +148,7 @@ void page_behind_begin(struct page_behind *b, int fd)
 	b->off = 0;
 	b->failed = 0;
 	at_hand(b)->len = 0;
+	page_sum_vec_done(&b->sums);
 }
 
 /* Until no more than @most portions wait. Return: 0; the first failure */
@@ -185,6 +204,8 @@ int page_behind_end(struct page_behind *b, off_t *ret_size, struct cr_error *err
 	int r = wait_until(b, 0);
 
 	if (r == 0)
+		sum_up(b, p);
+	if (r == 0)
 		r = write_portion(b->fd, p);
 	p->len = 0;
 	b->fd = -1;
@@ -192,6 +213,12 @@ int page_behind_end(struct page_behind *b, off_t *ret_size, struct cr_error *err
 		return cr_fail(err, r, "write pages");
 	*ret_size = b->off;
 	return 0;
+}
+
+void page_behind_take_sums(struct page_behind *b, struct page_sum_vec *ret)
+{
+	*ret = b->sums;
+	b->sums = (struct page_sum_vec){ 0 };
 }
 
 void page_behind_drop(struct page_behind *b)
@@ -203,4 +230,5 @@ void page_behind_drop(struct page_behind *b)
 	b->drops = false;
 	b->fd = -1;
 	at_hand(b)->len = 0;
+	page_sum_vec_done(&b->sums);
 }

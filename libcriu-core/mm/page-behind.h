@@ -5,17 +5,23 @@
 #ifndef CR_MM_PAGE_BEHIND_H
 #define CR_MM_PAGE_BEHIND_H
 
+#include "base/array.h"
 #include "base/error.h"
 #include "base/own.h"
 
+#include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 /* One file at a time. */
 struct page_behind;
 
-/** page_behind_new() - without a thread: it begins when there is enough to write */
-int page_behind_new(struct page_behind **ret, struct cr_error *err);
+/* Checksums, of a page each */
+DEFINE_VEC(page_sum_vec, uint32_t)
+
+/** page_behind_new() - without a thread: it begins when there is enough to write. @sums: they are to be made */
+int page_behind_new(bool sums, struct page_behind **ret, struct cr_error *err);
 
 /** page_behind_free() - also in the middle of a file, which the caller closes afterwards */
 void page_behind_free(struct page_behind *b);
@@ -36,6 +42,12 @@ void page_behind_put(struct page_behind *b, size_t len);
 
 /** page_behind_end() - write the rest, and wait for it. @ret_size: of all. Return: 0; negative errno, the first failure */
 int page_behind_end(struct page_behind *b, off_t *ret_size, struct cr_error *err);
+
+/**
+ * page_behind_take_sums() - of all pages of the file that has ended; the caller's from now on
+ * Fewer than there are pages: memory was short.
+ */
+void page_behind_take_sums(struct page_behind *b, struct page_sum_vec *ret);
 
 /** page_behind_drop() - nothing is written to the file any more; what was not yet is forgotten */
 void page_behind_drop(struct page_behind *b);

@@ -2,6 +2,7 @@
 #include "mm/page-chain.h"
 #include "image/page-sums.h"
 #include "image/stream.h"
+#include "mm/page-wire.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -271,6 +272,17 @@ static size_t first_entry(const struct page_map *m, uint64_t at)
 	return lo;
 }
 
+/* Images of a page server say themselves which dump they are of. */
+static bool are_of_map(const struct page_sums *sums, const struct page_map *m)
+{
+	char round[PAGE_ROUND_TEXT];
+
+	if (!m->has_round)
+		return false;
+	page_round_text(m->round, round);
+	return strcmp(sums->round, round) == 0;
+}
+
 /* Sums that are for another number of pages than there are would be compared with others than those they were made of. */
 static int find_sums(struct level *l, struct page_file *ret, struct cr_error *err)
 {
@@ -278,6 +290,8 @@ static int find_sums(struct level *l, struct page_file *ret, struct cr_error *er
 	const struct sums_of *of;
 	int r = image_set_sums(l->set, &sums, err);
 
+	if (r == PAGE_SUMS_UNBOUND && are_of_map(sums, &l->map))
+		r = 0;
 	if (r != 0)
 		return r < 0 ? r : 0;
 	of = page_sums_find(sums, l->map.pages_id);

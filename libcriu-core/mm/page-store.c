@@ -2,6 +2,7 @@
 #include "mm/page-store.h"
 #include "mm/page-behind.h"
 #include "mm/page-chain.h"
+#include "mm/store-sums.h"
 
 #include "base/map.h"
 #include "kernel/context.h"
@@ -21,6 +22,7 @@ struct page_store {
 	struct image_set *set; /* begun with the first image */
 	struct map opened;     /* what was begun, by its id on the wire */
 	uint32_t next_id;
+	struct store_sums sums;
 };
 
 struct page_intake {
@@ -28,6 +30,7 @@ struct page_intake {
 	enum img_type type;
 	uint64_t id;
 	uint32_t pages_id;
+	uint8_t round[PAGE_ROUND_SIZE]; /* whose dump it is of; all zero: nobody says */
 	struct image_writer *map; /* NULL: no image is open */
 	int pages;
 	struct page_behind *behind; /* what writes to it */
@@ -205,6 +208,16 @@ static void drop_image(struct page_intake *in)
 	stored_runs_done(&in->in_parent);
 }
 
+static void note_sums(struct page_intake *in, uint64_t nr_pages)
+{
+	struct page_sum_vec sums;
+
+	page_behind_take_sums(in->behind, &sums);
+	pthread_mutex_lock(&in->st->lock);
+	store_sums_put(&in->st->sums, in->round, in->pages_id, nr_pages, &sums);
+	pthread_mutex_unlock(&in->st->lock);
+}
+
 static int end_image(struct page_intake *in, struct cr_error *err)
 {
 	off_t size = 0;
@@ -220,6 +233,8 @@ static int end_image(struct page_intake *in, struct cr_error *err)
 	/* holes at the end */
 	if (r == 0 && ftruncate(in->pages, size) < 0)
 		r = cr_fail(err, -errno, "make room in pages-%" PRIu32 ".img", in->pages_id);
+	if (r == 0)
+		note_sums(in, (uint64_t)size / MM_PAGE);
 	drop_image(in);
 	return r;
 }
@@ -247,6 +262,7 @@ static int store_open(void *arg, enum img_type type, uint64_t id, const uint8_t 
 	in->type = type;
 	in->id = id;
 	in->at = 0;
+	memcpy(in->round, round, sizeof(in->round));
 	r = read_parent(in->st, type, id, no_round, &in->in_parent, err);
 	if (r == 0)
 		r = take_number(in, err);
@@ -301,7 +317,7 @@ void page_intake_put(struct page_intake *in, size_t len)
 int page_intake_new(struct page_store *st, struct page_intake **ret, struct cr_error *err)
 {
 	autofree struct page_intake *in = calloc(1, sizeof(*in));
-	int r = in ? page_behind_new(&in->behind, err) : cr_fail(err, -ENOMEM, "receive pages");
+	int r = in ? page_behind_new(!st->ctx->opts->no_checksums, &in->behind, err) : cr_fail(err, -ENOMEM, "receive pages");
 
 	if (r < 0)
 		return r;
@@ -342,7 +358,12 @@ int page_store_keep(struct page_store *st, struct cr_error *err)
 {
 	const rpc_criu_opts *rpc = st->ctx->opts->rpc;
 	struct cr_error why = { 0 };
-	int r = st->set ? image_set_keep(st->set, err) : 0;
+	int r = st->set ? store_sums_write(&st->sums, st->set, err) : 0;
+
+	if (r > 0)
+		log_info(&st->ctx->log, "these pages have no checksums: who has sent them does not say which dump they are of");
+	if (r >= 0)
+		r = st->set ? image_set_keep(st->set, err) : 0;
 
 	if (r == 0 && st->set && st->parent && rpc->has_auto_dedup && rpc->auto_dedup &&
 	    mm_dedup(st->ctx, st->set, &why) < 0)
@@ -357,6 +378,7 @@ void page_store_free(struct page_store *st)
 	image_set_free(st->set);
 	image_set_free(st->parent);
 	map_done(&st->opened);
+	store_sums_done(&st->sums);
 	pthread_mutex_destroy(&st->lock);
 	free(st);
 }

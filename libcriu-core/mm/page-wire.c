@@ -155,6 +155,19 @@ void page_round_parse(const char *text, uint8_t ret[static PAGE_ROUND_SIZE])
 		memcpy(ret, round, sizeof(round));
 }
 
+void page_round_text(const uint8_t round[static PAGE_ROUND_SIZE], char ret[static PAGE_ROUND_TEXT])
+{
+	static const char digits[] = "0123456789abcdef";
+
+	for (size_t i = 0; i < PAGE_ROUND_SIZE; i++) {
+		if (i == 4 || i == 6 || i == 8 || i == 10)
+			*ret++ = '-';
+		*ret++ = digits[round[i] >> 4];
+		*ret++ = digits[round[i] & 15];
+	}
+	*ret = '\0';
+}
+
 bool page_round_is_set(const uint8_t round[static PAGE_ROUND_SIZE])
 {
 	static const uint8_t none[PAGE_ROUND_SIZE];

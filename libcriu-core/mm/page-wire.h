@@ -49,9 +49,12 @@ int page_wire_check_range(const struct page_wire *w, struct cr_error *err);
  * as 16 bytes; everybody else sends zeroes, and does not look.
  */
 #define PAGE_ROUND_SIZE 16
+#define PAGE_ROUND_TEXT 37 /* in text, with its end */
 
 /** page_round_parse() - a UUID in text; all zero: it is none */
 void page_round_parse(const char *text, uint8_t ret[static PAGE_ROUND_SIZE]);
+/** page_round_text() - the UUID again, as dumps write it */
+void page_round_text(const uint8_t round[static PAGE_ROUND_SIZE], char ret[static PAGE_ROUND_TEXT]);
 bool page_round_is_set(const uint8_t round[static PAGE_ROUND_SIZE]);
 void page_wire_set_round(struct page_wire *w, const uint8_t round[static PAGE_ROUND_SIZE]);
 void page_wire_get_round(const struct page_wire *w, uint8_t ret[static PAGE_ROUND_SIZE]);

@@ -386,8 +386,8 @@ const struct option_row option_table[] = {
 	{ "lazy-pages", RPC_FLAG(lazy_pages), FOR(D | R | S), .group = OPTION_GROUP_MEMORY,
 	  .help = "fetch memory when it is touched; dump: leave it with the tasks until it is fetched; page-server: give "
 		  "pages of the images" },
-	{ "checksums", NEG, OWN_FLAG(checksums), FOR(D | P | R), .group = OPTION_GROUP_MEMORY,
-	  .help = "checksums of pages: made by dumps, compared by restores (default)" },
+	{ "checksums", NEG, OWN_FLAG(checksums), FOR(D | P | S | R), .group = OPTION_GROUP_MEMORY,
+	  .help = "checksums of pages: made by dumps and page servers, compared by restores (default)" },
 	{ "compress", NEG, RPC_FLAG(compress), FOR(D | P), .refuse = refuse_compress, .group = OPTION_GROUP_MEMORY,
 	  .help = "store pages compressed (zstd), which CRIU cannot read" },
 	{ "lazy", NEG, RPC_FLAG(lazy), FOR(R), .refuse = refuse_lazy, .group = OPTION_GROUP_MEMORY,

@@ -107,6 +107,52 @@ def dedup(s):
     s.restore()
 
 
+def flip(path):
+    """One bit of a page."""
+    with open(path, "r+b") as f:
+        f.seek(100)
+        byte = f.read(1)[0]
+        f.seek(100)
+        f.write(bytes([byte ^ 1]))
+
+
+def damaged(s, directory, *more):
+    """Pages of a directory are changed: a restore says so, and makes nothing."""
+    for name in sorted(os.listdir(directory)):
+        if name.startswith("pages-") and os.path.getsize(os.path.join(directory, name)) > 4096:
+            flip(os.path.join(directory, name))
+    status, said = s.world.run([s.args.criu, "restore", "-d", "-D", s.images, "-v4", "-o", "damaged.log"], 30)
+    if status != 1 or "does not match its checksum" not in said or s.writers():
+        raise Failed(f"{directory}: exit status {status}: {said[-300:]}")
+
+
+def checksums(s):
+    """The server makes them, of the dump and of a round before it, which has no inventory; a restore compares them."""
+    s.round("pre-dump")
+    before = s.remote
+    s.wait()
+    s.last()
+    s.merge()
+    s.restore()
+    s.world.kill(s.writers())
+    for directory in (before, s.images):
+        if not os.path.exists(os.path.join(directory, "pages.sum")):
+            raise Failed(f"no checksums in {directory}")
+    damaged(s, before)
+    for name in (n for n in os.listdir(before) if n.startswith("pages-") and os.path.getsize(os.path.join(before, n)) > 4096):
+        flip(os.path.join(before, name))
+    damaged(s, s.images)
+
+
+def no_checksums(s):
+    """--no-checksums at the server: there are none."""
+    s.last(server=s.server("--no-checksums"))
+    s.merge()
+    if os.path.exists(os.path.join(s.images, "pages.sum")):
+        raise Failed("checksums, although none are wanted")
+    s.restore()
+
+
 # --- what goes wrong
 
 def nobody(s):
@@ -318,7 +364,7 @@ def together(s):
 
 
 CASES = {"dump": dump, "chain": chain, "same-directory": same_directory, "older-parent": older_parent, "no-parent": no_parent,
-         "dedup": dedup, "nobody": nobody, "cut": cut, "disk-full": disk_full, "by-hand": by_hand, "garbage": garbage,
+         "dedup": dedup, "checksums": checksums, "no-checksums": no_checksums, "nobody": nobody, "cut": cut, "disk-full": disk_full, "by-hand": by_hand, "garbage": garbage,
          "together": together, **asked.CASES, **tls.CASES, **moves.CASES}
 
 

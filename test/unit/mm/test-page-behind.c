@@ -1,6 +1,7 @@
 /* Contents of pages written by a thread of its own: all of it, in order, holes where pages are zero, and failures told. */
 #include "mm/mm-internal.h"
 #include "mm/page-behind.h"
+#include "page-sum.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -66,6 +67,20 @@ static void assert_pages(int fd, size_t first, size_t nr)
 	}
 }
 
+static void assert_sums(struct page_behind *b, size_t first, size_t nr)
+{
+	struct page_sum_vec sums;
+	char page[MM_PAGE];
+
+	page_behind_take_sums(b, &sums);
+	assert_int_equal(sums.nr, nr);
+	for (size_t i = 0; i < nr; i++) {
+		fill_page(page, first + i);
+		assert_int_equal(sums.items[i], page_sum(page, false));
+	}
+	page_sum_vec_done(&sums);
+}
+
 static void test_all_of_it(void **state)
 {
 	static const struct {
@@ -76,7 +91,7 @@ static void test_all_of_it(void **state)
 	struct cr_error err = { 0 };
 
 	(void)state;
-	assert_int_equal(page_behind_new(&b, &err), 0);
+	assert_int_equal(page_behind_new(true, &b, &err), 0);
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		int fd = make_file();
 		off_t size = -1;
@@ -86,6 +101,7 @@ static void test_all_of_it(void **state)
 		assert_int_equal(page_behind_end(b, &size, &err), 0);
 		assert_int_equal(size, cases[i].nr * MM_PAGE);
 		assert_pages(fd, i, cases[i].nr);
+		assert_sums(b, i, cases[i].nr);
 		close(fd);
 	}
 	page_behind_free(b);
@@ -100,7 +116,7 @@ static void test_holes(void **state)
 	struct stat st;
 
 	(void)state;
-	assert_int_equal(page_behind_new(&b, &err), 0);
+	assert_int_equal(page_behind_new(true, &b, &err), 0);
 	page_behind_begin(b, fd);
 	assert_int_equal(put_pages(b, 0, 1400, 13), 0);
 	assert_int_equal(page_behind_end(b, &size, &err), 0);
@@ -119,7 +135,7 @@ static void test_failure(void **state)
 	off_t size = -1;
 
 	(void)state;
-	assert_int_equal(page_behind_new(&b, &err), 0);
+	assert_int_equal(page_behind_new(true, &b, &err), 0);
 	page_behind_begin(b, none);
 	assert_int_equal(put_pages(b, 1, 5000, 100), -EBADF);
 	assert_int_equal(page_behind_end(b, &size, &err), -EBADF);
@@ -135,6 +151,7 @@ static void test_failure(void **state)
 	assert_int_equal(page_behind_end(b, &size, &err), 0);
 	assert_int_equal(size, 600 * MM_PAGE);
 	assert_pages(fd, 3, 600);
+	assert_sums(b, 3, 600);
 	page_behind_free(b);
 	close(fd);
 	close(none);
@@ -150,7 +167,7 @@ static void test_drop(void **state)
 	off_t size = -1;
 
 	(void)state;
-	assert_int_equal(page_behind_new(&b, &err), 0);
+	assert_int_equal(page_behind_new(true, &b, &err), 0);
 	page_behind_begin(b, first);
 	assert_int_equal(put_pages(b, 1, 1000, 100), 0);
 	page_behind_drop(b);

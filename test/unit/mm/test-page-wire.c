@@ -128,11 +128,25 @@ static void test_ids(void **state)
 	assert_int_equal(page_wire_id(IMG_PAGEMAP_SHMEM, 7), 0x702);
 }
 
+/* The id of a dump, there and back. */
+static void test_rounds(void **state)
+{
+	static const char text[] = "01234567-89ab-4cde-8f01-fedcba987654";
+	uint8_t round[PAGE_ROUND_SIZE];
+	char again[PAGE_ROUND_TEXT];
+
+	(void)state;
+	page_round_parse(text, round);
+	assert_true(page_round_is_set(round));
+	page_round_text(round, again);
+	assert_string_equal(again, text);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_bytes),  cmocka_unit_test(test_commands), cmocka_unit_test(test_old_peer),
-		cmocka_unit_test(test_ranges), cmocka_unit_test(test_ids),
+		cmocka_unit_test(test_ranges), cmocka_unit_test(test_ids),      cmocka_unit_test(test_rounds),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
