@@ -287,13 +287,17 @@ static int become_client(const struct peer *p)
 }
 
 /*
- * For a dump or restore of a stranger: what it does not need is given up, since nothing follows but more of its own kind.
+ * Before any file is opened, options and logs included, a stranger's worker is his: sysctl files go by the effective user
+ * and not by the one for files (test_perm() in fs/proc/proc_sysctl.c), and are open to root without any capability.
+ *
+ * For a dump or restore what it does not need is given up, since nothing follows but more of its own kind.
  * CAP_SETUID has nothing to do any more; with it, sockets could be restored in the name of others. Images name paths,
  * and CAP_SYS_PTRACE opens those that lead through /proc/PID of anybody: at restore it sleeps on until tasks are seized
  * (infect/trace-right.h).
  */
 static int raise_for_stranger(const struct peer *p, enum peer_need need)
 {
+	bool final = need == PEER_NEED_DUMP || need == PEER_NEED_RESTORE;
 	struct cap_sets caps;
 	int r = caps_get(&caps);
 
@@ -305,8 +309,9 @@ static int raise_for_stranger(const struct peer *p, enum peer_need need)
 		r = become_client(p);
 	if (r < 0)
 		return r;
-	caps.permitted &= caps_of(p, need) & ~CAP_BIT(CAP_SETUID);
-	caps.effective = caps.permitted;
+	if (final)
+		caps.permitted &= caps_of(p, need) & ~CAP_BIT(CAP_SETUID);
+	caps.effective = caps.permitted & caps_of(p, need);
 	if (need == PEER_NEED_RESTORE)
 		caps.effective &= ~CAP_BIT(CAP_SYS_PTRACE);
 	return caps_set(&caps);
@@ -317,7 +322,7 @@ static int raise_caps(const struct peer *p, enum peer_need need)
 	struct cap_sets caps;
 	int r;
 
-	if (!p->trusted && (need == PEER_NEED_DUMP || need == PEER_NEED_RESTORE))
+	if (!p->trusted)
 		return raise_for_stranger(p, need);
 	r = caps_get(&caps);
 	if (r < 0)
