@@ -21,6 +21,20 @@ static int collect_task(struct dump *d, struct task *t, struct cr_error *err)
 	return r;
 }
 
+static int collect_tasks(struct dump *d, struct cr_error *err)
+{
+	int r = 0;
+
+	mm_read_ahead(d->mm, d->tree);
+	for (size_t i = 0; r == 0 && i < d->tree->tasks.nr; i++) {
+		struct task *t = d->tree->tasks.items[i];
+
+		r = cr_within(err, collect_task(d, t, err), "pid %d (%s)", t->host_pid, t->comm);
+	}
+	mm_read_ahead_end(d->mm);
+	return r;
+}
+
 /* A tree started from a shell is in the shell's session, which is not saved. */
 static int check_session(struct dump *d, struct cr_error *err)
 {
@@ -99,11 +113,8 @@ int dump_collect(struct dump *d, struct cr_error *err)
 	r = mm_dump_new(d->ctx, &config, &d->mm, err);
 	if (r == 0 && own_ipc)
 		r = collect_ipc(d, own_ipc, err);
-	for (size_t i = 0; r == 0 && i < d->tree->tasks.nr; i++) {
-		struct task *t = d->tree->tasks.items[i];
-
-		r = cr_within(err, collect_task(d, t, err), "pid %d (%s)", t->host_pid, t->comm);
-	}
+	if (r == 0)
+		r = collect_tasks(d, err);
 	if (r == 0)
 		r = files_collect_end(d->files, err);
 	for (size_t i = 0; r == 0 && i < files_nr_memfds(d->files); i++) {

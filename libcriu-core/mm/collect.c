@@ -7,7 +7,7 @@
 #include "mm/look-ahead.h"
 #include "mm/page-select.h"
 #include "mm/quick-maps.h"
-#include "mm/smaps-stream.h"
+#include "mm/smaps-ahead.h"
 #include "mm/track.h"
 
 #include "infect/program.h"
@@ -106,6 +106,7 @@ void mm_dump_free(struct mm_dump *d)
 {
 	if (!d)
 		return;
+	mm_read_ahead_end(d);
 	for (size_t i = 0; i < d->tasks.nr; i++)
 		mm_task_free(d->tasks.items[i]);
 	mm_tasks_done(&d->tasks);
@@ -445,10 +446,22 @@ static int begin(struct mm_dump *d, struct mm_task *mt, struct cr_error *err)
 		return 0;
 	r = mt->copy && mt->copy->before ?
 		    smaps_begin_text(mt->copy->before, mt->copy->before_len, &mt->smaps, &mt->many, err) :
-		    smaps_begin(&mt->task->dir, &mt->smaps, &mt->many, err);
+		    smaps_ahead_take(d->ahead, mt->task, &mt->smaps, &mt->many, err);
 	if (mt->many && !snapshot_selects_late(d))
 		look_ahead_begin(mt->ahead, d, mt->task, false, wants_policies(d, mt));
 	return r;
+}
+
+void mm_read_ahead(struct mm_dump *d, const struct tree *tree)
+{
+	if (!d->config.early && !d->config.before)
+		d->ahead = smaps_ahead_new(tree);
+}
+
+void mm_read_ahead_end(struct mm_dump *d)
+{
+	smaps_ahead_free(d->ahead);
+	d->ahead = NULL;
 }
 
 int mm_begin(struct mm_dump *d, struct task *task, struct cr_error *err)

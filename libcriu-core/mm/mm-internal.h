@@ -88,6 +88,7 @@ struct mm_task {
 DEFINE_VEC(mm_tasks, struct mm_task *)
 
 struct file_cache;
+struct smaps_ahead;
 
 /* Devices that the kernel's own memory file systems have: how memfds are told from files that are merely called so. */
 struct mm_devices {
@@ -100,6 +101,7 @@ struct mm_dump {
 	struct mm_dump_config config;
 	struct mm_devices devices;
 	struct file_cache *files;
+	struct smaps_ahead *ahead; /* between mm_read_ahead() and mm_read_ahead_end() */
 	struct mm_tasks tasks;
 	struct segments segments;
 	uint32_t next_pages_id;

@@ -86,6 +86,13 @@ void mm_dump_free(struct mm_dump *d);
 DEFINE_SLOT(struct mm_dump, mm_dump_free)
 
 /**
+ * mm_read_ahead() - have the mappings of several large tasks read on all processors
+ * Optional, before the first mm_begin(); the tree stays stopped until mm_read_ahead_end(), which comes after the last.
+ */
+void mm_read_ahead(struct mm_dump *d, const struct tree *tree);
+void mm_read_ahead_end(struct mm_dump *d);
+
+/**
  * mm_begin() - begin to read the mappings of a stopped task, before anything of ours is mapped there
  * With many mappings, or much memory, threads of ours read on until mm_collect() comes for it.
  * Return: 0; negative errno: procfs cannot be read, memory is short.
