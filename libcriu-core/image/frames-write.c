@@ -17,7 +17,7 @@
 
 struct frames_out {
 	int fd;
-	uint64_t bytes, nr;
+	uint64_t bytes, nr, room; /* for so many frames */
 	_Atomic uint64_t at; /* where the next frame goes */
 	struct frame *index;
 };
@@ -47,24 +47,41 @@ void frame_scratch_free(struct frame_scratch *s)
 	free(s);
 }
 
-int frames_begin(int fd, uint64_t bytes, struct frames_out **ret, struct cr_error *err)
+int frames_grow(struct frames_out *o, uint64_t bytes, struct cr_error *err)
 {
-	struct frames_out *o;
+	uint64_t nr = (bytes + FRAME_BYTES - 1) / FRAME_BYTES, room = nr < o->room ? o->room : nr + o->room;
+	struct frame *index = o->index;
 
 	if (bytes > FRAMES_BYTES_MAX)
 		return cr_refuse(err, -EFBIG, "compress %" PRIu64 " bytes of pages", bytes);
-	o = calloc(1, sizeof(*o));
+	if (room != o->room || !index)
+		index = reallocarray(index, room + 1, sizeof(*index));
+	if (!index)
+		return cr_fail(err, -ENOMEM, "compress pages");
+	for (uint64_t i = o->nr; i < nr; i++)
+		index[i] = (struct frame){ 0 };
+	o->index = index;
+	o->room = room;
+	o->nr = nr;
+	o->bytes = bytes;
+	return 0;
+}
+
+int frames_begin(int fd, uint64_t bytes, struct frames_out **ret, struct cr_error *err)
+{
+	struct frames_out *o = calloc(1, sizeof(*o));
+	int r;
+
 	if (!o)
 		return cr_fail(err, -ENOMEM, "compress pages");
-	*o = (struct frames_out){ .fd = fd, .bytes = bytes, .nr = (bytes + FRAME_BYTES - 1) / FRAME_BYTES,
-				  .at = sizeof(struct frames_head) };
-	o->index = calloc(o->nr + 1, sizeof(*o->index));
-	if (!o->index) {
-		free(o);
-		return cr_fail(err, -ENOMEM, "compress pages");
-	}
-	*ret = o;
-	return 0;
+	o->fd = fd;
+	o->at = sizeof(struct frames_head);
+	r = frames_grow(o, bytes, err);
+	if (r == 0)
+		*ret = o;
+	else
+		frames_out_free(o);
+	return r;
 }
 
 static bool is_zero(const char *buf, size_t len)

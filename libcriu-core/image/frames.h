@@ -29,6 +29,8 @@ DEFINE_SLOT(struct frame_scratch, frame_scratch_free)
 struct frames_out;
 /** frames_begin() - @fd: empty, borrowed; @bytes: of all that will be put. Return: 0; -EFBIG; -ENOMEM */
 int frames_begin(int fd, uint64_t bytes, struct frames_out **ret, struct cr_error *err);
+/** frames_grow() - of a file of which it was not known how long it gets: up to @bytes; while nothing is put. Return: as frames_begin() */
+int frames_grow(struct frames_out *o, uint64_t bytes, struct cr_error *err);
 /**
  * frames_put() - store the frame that begins at @off
  * Once for each frame, in any order, from any number of threads. @len: FRAME_BYTES, less in the last frame

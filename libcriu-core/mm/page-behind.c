@@ -10,6 +10,7 @@
 
 #include "base/io.h"
 #include "base/thread.h"
+#include "image/frames.h"
 #include "page-sum.h"
 
 #include <errno.h>
@@ -33,8 +34,11 @@ struct page_behind {
 	off_t off; /* where the next content belongs */
 	pthread_t thread;
 	bool there; /* the thread */
-	bool wants_sums, hardware;
-	struct page_sum_vec sums; /* of whoever writes */
+	unsigned int flags;
+	bool hardware;
+	struct page_sum_vec sums; /* these are whoever's who writes */
+	struct frames_out *frames; /* NULL: nothing was packed yet */
+	struct frame_scratch *scratch;
 
 	pthread_mutex_t lock; /* of all that follows, and of who may touch which portion */
 	pthread_cond_t changed;
@@ -51,7 +55,7 @@ static struct portion *at_hand(struct page_behind *b)
 /* Those that there is no memory for are missing, which shows in their number. */
 static void sum_up(struct page_behind *b, const struct portion *p)
 {
-	for (size_t at = 0; b->wants_sums && at < p->len; at += MM_PAGE) {
+	for (size_t at = 0; b->flags & PAGE_BEHIND_SUMS && at < p->len; at += MM_PAGE) {
 		uint32_t *sum = page_sum_vec_add(&b->sums);
 
 		if (sum)
@@ -59,7 +63,7 @@ static void sum_up(struct page_behind *b, const struct portion *p)
 	}
 }
 
-static int write_portion(int fd, const struct portion *p)
+static int write_plain(int fd, const struct portion *p)
 {
 	for (size_t at = 0; at < p->len;) {
 		size_t end = at;
@@ -73,6 +77,35 @@ static int write_portion(int fd, const struct portion *p)
 		at = end + MM_PAGE;
 	}
 	return 0;
+}
+
+static int begin_frames(struct page_behind *b)
+{
+	if (!b->scratch)
+		b->scratch = frame_scratch_new();
+	if (!b->scratch)
+		return -ENOMEM;
+	return b->frames ? 0 : frames_begin(b->fd, 0, &b->frames, NULL);
+}
+
+/* Portions are whole frames, but for the last. */
+static int write_packed(struct page_behind *b, const struct portion *p)
+{
+	int r = begin_frames(b);
+
+	if (r == 0 && p->len)
+		r = frames_grow(b->frames, (uint64_t)p->off + p->len, NULL);
+	for (size_t at = 0, len; r == 0 && at < p->len; at += len) {
+		len = p->len - at < FRAME_BYTES ? p->len - at : FRAME_BYTES;
+		r = frames_put(b->frames, b->scratch, (uint64_t)p->off + at, p->buf + at, len, NULL);
+	}
+	return r;
+}
+
+static int write_portion(struct page_behind *b, const struct portion *p)
+{
+	sum_up(b, p);
+	return b->flags & PAGE_BEHIND_PACKS ? write_packed(b, p) : write_plain(b->fd, p);
 }
 
 static void *write_all(void *arg)
@@ -89,8 +122,7 @@ static void *write_all(void *arg)
 			break;
 		if (!b->failed && !b->drops) {
 			pthread_mutex_unlock(&b->lock);
-			sum_up(b, &b->ring[b->written % RING]);
-			r = write_portion(b->fd, &b->ring[b->written % RING]);
+			r = write_portion(b, &b->ring[b->written % RING]);
 			pthread_mutex_lock(&b->lock);
 		}
 		if (r < 0)
@@ -102,7 +134,7 @@ static void *write_all(void *arg)
 	return NULL;
 }
 
-int page_behind_new(bool sums, struct page_behind **ret, struct cr_error *err)
+int page_behind_new(unsigned int flags, struct page_behind **ret, struct cr_error *err)
 {
 	struct page_behind *b = calloc(1, sizeof(*b));
 	char *buffers = aligned_alloc(MM_PAGE, RING * PORTION);
@@ -115,7 +147,7 @@ int page_behind_new(bool sums, struct page_behind **ret, struct cr_error *err)
 	b->buffers = buffers;
 	for (size_t i = 0; i < RING; i++)
 		b->ring[i].buf = buffers + i * PORTION;
-	b->wants_sums = sums;
+	b->flags = flags;
 	b->hardware = crc32c_in_hardware();
 	b->fd = -1;
 	pthread_mutex_init(&b->lock, NULL);
@@ -137,9 +169,16 @@ void page_behind_free(struct page_behind *b)
 		pthread_join(b->thread, NULL);
 	pthread_cond_destroy(&b->changed);
 	pthread_mutex_destroy(&b->lock);
-	page_sum_vec_done(&b->sums);
+	frame_scratch_free(b->scratch);
 	free(b->buffers);
 	free(b);
+}
+
+static void forget(struct page_behind *b)
+{
+	page_sum_vec_done(&b->sums);
+	frames_out_free(b->frames);
+	b->frames = NULL;
 }
 
 void page_behind_begin(struct page_behind *b, int fd)
@@ -148,7 +187,7 @@ void page_behind_begin(struct page_behind *b, int fd)
 	b->off = 0;
 	b->failed = 0;
 	at_hand(b)->len = 0;
-	page_sum_vec_done(&b->sums);
+	forget(b);
 }
 
 /* Until no more than @most portions wait. Return: 0; the first failure */
@@ -204,9 +243,9 @@ int page_behind_end(struct page_behind *b, off_t *ret_size, struct cr_error *err
 	int r = wait_until(b, 0);
 
 	if (r == 0)
-		sum_up(b, p);
-	if (r == 0)
-		r = write_portion(b->fd, p);
+		r = write_portion(b, p);
+	if (r == 0 && b->frames)
+		r = frames_end(b->frames, NULL);
 	p->len = 0;
 	b->fd = -1;
 	if (r < 0)
@@ -230,5 +269,5 @@ void page_behind_drop(struct page_behind *b)
 	b->drops = false;
 	b->fd = -1;
 	at_hand(b)->len = 0;
-	page_sum_vec_done(&b->sums);
+	forget(b);
 }

@@ -9,7 +9,6 @@
 #include "base/error.h"
 #include "base/own.h"
 
-#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -20,8 +19,11 @@ struct page_behind;
 /* Checksums, of a page each */
 DEFINE_VEC(page_sum_vec, uint32_t)
 
-/** page_behind_new() - without a thread: it begins when there is enough to write. @sums: they are to be made */
-int page_behind_new(bool sums, struct page_behind **ret, struct cr_error *err);
+/* What is done to pages on their way */
+enum { PAGE_BEHIND_SUMS = 1, PAGE_BEHIND_PACKS = 2 };
+
+/** page_behind_new() - without a thread: it begins when there is enough to write. @flags: PAGE_BEHIND_* */
+int page_behind_new(unsigned int flags, struct page_behind **ret, struct cr_error *err);
 
 /** page_behind_free() - also in the middle of a file, which the caller closes afterwards */
 void page_behind_free(struct page_behind *b);
@@ -37,10 +39,10 @@ void page_behind_begin(struct page_behind *b, int fd);
  */
 int page_behind_room(struct page_behind *b, char **ret, size_t *ret_len, struct cr_error *err);
 
-/** page_behind_put() - the first @len bytes there are filled: whole pages. Those that are zero become holes. */
+/** page_behind_put() - the first @len bytes there are filled: whole pages. Those that are zero become holes, or frames of nothing. */
 void page_behind_put(struct page_behind *b, size_t len);
 
-/** page_behind_end() - write the rest, and wait for it. @ret_size: of all. Return: 0; negative errno, the first failure */
+/** page_behind_end() - write the rest, and wait for it. @ret_size: of all, before it was packed. Return: 0; negative errno, the first failure */
 int page_behind_end(struct page_behind *b, off_t *ret_size, struct cr_error *err);
 
 /**

@@ -2,7 +2,6 @@
 #include "mm/page-chain.h"
 
 #include "base/io.h"
-#include "image/frames.h"
 #include "page-sum.h"
 
 #include <errno.h>
@@ -14,13 +13,11 @@
 
 ssize_t page_file_read(const struct page_file *f, void *buf, size_t len, uint64_t off)
 {
-	autofree_by(frame_scratch_free) struct frame_scratch *s = NULL;
 	int r;
 
 	if (!f->unpack)
 		return fd_pread_all(f->fd, buf, len, (off_t)off);
-	s = frame_scratch_new();
-	r = s ? frames_read(f->unpack->frames, s, buf, len, off, NULL) : -ENOMEM;
+	r = unpack_read(f->unpack, buf, len, off);
 	return r < 0 ? r : (ssize_t)len;
 }
 

@@ -41,6 +41,16 @@ struct page_intake {
 
 static const uint8_t no_round[PAGE_ROUND_SIZE];
 
+static bool packs(const struct page_store *st)
+{
+	return st->ctx->opts->rpc->has_compress && st->ctx->opts->rpc->compress;
+}
+
+static unsigned int flags_of(const struct page_store *st)
+{
+	return (st->ctx->opts->no_checksums ? 0 : PAGE_BEHIND_SUMS) | (packs(st) ? PAGE_BEHIND_PACKS : 0);
+}
+
 /* ------------------------------------------------ the parent */
 
 static int open_parent(struct page_store *st, struct cr_error *err)
@@ -231,7 +241,7 @@ static int end_image(struct page_intake *in, struct cr_error *err)
 	if (r == 0)
 		r = cr_within(err, page_behind_end(in->behind, &size, err), "pages-%" PRIu32 ".img", in->pages_id);
 	/* holes at the end */
-	if (r == 0 && ftruncate(in->pages, size) < 0)
+	if (r == 0 && !packs(in->st) && ftruncate(in->pages, size) < 0)
 		r = cr_fail(err, -errno, "make room in pages-%" PRIu32 ".img", in->pages_id);
 	if (r == 0)
 		note_sums(in, (uint64_t)size / MM_PAGE);
@@ -270,7 +280,7 @@ static int store_open(void *arg, enum img_type type, uint64_t id, const uint8_t 
 		r = begin_map(in, round, err);
 	if (r < 0)
 		return r;
-	in->pages = image_open_raw(in->st->set, IMG_PAGES, in->pages_id, err);
+	in->pages = image_open_raw(in->st->set, packs(in->st) ? IMG_PAGES_PACKED : IMG_PAGES, in->pages_id, err);
 	if (in->pages < 0)
 		return in->pages;
 	page_behind_begin(in->behind, in->pages);
@@ -317,7 +327,7 @@ void page_intake_put(struct page_intake *in, size_t len)
 int page_intake_new(struct page_store *st, struct page_intake **ret, struct cr_error *err)
 {
 	autofree struct page_intake *in = calloc(1, sizeof(*in));
-	int r = in ? page_behind_new(!st->ctx->opts->no_checksums, &in->behind, err) : cr_fail(err, -ENOMEM, "receive pages");
+	int r = in ? page_behind_new(flags_of(st), &in->behind, err) : cr_fail(err, -ENOMEM, "receive pages");
 
 	if (r < 0)
 		return r;

@@ -28,6 +28,7 @@ int unpack_new(int fd, uint64_t bytes, struct unpack **ret, struct cr_error *err
 		return r;
 	}
 	u->in = u->out = -1;
+	atomic_flag_clear(&u->busy);
 	*ret = u;
 	return 0;
 }
@@ -41,8 +42,30 @@ void unpack_free(struct unpack *u)
 	if (u->out >= 0)
 		close(u->out);
 	unpack_parts_done(&u->parts);
+	frame_scratch_free(u->kept);
 	frames_free(u->frames);
 	free(u);
+}
+
+static int read_with_own(const struct unpack *u, void *buf, size_t len, uint64_t off)
+{
+	autofree_by(frame_scratch_free) struct frame_scratch *s = frame_scratch_new();
+
+	return s ? frames_read(u->frames, s, buf, len, off, NULL) : -ENOMEM;
+}
+
+/* Nobody waits for another: he takes the frame apart by himself. */
+int unpack_read(struct unpack *u, void *buf, size_t len, uint64_t off)
+{
+	int r;
+
+	if (atomic_flag_test_and_set(&u->busy))
+		return read_with_own(u, buf, len, off);
+	if (!u->kept)
+		u->kept = frame_scratch_new();
+	r = u->kept ? frames_read(u->frames, u->kept, buf, len, off, NULL) : -ENOMEM;
+	atomic_flag_clear(&u->busy);
+	return r;
 }
 
 int unpack_pipe(struct unpack *u, struct cr_error *err)

@@ -9,9 +9,11 @@
 #include "base/array.h"
 #include "base/error.h"
 
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 
+struct frame_scratch;
 struct frames;
 struct mm_space;
 
@@ -23,6 +25,8 @@ DEFINE_VEC(unpack_parts, struct unpack_part)
 /* Of one pages file. */
 struct unpack {
 	struct frames *frames;
+	struct frame_scratch *kept; /* has the frame that was read last; NULL: none yet */
+	atomic_flag busy;          /* somebody reads with it */
 	int in, out;               /* ends of the pipe for tasks, -1: none */
 	struct unpack_parts parts; /* what goes through it */
 };
@@ -30,6 +34,12 @@ struct unpack {
 /** unpack_new() - @fd: pages-N.frames, borrowed, open as long as @ret is used; @bytes: that it must hold. Return: as frames_open() */
 int unpack_new(int fd, uint64_t bytes, struct unpack **ret, struct cr_error *err);
 void unpack_free(struct unpack *u);
+
+/**
+ * unpack_read() - as frames_read(), from any thread
+ * A frame of which a part was read is kept for the next who wants some of it, as pagers do page by page.
+ */
+int unpack_read(struct unpack *u, void *buf, size_t len, uint64_t off);
 
 /** unpack_pipe() - make the pipe. Return: 0; negative errno */
 int unpack_pipe(struct unpack *u, struct cr_error *err);

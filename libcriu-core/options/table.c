@@ -117,14 +117,15 @@ static const char *refuse_stream(const struct settings *s, enum command c)
 
 static const char *refuse_compress(const struct settings *s, enum command c)
 {
-	if (!(c & (D | P)) || !s->rpc.compress)
+	if (!(c & (D | P | S)) || !s->rpc.compress)
 		return NULL;
 	if (s->stream)
 		return "cannot be combined with --stream: an image streamer knows no compressed pages, and may compress itself";
 	if (s->rpc.auto_dedup)
 		return "cannot be combined with --auto-dedup: pages within compressed ones cannot be freed";
-	return s->page_server || s->rpc.ps || s->rpc.lazy_pages
-		       ? "cannot be combined with --page-server and --lazy-pages: pages are sent as they are" : NULL;
+	if (c != S && (s->page_server || s->rpc.ps))
+		return "cannot be combined with --page-server: pages are sent as they are, and compressed by a server that has this option";
+	return s->rpc.lazy_pages ? "cannot be combined with --lazy-pages: pages are sent as they are" : NULL;
 }
 
 static const char *refuse_lazy(const struct settings *s, enum command c)
@@ -388,8 +389,8 @@ const struct option_row option_table[] = {
 		  "pages of the images" },
 	{ "checksums", NEG, OWN_FLAG(checksums), FOR(D | P | S | R), .group = OPTION_GROUP_MEMORY,
 	  .help = "checksums of pages: made by dumps and page servers, compared by restores (default)" },
-	{ "compress", NEG, RPC_FLAG(compress), FOR(D | P), .refuse = refuse_compress, .group = OPTION_GROUP_MEMORY,
-	  .help = "store pages compressed (zstd), which CRIU cannot read" },
+	{ "compress", NEG, RPC_FLAG(compress), FOR(D | P | S), .refuse = refuse_compress, .group = OPTION_GROUP_MEMORY,
+	  .help = "store pages compressed (zstd), which CRIU cannot read; page-server: those that it receives" },
 	{ "lazy", NEG, RPC_FLAG(lazy), FOR(R), .refuse = refuse_lazy, .group = OPTION_GROUP_MEMORY,
 	  .help = "run at once, bring memory in when it is touched and behind that" },
 	{ "stream", NEG, OWN_FLAG(stream), FOR(D | P | R | U), LATER(U), .refuse = refuse_stream,

@@ -153,6 +153,33 @@ def no_checksums(s):
     s.restore()
 
 
+def packed(s):
+    """Servers that compress what they store, in a chain with one that does not; damage shows."""
+    frames = lambda d: [n for n in os.listdir(d) if n.endswith(".frames")]
+    for i, more in enumerate((["--compress"], [], ["--compress"])):
+        s.round(*(["dump"] if i == 2 else ["pre-dump"]), server=s.server(*more))
+        plain = [n for n in os.listdir(s.remote) if n.startswith("pages-") and n.endswith(".img")]
+        if bool(frames(s.remote)) != bool(more) or bool(plain) == bool(more):
+            raise Failed(f"round {i}: {os.listdir(s.remote)}")
+        if i:
+            s.must_skip(f"round {i}")
+        if i < 2:
+            s.wait()
+    s.gone()
+    s.merge()
+    s.restore(*(["--lazy"] if s.random.random() < 0.5 else []))
+    s.world.kill(s.writers())
+    big = max((os.path.join(s.images, n) for n in frames(s.images)), key=os.path.getsize)
+    flip(big)
+    status, said = s.world.run([s.args.criu, "restore", "-d", "-D", s.images, "-v4", "-o", "damaged.log"], 30)
+    if status != 1 or s.writers():
+        raise Failed(f"damaged: exit status {status}: {said[-300:]}")
+    for more, words in ((["--auto-dedup"], "--auto-dedup"), (["--lazy-pages"], "--lazy-pages")):
+        status, said = s.world.run([s.args.criu, "page-server", "-D", s.base, "--compress", *more], 10)
+        if status != 1 or "cannot be combined" not in said or words not in said:
+            raise Failed(f"{more}: exit status {status}: {said[-300:]}")
+
+
 # --- what goes wrong
 
 def nobody(s):
@@ -364,7 +391,7 @@ def together(s):
 
 
 CASES = {"dump": dump, "chain": chain, "same-directory": same_directory, "older-parent": older_parent, "no-parent": no_parent,
-         "dedup": dedup, "checksums": checksums, "no-checksums": no_checksums, "nobody": nobody, "cut": cut, "disk-full": disk_full, "by-hand": by_hand, "garbage": garbage,
+         "dedup": dedup, "checksums": checksums, "no-checksums": no_checksums, "packed": packed, "nobody": nobody, "cut": cut, "disk-full": disk_full, "by-hand": by_hand, "garbage": garbage,
          "together": together, **asked.CASES, **tls.CASES, **moves.CASES}
 
 

@@ -1,5 +1,6 @@
 /* Contents of pages written by a thread of its own: all of it, in order, holes where pages are zero, and failures told. */
 #include "mm/mm-internal.h"
+#include "image/frames.h"
 #include "mm/page-behind.h"
 #include "page-sum.h"
 
@@ -91,7 +92,7 @@ static void test_all_of_it(void **state)
 	struct cr_error err = { 0 };
 
 	(void)state;
-	assert_int_equal(page_behind_new(true, &b, &err), 0);
+	assert_int_equal(page_behind_new(PAGE_BEHIND_SUMS, &b, &err), 0);
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		int fd = make_file();
 		off_t size = -1;
@@ -116,7 +117,7 @@ static void test_holes(void **state)
 	struct stat st;
 
 	(void)state;
-	assert_int_equal(page_behind_new(true, &b, &err), 0);
+	assert_int_equal(page_behind_new(PAGE_BEHIND_SUMS, &b, &err), 0);
 	page_behind_begin(b, fd);
 	assert_int_equal(put_pages(b, 0, 1400, 13), 0);
 	assert_int_equal(page_behind_end(b, &size, &err), 0);
@@ -135,7 +136,7 @@ static void test_failure(void **state)
 	off_t size = -1;
 
 	(void)state;
-	assert_int_equal(page_behind_new(true, &b, &err), 0);
+	assert_int_equal(page_behind_new(PAGE_BEHIND_SUMS, &b, &err), 0);
 	page_behind_begin(b, none);
 	assert_int_equal(put_pages(b, 1, 5000, 100), -EBADF);
 	assert_int_equal(page_behind_end(b, &size, &err), -EBADF);
@@ -157,6 +158,38 @@ static void test_failure(void **state)
 	close(none);
 }
 
+/* Packed, and taken apart again: of any number of pages, zeroes among them. */
+static void test_packed(void **state)
+{
+	static const size_t sizes[] = { 0, 1, 63, 64, 65, 256, 257, 1000 };
+	struct page_behind *b = NULL;
+	struct cr_error err = { 0 };
+
+	(void)state;
+	assert_int_equal(page_behind_new(PAGE_BEHIND_SUMS | PAGE_BEHIND_PACKS, &b, &err), 0);
+	for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+		autofree_by(frame_scratch_free) struct frame_scratch *scratch = frame_scratch_new();
+		autofree_by(frames_free) struct frames *frames = NULL;
+		char is[MM_PAGE], want[MM_PAGE];
+		int fd = make_file();
+		off_t size = -1;
+
+		page_behind_begin(b, fd);
+		assert_int_equal(put_pages(b, i, sizes[i], 13), 0);
+		assert_int_equal(page_behind_end(b, &size, &err), 0);
+		assert_int_equal(size, sizes[i] * MM_PAGE);
+		assert_int_equal(frames_open(fd, (uint64_t)size, &frames, &err), 0);
+		for (size_t k = 0; k < sizes[i]; k++) {
+			fill_page(want, i + k);
+			assert_int_equal(frames_read(frames, scratch, is, sizeof(is), k * MM_PAGE, &err), 0);
+			assert_memory_equal(is, want, sizeof(is));
+		}
+		assert_sums(b, i, sizes[i]);
+		close(fd);
+	}
+	page_behind_free(b);
+}
+
 /* Nothing goes to a file that was dropped; the next one is not harmed by what was meant for it. */
 static void test_drop(void **state)
 {
@@ -167,7 +200,7 @@ static void test_drop(void **state)
 	off_t size = -1;
 
 	(void)state;
-	assert_int_equal(page_behind_new(true, &b, &err), 0);
+	assert_int_equal(page_behind_new(PAGE_BEHIND_SUMS, &b, &err), 0);
 	page_behind_begin(b, first);
 	assert_int_equal(put_pages(b, 1, 1000, 100), 0);
 	page_behind_drop(b);
@@ -190,7 +223,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_all_of_it),
-		cmocka_unit_test(test_holes),
+		cmocka_unit_test(test_holes), cmocka_unit_test(test_packed),
 		cmocka_unit_test(test_failure),
 		cmocka_unit_test(test_drop),
 	};
