@@ -32,6 +32,15 @@ static int parse_groups(const struct rtattr *a, struct packet_fact *ret)
 	return 0;
 }
 
+static int parse_ring(const struct rtattr *a, struct packet_diag_ring *ret, bool *ret_has)
+{
+	if (RTA_PAYLOAD(a) < sizeof(*ret))
+		return -EBADMSG;
+	memcpy(ret, RTA_DATA(a), sizeof(*ret));
+	*ret_has = true;
+	return 0;
+}
+
 static int parse_socket(const struct nlmsghdr *h, uint32_t ino, struct packet_fact *ret)
 {
 	const struct packet_diag_msg *m = NLMSG_DATA(h);
@@ -46,13 +55,10 @@ static int parse_socket(const struct nlmsghdr *h, uint32_t ino, struct packet_fa
 	for (; r == 0 && RTA_OK(a, left); a = RTA_NEXT(a, left)) {
 		if (a->rta_type == PACKET_DIAG_MCLIST)
 			r = parse_groups(a, ret);
-		ret->has_tx |= a->rta_type == PACKET_DIAG_TX_RING;
-		if (a->rta_type != PACKET_DIAG_RX_RING)
-			continue;
-		if (RTA_PAYLOAD(a) < sizeof(ret->rx))
-			return -EBADMSG;
-		memcpy(&ret->rx, RTA_DATA(a), sizeof(ret->rx));
-		ret->has_rx = true;
+		else if (a->rta_type == PACKET_DIAG_RX_RING)
+			r = parse_ring(a, &ret->rx, &ret->has_rx);
+		else if (a->rta_type == PACKET_DIAG_TX_RING)
+			r = parse_ring(a, &ret->tx, &ret->has_tx);
 	}
 	return r;
 }

@@ -13,7 +13,7 @@ DEFINE_VEC(packet_mclist_vec, struct packet_diag_mclist)
 
 struct packet_fact {
 	bool found, has_rx, has_tx; /* rings */
-	struct packet_diag_ring rx;
+	struct packet_diag_ring rx, tx;
 	struct packet_mclist_vec groups;
 };
 

@@ -30,40 +30,47 @@ uint64_t ring_bytes(const img_packet_ring *ring)
 	return bytes <= RING_MAX ? bytes : 0;
 }
 
-static int describe(uint32_t version, const img_packet_ring *ring, struct ring_view *ret)
+int ring_describe(uint32_t version, const img_packet_ring *ring, bool sends, struct ring_view *ret)
 {
-	*ret = (struct ring_view){ .version = version, .block_size = ring->block_size, .len = ring_bytes(ring) };
-	if (!ret->len || (version != TPACKET_V3 && (!ring->frame_size || ring->frame_size > ring->block_size)))
+	bool blocks = version == TPACKET_V3 && !sends;
+
+	*ret = (struct ring_view){
+		.version = version, .sends = sends, .block_size = ring->block_size, .len = ring_bytes(ring)
+	};
+	if (!ret->len || (!blocks && (!ring->frame_size || ring->frame_size > ring->block_size)))
 		return -EBADMSG;
-	ret->slots_per_block = version == TPACKET_V3 ? 1 : ring->block_size / ring->frame_size;
-	ret->slot_size = version == TPACKET_V3 ? ring->block_size : ring->frame_size;
+	ret->slots_per_block = blocks ? 1 : ring->block_size / ring->frame_size;
+	ret->slot_size = blocks ? ring->block_size : ring->frame_size;
 	ret->nr = ring->block_nr * ret->slots_per_block;
 	if (ret->nr / ret->slots_per_block != ring->block_nr || ret->slot_size < BLOCK_HEADER)
 		return -EBADMSG;
 	return 0;
 }
 
-int ring_map(int fd, uint32_t version, const img_packet_ring *ring, struct ring_view *ret, struct cr_error *err)
+int ring_map(int fd, const img_packet_sock_entry *has, bool sends, struct ring_view *ret, struct cr_error *err)
 {
-	int r = describe(version, ring, ret);
+	const img_packet_ring *ring = sends ? has->tx_ring : has->rx_ring;
+	int r = ring_describe(has->version, ring, sends, ret);
 
 	if (r < 0) {
 		cr_fail(err, r, "ring of %" PRIu32 " blocks of %" PRIu32 " bytes", ring->block_nr, ring->block_size);
 		return r;
 	}
-	ret->map = mmap(NULL, ret->len, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	if (ret->map == MAP_FAILED) {
-		ret->map = NULL;
+	ret->all_len = ring_bytes(has->rx_ring) + ring_bytes(has->tx_ring);
+	ret->all = mmap(NULL, ret->all_len, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (ret->all == MAP_FAILED) {
+		ret->all = NULL;
 		return cr_fail(err, -errno, "map the ring of a packet socket");
 	}
+	ret->map = ret->all + (sends ? ring_bytes(has->rx_ring) : 0);
 	return 0;
 }
 
 void ring_unmap(struct ring_view *v)
 {
-	if (v->map)
-		munmap(v->map, v->len);
-	v->map = NULL;
+	if (v->all)
+		munmap(v->all, v->all_len);
+	v->all = v->map = NULL;
 }
 
 char *ring_slot(const struct ring_view *v, uint32_t i)
@@ -76,8 +83,11 @@ char *ring_slot(const struct ring_view *v, uint32_t i)
 static uint32_t *status_word(const struct ring_view *v, uint32_t i)
 {
 	struct tpacket_block_desc *block = (void *)ring_slot(v, i);
+	struct tpacket3_hdr *frame = (void *)block;
 
-	return v->version == TPACKET_V3 ? &block->hdr.bh1.block_status : (void *)block;
+	if (v->version != TPACKET_V3)
+		return (void *)block;
+	return v->sends ? &frame->tp_status : &block->hdr.bh1.block_status;
 }
 
 uint64_t ring_status(const struct ring_view *v, uint32_t i)
@@ -176,39 +186,47 @@ static int look(struct file_table *t, struct open_file *f, const struct ring_vie
 	return r;
 }
 
-/* Return: NULL if it can be kept */
-static const char *why_not(const struct packet_fact *fact)
+static img_packet_ring *ring_entry(struct file_table *t, const struct packet_diag_ring *told)
 {
-	if (fact->has_tx)
-		return "packet socket with a ring to send from";
-	if (fact->rx.pdr_sizeof_priv)
-		return "packet socket with private areas in the blocks of its ring";
-	return NULL;
+	img_packet_ring *ring = pool_new(&t->pool, img_packet_ring);
+
+	if (ring)
+		*ring = (img_packet_ring){ .block_size = told->pdr_block_size,
+					   .block_nr = told->pdr_block_nr,
+					   .frame_size = told->pdr_frame_size,
+					   .frame_nr = told->pdr_frame_nr,
+					   .retire_tmo = told->pdr_retire_tmo,
+					   .features = told->pdr_features };
+	return ring;
+}
+
+static int receive_ring_dump(struct file_table *t, struct open_file *f, img_packet_sock_entry *e, struct cr_error *err)
+{
+	struct ring_view v = { 0 };
+	int r = ring_map(f->fd, e, false, &v, err);
+
+	if (r == 0)
+		r = look(t, f, &v, e->ext, err);
+	ring_unmap(&v);
+	return r;
 }
 
 int packet_ring_dump(struct file_table *t, struct open_file *f, const struct packet_fact *fact,
 		     img_packet_sock_entry *e, struct cr_error *err)
 {
-	const char *reason = why_not(fact);
-	struct ring_view v = { 0 };
-	int r;
+	int r = 0;
 
-	if (reason)
-		return file_refuse(t, f, "", "%s", reason);
-	e->rx_ring = pool_new(&t->pool, img_packet_ring);
-	if (!e->rx_ring || (!e->ext && !(e->ext = pool_new(&t->pool, img_packet_sk_ext))))
+	if (fact->has_rx && fact->rx.pdr_sizeof_priv)
+		return file_refuse(t, f, "", "packet socket with private areas in the blocks of its ring");
+	if ((fact->has_rx && !(e->rx_ring = ring_entry(t, &fact->rx))) ||
+	    (fact->has_tx && !(e->tx_ring = ring_entry(t, &fact->tx))) ||
+	    (!e->ext && !(e->ext = pool_new(&t->pool, img_packet_sk_ext))))
 		return pool_failed(err);
-	*e->rx_ring = (img_packet_ring){ .block_size = fact->rx.pdr_block_size,
-					 .block_nr = fact->rx.pdr_block_nr,
-					 .frame_size = fact->rx.pdr_frame_size,
-					 .frame_nr = fact->rx.pdr_frame_nr,
-					 .retire_tmo = fact->rx.pdr_retire_tmo,
-					 .features = fact->rx.pdr_features };
-	r = ring_map(f->fd, e->version, e->rx_ring, &v, err);
-	if (r == 0)
-		r = look(t, f, &v, e->ext, err);
-	ring_unmap(&v);
-	f->map_len = r == 0 ? ring_bytes(e->rx_ring) : 0;
+	if (e->rx_ring)
+		r = receive_ring_dump(t, f, e, err);
+	if (r == 0 && e->tx_ring)
+		r = send_ring_dump(t, f, e, err);
+	f->map_len = r == 0 ? ring_bytes(e->rx_ring) + ring_bytes(e->tx_ring) : 0;
 	return r;
 }
 
@@ -216,18 +234,15 @@ int packet_ring_dump(struct file_table *t, struct open_file *f, const struct pac
 
 int packet_ring_check(const img_packet_sock_entry *e, struct cr_error *err)
 {
+	int r = e->tx_ring ? send_ring_check(e, err) : 0;
 	struct ring_view v;
 
-	if (e->tx_ring)
-		return cr_refuse(err, -ENOTSUP,
-				 "packet socket %u has a ring to send from, which this version does not restore",
-				 e->id);
-	if (!e->rx_ring)
-		return 0;
+	if (r < 0 || !e->rx_ring)
+		return r;
 	if (!e->ext || !e->ext->has_rx_head || e->rx_ring->sizeof_priv)
 		return cr_refuse(err, -ENOTSUP,
 				 "packet socket %u has a ring, and nothing says where in it the kernel goes on", e->id);
-	if (describe(e->version, e->rx_ring, &v) < 0 || e->ext->rx_head >= v.nr)
+	if (ring_describe(e->version, e->rx_ring, false, &v) < 0 || e->ext->rx_head >= v.nr)
 		return cr_refuse(err, -EBADMSG, "packet socket %u: its ring makes no sense", e->id);
 	for (size_t i = 0; i < e->ext->rx_waiting.nr; i++) {
 		const img_packet_slot *s = &e->ext->rx_waiting.items[i];
@@ -253,14 +268,13 @@ static void put_waiting(const struct ring_view *v, const img_packet_slot *s)
 	ring_put_status(v, s->index, status);
 }
 
-int packet_ring_restore(int fd, const img_packet_sock_entry *e, struct cr_error *err)
+static int receive_ring_restore(int fd, const img_packet_sock_entry *e, struct cr_error *err)
 {
 	const img_packet_ring *ring = e->rx_ring;
+	/* it is the only one as yet */
+	img_packet_sock_entry alone = { .version = e->version, .rx_ring = e->rx_ring };
 	struct ring_view v = { 0 };
 	int r;
-
-	if (!ring)
-		return 0;
 
 	struct tpacket_req3 request = { .tp_block_size = ring->block_size,
 					.tp_block_nr = ring->block_nr,
@@ -272,11 +286,18 @@ int packet_ring_restore(int fd, const img_packet_sock_entry *e, struct cr_error 
 	if (setsockopt(fd, SOL_PACKET, PACKET_RX_RING, &request,
 		       e->version == TPACKET_V3 ? sizeof(request) : sizeof(struct tpacket_req)) < 0)
 		return cr_fail(err, -errno, "socket option PACKET_RX_RING");
-	r = ring_map(fd, e->version, ring, &v, err);
+	r = ring_map(fd, &alone, false, &v, err);
 	if (r == 0 && e->ext->rx_head)
 		r = ring_advance(fd, &v, e->ext->rx_head, ring->retire_tmo, err);
 	for (size_t i = 0; r == 0 && i < e->ext->rx_waiting.nr; i++)
 		put_waiting(&v, &e->ext->rx_waiting.items[i]);
 	ring_unmap(&v);
 	return r;
+}
+
+int packet_ring_restore(int fd, const img_packet_sock_entry *e, struct cr_error *err)
+{
+	int r = e->rx_ring ? receive_ring_restore(fd, e, err) : 0;
+
+	return r == 0 && e->tx_ring ? send_ring_restore(fd, e, err) : r;
 }

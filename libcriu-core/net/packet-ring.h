@@ -1,7 +1,7 @@
 /*
- * Rings of packet sockets (PACKET_RX_RING): memory that the kernel writes packets into and a process reads them from. What is in
- * a ring is said by status words, one for each frame (TPACKET_V1 and V2) or block (V3): a "slot" is either. The kernel's own
- * position, the slot that it fills next, is no option and in no diagnostic answer.
+ * Rings of packet sockets: memory that the kernel writes packets into and a process reads them from (PACKET_RX_RING), or the other
+ * way round (PACKET_TX_RING, in send-ring.c). What is in a ring is said by status words, one for each frame or, where TPACKET_V3 is
+ * received, block: a "slot" is either. The kernel's own position, the slot that it fills next, is no option and in no diagnostic answer.
  */
 #ifndef CR_NET_PACKET_RING_H
 #define CR_NET_PACKET_RING_H
@@ -17,10 +17,11 @@ struct file_table;
 struct open_file;
 struct packet_fact;
 
-/* A ring that is mapped here. */
+/* A ring that is mapped here: the socket has one mapping of all its rings, that to receive in front. */
 struct ring_view {
-	char *map;
-	size_t len;
+	char *all, *map;
+	size_t all_len, len;
+	bool sends;
 	uint32_t version; /* TPACKET_V* */
 	uint32_t nr;      /* slots */
 	uint32_t slot_size;
@@ -30,8 +31,11 @@ struct ring_view {
 /** ring_bytes() - of all of a ring; 0: there is none, or it makes no sense */
 uint64_t ring_bytes(const img_packet_ring *ring);
 
-/** ring_map() - of socket @fd. Return: 0, negative errno. ring_unmap() in any case. */
-int ring_map(int fd, uint32_t version, const img_packet_ring *ring, struct ring_view *ret, struct cr_error *err);
+/** ring_describe() - @ret: all but where it is. Pure. Return: 0; -EBADMSG it makes no sense. */
+int ring_describe(uint32_t version, const img_packet_ring *ring, bool sends, struct ring_view *ret);
+
+/** ring_map() - one of the rings that socket @fd has. Return: 0, negative errno. ring_unmap() in any case. */
+int ring_map(int fd, const img_packet_sock_entry *has, bool sends, struct ring_view *ret, struct cr_error *err);
 void ring_unmap(struct ring_view *v);
 
 char *ring_slot(const struct ring_view *v, uint32_t i);
@@ -64,6 +68,11 @@ int packet_ring_dump(struct file_table *t, struct open_file *f, const struct pac
 
 /** packet_ring_check() - of an image. Pure. */
 int packet_ring_check(const img_packet_sock_entry *e, struct cr_error *err);
+
+/* The same of a ring to send from. Where the kernel goes on in it, and that all of it has been sent, is seen by the dump. */
+int send_ring_dump(struct file_table *t, struct open_file *f, img_packet_sock_entry *e, struct cr_error *err);
+int send_ring_check(const img_packet_sock_entry *e, struct cr_error *err);
+int send_ring_restore(int fd, const img_packet_sock_entry *e, struct cr_error *err);
 
 /** packet_ring_restore() - after the options that a ring stands in the way of, before the socket is bound and has a filter */
 int packet_ring_restore(int fd, const img_packet_sock_entry *e, struct cr_error *err);

@@ -1,4 +1,4 @@
-/* Packet sockets (AF_PACKET): protocol, interface, options, memberships, fanout. Their rings are in packet-ring.c. */
+/* Packet sockets (AF_PACKET): protocol, interface, options, memberships, fanout. Their rings are in packet-ring.c and send-ring.c. */
 #include "net/inet-internal.h"
 
 #include "base/own.h"
@@ -100,7 +100,7 @@ static int dump_hidden(struct file_table *t, struct open_file *f, img_packet_soc
 		r = dump_groups(t, &fact, e, err);
 	if (r == 0 && (fact.has_rx || fact.has_tx))
 		r = packet_ring_dump(t, f, &fact, e, err);
-	else if (r == 0)
+	if (r == 0 && !fact.has_rx)
 		warn_of_queue(t, f);
 	packet_fact_done(&fact);
 	return r;

@@ -227,15 +227,156 @@ static void set_up_part(void)
 	need(munmap(ring + BLOCK, BLOCK) == 0);
 }
 
-static void set_up_sending(void)
+/* --- rings to send from: the kernel looks at one place only, and sends what is there */
+
+static char *out;
+static unsigned to; /* frame that is sent next */
+static int ear;
+
+static size_t out_header(void)
 {
-	struct tpacket_req r = {
+	return TPACKET_ALIGN(version == TPACKET_V1   ? sizeof(struct tpacket_hdr)
+			     : version == TPACKET_V2 ? sizeof(struct tpacket2_hdr)
+						     : sizeof(struct tpacket3_hdr));
+}
+
+static uint32_t *out_status(unsigned i)
+{
+	char *slot = out + i * FRAME;
+
+	return version == TPACKET_V3 ? &((struct tpacket3_hdr *)(void *)slot)->tp_status : (uint32_t *)(void *)slot;
+}
+
+static void out_length(unsigned i, unsigned len)
+{
+	void *slot = out + i * FRAME;
+
+	if (version == TPACKET_V1)
+		((struct tpacket_hdr *)slot)->tp_len = len;
+	else if (version == TPACKET_V2)
+		((struct tpacket2_hdr *)slot)->tp_len = len;
+	else
+		((struct tpacket3_hdr *)slot)->tp_len = len;
+}
+
+/* Says which it is, in a frame that was prepared but for that. */
+static void put_out(unsigned number)
+{
+	snprintf(out + to * FRAME + out_header() + ETH_HLEN, 40, "packet %u", number);
+	__atomic_store_n(out_status(to), TP_STATUS_SEND_REQUEST, __ATOMIC_RELEASE);
+	to = (to + 1) % FRAMES;
+}
+
+static void hear(unsigned number)
+{
+	char buf[200] = "", want[40];
+	struct pollfd p = { .fd = ear, .events = POLLIN };
+
+	snprintf(want, sizeof(want), "packet %u", number);
+	expect(poll(&p, 1, 5000) == 1 && recv(ear, buf, sizeof(buf), 0) > 0 && strcmp(buf + ETH_HLEN, want) == 0,
+	       "\"%.20s\" comes, not \"%s\"", buf + ETH_HLEN, want);
+}
+
+static void send_out(unsigned nr)
+{
+	for (unsigned i = 0; i < nr; i++)
+		put_out(sent + i);
+	expect(send(s, NULL, 0, 0) > 0, "send");
+	for (unsigned i = 0; i < nr; i++)
+		hear(sent + i);
+	sent += nr;
+	for (int i = 0; i < 1000 && *out_status((to + FRAMES - 1) % FRAMES); i++)
+		sleep_ms(1);
+}
+
+static void open_out(int wanted, bool loss, bool both)
+{
+	struct tpacket_req3 r = {
 		.tp_block_size = BLOCK, .tp_block_nr = BLOCKS, .tp_frame_size = FRAME, .tp_frame_nr = FRAMES
 	};
+	struct sockaddr_ll lo = { .sll_family = AF_PACKET,
+				  .sll_protocol = htons(PROTOCOL),
+				  .sll_ifindex = (int)if_nametoindex("lo") };
+	socklen_t len = wanted == TPACKET_V3 ? sizeof(r) : sizeof(struct tpacket_req);
 
-	if ((s = socket(AF_PACKET, SOCK_RAW, 0)) < 0)
+	version = wanted;
+	if ((ear = socket(AF_PACKET, SOCK_RAW, 0)) < 0 || (s = socket(AF_PACKET, SOCK_RAW, 0)) < 0)
 		victim_skip("packet sockets: %s", strerror(errno));
-	need(setsockopt(s, SOL_PACKET, PACKET_TX_RING, &r, sizeof(r)) == 0);
+	need(bind(ear, (struct sockaddr *)&lo, sizeof(lo)) == 0);
+	need(setsockopt(s, SOL_PACKET, PACKET_VERSION, &version, sizeof(version)) == 0);
+	need(!loss || setsockopt(s, SOL_PACKET, PACKET_LOSS, &(int){ 1 }, sizeof(int)) == 0);
+	need(!both || setsockopt(s, SOL_PACKET, PACKET_RX_RING, &r, len) == 0);
+	need(setsockopt(s, SOL_PACKET, PACKET_TX_RING, &r, len) == 0);
+	ring = mmap(NULL, BLOCK * BLOCKS * (both ? 2 : 1), PROT_READ | PROT_WRITE, MAP_SHARED, s, 0);
+	need(ring != MAP_FAILED);
+	out = both ? ring + BLOCK * BLOCKS : ring;
+	if (!both)
+		lo.sll_protocol = 0;
+	need(bind(s, (struct sockaddr *)&lo, sizeof(lo)) == 0);
+	for (unsigned i = 0; i < FRAMES; i++) {
+		out_length(i, 100);
+		*(uint16_t *)(void *)(out + i * FRAME + out_header() + 12) = htons(PROTOCOL);
+	}
+}
+
+static void set_up_sending(void)
+{
+	open_out(TPACKET_V2, false, false);
+	send_out(FRAMES);
+	send_out(5);
+}
+
+static void set_up_sending_third(void)
+{
+	open_out(TPACKET_V3, false, false);
+	send_out(7);
+}
+
+static void set_up_sending_loss(void)
+{
+	open_out(TPACKET_V1, true, false);
+	send_out(11);
+}
+
+static void check_sending(void)
+{
+	char buf[200];
+	ssize_t n = recv(ear, buf, sizeof(buf), MSG_DONTWAIT);
+
+	expect(n < 0 && errno == EAGAIN, "%zd bytes have come that nobody has sent", n);
+	send_out(1);
+	send_out(FRAMES - 1);
+	send_out(2);
+}
+
+/* One mapping of two rings. What is sent comes in again. */
+static void set_up_both(void)
+{
+	open_out(TPACKET_V2, false, true);
+	send_out(3);
+	need(await());
+	for (at = 0; at < 3; at++)
+		((struct tpacket2_hdr *)(void *)(ring + at * FRAME))->tp_status = TP_STATUS_KERNEL;
+	got = 3;
+}
+
+static void check_both(void)
+{
+	check_sending();
+	for (int i = 0; i < 3; i++)
+		take();
+}
+
+static void set_up_unsent(void)
+{
+	open_out(TPACKET_V2, false, false);
+	put_out(0);
+}
+
+static void check_unsent(void)
+{
+	expect(send(s, NULL, 0, 0) == 100, "send");
+	hear(0);
 }
 
 static void set_up_private(void)
@@ -261,7 +402,11 @@ const struct victim_case victim_cases[] = {
 	{ "beside", set_up_beside, check_beside, .dump = OWN, .restore = OWN },
 	{ "full", set_up_full, NULL, .dump = OWN, .refuse = "packet socket|ring is full" },
 	{ "in-part", set_up_part, NULL, .dump = OWN, .refuse = "socket|in part" },
-	{ "sending", set_up_sending, NULL, .dump = OWN, .refuse = "packet socket|ring to send from" },
+	{ "sending", set_up_sending, check_sending, .dump = OWN, .restore = OWN, .flags = CASE_MORE },
+	{ "sending-v3", set_up_sending_third, check_sending, .dump = OWN, .restore = OWN },
+	{ "sending-loss", set_up_sending_loss, check_sending, .dump = OWN, .restore = OWN },
+	{ "both", set_up_both, check_both, .dump = OWN, .restore = OWN },
+	{ "unsent", set_up_unsent, check_unsent, .dump = OWN, .refuse = "packet socket|is not empty" },
 	{ "private-areas", set_up_private, NULL, .dump = OWN, .refuse = "packet socket|private areas" },
 	{ 0 },
 };

@@ -74,11 +74,17 @@ static void set_up_netlink(void)
 
 static void set_up_packet(void)
 {
-	struct tpacket_req r = { .tp_block_size = 4096, .tp_block_nr = 2, .tp_frame_size = 2048, .tp_frame_nr = 4 };
+	struct tpacket_req3 r = { .tp_block_size = 4096,
+				  .tp_block_nr = 2,
+				  .tp_frame_size = 2048,
+				  .tp_frame_nr = 4,
+				  .tp_sizeof_priv = 64 };
+	int version = TPACKET_V3;
 
 	if ((a = socket(AF_PACKET, SOCK_RAW, 0)) < 0)
 		victim_skip("packet sockets: %s", strerror(errno));
-	need(setsockopt(a, SOL_PACKET, PACKET_TX_RING, &r, sizeof(r)) == 0);
+	need(setsockopt(a, SOL_PACKET, PACKET_VERSION, &version, sizeof(version)) == 0);
+	need(setsockopt(a, SOL_PACKET, PACKET_RX_RING, &r, sizeof(r)) == 0);
 }
 
 static void set_up_unix(void)

@@ -73,6 +73,41 @@ static void test_refused(void **state)
 	assert_int_equal(packet_ring_check(&sends, &err), -ENOTSUP);
 }
 
+/* The same of a ring to send from, which has frames in every version. */
+static void test_sends(void **state)
+{
+	static const struct {
+		const char *name;
+		uint32_t version, frame_size, head, index, data_len;
+		int result;
+	} sends[] = {
+		{ "fine", TPACKET_V2, 1024, 15, 15, 1024, 0 },
+		{ "third version", TPACKET_V3, 1024, 15, 15, 1024, 0 },
+		{ "position behind the end", TPACKET_V3, 1024, 16, 0, 1024, -EBADMSG },
+		{ "frame behind the end", TPACKET_V1, 1024, 0, 16, 1024, -EBADMSG },
+		{ "too much", TPACKET_V2, 1024, 0, 0, 4096, -EBADMSG },
+		{ "no room for a packet", TPACKET_V3, 48, 0, 0, 48, -EBADMSG },
+		{ "frames of nothing", TPACKET_V3, 0, 0, 0, 0, -EBADMSG },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(sends); i++) {
+		static const uint8_t data[4096];
+		img_packet_ring ring = { .block_size = 4096, .block_nr = 4, .frame_size = sends[i].frame_size };
+		img_packet_slot slot = { .index = sends[i].index, .data = { .data = data, .len = sends[i].data_len } };
+		img_packet_sk_ext ext = { .has_tx_head = true, .tx_head = sends[i].head };
+		img_packet_sock_entry e = { .version = sends[i].version, .tx_ring = &ring, .ext = &ext };
+		struct cr_error err = { 0 };
+		int r;
+
+		ext.tx_slots.items = &slot;
+		ext.tx_slots.nr = 1;
+		r = packet_ring_check(&e, &err);
+		if (r != sends[i].result)
+			fail_msg("%s: %d, not %d", sends[i].name, r, sends[i].result);
+	}
+}
+
 /* What the kernel says of rings; an answer that is cut short is none. */
 static void test_told(void **state)
 {
@@ -103,7 +138,7 @@ static void test_told(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test(test_told), cmocka_unit_test(test_check),
-					    cmocka_unit_test(test_refused) };
+					    cmocka_unit_test(test_refused), cmocka_unit_test(test_sends) };
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
