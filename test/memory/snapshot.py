@@ -315,9 +315,9 @@ def short_of_memory(args, base):
                 time.sleep(0.05)
 
 
-def series(args, base):
+def series(args, base, mib=16):
     """Incremental snapshots: each stores what has been written to since the one before."""
-    s = Subject(args, base, 16)
+    s = Subject(args, base, mib)
     previous = []
     for n in range(3):
         more = ["--prev-images-dir", os.path.join("..", os.path.basename(previous[-1]))] if previous else []
@@ -431,6 +431,27 @@ def two_rounds(order, at, words):
     return case
 
 
+def killed_in_rounds(args, base):
+    """The dumper's child, in the first round and in the second: nothing is left in the tree, and the next snapshot is one."""
+    for at in (1, 2):
+        s = Subject(args, os.path.join(base, str(at)), LARGE)
+
+        def then(s=s):
+            dumpers = [p for p in s.world.tree() if state.read(f"/proc/{p}/comm").strip() == b"criu"]
+            for pid in dumpers:
+                if int(state.read(f"/proc/{pid}/stat").rsplit(b") ", 1)[1].split()[1]) in dumpers:
+                    os.kill(pid, signal.SIGKILL)
+        code, _ = held_in_time(s, then, at)
+        if not code or os.path.exists(os.path.join(s.images, "inventory.img")):
+            raise Failed(f"round {at}: exit status {code}")
+        s.well(f"after the kill in round {at}")
+        s.look(f"after the kill in round {at}")
+        s.nothing_added(f"after the kill in round {at}")
+        s.snapshot()
+        s.end()
+        s.bring_back(s.images)
+
+
 def ends_in_first_round(args, base):
     """No snapshot comes of it, and nothing is left."""
     s = Subject(args, base, LARGE)
@@ -474,12 +495,13 @@ def refused(args, base):
 
 CASES = {"one-instant": one_instant, "exits-meanwhile": meanwhile("exit"), "execs-meanwhile": meanwhile("exec"),
          "unmaps-meanwhile": meanwhile("unmap"), "storm": storm, "short-of-memory": short_of_memory, "series": series,
+         "series-of-large": lambda args, base: series(args, base, LARGE),
          "killed": killed, "two-rounds": two_rounds(None, 0, [SPARED, "!" + AGAIN]),
          "storm-in-first-round": two_rounds("storm", 1, [COPIED, "!" + SPARED]),
          "storm-in-second-round": two_rounds("storm", 2, [SPARED, "!" + AGAIN]),
          "unmaps-in-first-round": two_rounds("unmap", 1, []),
          "unmaps-in-second-round": two_rounds("unmap", 2, [SPARED]),
-         "ends-in-first-round": ends_in_first_round, "by-rpc": by_rpc, "refused": refused}
+         "killed-in-rounds": killed_in_rounds, "ends-in-first-round": ends_in_first_round, "by-rpc": by_rpc, "refused": refused}
 
 
 def run_one(case, args, base):

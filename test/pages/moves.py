@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import memory_run as memory
+import tls
 import wire
 from remote import Server
 from world import Failed
@@ -43,7 +44,14 @@ def wire_up(here, there):
         machine.ip("link", "set", "lo", "up")
 
 
-def migrate(s):
+def migrate_by_tls(s):
+    p = tls.Papers(os.path.join(s.base, "papers"))
+    p.authority("ours")
+    p.issue("ours", "there", THERE)
+    migrate(s, *p.options("ours", "there"))
+
+
+def migrate(s, *options):
     """
     Rounds of memory go over while the process runs, each less than the one before; the last one stops it; it goes on
     from the images at the other end, with all that it had computed.
@@ -57,16 +65,16 @@ def migrate(s):
     try:
         # the process lives here from now on: dumps are made from inside of its namespaces
         s.move_to(here.within())
-        first = s.round("pre-dump")
+        first = s.round("pre-dump", *options, server=s.server(*options))
         if memory.ALL_PAGES in first:
             raise Failed(first[-300:])
         for _ in range(3):
             s.wait()
-            s.round("pre-dump")
+            s.round("pre-dump", *options, server=s.server(*options))
             s.must_skip(f"round {s.nr}")
         s.wait()
         looks = s.table(s.root)[0]
-        s.last()
+        s.last(*options, server=s.server(*options))
         s.must_skip("the last round")
         s.merge()
         s.within = there.within()
@@ -87,4 +95,4 @@ def no_route(s):
     s.must_go_on()
 
 
-CASES = {"migrate": migrate, "no-route": no_route}
+CASES = {"migrate": migrate, "migrate-by-tls": migrate_by_tls, "no-route": no_route}
