@@ -14,7 +14,7 @@ const struct task_kind *const task_kinds[] = {
 	&posix_timers_kind,
 	&user_areas_kind,
 	&rseq_kind,
-	//	&ring_slots_kind,ring_slots_kind,
+	&ring_slots_kind,
 	&cpu_flags_kind,
 	&ports_kind,
 	&prctl_kind,         /* timer slack before a real-time policy is set: the kernel ignores it afterwards */
