@@ -44,6 +44,13 @@ def processes_of(program):
     return found
 
 
+def why_refused(log):
+    """The last of the lines that say so; those of clients that have left in the middle are among them."""
+    with open(log, encoding="utf-8", errors="replace") as f:
+        lines = [line.rstrip() for line in f if " result=failed " in line and "has closed the connection" not in line]
+    return "\n".join(lines[-40:])
+
+
 def left_of(program, before):
     """Processes that are left, once those that end with what they look after have noticed."""
     end = time.monotonic() + 20
@@ -105,6 +112,8 @@ def main():
             daemon.send_signal(signal.SIGTERM)
             if daemon.wait(30) != 0:
                 what.append(f"the service ended with {daemon.returncode}")
+            if not good:
+                print(why_refused(f"{where}/service.log"))
             print("FAIL soak: " + "; ".join(what) if what else "PASS soak")
             return 1 if what else 0
         finally:
