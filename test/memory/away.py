@@ -2,7 +2,7 @@
 """Lazy migration: a process goes on elsewhere, behind a network, while its memory is still where it was. Every page is looked
 at; what breaks on the way must leave one of the two, whole, and nobody who reads zeroes.
 
-    away.py --criu build/criu --tools build/test/memory [-k CASE] [--seed N]
+    away.py --criu build/criu --tools build/test/memory [-k CASE] [--rounds N] [--seed N]
 
 Runs in pid, mount and network namespaces of its own; the destination has others. Prints "PASS case", "FAIL case: why" or
 "SKIP case: why". Needs root.
@@ -22,6 +22,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, os.path.join(HERE, "..", "e2e"), os.path.join(HERE, "..", "pages")]
 import alone   # noqa: E402
 import lazy    # noqa: E402
+import moving  # noqa: E402
 import rpc     # noqa: E402
 import state   # noqa: E402
 import tls     # noqa: E402
@@ -641,11 +642,13 @@ def over_tls(args, base, seed):
 CASES = {"check": obeys(lazy.CHECK), "fork": obeys(lazy.FORK), "remap": obeys(lazy.REMAP), "calls": obeys(lazy.CALLS),
          "exec": obeys(lazy.EXEC), "images": images, "from-images": from_images, "on-top": on_top, "family": family, "never-starts": never_starts, "fails-late": fails_late, "given": given, "cut": cut,
          **{f"kill-{who}": killed(who) for who in ("daemon", "dump", "holder", "both")},
-         "strangers": strangers, "liars": liars, "tls": over_tls, "by-rpc": by_rpc}
+         "strangers": strangers, "liars": liars, "tls": over_tls, "by-rpc": by_rpc, "writer": moving.writer(Away)}
 
 
 def main():
-    args = alone.enter(alone.parser("tools"), net=True)
+    ap = alone.parser("tools")
+    ap.add_argument("--rounds", type=int, default=3)
+    args = alone.enter(ap, net=True)
     if not alone.has(args, "uffd-noncoop"):
         print("SKIP all: this kernel has no userfaultfd with all of its events")
         return 0
