@@ -9,7 +9,11 @@ from world import Failed
 
 def looks(directory, pid):
     """How often a writer has looked at all of its pages."""
-    return struct.unpack("Q", state.read(os.path.join(directory, f"table-{pid}"))[:8].ljust(8, b"\0"))[0]
+    try:
+        with open(os.path.join(directory, f"table-{pid}"), "rb") as f:
+            return struct.unpack("Q", f.read(8).ljust(8, b"\0"))[0]
+    except FileNotFoundError:
+        return 0
 
 
 def writer(away):
