@@ -17,7 +17,7 @@
 #endif
 
 #define RING_MAX    (UINT64_C(1) << 40)
-#define WAITING_MAX (UINT64_C(64) << 20) /* bytes that are stored of one ring */
+#define STORED_MAX  (UINT64_C(64) << 20) /* bytes of one ring */
 #define TRIES       8
 
 /* struct tpacket_block_desc up to its end: the kernel's own account of a block */
@@ -128,33 +128,34 @@ static bool untouched(const struct ring_view *v, uint32_t head)
 	       (v->version != TPACKET_V3 || !__atomic_load_n(&block->hdr.bh1.num_pkts, __ATOMIC_ACQUIRE));
 }
 
-/* What is the process' now. Return: 0; -EFBIG it is too much; -ENOMEM. */
+int ring_store(struct file_table *t, const struct ring_view *v, uint32_t i, struct img_packet_slot_vec *list)
+{
+	void *items = list->items;
+	img_packet_slot *s;
+
+	if ((list->nr + 1) * (uint64_t)v->slot_size > STORED_MAX)
+		return -EFBIG;
+	s = pool_vec_add(&t->pool, &items, &list->nr, sizeof(*s));
+	if (!s)
+		return -ENOMEM;
+	list->items = items;
+	s->index = i;
+	s->data.data = (const uint8_t *)pool_text(&t->pool, ring_slot(v, i), v->slot_size);
+	s->data.len = v->slot_size;
+	return s->data.data ? 0 : -ENOMEM;
+}
+
+/* What is the process' now. Return: as ring_store() */
 static int take_waiting(struct file_table *t, const struct ring_view *v, img_packet_sk_ext *ext)
 {
-	uint64_t bytes = 0;
+	int r = 0;
 
 	ext->rx_waiting.nr = 0;
 	ext->rx_waiting.items = NULL;
-	for (uint32_t i = 0; i < v->nr; i++) {
-		void *items = ext->rx_waiting.items;
-		img_packet_slot *s;
-
-		if (!ring_status(v, i))
-			continue;
-		bytes += v->slot_size;
-		if (bytes > WAITING_MAX)
-			return -EFBIG;
-		s = pool_vec_add(&t->pool, &items, &ext->rx_waiting.nr, sizeof(*s));
-		if (!s)
-			return -ENOMEM;
-		ext->rx_waiting.items = items;
-		s->index = i;
-		s->data.data = (const uint8_t *)pool_text(&t->pool, ring_slot(v, i), v->slot_size);
-		s->data.len = v->slot_size;
-		if (!s->data.data)
-			return -ENOMEM;
-	}
-	return 0;
+	for (uint32_t i = 0; i < v->nr && r == 0; i++)
+		if (ring_status(v, i))
+			r = ring_store(t, v, i, &ext->rx_waiting);
+	return r;
 }
 
 static int look(struct file_table *t, struct open_file *f, const struct ring_view *v, img_packet_sk_ext *ext,

@@ -45,6 +45,9 @@ uint64_t ring_status(const struct ring_view *v, uint32_t i);
 void ring_put_status(const struct ring_view *v, uint32_t i, uint64_t status);
 bool ring_swap_status(const struct ring_view *v, uint32_t i, uint64_t from, uint64_t to);
 
+/** ring_store() - add a slot to those that the image has; what is in it stays as it is. Return: 0; -EFBIG: that is more than 64 MiB; -ENOMEM */
+int ring_store(struct file_table *t, const struct ring_view *v, uint32_t i, struct img_packet_slot_vec *list);
+
 /* What ring_find_head() says besides an errno. */
 enum {
 	RING_FOUND,

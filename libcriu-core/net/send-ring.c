@@ -21,7 +21,6 @@
 #define SOL_PACKET 263
 #endif
 
-#define STORED_MAX (UINT64_C(64) << 20) /* bytes of one ring */
 #define NONSENSE   ((uint32_t)-EBADMSG) /* a length below 0 is an error number in the kernel, and quietly one */
 #define PROTOCOL   0x88b6               /* as in ring-head.c */
 #define HEADER     14
@@ -153,31 +152,15 @@ static bool holds_anything(const char *slot, size_t len)
 	return false;
 }
 
-/* Frames are often prepared once and sent again and again. Return: 0; -EFBIG; -ENOMEM */
+/* Frames are often prepared once and sent again and again. Return: as ring_store() */
 static int take_slots(struct file_table *t, const struct ring_view *v, img_packet_sk_ext *ext)
 {
-	uint64_t bytes = 0;
+	int r = 0;
 
-	for (uint32_t i = 0; i < v->nr; i++) {
-		void *items = ext->tx_slots.items;
-		img_packet_slot *s;
-
-		if (!holds_anything(ring_slot(v, i), v->slot_size))
-			continue;
-		bytes += v->slot_size;
-		if (bytes > STORED_MAX)
-			return -EFBIG;
-		s = pool_vec_add(&t->pool, &items, &ext->tx_slots.nr, sizeof(*s));
-		if (!s)
-			return -ENOMEM;
-		ext->tx_slots.items = items;
-		s->index = i;
-		s->data.data = (const uint8_t *)pool_text(&t->pool, ring_slot(v, i), v->slot_size);
-		s->data.len = v->slot_size;
-		if (!s->data.data)
-			return -ENOMEM;
-	}
-	return 0;
+	for (uint32_t i = 0; i < v->nr && r == 0; i++)
+		if (holds_anything(ring_slot(v, i), v->slot_size))
+			r = ring_store(t, v, i, &ext->tx_slots);
+	return r;
 }
 
 /* Where the data in a frame begins is said elsewhere then, and in front of it is more than a packet. */
@@ -223,9 +206,10 @@ int send_ring_check(const img_packet_sock_entry *e, struct cr_error *err)
 	struct ring_view v;
 
 	if (!e->ext || !e->ext->has_tx_head)
-		return cr_refuse(err, -ENOTSUP,
-				 "packet socket %u has a ring to send from, and nothing says where in it the kernel goes on",
-				 e->id);
+		return cr_refuse(
+			err, -ENOTSUP,
+			"packet socket %u has a ring to send from, and nothing says where in it the kernel goes on",
+			e->id);
 	if (ring_describe(e->version, e->tx_ring, true, &v) < 0 || e->ext->tx_head >= v.nr ||
 	    v.slot_size <= header_len(e->version) + HEADER)
 		return cr_refuse(err, -EBADMSG, "packet socket %u: its ring to send from makes no sense", e->id);

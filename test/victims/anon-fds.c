@@ -336,6 +336,28 @@ static void check_fanotify(void)
 	unlink("/dev/shm/victim-fanotify");
 }
 
+/* What was not read is gone, and nothing else is in its place; the marks are as they were. */
+static void set_up_fanotify_unread(void)
+{
+	set_up_fanotify();
+	change(victim_path("marked"));
+	need(poll(&(struct pollfd){ .fd = group, .events = POLLIN }, 1, 1000) == 1);
+}
+
+static void check_fanotify_unread(void)
+{
+	struct fanotify_event_metadata e;
+	ssize_t n;
+
+	/* others may use the file systems that are watched, nobody the file */
+	while ((n = read(group, &e, sizeof(e))) > 0) {
+		expect(!(e.mask & FAN_Q_OVERFLOW), "events are said to be lost by a queue without a limit");
+		close(e.fd);
+	}
+	expect(n < 0 && errno == EAGAIN, "read");
+	check_fanotify();
+}
+
 static void set_up_permission(void)
 {
 	spill(victim_path("marked"), "x", 1);
@@ -352,6 +374,7 @@ const struct victim_case victim_cases[] = {
 	{ "inotify", set_up_watches, check_watches, .flags = CASE_MUTATES | CASE_ALTERS },
 	{ "inotify-unread", set_up_unread, check_unread, .flags = CASE_MUTATES | CASE_ALTERS },
 	{ "fanotify", set_up_fanotify, check_fanotify, .flags = CASE_MORE },
+	{ "fanotify-unread", set_up_fanotify_unread, check_fanotify_unread, .flags = CASE_MUTATES },
 	{ "fanotify-permission", set_up_permission, NULL, .refuse = "permission" },
 	{ NULL },
 };

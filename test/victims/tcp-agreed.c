@@ -15,7 +15,7 @@
 #define TCP_TIMESTAMP 24
 #endif
 
-#define KEEP .dump = "--tcp-established", .restore = "--tcp-established"
+#define KEEP     .dump = "--tcp-established", .restore = "--tcp-established"
 #define SYN_SENT 2
 #define MSS      700
 #define MARK     99
@@ -95,13 +95,15 @@ static void check_agreed(void)
 		struct tcp_info now = info_of(i ? a : c);
 		int later = get(i ? a : c, IPPROTO_TCP, TCP_TIMESTAMP) - stamp[i];
 
-		expect(now.tcpi_options == before[i].tcpi_options, "end %d: options are %x, were %x", i, now.tcpi_options,
-		       before[i].tcpi_options);
-		expect(now.tcpi_snd_wscale == before[i].tcpi_snd_wscale && now.tcpi_rcv_wscale == before[i].tcpi_rcv_wscale,
+		expect(now.tcpi_options == before[i].tcpi_options, "end %d: options are %x, were %x", i,
+		       now.tcpi_options, before[i].tcpi_options);
+		expect(now.tcpi_snd_wscale == before[i].tcpi_snd_wscale &&
+			       now.tcpi_rcv_wscale == before[i].tcpi_rcv_wscale,
 		       "end %d: windows are scaled by %u and %u, were by %u and %u", i, now.tcpi_snd_wscale,
 		       now.tcpi_rcv_wscale, before[i].tcpi_snd_wscale, before[i].tcpi_rcv_wscale);
 		/* half a window that was small at first is less than what was agreed on */
-		expect(is_limited ? now.tcpi_snd_mss == before[i].tcpi_snd_mss : now.tcpi_snd_mss >= before[i].tcpi_snd_mss,
+		expect(is_limited ? now.tcpi_snd_mss == before[i].tcpi_snd_mss
+				  : now.tcpi_snd_mss >= before[i].tcpi_snd_mss,
 		       "end %d: segments of %u bytes, were of %u", i, now.tcpi_snd_mss, before[i].tcpi_snd_mss);
 		/* milliseconds; one that goes back is what the other end drops as too old */
 		expect(later >= 0 && later < 600000, "end %d: the clock went on by %d", i, later);
@@ -155,7 +157,8 @@ const struct victim_case victim_cases[] = {
 	{ "agreed", set_up_agreed, check_agreed, KEEP, .flags = CASE_MORE },
 	{ "large", set_up_large, check_agreed, KEEP },
 	{ "ipv6", set_up_six, check_agreed, KEEP },
-	{ "making", set_up_making, check_making, .dump = "--tcp-established", .refuse = "that is being made|--tcp-close" },
+	{ "making", set_up_making, check_making, .dump = "--tcp-established",
+	  .refuse = "that is being made|--tcp-close" },
 	{ "making-close", set_up_making, check_closed, .dump = "--tcp-close", .restore = "--tcp-close" },
 	{ 0 },
 };
