@@ -28,6 +28,7 @@ PAGE, WORDS, RING, THREADS, CHAIN, APART = 4096, 512, 6, 2, 64, 8
 CHAINS, STRIDE, SHARED, BULK = 0x100000000000, 0x1000000, 0x200000000000, 0x300000000000
 MASK = (1 << 64) - 1
 NAME = "criu-snapshot"
+LARGE = 300   # MiB: enough for a snapshot in two rounds
 
 
 def expected(n, place):
@@ -39,6 +40,8 @@ def expected(n, place):
 
 class Subject:
     def __init__(self, args, base, mib, cgroup=None):
+        if mib >= LARGE and not alone.has(args, "uffd_wp_async"):
+            raise Skipped("this kernel does not watch pages by userfaultfd")
         self.args, self.base, self.world, self.nr = args, base, args.world, 0
         self.dir = os.path.join(base, "d")
         os.makedirs(self.dir)
@@ -386,7 +389,6 @@ def talk(s, **opts):
 
 # --- two rounds: of large trees memory is stored before, and what is written to meanwhile is saved by the snapshot proper
 
-LARGE = 300
 SPARED, COPIED, AGAIN = f"it is not copied, of {LARGE} MiB", f"it is copied, of {LARGE} MiB", "this is tried again"
 
 

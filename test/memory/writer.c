@@ -213,6 +213,11 @@ static void do_resize(struct region *r)
 	if (r->kind == BRK || r->pieces)
 		return;
 	at = mremap(r->at, r->pages * PAGE, pages * PAGE, MREMAP_MAYMOVE);
+	/* dumped within do_split() and restored lazily: what was read at once does not join with what is still to come */
+	if (at == MAP_FAILED && errno == EFAULT) {
+		r->pieces = true;
+		return;
+	}
 	must(at != MAP_FAILED);
 	if (pages > r->pages)
 		forget(r, r->pages, pages);
