@@ -236,6 +236,23 @@ static void expect_event(int wd, uint32_t mask)
 	       wd);
 }
 
+/* Flags of a watch: one that tells once, and one of a directory that does not tell of what was unlinked there. */
+static void check_watch_flags(void)
+{
+	char path[64], text[4096];
+	int fd = open(victim_path("kept"), O_WRONLY);
+
+	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", watcher);
+	slurp(path, text, sizeof(text));
+	snprintf(path, sizeof(path), " mask:%x ", IN_CREATE | IN_EXCL_UNLINK);
+	expect(strstr(text, path), "no%sin %s", path, text);
+	expect(fd >= 0 && write(fd, "y", 1) == 1, "write");
+	expect_event(1, IN_MODIFY); /* and, read with it, IN_IGNORED */
+	expect(write(fd, "y", 1) == 1 && poll(&(struct pollfd){ .fd = watcher, .events = POLLIN }, 1, 20) == 0,
+	       "a watch that tells once tells again");
+	close(fd);
+}
+
 static void check_watches(void)
 {
 	int fd;
@@ -249,6 +266,7 @@ static void check_watches(void)
 	fd = open(victim_path("dir/made"), O_WRONLY | O_CREAT, 0600);
 	expect(fd >= 0, "create");
 	expect_event(4, IN_CREATE);
+	check_watch_flags();
 	unlink(victim_path("dir/made"));
 	expect(inotify_add_watch(watcher, victim_path("dir"), IN_CREATE) == 4, "the watch of a directory has another number");
 	expect(inotify_add_watch(watcher, victim_path(""), IN_ATTRIB) == 6, "the next number is another one");
