@@ -117,8 +117,23 @@ static struct sockaddr_ll link_of(int fd)
 	return ll;
 }
 
+/* What a membership does is seen at the device: that a socket leaves a group it is not in is no error. */
+#define GROUP      { 0x33, 0x33, 0x12, 0x34, 0x56, 0x78 }
+#define GROUP_TEXT "333312345678"
+
+static bool device_hears_group(void)
+{
+	char text[8192];
+
+	return slurp("/proc/net/dev_mcast", text, sizeof(text)) > 0 && strstr(text, GROUP_TEXT);
+}
+
 static void set_up_packet(void)
 {
+	struct packet_mreq group = { .mr_ifindex = (int)if_nametoindex("lo"),
+				     .mr_type = PACKET_MR_MULTICAST,
+				     .mr_alen = 6,
+				     .mr_address = GROUP };
 	struct sockaddr_ll lo = { .sll_family = AF_PACKET,
 				  .sll_protocol = htons(0x88b5),
 				  .sll_ifindex = (int)if_nametoindex("lo") };
@@ -132,6 +147,7 @@ static void set_up_packet(void)
 	set(s[1], SOL_PACKET, PACKET_VERSION, TPACKET_V2);
 	need(bind(s[1], (struct sockaddr *)&lo, sizeof(lo)) == 0);
 	need(setsockopt(s[1], SOL_PACKET, PACKET_ADD_MEMBERSHIP, &m, sizeof(m)) == 0);
+	need(setsockopt(s[1], SOL_PACKET, PACKET_ADD_MEMBERSHIP, &group, sizeof(group)) == 0 && device_hears_group());
 	s[2] = socket(AF_PACKET, SOCK_RAW, 0);
 	need(bind(s[2], (struct sockaddr *)&lo, sizeof(lo)) == 0);
 	set(s[2], SOL_PACKET, PACKET_FANOUT, (getpid() & 0xffff) | PACKET_FANOUT_LB << 16);
@@ -147,6 +163,7 @@ static void check_packet(void)
 				  .sll_halen = 6 };
 	char buf[100];
 
+	expect(device_hears_group(), "the device does not hear the group");
 	expect(a.sll_protocol == 0 && a.sll_ifindex == 0, "the unbound one");
 	expect(b.sll_protocol == htons(0x88b5) && b.sll_ifindex == (int)if_nametoindex("lo"), "the bound one");
 	expect(c.sll_protocol == htons(0x88b5), "the one in a group");
