@@ -17,21 +17,19 @@
 #include <unistd.h>
 #include <cmocka.h>
 
-#define NR    20
-#define PLACE ((uintptr_t)0x100000000000)
-#define PAGE  4096ul
+#define NR   20
+#define PAGE 4096ul
 
 struct family {
 	struct task tasks[NR], *list[NR];
 	struct tree tree;
+	char *place; /* room for a mapping, and a page without access on each side of it */
 };
 
 /* Each child has one mapping at the same place, whose length says which one it is. */
-static void child(size_t i)
+static void child(const struct family *f, size_t i)
 {
-	void *p = mmap((void *)PLACE, (i + 1) * PAGE, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
-
-	raise(p == (void *)PLACE ? SIGSTOP : SIGKILL);
+	raise(mprotect(f->place + PAGE, (i + 1) * PAGE, PROT_READ) == 0 ? SIGSTOP : SIGKILL);
 	_exit(1);
 }
 
@@ -40,6 +38,8 @@ static int make(void **state)
 	struct family *f = calloc(1, sizeof(*f));
 
 	assert_non_null(f);
+	f->place = mmap(NULL, (NR + 2) * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	assert_true(f->place != MAP_FAILED);
 	for (size_t i = 0; i < NR; i++) {
 		struct task *t = &f->tasks[i];
 		int status;
@@ -47,7 +47,7 @@ static int make(void **state)
 		t->host_pid = fork();
 		assert_true(t->host_pid >= 0);
 		if (t->host_pid == 0)
-			child(i);
+			child(f, i);
 		assert_int_equal(waitpid(t->host_pid, &status, WUNTRACED), t->host_pid);
 		assert_true(WIFSTOPPED(status));
 		assert_int_equal(proc_dir_open(AT_FDCWD, t->host_pid, &t->dir, NULL), 0);
@@ -69,31 +69,36 @@ static int unmake(void **state)
 		waitpid(f->tasks[i].host_pid, NULL, 0);
 		proc_dir_close(&f->tasks[i].dir);
 	}
+	munmap(f->place, (NR + 2) * PAGE);
 	free(f);
 	return 0;
 }
 
+struct search {
+	uint64_t start, pages;
+};
+
 static int find(void *arg, const struct proc_vma_list *list, struct cr_error *err)
 {
-	uint64_t *pages = arg;
+	struct search *s = arg;
 
 	(void)err;
 	for (size_t i = 0; i < list->nr; i++)
-		if (list->items[i].start == PLACE)
-			*pages = (list->items[i].end - PLACE) / PAGE;
+		if (list->items[i].start == s->start)
+			s->pages = (list->items[i].end - s->start) / PAGE;
 	return 0;
 }
 
-static void assert_own(struct smaps_ahead *a, const struct task *t, uint64_t pages)
+static void assert_own(const struct family *f, struct smaps_ahead *a, size_t i)
 {
+	struct search search = { .start = (uintptr_t)f->place + PAGE };
 	struct smaps_stream *s = NULL;
 	struct cr_error err = { 0 };
-	uint64_t found = 0;
 	bool many;
 
-	assert_int_equal(smaps_ahead_take(a, t, &s, &many, &err), 0);
-	assert_int_equal(smaps_end(s, find, &found, &err), 0);
-	assert_int_equal(found, pages);
+	assert_int_equal(smaps_ahead_take(a, &f->tasks[i], &s, &many, &err), 0);
+	assert_int_equal(smaps_end(s, find, &search, &err), 0);
+	assert_int_equal(search.pages, i + 1);
 }
 
 static void test_all(void **state)
@@ -102,7 +107,7 @@ static void test_all(void **state)
 	struct smaps_ahead *a = smaps_ahead_new(&f->tree);
 
 	for (size_t i = 0; i < NR; i++)
-		assert_own(a, &f->tasks[i], i + 1);
+		assert_own(f, a, i);
 	smaps_ahead_free(a);
 }
 
@@ -117,7 +122,7 @@ static void test_some(void **state)
 	a = smaps_ahead_new(&f->tree);
 	for (size_t i = 0; i < NR; i++)
 		if (i % 5 != 1)
-			assert_own(a, &f->tasks[i], i + 1);
+			assert_own(f, a, i);
 	smaps_ahead_free(a);
 }
 
@@ -129,7 +134,7 @@ static void test_dropped(void **state)
 		struct smaps_ahead *a = smaps_ahead_new(&f->tree);
 
 		for (size_t i = 0; i < nr; i++)
-			assert_own(a, &f->tasks[i], i + 1);
+			assert_own(f, a, i);
 		smaps_ahead_free(a);
 	}
 	smaps_ahead_free(NULL);
@@ -147,12 +152,12 @@ static void test_failure(void **state)
 	kill(f->tasks[2].host_pid, SIGKILL);
 	assert_int_equal(waitpid(f->tasks[2].host_pid, NULL, 0), f->tasks[2].host_pid);
 	a = smaps_ahead_new(&f->tree);
-	assert_own(a, &f->tasks[0], 1);
-	assert_own(a, &f->tasks[1], 2);
+	assert_own(f, a, 0);
+	assert_own(f, a, 1);
 	assert_int_equal(smaps_ahead_take(a, &f->tasks[2], &s, &many, &err), -ESRCH);
 	assert_null(s);
 	assert_int_equal(err.code, -ESRCH);
-	assert_own(a, &f->tasks[3], 4);
+	assert_own(f, a, 3);
 	smaps_ahead_free(a);
 }
 
@@ -164,7 +169,7 @@ static void test_nothing_to_gain(void **state)
 
 	f->tree.tasks.nr = 1;
 	assert_null(smaps_ahead_new(&f->tree));
-	assert_own(NULL, &f->tasks[0], 1);
+	assert_own(f, NULL, 0);
 	f->tree.tasks.nr = NR;
 	assert_int_equal(sched_getaffinity(0, sizeof(old), &old), 0);
 	CPU_ZERO(&one);
