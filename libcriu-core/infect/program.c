@@ -146,7 +146,7 @@ static const char *const kind_names[] = {
 	[ABI_OP_ARRIVE] = "arrive",   [ABI_OP_READ] = "read",           [ABI_OP_COMPARE] = "read and compare",
 	[ABI_OP_CHECK] = "check",       [ABI_OP_STORE] = "store",     [ABI_OP_CALL] = "call routine",   [ABI_OP_TRAP] = "trap",
 	[ABI_OP_PARK] = "park",       [ABI_OP_HELPER] = "start helper",   [ABI_OP_CLAIM] = "claim",
-	[ABI_OP_AWAIT] = "await",
+	[ABI_OP_AWAIT] = "await",     [ABI_OP_SWEEP] = "sweep",
 };
 
 static void describe(const struct abi_op *op, char *ret, size_t size)

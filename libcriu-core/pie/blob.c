@@ -39,9 +39,13 @@
 #define HELPER_FLAGS (BLOB_CLONE_VM | BLOB_CLONE_FS | BLOB_CLONE_FILES)
 #define THREAD_FLAGS (HELPER_FLAGS | BLOB_CLONE_SIGHAND | BLOB_CLONE_THREAD | BLOB_CLONE_SYSVSEM)
 
+#define E_PERM     1
 #define E_NOEXEC   8
+#define E_BADF     9
+#define E_ACCES    13
 #define E_EXIST    17
 #define E_RANGE    34
+#define E_NOSYS    38
 #define E_TIMEDOUT 110
 
 #define FUTEX_WAIT_SHARED 0
@@ -346,6 +350,24 @@ static long op_await(struct blob_run *run, uint64_t word)
 	return 0;
 }
 
+/* What says that there is nothing of this number, or that nobody may ask */
+static int is_refusal(long r)
+{
+	return r == -E_INVAL || r == -E_BADF || r == -E_PERM || r == -E_ACCES || r == -E_NOSYS;
+}
+
+static long op_sweep(const struct abi_op *op, const uint64_t *a)
+{
+	uint64_t found = 0;
+
+	if (a[0] > 63)
+		return -E_INVAL;
+	for (uint64_t i = 0; i < a[0]; i++)
+		if (!is_refusal(blob_sys(op->nr, i, a[1], a[2], a[3], a[4], a[5])))
+			found |= (uint64_t)1 << i;
+	return (long)found;
+}
+
 static long op_call(struct blob_run *run, uint64_t index)
 {
 	if (run->depth + 1 == BLOB_MAX_DEPTH || !routine_at(run, index))
@@ -399,6 +421,8 @@ static long carry_out(struct blob_run *run, struct abi_op *op, const uint64_t *a
 		return op_claim(run, a);
 	case ABI_OP_AWAIT:
 		return op_await(run, a[0]);
+	case ABI_OP_SWEEP:
+		return op_sweep(op, a);
 	case ABI_OP_TRAP:
 		if (!run->frame)
 			return -E_INVAL;

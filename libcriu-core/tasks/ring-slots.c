@@ -11,32 +11,29 @@
 #include <linux/io_uring.h>
 #include <sys/syscall.h>
 
+#define RING_SLOTS 16 /* IO_RINGFD_REG_MAX of the kernel */
+
 #ifndef IORING_ENTER_REGISTERED_RING
 #define IORING_ENTER_REGISTERED_RING (1U << 4)
 #endif
 
 static void rings_ask_thread(struct asker *a)
 {
-	a->ts->ring_op = (uint32_t)a->routine->ops.nr;
-	for (unsigned int i = 0; i < RING_SLOTS; i++)
-		op_result(emit_call(a->program, a->routine, "registered ring of io_uring", __NR_io_uring_enter, i, 0, 0,
-				    IORING_ENTER_REGISTERED_RING));
+	ask_note(a, Q_RINGS, op_result(emit(a->program, a->routine, ABI_OP_SWEEP, "registered rings of io_uring", __NR_io_uring_enter,
+					    RING_SLOTS, 0, 0, IORING_ENTER_REGISTERED_RING, 0, 0)));
 }
 
+/* One that is disabled as yet answers EBADFD, one whose polling thread has ended EOWNERDEAD: those are taken, too. */
 static int rings_dump_thread(struct task_dump *d, struct thread *th, struct thread_state *ts, struct cr_error *err)
 {
-	unsigned int taken = 0;
+	int64_t taken = answer_of(d, ts, Q_RINGS);
 
-	for (unsigned int i = 0; i < RING_SLOTS; i++) {
-		int64_t answer = answer_at(d, ts, ts->ring_op + i);
-
-		/* one that is disabled as yet answers EBADFD, one whose polling thread has ended EOWNERDEAD */
-		taken += answer >= 0 || answer == -EBADFD || answer == -EOWNERDEAD;
-	}
 	if (!taken)
 		return 0;
+	if (taken < 0)
+		return cr_fail(err, (int)taken, "ask thread %d for registered rings of io_uring", (int)th->host_tid);
 	return task_obstacle(d, th, "the process must close its rings first, or run with kernel.io_uring_disabled=2",
-			     "%u registered rings of io_uring", taken) < 0
+			     "%d registered rings of io_uring", __builtin_popcountll((uint64_t)taken)) < 0
 		       ? cr_fail(err, -ENOMEM, "note an obstacle")
 		       : 0;
 }

@@ -61,6 +61,7 @@ enum question {
 	Q_SIGALTSTACK,
 	Q_MEMPOLICY,
 	Q_LANDLOCK,
+	Q_RINGS,
 	Q_NR
 };
 
@@ -99,8 +100,6 @@ struct timer_answer {
 
 #define NO_OP UINT32_MAX
 
-#define RING_SLOTS 16 /* IO_RINGFD_REG_MAX of the kernel */
-
 struct thread_state {
 	uint32_t routine;  /* number; NO_OP before tasks_ask() */
 	uint32_t op[Q_NR]; /* index of the operation, NO_OP: not asked */
@@ -114,7 +113,6 @@ struct thread_state {
 	img_thread_ext ext;
 	img_sud_ext sud;
 	uint32_t rseq_op; /* first of RSEQ_PLACES, see rseq.c */
-	uint32_t ring_op; /* first of RING_SLOTS, see ring-slots.c */
 	img_rseq_entry rseq;
 	uint32_t caps[5][2];
 	char comm[PROC_COMM_MAX + 1];

@@ -2,7 +2,9 @@
  * Threads can leave what their process shares: descriptors and working directory by unshare(2), namespaces by that or
  * by setns(2). An image has one of each per process, so what a thread has for itself would be lost. A mount or user
  * namespace of its own is not looked for: who enters one gets a working directory of its own first, or must be the
- * only thread (ksys_unshare() in kernel/fork.c, mntns_install() and userns_install()).
+ * only thread (ksys_unshare() in kernel/fork.c, mntns_install() and userns_install()). An IPC namespace is looked for in who
+ * has not the same undo list of semaphores: all threads of C libraries share one (CLONE_SYSVSEM), and who enters another
+ * namespace leaves it (exit_sem(), called there and in commit_nsset()).
  */
 #include "tasks/thread-share.h"
 
@@ -14,6 +16,7 @@
 #include <fcntl.h>
 #include <linux/kcmp.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -41,9 +44,12 @@ static const struct share {
 
 #define NR_SHARES (sizeof(shares) / sizeof(shares[0]))
 
+#define IPC_SHARE 4 /* index of that row */
+
 /* The threads of one process under comparison with its leading one. */
 struct comparison {
 	const struct task *task;
+	bool has_undo_list;     /* the leading thread */
 	uint64_t ns[NR_SHARES]; /* of the leading thread */
 	uint8_t *differs;       /* per thread */
 };
@@ -51,6 +57,7 @@ struct comparison {
 struct thread_share {
 	struct cr_context *ctx;
 	bool kcmp;
+	bool without_list;     /* the comparing thread has no undo list of semaphores */
 	bool by_pidfd;         /* threads have pidfds (Linux 6.9) that tell namespaces (6.11) */
 	struct comparison *of; /* each process with several threads */
 	size_t nr;
@@ -97,9 +104,10 @@ static void close_all(int fds[static NR_SHARES])
 /*
  * Cheaper than links, and it leaves no names in the kernel's cache, which cost as much again when the thread dies. @ret_fds:
  * descriptors of the namespaces, or NULL: as long as somebody has one open, opening it again costs a third less
- * (path_from_stashed() in fs/libfs.c). Return: 0; negative errno: ask in the other way.
+ * (path_from_stashed() in fs/libfs.c). @same_ipc: that namespace is not asked for. Return: 0; negative errno: ask in the
+ * other way.
  */
-static int ids_by_pidfd(pid_t tid, uint64_t ret[static NR_SHARES], int *ret_fds)
+static int ids_by_pidfd(pid_t tid, bool same_ipc, uint64_t ret[static NR_SHARES], int *ret_fds)
 {
 	autofd int pidfd = (int)syscall(SYS_pidfd_open, tid, PIDFD_THREAD);
 	struct stat st;
@@ -107,9 +115,10 @@ static int ids_by_pidfd(pid_t tid, uint64_t ret[static NR_SHARES], int *ret_fds)
 	if (pidfd < 0)
 		return -errno;
 	for (size_t k = 0; k < NR_SHARES; k++) {
-		autofd int ns = shares[k].link ? ioctl(pidfd, shares[k].request, 0) : -1;
+		bool asked = shares[k].link && !(same_ipc && k == IPC_SHARE);
+		autofd int ns = asked ? ioctl(pidfd, shares[k].request, 0) : -1;
 
-		if (!shares[k].link)
+		if (!asked)
 			continue;
 		if (ns < 0 || fstat(ns, &st) < 0)
 			return -errno;
@@ -120,9 +129,18 @@ static int ids_by_pidfd(pid_t tid, uint64_t ret[static NR_SHARES], int *ret_fds)
 	return 0;
 }
 
-static int ids_of(struct thread_share *ts, const struct task *t, pid_t tid, uint64_t ret[static NR_SHARES], struct cr_error *err)
+/* As kcmp(2): 0 they have the same, or both none; positive they differ; negative it cannot be told */
+static long compare_undo_lists(pid_t a, pid_t b)
 {
-	return ts->by_pidfd && ids_by_pidfd(tid, ret, NULL) == 0 ? 0 : ids_by_links(t, tid, ret, err);
+	return syscall(__NR_kcmp, a, b, KCMP_SYSVSEM, 0, 0);
+}
+
+static int ids_of(struct thread_share *ts, const struct comparison *c, pid_t tid, uint64_t ret[static NR_SHARES], struct cr_error *err)
+{
+	bool same_ipc = c->has_undo_list && compare_undo_lists(c->task->lead->host_tid, tid) == 0;
+
+	ret[IPC_SHARE] = c->ns[IPC_SHARE];
+	return ts->by_pidfd && ids_by_pidfd(tid, same_ipc, ret, NULL) == 0 ? 0 : ids_by_links(c->task, tid, ret, err);
 }
 
 static int compare_thread(struct thread_share *ts, const struct comparison *c, size_t i, struct cr_error *err)
@@ -133,7 +151,7 @@ static int compare_thread(struct thread_share *ts, const struct comparison *c, s
 
 	if (th == lead || th->dead)
 		return 0;
-	r = ids_of(ts, c->task, th->host_tid, ids, err);
+	r = ids_of(ts, c, th->host_tid, ids, err);
 	if (r < 0)
 		return r;
 	for (size_t k = 0; k < NR_SHARES; k++) {
@@ -171,7 +189,8 @@ static int compare_process(struct thread_share *ts, struct comparison *c, struct
 
 	for (size_t k = 0; k < NR_SHARES; k++)
 		fds[k] = -1;
-	ts->by_pidfd = ids_by_pidfd(lead, c->ns, fds) == 0;
+	ts->by_pidfd = ids_by_pidfd(lead, false, c->ns, fds) == 0;
+	c->has_undo_list = ts->kcmp && ts->without_list && compare_undo_lists(gettid(), lead) > 0;
 	r = ts->by_pidfd ? 0 : ids_by_links(c->task, lead, c->ns, err);
 	for (size_t i = 0; i < c->task->threads.nr && r == 0; i++)
 		r = compare_thread(ts, c, i, err);
@@ -186,6 +205,15 @@ static void *compare_all(void *arg)
 	for (size_t i = 0; i < ts->nr && ts->result == 0; i++)
 		ts->result = compare_process(ts, &ts->of[i], &ts->err);
 	return NULL;
+}
+
+/* A thread of its own leaves the undo list of this process, and so has another one than everybody who has any. */
+static void *compare_beside(void *arg)
+{
+	struct thread_share *ts = arg;
+
+	ts->without_list = unshare(CLONE_SYSVSEM) == 0;
+	return compare_all(ts);
 }
 
 static int begin(struct thread_share *ts, const struct tree *tree, size_t *ret_threads)
@@ -222,7 +250,7 @@ int thread_share_begin(struct cr_context *ctx, const struct tree *tree, struct t
 	ts->ctx = ctx;
 	ts->kcmp = ts->nr && kernel_has(&ctx->probes, KERNEL_KCMP);
 	if (nr >= WORTH_A_THREAD)
-		ts->running = thread_begin(&ts->thread, compare_all, ts) == 0;
+		ts->running = thread_begin(&ts->thread, compare_beside, ts) == 0;
 	if (!ts->running)
 		compare_all(ts);
 	*ret = take_ptr(&ts);

@@ -12,6 +12,7 @@
 #include <fcntl.h>
 #include <linux/aio_abi.h>
 #include <mqueue.h>
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -226,6 +227,37 @@ static void still_own_uts(void)
 static void set_up_thread_uts(void)
 {
 	in_thread(own_uts, still_own_uts);
+}
+
+static void own_ipc(void)
+{
+	ns_was = ns_now("ipc");
+	if (unshare(CLONE_NEWIPC) < 0)
+		victim_skip("ipc namespace");
+}
+static void still_own_ipc(void)
+{
+	expect(ns_now("ipc") != ns_was, "the IPC namespace is that of the process");
+}
+static void set_up_thread_ipc(void)
+{
+	in_thread(own_ipc, still_own_ipc);
+}
+
+/* Among many: these are compared beside other work, and in another way. */
+static void *idle(void *arg)
+{
+	for (;;)
+		pause();
+	return arg;
+}
+static void set_up_crowd_ipc(void)
+{
+	pthread_t t;
+
+	for (int i = 0; i < 60; i++)
+		need(pthread_create(&t, NULL, idle, NULL) == 0);
+	set_up_thread_ipc();
 }
 
 /* Children of this thread would be born in another time, and in another pid namespace. */
@@ -457,6 +489,8 @@ const struct victim_case victim_cases[] = {
 	{ "thread-fs", set_up_thread_fs, check_thread, .refuse = "own working directory, root and umask" },
 	{ "thread-net", set_up_thread_net, check_thread, .refuse = "own network namespace" },
 	{ "thread-uts", set_up_thread_uts, check_thread, .refuse = "own UTS namespace" },
+	{ "thread-ipc", set_up_thread_ipc, check_thread, .refuse = "own IPC namespace" },
+	{ "crowd-ipc", set_up_crowd_ipc, check_thread, .refuse = "own IPC namespace" },
 	{ "thread-time", set_up_thread_time, check_thread, .refuse = "own time namespace for its children" },
 	{ "thread-pids", set_up_thread_pids, check_thread, .refuse = "own pid namespace for its children" },
 	{ "thread-settings", set_up_thread_settings, check_thread_settings },

@@ -10,7 +10,7 @@
 
 #include <stdint.h>
 
-#define ABI_PROGRAM_VERSION 5
+#define ABI_PROGRAM_VERSION 6
 
 enum abi_op_kind {
 	ABI_OP_SYSCALL = 1, /* system call nr with arg[0..5] */
@@ -37,6 +37,8 @@ enum abi_op_kind {
 	ABI_OP_CLAIM,       /* arg: 0 address of a word, 1 count; who is the first here goes on, all others leave out that many
 	                       operations: so several threads share the work of one routine */
 	ABI_OP_AWAIT,       /* arg: 0 address of a word: waits until it is 0; see THREAD */
+	ABI_OP_SWEEP,       /* arg: 0 count, at most 63; system call nr with each number below that in place of arg[0]. The result
+	                       has a bit for each that was not refused with one of EINVAL, EBADF, EPERM, EACCES and ENOSYS */
 };
 
 /* flags of an operation */

@@ -20,6 +20,7 @@
 
 #define NR_TEST   1000 /* a call of our own: returns its first argument + 1 */
 #define NR_FAIL   1001 /* returns its first argument as it is: give it a negative errno */
+#define NR_ODD    1002 /* even numbers are refused in one of the known ways; odd ones succeed or fail in others */
 #define FILE_SIZE 65536
 
 enum ending { END_SIGRETURN = 1, END_EXIT, END_WAIT };
@@ -80,6 +81,12 @@ long blob_sys(long nr, uint64_t a0, uint64_t a1, uint64_t a2, uint64_t a3, uint6
 		return (long)a0 + 1;
 	case NR_FAIL:
 		return (long)a0;
+	case NR_ODD: {
+		static const int refusals[] = { -1, -9, -13, -22, -38 };
+
+		assert_true(a1 == 5 && a2 == 6 && a3 == 7);
+		return a0 % 2 ? (a0 % 3 ? 0 : -77) : refusals[a0 / 2 % 5];
+	}
 	case NR_PREAD64:
 		return fake_read(a1, a2 > 5000 ? 5000 : a2, a3);
 	case NR_PREADV:

@@ -26,6 +26,26 @@ static void test_calls_and_flags(void **state)
 	assert_int_equal(k.control.failed, 0);
 }
 
+/* Even numbers are refused, odd ones not: what was not refused is found, whether it succeeds or fails. */
+static void test_sweep(void **state)
+{
+	static const uint64_t counts[] = { 0, 1, 16, 63 };
+	struct abi_op *results[4], *many;
+
+	(void)state;
+	for (size_t i = 0; i < 4; i++) {
+		results[i] = add(0, ABI_OP_SWEEP, NR_ODD, counts[i], 5, 6, 7);
+		results[i]->flags = ABI_F_RESULT;
+	}
+	many = add(0, ABI_OP_SWEEP, NR_ODD, 64, 0, 0, 0);
+	many->flags = ABI_F_MAY_FAIL | ABI_F_RESULT;
+	add(0, ABI_OP_TRAP, 0, 0, 0, 0, 0);
+	assert_int_equal(run(0, 0x1234), END_SIGRETURN);
+	for (size_t i = 0; i < 4; i++)
+		assert_int_equal(results[i]->arg[0], UINT64_C(0xaaaaaaaaaaaaaaaa) & ((UINT64_C(1) << counts[i]) - 1));
+	assert_int_equal((int64_t)many->arg[0], -22);
+}
+
 static void test_failure_in_tracee(void **state)
 {
 	(void)state;
@@ -320,6 +340,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(test_calls_and_flags, setup),
+		cmocka_unit_test_setup(test_sweep, setup),
 		cmocka_unit_test_setup(test_failure_in_tracee, setup),
 		cmocka_unit_test_setup(test_failure_in_restore_waits_for_abort, setup),
 		cmocka_unit_test_setup(test_unequal_result_fails, setup),
