@@ -30,11 +30,16 @@ struct client {
 	pid_t left;           /* is dumped by those who do not wait for the end */
 };
 
-/* Without ties: a session of its own, the null device, nothing else open. */
+/* Without ties: a session of its own, the null device, nothing else open; so by the time this returns. */
 static pid_t victim(void)
 {
-	pid_t pid = fork();
+	int ready[2];
+	char none;
+	pid_t pid;
 
+	if (pipe(ready) < 0)
+		die("soak: pipe");
+	pid = fork();
 	if (pid == 0) {
 		int null = open("/dev/null", O_RDWR);
 
@@ -42,15 +47,18 @@ static pid_t victim(void)
 		setsid();
 		for (int fd = 0; fd < 3; fd++)
 			dup2(null, fd);
-		for (int fd = 3; fd < 64; fd++)
-			close(fd);
 		if (chdir("/") < 0)
 			_exit(1);
+		/* the pipe as well, last of all: that is the sign */
+		for (int fd = 3; fd < 64; fd++)
+			close(fd);
 		for (;;)
 			pause();
 	}
-	if (pid < 0)
+	close(ready[1]);
+	if (pid < 0 || read(ready[0], &none, 1) != 0)
 		die("soak: fork");
+	close(ready[0]);
 	return pid;
 }
 
