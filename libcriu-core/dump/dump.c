@@ -1,4 +1,5 @@
 /* Dump: the table of stages and the verbs dump and check --tree. What each stage does is in the files beside this one. */
+#include "base/clock.h"
 #include "dump/dump-internal.h"
 #include "image/stats.h"
 #include "image/stream.h"
@@ -44,10 +45,10 @@ int dump_freeze(void *op, struct cr_error *err)
 		r = mm_early_look(d->ctx, d->ctx->opts->pid, &d->early, err);
 	if (r < 0)
 		return r;
-	begin = time_us();
+	begin = monotonic_us();
 	r = freeze_tree(d->ctx, d->ctx->opts->pid, &d->tree, err);
 	d->frozen_since_us = begin;
-	d->freezing_us = time_us() - begin;
+	d->freezing_us = monotonic_us() - begin;
 	return r;
 }
 
@@ -60,7 +61,7 @@ int dump_thaw(struct dump *d, enum thaw how, struct cr_error *err)
 	d->thawed = true;
 	r = thaw_tree(d->tree, how, err);
 	/* what has been told to end is frozen no longer, however long the kernel takes to give its memory back */
-	d->frozen_us = (d->tree->let_go_us ? d->tree->let_go_us : time_us()) - d->frozen_since_us;
+	d->frozen_us = (d->tree->let_go_us ? d->tree->let_go_us : monotonic_us()) - d->frozen_since_us;
 	return r;
 }
 
@@ -143,14 +144,14 @@ int dump_stage_write(void *op, struct cr_error *err)
 int dump_memory(void *op, struct cr_error *err)
 {
 	struct dump *d = op;
-	uint64_t begin = time_us();
+	uint64_t begin = monotonic_us();
 	int r;
 
 	if (d->server)
 		page_client_round(d->server, d->run_id);
 	r = mm_dump_pages(d->mm, d->tree, d->set, &d->pages, err);
 
-	d->memdump_us = time_us() - begin;
+	d->memdump_us = monotonic_us() - begin;
 	return r;
 }
 
@@ -316,7 +317,7 @@ bool dump_may_pass(const struct cr_context *ctx, int r)
 
 int dump_once(struct cr_context *ctx, const struct dump_attempt *at, struct cr_dump_result *ret, struct cr_error *err)
 {
-	struct dump d = { .ctx = ctx, .result = ret, .begin_us = time_us(), .again = at->again, .last = at->last,
+	struct dump d = { .ctx = ctx, .result = ret, .begin_us = monotonic_us(), .again = at->again, .last = at->last,
 			  .listeners = at->listeners, .server = at->server, .source = at->source, .sure = at->sure,
 			  .unsparing = at->unsparing, .first_round = at->first_round,
 			  .snapshot = ctx->opts->rpc->has_snapshot && ctx->opts->rpc->snapshot };

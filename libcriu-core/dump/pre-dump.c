@@ -3,6 +3,7 @@
  * moment on, no longer. Contents are read while they run: what is written to before it was read is written to after it
  * was watched, so the next round stores it again.
  */
+#include "base/clock.h"
 #include "dump/dump-internal.h"
 #include "infect/freeze.h"
 #include "kernel/stage.h"
@@ -81,7 +82,7 @@ static const struct stage pre_dump_stages[] = {
 
 int cr_pre_dump(struct cr_context *ctx, struct cr_dump_result *ret, struct cr_error *err)
 {
-	struct dump d = { .ctx = ctx, .result = ret, .begin_us = time_us(), .pre = true };
+	struct dump d = { .ctx = ctx, .result = ret, .begin_us = monotonic_us(), .pre = true };
 	autofree_by(page_client_free) struct page_client *server = NULL;
 	struct cr_error keep = { 0 };
 	int r = dump_open_server(ctx, &server, err);

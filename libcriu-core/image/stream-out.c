@@ -2,6 +2,7 @@
 #include "image/image-set-internal.h"
 #include "image/stream-internal.h"
 
+#include "base/clock.h"
 #include "base/io.h"
 
 #include <errno.h>
@@ -81,19 +82,11 @@ int image_set_close(struct image_set *set, int fd)
 	return r;
 }
 
-static int64_t now_ms(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (int64_t)ts.tv_sec * 1000 + ts.tv_nsec / 1000000;
-}
-
 int image_stream_finish(struct image_set *set, struct cr_error *err)
 {
 	struct image_stream *st = set->stream;
 	struct pollfd p = { .events = POLLIN };
-	int64_t until = now_ms() + HANG_UP_MS, left;
+	int64_t until = monotonic_ms() + HANG_UP_MS, left;
 	char byte;
 
 	if (!st)
@@ -102,7 +95,7 @@ int image_stream_finish(struct image_set *set, struct cr_error *err)
 	if (poll(&(struct pollfd){ .fd = st->sock, .events = POLLRDHUP }, 1, 0) != 0)
 		return cr_fail(err, -EPIPE, "image streamer: it has hung up before the end");
 	shutdown(st->sock, SHUT_WR);
-	while ((left = until - now_ms()) > 0) {
+	while ((left = until - monotonic_ms()) > 0) {
 		ssize_t n = poll(&p, 1, (int)left) == 1 ? recv(st->sock, &byte, 1, MSG_DONTWAIT) : -1;
 
 		/* the protocol has no answers here: what it says tells only that it is still there */

@@ -1,5 +1,7 @@
 #include "infect/control.h"
 
+#include "base/clock.h"
+
 #include <errno.h>
 #include <linux/futex.h>
 #include <limits.h>
@@ -26,21 +28,13 @@ void control_abort(struct abi_control *c)
 	control_release(c, UINT32_MAX);
 }
 
-static int64_t now_ms(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
-
 int control_wait(struct abi_control *c, uint32_t stage, int timeout_ms)
 {
-	int64_t end = now_ms() + timeout_ms;
+	int64_t end = monotonic_ms() + timeout_ms;
 
 	for (;;) {
 		uint32_t seen = load(&c->events);
-		int64_t left = end - now_ms();
+		int64_t left = end - monotonic_ms();
 		struct timespec t = { .tv_sec = left / 1000, .tv_nsec = left % 1000 * 1000000 };
 
 		if (load(&c->failed))

@@ -1,6 +1,7 @@
 /* One process brought to a stop: all threads that it has are seized, asked to stop, and waited for. */
 #include "infect/freeze-internal.h"
 
+#include "base/clock.h"
 #include "infect/tracee.h"
 
 #include <errno.h>

@@ -9,6 +9,7 @@
 #include "infect/freeze-internal.h"
 
 #include "base/buf.h"
+#include "base/clock.h"
 #include "infect/childless.h"
 #include "infect/parallel.h"
 #include "infect/tracee.h"

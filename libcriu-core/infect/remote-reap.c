@@ -1,5 +1,6 @@
 #include "infect/remote-reap.h"
 
+#include "base/clock.h"
 #include "infect/safe-call.h"
 #include "infect/task.h"
 #include "infect/tracee.h"

@@ -64,7 +64,7 @@ DEFINE_VEC(task_vec, struct task *)
 struct tree {
 	struct task_vec tasks;
 	struct task    *root;
-	uint64_t        let_go_us; /* time_us() when all could go on or had been told to end, 0: not yet */
+	uint64_t        let_go_us; /* monotonic microseconds when all could go on or had been told to end, 0: not yet */
 };
 
 void tree_free(struct tree *t);

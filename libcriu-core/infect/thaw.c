@@ -4,6 +4,7 @@
 #include "infect/parallel.h"
 #include "infect/tracee.h"
 
+#include "base/clock.h"
 #include "base/thread.h"
 #include "kernel/stage.h"
 #include "kernel/uapi.h"
@@ -119,7 +120,7 @@ static int kill_all(struct tree *tree, struct cr_error *err)
 	}
 	if (r < 0)
 		return r;
-	tree->let_go_us = time_us();
+	tree->let_go_us = monotonic_us();
 	all.deadline = deadline_in(DEATH_MS);
 	help_to_end(tree);
 	/*
@@ -160,6 +161,6 @@ int thaw_tree(struct tree *tree, enum thaw how, struct cr_error *err)
 		break;
 	}
 	r = detach_all(tree, err);
-	tree->let_go_us = time_us();
+	tree->let_go_us = monotonic_us();
 	return r;
 }

@@ -8,6 +8,7 @@
  */
 #include "infect/tracee.h"
 
+#include "base/clock.h"
 #include "infect/remote-mem.h"
 #include "infect/rseq.h"
 #include "kernel/uapi.h"
@@ -32,14 +33,6 @@
 #define BIT_OF(signo)       (UINT64_C(1) << ((signo) - 1))
 #define FAULTS (BIT_OF(SIGSEGV) | BIT_OF(SIGBUS) | BIT_OF(SIGILL) | BIT_OF(SIGFPE) | BIT_OF(SIGTRAP) | BIT_OF(SIGSYS))
 #define XSTATE_MAX (64u << 10)
-
-uint64_t monotonic_ns(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
 
 uint64_t deadline_in(unsigned int ms)
 {

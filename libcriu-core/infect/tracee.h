@@ -84,7 +84,6 @@ int tracee_resume_with(struct tracee *t, int signo);
 
 /** deadline_in() - monotonic nanoseconds, @ms from now */
 uint64_t deadline_in(unsigned int ms);
-uint64_t monotonic_ns(void);
 
 /** tracee_settle() - read registers, mask and rseq state, once. Stopped only. Return: 0, negative errno. */
 int tracee_settle(struct tracee *t, struct cr_error *err);

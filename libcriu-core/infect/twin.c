@@ -1,5 +1,6 @@
 #include "infect/twin.h"
 
+#include "base/clock.h"
 #include "infect/leftovers.h"
 #include "infect/remote-mem.h"
 #include "infect/remote-reap.h"

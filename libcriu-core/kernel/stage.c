@@ -2,17 +2,10 @@
 #include "kernel/stage.h"
 #include "kernel/context.h"
 
+#include "base/clock.h"
+
 #include <errno.h>
-#include <time.h>
 #include <unistd.h>
-
-uint64_t time_us(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
-}
 
 /* Nobody waits for the result any more: whoever asked was ended, and meant us. */
 int stage_called_off(const struct cr_context *ctx, struct cr_error *err)
@@ -26,7 +19,7 @@ int stages_run(struct cr_context *ctx, const struct stage *table, size_t nr, voi
 	       struct cr_error *err)
 {
 	for (size_t i = 0; i < nr; i++) {
-		uint64_t begin = time_us();
+		uint64_t begin = monotonic_us();
 		bool fail = fail_at == (int)i + 1;
 		int r = stage_called_off(ctx, err);
 
@@ -36,16 +29,16 @@ int stages_run(struct cr_context *ctx, const struct stage *table, size_t nr, voi
 		if (r >= 0 && fail)
 			r = cr_refuse(err, -ECANCELED, "failed on purpose");
 		if (ret_us)
-			ret_us[i] = time_us() - begin;
+			ret_us[i] = monotonic_us() - begin;
 		if (r < 0) {
 			log_debug(&ctx->log, "stage %s: failed after %llu us, undoing", table[i].name,
-				  (unsigned long long)(time_us() - begin));
+				  (unsigned long long)(monotonic_us() - begin));
 			for (size_t k = i + 1; k-- > 0;)
 				if (table[k].undo)
 					table[k].undo(op);
 			return cr_within(err, r, "%s", table[i].name);
 		}
-		log_debug(&ctx->log, "stage %s: %llu us", table[i].name, (unsigned long long)(time_us() - begin));
+		log_debug(&ctx->log, "stage %s: %llu us", table[i].name, (unsigned long long)(monotonic_us() - begin));
 	}
 	return 0;
 }

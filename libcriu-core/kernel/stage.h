@@ -34,7 +34,4 @@ int stages_run(struct cr_context *ctx, const struct stage *table, size_t nr, voi
 /** stage_called_off() - has the process ended that waits for the result? For stages that take long. Return: 0, -ECANCELED */
 int stage_called_off(const struct cr_context *ctx, struct cr_error *err);
 
-/** time_us() - monotonic clock in microseconds */
-uint64_t time_us(void);
-
 #endif

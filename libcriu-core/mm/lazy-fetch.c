@@ -1,24 +1,16 @@
 /* Fetching what was left at its source; see lazy-fetch.h. */
 #include "mm/lazy-fetch.h"
 
+#include "base/clock.h"
 #include "mm/lazy-io.h"
 #include "mm/lazy-remote.h"
 
 #include <errno.h>
-#include <time.h>
 
 #define AT_ONCE  ((uint64_t)256 << 10) /* of what nobody waits for: what comes behind it has to wait no longer than that takes */
 #define UNDER_WAY ((uint64_t)4 << 20)
 #define SPARE    64                    /* questions kept back for those who wait */
 #define STALL_MS 120000
-
-static int64_t now_ms(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
-}
 
 static struct lazy_space *find_space(struct lazy_pager *p, uint64_t id)
 {
@@ -61,7 +53,7 @@ int lazy_fetch_ask(struct lazy_pager *p, struct lazy_space *s, const struct lazy
 	if (r < 0)
 		return r;
 	if (!p->nr_asks)
-		p->heard_ms = now_ms();
+		p->heard_ms = monotonic_ms();
 	p->asks[p->nr_asks++] = (struct lazy_ask){ s->id, *run, wanted };
 	p->under_way += piece.len;
 	s->nr_asked++;
@@ -99,7 +91,7 @@ int lazy_fetch_hear(struct lazy_pager *p, struct cr_error *err)
 	a = p->asks[i];
 	p->asks[i] = p->asks[--p->nr_asks];
 	p->under_way -= a.run.end - a.run.start;
-	p->heard_ms = now_ms();
+	p->heard_ms = monotonic_ms();
 	s = find_space(p, a.space);
 	if (!s)
 		return 0;
@@ -164,7 +156,7 @@ bool lazy_fetch_waits(const struct lazy_pager *p)
 
 int lazy_fetch_left_ms(const struct lazy_pager *p)
 {
-	int64_t left = p->heard_ms + STALL_MS - now_ms();
+	int64_t left = p->heard_ms + STALL_MS - monotonic_ms();
 
 	return !p->nr_asks ? -1 : left > 0 ? (int)left : 0;
 }

@@ -7,6 +7,7 @@
 #include "net/packet-ring.h"
 
 #include "base/array.h"
+#include "base/clock.h"
 #include "base/own.h"
 
 #include <errno.h>
@@ -156,14 +157,12 @@ static uint32_t packets_in(const struct ring_view *v, uint32_t i)
 static int await(const struct feeder *f, uint32_t i, const uint32_t *some, uint32_t limit_ms, struct cr_error *err)
 {
 	const struct timespec pause = { .tv_nsec = 50000 };
-	struct timespec begin, now;
+	int64_t end = monotonic_ms() + limit_ms;
 
-	clock_gettime(CLOCK_MONOTONIC, &begin);
 	for (;;) {
 		if (ring_status(f->v, i) || (some && packets_in(f->v, i) > *some))
 			return 0;
-		clock_gettime(CLOCK_MONOTONIC, &now);
-		if ((now.tv_sec - begin.tv_sec) * 1000 + (now.tv_nsec - begin.tv_nsec) / 1000000 > (long)limit_ms)
+		if (monotonic_ms() > end)
 			return cr_refuse(err, -ETIMEDOUT, "no packet arrives by the loopback device: is it up?");
 		nanosleep(&pause, NULL);
 	}

@@ -1,4 +1,5 @@
 /* Restore: the table of stages and the verb. What each stage does is in the files beside this one. */
+#include "base/clock.h"
 #include "image/stats.h"
 #include "image/stream.h"
 #include "infect/takeover.h"
@@ -281,7 +282,7 @@ static void write_stats(struct restore *rs)
 	img_restore_stats_entry restore = {
 		.pages_compared = pages.compared,
 		.forking_time = (uint32_t)rs->fork_us,
-		.restore_time = (uint32_t)(time_us() - rs->begin_us),
+		.restore_time = (uint32_t)(monotonic_us() - rs->begin_us),
 		.has_pages_restored = true,
 		.pages_restored = pages.read,
 	};
@@ -322,7 +323,7 @@ static int wait_root(struct restore *rs, struct cr_error *err)
 
 int cr_restore(struct cr_context *ctx, struct cr_restore_result *ret, struct cr_error *err)
 {
-	struct restore rs = { .ctx = ctx, .result = ret, .pidfd = -1, .lazy_go = -1, .begin_us = time_us() };
+	struct restore rs = { .ctx = ctx, .result = ret, .pidfd = -1, .lazy_go = -1, .begin_us = monotonic_us() };
 	struct cr_error ignored = { 0 };
 	int r;
 

@@ -2,6 +2,7 @@
  * Restore: let the programs run. The coordinator forks the root, releases one stage after the other, takes hold of
  * every thread, and sees to it that a failure anywhere ends all of it.
  */
+#include "base/clock.h"
 #include "blob-jump.h"
 #include "blob-layout.h"
 #include "image/stream.h"
@@ -299,7 +300,7 @@ static int end_leaders(struct restore *rs, struct cr_error *err)
 int restore_run(struct restore *rs, struct cr_error *err)
 {
 	struct abi_control *c = program_control(&rs->program);
-	uint64_t begin = time_us();
+	uint64_t begin = monotonic_us();
 	int r = fork_root(rs, err);
 
 	if (r == 0)
@@ -309,7 +310,7 @@ int restore_run(struct restore *rs, struct cr_error *err)
 		if (r == 0)
 			control_release(c, i + 1);
 		if (i == 0)
-			rs->fork_us = time_us() - begin;
+			rs->fork_us = monotonic_us() - begin;
 	}
 	if (r == 0 && (rs->lazy || rs->lazy_go >= 0)) {
 		r = rs->lazy ? restore_await(rs, RESTORE_STAGE_LAZY, err) : 0;

@@ -7,6 +7,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <stdint.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -47,9 +48,24 @@ static struct tcp_info info_of(int fd)
 	return info;
 }
 
+/*
+ * What each end may send, and lets the other one send: behind what the struct of the C library has; include/uapi/linux/tcp.h,
+ * the first since 5.4, the second since 6.2. 0: this kernel does not say.
+ */
+static void windows_of(int fd, uint32_t *send, uint32_t *receive)
+{
+	uint32_t words[80] = { 0 };
+	socklen_t len = sizeof(words);
+
+	expect(getsockopt(fd, IPPROTO_TCP, TCP_INFO, words, &len) == 0, "TCP_INFO");
+	*send = words[57];
+	*receive = words[58];
+}
+
 /* --- agreed */
 
 static struct tcp_info before[2];
+static uint32_t send_window[2], receive_window[2];
 static int stamp[2];
 static bool marked, is_limited;
 
@@ -67,6 +83,7 @@ static void agree(int family, int mss)
 	for (int i = 0; i < 2; i++) {
 		before[i] = info_of(i ? a : c);
 		stamp[i] = get(i ? a : c, IPPROTO_TCP, TCP_TIMESTAMP);
+		windows_of(i ? a : c, &send_window[i], &receive_window[i]);
 	}
 	is_limited = mss;
 	need(!mss || before[0].tcpi_snd_mss <= MSS);
@@ -90,6 +107,7 @@ static void set_up_six(void)
 static void check_agreed(void)
 {
 	char text[4] = "";
+	uint32_t send, receive;
 
 	for (int i = 0; i < 2; i++) {
 		struct tcp_info now = info_of(i ? a : c);
@@ -107,6 +125,9 @@ static void check_agreed(void)
 		       "end %d: segments of %u bytes, were of %u", i, now.tcpi_snd_mss, before[i].tcpi_snd_mss);
 		/* milliseconds; one that goes back is what the other end drops as too old */
 		expect(later >= 0 && later < 600000, "end %d: the clock went on by %d", i, later);
+		windows_of(i ? a : c, &send, &receive);
+		expect(send == send_window[i], "end %d: may send %u bytes, could %u", i, send, send_window[i]);
+		expect(receive == receive_window[i], "end %d: may be sent %u bytes, could %u", i, receive, receive_window[i]);
 	}
 	if (marked)
 		expect(get(a, SOL_SOCKET, SO_MARK) == MARK && get(c, SOL_SOCKET, SO_MARK) == 0, "mark is %d",

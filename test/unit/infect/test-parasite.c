@@ -1,5 +1,6 @@
 /* Programs run inside live children, which must not notice. */
 #include "infect/live.h"
+#include "base/clock.h"
 #include "kernel/uapi.h"
 
 #include <errno.h>

@@ -4,6 +4,7 @@
  */
 #include "infect/live.h"
 
+#include "base/clock.h"
 #include "blob-jump.h"
 #include "infect/blob.h"
 #include "infect/control.h"
