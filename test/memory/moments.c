@@ -7,8 +7,8 @@
  * throughout. All places are fixed, and known to run.py. The first process has MIB of other memory.
  *
  * DIR/beats is a shared mapping of a file, and no part of an image: who has got how far. DIR/fails gets a line for each
- * difference that a process finds in its own memory. SIGUSR1 to the first: do what DIR/order says (exit, exec, unmap, storm),
- * SIGUSR2: look at the other memory.
+ * difference that a process finds in its own memory. SIGUSR1 to the first: do what DIR/order says (exit, exec, unmap, storm,
+ * flag), SIGUSR2: look at the other memory.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -23,6 +23,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #define PAGE    4096ul
@@ -163,6 +164,16 @@ static void storm(void)
 	}
 }
 
+/* It stays busy: what was read of a process that only waits is as good later, and is not read again. */
+static void flag(void)
+{
+	time_t end = time(NULL) + 2;
+
+	must(madvise((void *)BULK, (bulk_pages + 1) * PAGE, MADV_DONTDUMP) == 0);
+	while (time(NULL) < end)
+		getppid();
+}
+
 static void obey(void)
 {
 	char path[PATH_MAX], order[16] = "";
@@ -179,6 +190,8 @@ static void obey(void)
 		execl("/bin/sleep", "sleep", "1000", NULL);
 	if (strcmp(order, "unmap") == 0)
 		must(munmap((void *)BULK, bulk_pages * PAGE) == 0);
+	if (strcmp(order, "flag") == 0)
+		flag();
 	if (strcmp(order, "storm") == 0)
 		storm();
 }

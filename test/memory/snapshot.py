@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """Snapshots of processes that never stop to write: is what they hold of one instant, and do they notice nothing?
 
-    snapshot.py --criu build/criu --tools build/test/memory [-k CASE] [--rounds N | --long] [-v]
+    snapshot.py --criu build/criu --tools build/test/memory [-k CASE] [--rounds N | --long]
 
 Each snapshot is restored stopped, looked at from outside page by page (moments.c says what has to be so), and then let go,
 to go on from there. Runs in pid and mount namespaces of its own. Prints "PASS case", "FAIL case: why" or "SKIP case: why".
@@ -148,12 +148,15 @@ class Subject:
     def end(self):
         self.world.kill(self.world.tree())
 
-    def bring_back(self, images, may_lack_bulk=False):
+    def bring_back(self, images, may_lack_bulk=False, flag=None):
         """Restored, stopped, looked at, let go, and ended."""
         code, said = self.world.run([self.args.criu, "restore", "-d", "-s", "-D", images, "-o", "restore.log", "-v4"], 60)
         if code != 0:
             raise Failed(f"restore: exit status {code}: {said.strip()[-300:]}")
         self.of_one_instant()
+        flags = re.search(rf"^{BULK:x}-.*?^VmFlags:(.*?)$", text_of(f"/proc/{self.root}/smaps"), re.M | re.S) if flag else None
+        if flag and flag not in flags.group(1).split():
+            raise Failed(f"after the restore: its mapping has the flags {flags.group(1)} without {flag}")
         for pid in self.tree():
             os.kill(pid, signal.SIGCONT)
         self.well("after the restore")
@@ -433,6 +436,24 @@ def two_rounds(order, at, words):
     return case
 
 
+def flags_in_second_round(args, base):
+    """A mapping gets another flag, and looks the same in maps, between the look at the flags and the stop: by the script."""
+    s = Subject(args, base, LARGE)
+    script = os.path.join(base, "script")
+    write(script, f"""#!/bin/sh
+[ "$CRTOOLS_SCRIPT_ACTION" = pre-dump ] || exit 0
+printf flag >{s.dir}/order
+kill -USR1 {s.root}
+until sed -n '/^{BULK:x}-/,/^VmFlags/p' /proc/{s.root}/smaps | grep -q '^VmFlags:.* dd'; do sleep 0.01; done
+""")
+    os.chmod(script, 0o755)
+    s.snapshot("--action-script", script)
+    if SPARED not in s.log():
+        raise Failed("it was copied: this tests nothing")
+    s.end()
+    s.bring_back(s.images, flag="dd")
+
+
 def killed_in_rounds(args, base):
     """The dumper's child, in the first round and in the second: nothing is left in the tree, and the next snapshot is one."""
     for at in (1, 2):
@@ -503,7 +524,7 @@ CASES = {"one-instant": one_instant, "exits-meanwhile": meanwhile("exit"), "exec
          "storm-in-second-round": two_rounds("storm", 2, [SPARED, "!" + AGAIN]),
          "unmaps-in-first-round": two_rounds("unmap", 1, []),
          "unmaps-in-second-round": two_rounds("unmap", 2, [SPARED]),
-         "killed-in-rounds": killed_in_rounds, "ends-in-first-round": ends_in_first_round, "by-rpc": by_rpc, "refused": refused}
+         "flags-in-second-round": flags_in_second_round, "killed-in-rounds": killed_in_rounds, "ends-in-first-round": ends_in_first_round, "by-rpc": by_rpc, "refused": refused}
 
 
 def run_one(case, args, base):
