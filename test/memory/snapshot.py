@@ -524,7 +524,8 @@ CASES = {"one-instant": one_instant, "exits-meanwhile": meanwhile("exit"), "exec
          "storm-in-second-round": two_rounds("storm", 2, [SPARED, "!" + AGAIN]),
          "unmaps-in-first-round": two_rounds("unmap", 1, []),
          "unmaps-in-second-round": two_rounds("unmap", 2, [SPARED]),
-         "flags-in-second-round": flags_in_second_round, "killed-in-rounds": killed_in_rounds, "ends-in-first-round": ends_in_first_round, "by-rpc": by_rpc, "refused": refused}
+         "flags-in-second-round": flags_in_second_round, "killed-in-rounds": killed_in_rounds,
+         "ends-in-first-round": ends_in_first_round, "by-rpc": by_rpc, "refused": refused}
 
 
 def run_one(case, args, base):
