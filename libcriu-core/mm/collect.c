@@ -51,6 +51,7 @@ static void mm_task_free(struct mm_task *mt)
 	mm_ranges_done(&mt->tracked);
 	mm_ranges_done(&mt->watched);
 	mm_ranges_done(&mt->guarded);
+	mm_ranges_done(&mt->alone);
 	mm_ranges_done(&mt->stays);
 	if (mt->mem >= 0)
 		close(mt->mem);
@@ -194,6 +195,24 @@ static int note_guarded(struct mm_dump *d, struct mm_task *mt, const struct proc
 	return 0;
 }
 
+/* For the dump of a tree: relatives may have pages in common. */
+static int note_alone(struct mm_task *mt, const struct proc_vma *p)
+{
+	struct mm_range *last = mt->alone.nr ? &mt->alone.items[mt->alone.nr - 1] : NULL;
+
+	if (!p->rss_kb || p->shared_kb)
+		return 0;
+	if (last && last->end == p->start) {
+		last->end = p->end;
+		return 0;
+	}
+	last = mm_ranges_add(&mt->alone);
+	if (!last)
+		return -ENOMEM;
+	*last = (struct mm_range){ p->start, p->end };
+	return 0;
+}
+
 static int add_vma(struct mm_dump *d, struct mm_task *mt, const struct proc_vma *p, const char *path,
 		   struct cr_error *err)
 {
@@ -206,7 +225,7 @@ static int add_vma(struct mm_dump *d, struct mm_task *mt, const struct proc_vma 
 		r = mm_obstacle(d, mt->task, p, path, c.what, c.advice, err);
 		return r < 0 ? r : 0;
 	}
-	if (note_guarded(d, mt, p) < 0 || (mt->copy && snapshot_note(mt->copy, p, &c) < 0))
+	if (note_guarded(d, mt, p) < 0 || note_alone(mt, p) < 0 || (mt->copy && snapshot_note(mt->copy, p, &c) < 0))
 		return cr_fail(err, -ENOMEM, "note a mapping");
 	if (joins_vvar(mt, &c, p)) {
 		mt->vmas.items[mt->vmas.nr - 1].end = p->end;

@@ -73,6 +73,7 @@ struct mm_task {
 	struct mm_ranges tracked;     /* mappings that are watched since the round before, ascending */
 	struct mm_ranges watched;     /* mappings that are to be watched from this look at their pages on, ascending */
 	struct mm_ranges guarded;     /* shared mappings that may hold guard pages, ascending */
+	struct mm_ranges alone;       /* mappings with pages of which none is mapped elsewhere, ascending */
 	struct mm_ranges stays;       /* what is stored here even if it is unchanged */
 	int mem;                      /* /proc/PID/mem, opened before the task runs on; -1: not needed */
 	struct page_runs unread;      /* gone, or not to be had, when they were to be read from a running task */

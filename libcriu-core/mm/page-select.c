@@ -284,11 +284,19 @@ int page_protect(struct mm_dump *d, struct mm_task *mt, struct cr_error *err)
 	return r < 0 ? cr_fail(err, r, "write-protect memory") : 0;
 }
 
-/* Splits one run where pages begin or cease to be shared. */
-static int split_run(struct page_runs *to, int fd, const struct page_run *run, uint64_t *words)
+/* The first range that ends above @at, from @i on */
+static size_t skip_to(const struct mm_ranges *runs, size_t i, uint64_t at)
 {
-	for (uint64_t at = run->start; at < run->end;) {
-		uint64_t want = (run->end - at) / MM_PAGE;
+	while (i < runs->nr && runs->items[i].end <= at)
+		i++;
+	return i;
+}
+
+/* Splits a part of a run where pages begin or cease to be shared. */
+static int split_part(struct page_runs *to, int fd, const struct page_run *run, uint64_t at, uint64_t end, uint64_t *words)
+{
+	while (at < end) {
+		uint64_t want = (end - at) / MM_PAGE;
 		ssize_t n = pread(fd, words, (want < MAP_WORDS ? want : MAP_WORDS) * 8, (off_t)(at / MM_PAGE * 8));
 
 		if (n < 8)
@@ -303,17 +311,37 @@ static int split_run(struct page_runs *to, int fd, const struct page_run *run, u
 	return 0;
 }
 
+/* What is known to be nobody else's is not asked for, which takes 12 ms a GiB. @i: where in @alone to look, moves on. */
+static int split_run(struct page_runs *to, int fd, const struct page_run *run, const struct mm_ranges *alone, size_t *i,
+		     uint64_t *words)
+{
+	int r = 0;
+
+	for (uint64_t at = run->start, end; at < run->end && r == 0; at = end) {
+		const struct mm_range *x;
+
+		*i = skip_to(alone, *i, at);
+		x = *i < alone->nr ? &alone->items[*i] : NULL;
+		end = x && x->start <= at ? x->end : x && x->start < run->end ? x->start : run->end;
+		if (end > run->end)
+			end = run->end;
+		r = x && x->start <= at ? page_runs_put(to, at, end, run->flags, run->slow) : split_part(to, fd, run, at, end, words);
+	}
+	return r;
+}
+
 int page_select_shared(struct mm_task *mt, struct cr_error *err)
 {
 	autofree uint64_t *words = calloc(MAP_WORDS, sizeof(*words));
 	autofd int fd = proc_open(&mt->task->dir, "pagemap", O_RDONLY, err);
 	struct page_runs split = { 0 };
 	int r = words ? 0 : -ENOMEM;
+	size_t at = 0;
 
 	if (fd < 0)
 		return fd;
 	for (size_t i = 0; i < mt->pages.nr && r == 0; i++)
-		r = split_run(&split, fd, &mt->pages.items[i], words);
+		r = split_run(&split, fd, &mt->pages.items[i], &mt->alone, &at, words);
 	if (r < 0) {
 		page_runs_done(&split);
 		return cr_fail(err, r, "find pages that are shared");
@@ -321,14 +349,6 @@ int page_select_shared(struct mm_task *mt, struct cr_error *err)
 	page_runs_done(&mt->pages);
 	mt->pages = split;
 	return 0;
-}
-
-/* The first range that ends above @at, from @i on */
-static size_t skip_to(const struct mm_ranges *runs, size_t i, uint64_t at)
-{
-	while (i < runs->nr && runs->items[i].end <= at)
-		i++;
-	return i;
 }
 
 static int split_clean(struct page_runs *to, const struct page_run *run, const struct mm_ranges *parent, size_t *at)

@@ -269,6 +269,20 @@ static int pkey_parse(struct maps_parser *p, struct scan s, struct proc_vma *v)
 	return 0;
 }
 
+/* Two lines, which mostly say 0. */
+static int shared_parse(struct maps_parser *p, struct scan s, struct proc_vma *v)
+{
+	uint64_t kb;
+	int r;
+
+	if (scan_lit(&s, "Shared_Clean:") < 0 && scan_lit(&s, "Shared_Dirty:") < 0)
+		return 0;
+	r = kb_parse(p, s, "Shared", &kb);
+	if (r == 0)
+		v->shared_kb += kb;
+	return r;
+}
+
 /* One of the lines below a mapping. The first letter rules out nearly all of those that are of no interest. */
 static int smaps_line_parse(struct maps_parser *p, struct scan s)
 {
@@ -290,7 +304,7 @@ static int smaps_line_parse(struct maps_parser *p, struct scan s)
 	case 'S':
 		if (scan_lit(&s, "Swap:") == 0)
 			return kb_parse(p, s, "Swap", &v->swap_kb);
-		break;
+		return v->rss_kb ? shared_parse(p, s, v) : 0; /* it is above these */
 	case 'L':
 		if (scan_lit(&s, "Locked:") == 0)
 			return kb_parse(p, s, "Locked", &v->locked_kb);

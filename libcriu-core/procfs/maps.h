@@ -78,6 +78,7 @@ struct proc_vma {
 	uint32_t kernel_page_kb;
 	uint64_t vm_flags; /* PROC_VM_* */
 	uint64_t rss_kb, anonymous_kb, swap_kb, locked_kb;
+	uint64_t shared_kb; /* of rss_kb: also mapped elsewhere */
 };
 
 #define PROC_VMAS_MAX          ((size_t)1 << 22)

@@ -189,7 +189,8 @@ static void values(void **state)
 {
 	const char *text =
 		"1000-3000 ---p 00000000 00:00 0 \n"
-		"Rss:                  12 kB\nAnonymous:             8 kB\nAnonHugePages:        99 kB\n"
+		"Rss:                  12 kB\nShared_Clean:          1 kB\nShared_Dirty:          2 kB\n"
+		"Shared_Hugetlb:        7 kB\nAnonymous:             8 kB\nAnonHugePages:        99 kB\n"
 		"KernelPageSize:     2048 kB\nSwap:                  4 kB\nSwapPss:               3 kB\n"
 		"Locked:               16 kB\nNewLine: anything\nProtectionKey:         5\nVmFlags: rd zz ?? zz \n"
 		"3000-4000 r-xs fffffffffffff000 103:fffff 18446744073709551615 /a b  \nVmFlags: \n"
@@ -202,6 +203,7 @@ static void values(void **state)
 		fail_msg("%s", err.text);
 	assert_int_equal(l.nr, 3);
 	assert_int_equal(l.items[0].rss_kb, 12);
+	assert_int_equal(l.items[0].shared_kb, 3);
 	assert_int_equal(l.items[0].anonymous_kb, 8);
 	assert_int_equal(l.items[0].swap_kb, 4);
 	assert_int_equal(l.items[0].locked_kb, 16);
