@@ -13,7 +13,7 @@ SUITES = {"5.10": ["bullseye-security", "bullseye"], "6.1": ["bookworm-security"
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 # What a distribution would load on demand: socket listings, the disk that carries images between guests, file systems.
 MODULES = ["virtio_pci", "virtio_blk", "unix_diag", "inet_diag", "tcp_diag", "udp_diag", "raw_diag", "netlink_diag",
-           "af_packet_diag", "af_packet", "crc32c_generic", "nf_tables", "overlay", "fuse", "veth", "tun"]
+           "af_packet_diag", "af_packet", "crc32c_generic", "nf_tables", "overlay", "fuse", "veth", "tun", "tls"]
 
 
 class Missing(Exception):
@@ -107,10 +107,18 @@ def module_bytes(path, file):
     return lzma.decompress(data) if path.endswith(".xz") else data
 
 
+def has(path, text):
+    try:
+        with open(path, encoding="utf-8") as f:
+            return f.read() == text
+    except OSError:
+        return False
+
+
 def unpack(deb, directory):
     """vmlinuz and modules (numbered in the order of loading) of a package, kept in @directory. Returns their names."""
-    done = os.path.join(directory, "complete")
-    if not os.path.exists(done):
+    done, wanted = os.path.join(directory, "complete"), " ".join(MODULES)
+    if not has(done, wanted):
         shutil.rmtree(directory, ignore_errors=True)
         os.makedirs(directory)
         needs = {}
@@ -136,8 +144,8 @@ def unpack(deb, directory):
             if name in order:
                 with open(os.path.join(directory, f"{order.index(name):02}-{name}.ko"), "wb") as out:
                     out.write(module_bytes(path, file))
-        with open(done, "w", encoding="utf-8"):
-            pass
+        with open(done, "w", encoding="utf-8") as out:
+            out.write(wanted)
     names = sorted(os.listdir(directory))
     if "vmlinuz" not in names:
         raise Missing(f"no kernel in {os.path.basename(deb)}")
