@@ -115,6 +115,17 @@ def has(path, text):
         return False
 
 
+def version_of(image):
+    """"6.1" of a bzImage; Documentation/arch/x86/boot.rst, "kernel_version"."""
+    with open(image, "rb") as f:
+        data = f.read(0x10000)
+    at = 0x200 + int.from_bytes(data[0x20e:0x210], "little")
+    found = re.match(rb"\d+\.\d+", data[at:at + 16])
+    if data[0x202:0x206] != b"HdrS" or not found:
+        raise SystemExit(f"{image} is no Linux kernel for x86")
+    return found.group().decode()
+
+
 def unpack(deb, directory):
     """vmlinuz and modules (numbered in the order of loading) of a package, kept in @directory. Returns their names."""
     done, wanted = os.path.join(directory, "complete"), " ".join(MODULES)

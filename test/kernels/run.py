@@ -5,6 +5,7 @@
     run.py --kernels 6.1 -k 'memory/' --modes cli                      one of them, some cases
     run.py --kernels 6.1 --memory only                                 incremental dumps by soft-dirty bits
     run.py --cross 6.1,6.12 -k .                                       dumped on one kernel, restored on another
+    run.py --image arch/x86/boot/bzImage -k anon-names                 a kernel of your own, with all that a guest needs built in
     run.py --kernels 6.12 --shell 'cat /proc/self/maps'                a look around
 
 Prints "PASS kernel victim/case:way", or FAIL or SKIP with the reason. Slow (a few minutes a kernel), so no part of
@@ -53,6 +54,10 @@ class Runner:
 
     def kernel(self, series):
         """Kernel and initramfs of a series. Raises package.Missing."""
+        if self.args.image and series not in self.kernels:
+            archive = os.path.join(self.work, "initramfs")
+            initramfs.build(archive, self.args.criu, self.args.victims, [])
+            self.kernels[series] = self.args.image, archive
         if series not in self.kernels:
             deb = package.fetch(series, self.args.cache)
             image, modules = package.unpack(deb, os.path.join(self.args.cache, os.path.basename(deb)[:-4]))
@@ -125,6 +130,7 @@ def main():
     ap.add_argument("--victims", default="build/test/victims")
     ap.add_argument("--cache", default="build/kernels", help="where packages of kernels are kept; one put there is used")
     ap.add_argument("--kernels", default="", help="comma list of versions, " + ",".join(KERNELS) + " if not given")
+    ap.add_argument("--image", help="instead of them: this kernel (Linux's own make bzImage)")
     ap.add_argument("--cross", default="", metavar="A,B", help="only: dump on A, restore on B")
     ap.add_argument("-k", metavar="PATTERN", default="", help="only cases whose name matches this regular expression")
     ap.add_argument("--modes", default="cli,refused", help="ways of checkpointing, as in e2e; empty for all")
@@ -140,7 +146,7 @@ def main():
     if why:
         print(f"SKIP kernels: {why}")
         return 0
-    names = [n for n in args.kernels.split(",") if n] or KERNELS
+    names = [package.version_of(args.image)] if args.image else [n for n in args.kernels.split(",") if n] or KERNELS
     runner = Runner(args)
     try:
         if args.cross:
@@ -151,7 +157,7 @@ def main():
                 runner.attempt(name, runner.alone, name)
             if args.memory != "no" and not args.shell:
                 runner.attempt(name + "-memory", runner.memory, name)
-        if not args.kernels and not args.shell:
+        if not args.kernels and not args.image and not args.shell:
             for first, second in zip(names, names[1:]):
                 runner.attempt(f"{first}-to-{second}", runner.cross, first, second)
     finally:
