@@ -11,11 +11,11 @@ QEMU = "qemu-system-x86_64"
 class Machine:
     """A context manager: the machine is gone when it is left."""
 
-    def __init__(self, kernel, initramfs, words, console, memory_mb=1536, disk=None):
-        self.cmd = ["nice", "-n", "10", QEMU, "-accel", "tcg,thread=multi", "-cpu", "max,vendor=GenuineIntel", "-smp", "2,threads=2", "-m", str(memory_mb),
+    def __init__(self, kernel, initramfs, cpu, words, console, memory_mb=1536, disk=None):
+        self.cmd = ["nice", "-n", "10", QEMU, "-accel", "tcg,thread=multi", "-cpu", cpu, "-smp", "2,threads=2", "-m", str(memory_mb),
                     "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-serial", f"file:{console}",
                     "-serial", "stdio", "-kernel", kernel, "-initrd", initramfs,
-                    "-append", f"console=ttyS0 loglevel=4 panic=-1 mitigations=off {words}"]
+                    "-append", f"console=ttyS0 loglevel=4 panic=-1 {words}"]
         if disk:
             self.cmd += ["-drive", f"file={disk},format=raw,if=virtio"]
 

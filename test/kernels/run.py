@@ -6,6 +6,7 @@
     run.py --kernels 6.1 --memory only                                 incremental dumps by soft-dirty bits
     run.py --cross 6.1,6.12 -k .                                       dumped on one kernel, restored on another
     run.py --image arch/x86/boot/bzImage -k anon-names                 a kernel of your own, with all that a guest needs built in
+    run.py --cpu max,family=0x17,model=1 --boot spec_store_bypass_disable=prctl -k speculation
     run.py --kernels 6.12 --shell 'cat /proc/self/maps'                a look around
 
 Prints "PASS kernel victim/case:way", or FAIL or SKIP with the reason. Slow (a few minutes a kernel), so no part of
@@ -70,9 +71,9 @@ class Runner:
         kernel, archive = self.kernel(series)
         console = os.path.join(self.work, f"console-{series}")
         only = self.args.k or (CROSSING if disk else "")
-        words = " ".join([f"only={only.encode().hex()}", f"jobs={self.args.jobs}", *words])
+        words = " ".join([self.args.boot, f"only={only.encode().hex()}", f"jobs={self.args.jobs}", *words])
         ended, differs = None, False
-        with machine.Machine(kernel, archive, words, console, disk=disk) as m:
+        with machine.Machine(kernel, archive, self.args.cpu, words, console, disk=disk) as m:
             for line in m.lines(self.args.limit):
                 if line.startswith(RESULTS):
                     differs = differs or line.startswith("FAIL ")
@@ -131,6 +132,8 @@ def main():
     ap.add_argument("--cache", default="build/kernels", help="where packages of kernels are kept; one put there is used")
     ap.add_argument("--kernels", default="", help="comma list of versions, " + ",".join(KERNELS) + " if not given")
     ap.add_argument("--image", help="instead of them: this kernel (Linux's own make bzImage)")
+    ap.add_argument("--cpu", default="max,vendor=GenuineIntel", help="as QEMU calls it; of AMD it emulates none with two threads")
+    ap.add_argument("--boot", default="mitigations=off", help="for the command line of the kernel")
     ap.add_argument("--cross", default="", metavar="A,B", help="only: dump on A, restore on B")
     ap.add_argument("-k", metavar="PATTERN", default="", help="only cases whose name matches this regular expression")
     ap.add_argument("--modes", default="cli,refused", help="ways of checkpointing, as in e2e; empty for all")
