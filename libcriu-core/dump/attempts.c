@@ -71,7 +71,9 @@ int cr_dump(struct cr_context *ctx, struct cr_dump_result *ret, struct cr_error 
 	common.source = source;
 	common.first_round = first_round_make(ctx);
 	r = try_often(ctx, &common, ret, err);
-	if (r < 0 && common.first_round)
+	if (r < 0 && common.first_round) {
 		first_round_remove(ctx);
+		mm_track_end(ctx->opts->pid);
+	}
 	return r;
 }

@@ -194,6 +194,9 @@ int mm_track_keep(struct mm_dump *d, const char *round, struct cr_error *err);
 /** mm_track_return() - nothing came of this round: if the pages still refer to the one before, it goes on from there */
 void mm_track_return(struct mm_dump *d);
 
+/** mm_track_end() - nobody will go on from the last round of this tree: its keeper ends, if there is one */
+void mm_track_end(pid_t root);
+
 /** mm_prepare_running() - get hold of memory that is to be read while its owner runs on, or execs */
 int mm_prepare_running(struct mm_dump *d, struct cr_error *err);
 

@@ -7,6 +7,8 @@
 #include "infect/parasite.h"
 #include "infect/task.h"
 #include "kernel/context.h"
+#include "procfs/proc-dir.h"
+#include "procfs/stat.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -177,6 +179,18 @@ void mm_track_return(struct mm_dump *d)
 		return;
 	if (tracker_keep(d->tracker, d->tracker->round, &err) < 0)
 		log_warn(&d->ctx->log, "%s, continuing without", err.text);
+}
+
+void mm_track_end(pid_t root)
+{
+	autoprocdir struct proc_dir dir = PROC_DIR_NONE;
+	struct track_items items = { 0 };
+	char round[TRACK_ROUND];
+	struct proc_stat st;
+
+	if (proc_dir_open(AT_FDCWD, root, &dir, NULL) == 0 && proc_stat_read(&dir, &st, NULL) == 0 &&
+	    keeper_take(root, st.starttime, round, &items, NULL) == 0)
+		track_items_close(&items);
 }
 
 int mm_prepare_running(struct mm_dump *d, struct cr_error *err)

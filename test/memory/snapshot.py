@@ -290,12 +290,12 @@ def memory_cgroup():
     raise Skipped("no memory cgroup can be made")
 
 
-def short_of_memory(args, base):
+def short_of_memory(args, base, mib=100):
     """What is written to meanwhile does not fit: the copy is killed, the snapshot fails, the tree goes on."""
     path, limit = memory_cgroup()
     try:
-        write(limit, str(160 << 20))
-        s = Subject(args, base, 100, path)
+        write(limit, str(mib + 60 << 20))
+        s = Subject(args, base, mib, path)
 
         def then():
             s.order("storm")
@@ -518,6 +518,7 @@ def refused(args, base):
 
 CASES = {"one-instant": one_instant, "exits-meanwhile": meanwhile("exit"), "execs-meanwhile": meanwhile("exec"),
          "unmaps-meanwhile": meanwhile("unmap"), "storm": storm, "short-of-memory": short_of_memory, "series": series,
+         "short-of-memory-in-rounds": lambda args, base: short_of_memory(args, base, LARGE),
          "series-of-large": lambda args, base: series(args, base, LARGE),
          "killed": killed, "two-rounds": two_rounds(None, 0, [SPARED, "!" + AGAIN]),
          "storm-in-first-round": two_rounds("storm", 1, [COPIED, "!" + SPARED]),
