@@ -46,10 +46,11 @@ static int write_pstree(struct dump *d, struct cr_error *err)
 
 static int write_zombie(struct dump *d, const struct task *t, struct cr_error *err)
 {
+	img_task_ext ext;
 	img_task_core_entry tc;
 	img_core_entry core;
 
-	tasks_zombie_core(t, &tc, &core);
+	tasks_zombie_core(t, &ext, &tc, &core);
 	return image_write_single(d->set, IMG_CORE, (uint64_t)t->ns_pid, &core, err);
 }
 

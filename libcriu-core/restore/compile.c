@@ -35,7 +35,7 @@ static size_t arena_room(const struct restore *rs)
 	size_t room = ARENA_FLOOR;
 
 	for (size_t i = 0; i < rs->tree.nodes.nr; i++)
-		room += NODE_ROOM + rs->tree.nodes.items[i].steps.nr * sizeof(struct abi_op);
+		room += NODE_ROOM + 2 * rs->tree.nodes.items[i].steps.nr * sizeof(struct abi_op);
 	for (size_t i = 0; i < rs->nr_tasks; i++) {
 		const struct rtask *t = &rs->tasks[i];
 
@@ -167,13 +167,6 @@ static bool shares_files(const struct unit *u, const struct rtask *child)
 	       files_table_owner(u->rs->files, (pid_t)child->entry->pid) != (pid_t)child->entry->pid;
 }
 
-static uint64_t exit_signal(const struct rtask *t)
-{
-	const img_task_core_entry *tc = t->cores[0]->tc;
-
-	return tc->ext && tc->ext->has_exit_signal ? tc->ext->exit_signal : SIGCHLD;
-}
-
 static int emit_fork(struct unit *u, size_t child, bool sibling, struct cr_error *err)
 {
 	struct restore *rs = u->rs;
@@ -181,7 +174,7 @@ static int emit_fork(struct unit *u, size_t child, bool sibling, struct cr_error
 	struct rtask *task = node->input >= 0 ? &rs->tasks[node->input] : NULL;
 	struct rnode *rn = &rs->nodes[child];
 	/* clone3 takes no signal with CLONE_PARENT: the child gets that of its maker (clone3_args_valid() in kernel/fork.c) */
-	uint64_t flags = sibling ? CLONE_PARENT : 0, signal = task && !sibling ? exit_signal(task) : 0;
+	uint64_t flags = sibling ? CLONE_PARENT : 0, signal = task && !sibling ? restore_exit_signal(task) : 0;
 	int r = begin_node(rs, rn, err);
 
 	if (r < 0)
@@ -261,18 +254,6 @@ static int emit_step(struct unit *u, const struct pstree_step *step, struct cr_e
 		return emit_end(u, err);
 	}
 	return cr_refuse(err, -EINVAL, "unknown step %d in the tree plan", (int)step->kind);
-}
-
-/* The ends of zombies left SIGCHLD behind, which is not among the signals of the image. */
-static void emit_drain(struct unit *u)
-{
-	struct program *p = &u->rs->program;
-	struct routine *r = &u->rn->routine;
-	uint64_t set = 1ull << (SIGCHLD - 1);
-	struct timespec none = { 0, 0 };
-	uint64_t mask = emit_data(p, r, &set, sizeof(set), 8), zero = emit_data(p, r, &none, sizeof(none), 8);
-
-	op_may_fail(emit_call(p, r, "drop signals of helpers", SYS_rt_sigtimedwait, mask, 0, zero, sizeof(set)));
 }
 
 /* Once the thread is seized it needs no death signal to end with the coordinator. */
@@ -374,7 +355,7 @@ static int compile_state(struct unit *u, struct cr_error *err)
 		return r;
 	if (rs->lazy)
 		plan_lazy(u);
-	emit_drain(u);
+	restore_drop_signals(rs, u->rn);
 	files_plan(rs->files, pid, p, ro);
 	r = compile_threads(u, err);
 	if (r == 0)

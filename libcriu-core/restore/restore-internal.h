@@ -112,6 +112,9 @@ int restore_check_registers(const struct xstate_layout *layout, const img_core_e
 			    struct cr_error *err);             /* registers.c */
 int restore_compile(struct restore *rs, struct cr_error *err); /* compile.c */
 void restore_drop_programs(struct restore *rs);
+uint64_t restore_exit_signal(const struct rtask *t); /* exit-signals.c: what its end sends to its parent, 0 nothing */
+/* emit into the routine of @rn: take what the ends of its zombies and helpers have sent */
+void restore_drop_signals(struct restore *rs, struct rnode *rn);
 int restore_run(struct restore *rs, struct cr_error *err); /* run.c */
 /* until all who are expected have arrived at a stage, or one of them has failed. Return: 0; negative errno. */
 int restore_await(struct restore *rs, uint32_t stage, struct cr_error *err);

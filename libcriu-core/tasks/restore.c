@@ -20,6 +20,8 @@ static int check_zombie(const img_core_entry *core, struct cr_error *err)
 	/* the word of wait(2): an exit status in the second byte, or a signal and the core bit in the first */
 	if (code > 0xffff || sig == 0x7f || (sig && code >> 8) || (!sig && code & 0x80))
 		return cr_refuse(err, -EBADMSG, "zombie with exit code 0x%x, which is no wait status", code);
+	if (core->tc->ext && core->tc->ext->has_exit_signal && core->tc->ext->exit_signal > NR_SIGNALS)
+		return cr_refuse(err, -EBADMSG, "exit signal %u", core->tc->ext->exit_signal);
 	return 0;
 }
 

@@ -271,11 +271,15 @@ uint64_t tasks_clear_tid(const struct thread *thread)
 	return ts ? ts->clear_tid : 0;
 }
 
-void tasks_zombie_core(const struct task *task, img_task_core_entry *ret_tc, img_core_entry *ret_core)
+void tasks_zombie_core(const struct task *task, img_task_ext *ret_ext, img_task_core_entry *ret_tc,
+		       img_core_entry *ret_core)
 {
+	*ret_ext = (img_task_ext){ .has_exit_signal = true, .exit_signal = (uint32_t)task->stat.exit_signal };
 	*ret_tc = (img_task_core_entry){ .task_state = TASK_DEAD,
 					 .exit_code = (uint32_t)task->exit_code,
 					 .comm = (char *)task->comm };
+	if (task->stat.exit_signal >= 0 && task->stat.exit_signal != SIGCHLD)
+		ret_tc->ext = ret_ext;
 	*ret_core = (img_core_entry){ .mtype = img_core_entry_march_X86_64, .tc = ret_tc };
 }
 

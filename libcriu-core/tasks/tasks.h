@@ -70,8 +70,9 @@ uint64_t tasks_clear_tid(const struct thread *thread);
  */
 void tasks_fill_mm(const struct task *task, img_mm_entry *ret);
 
-/** tasks_zombie_core() - the core entry of a zombie; points into @task (comm) and @ret_tc. Pure. */
-void tasks_zombie_core(const struct task *task, img_task_core_entry *ret_tc, img_core_entry *ret_core);
+/** tasks_zombie_core() - the core entry of a zombie; points into @task (comm), @ret_ext and @ret_tc. Pure. */
+void tasks_zombie_core(const struct task *task, img_task_ext *ret_ext, img_task_core_entry *ret_tc,
+		       img_core_entry *ret_core);
 
 /** tasks_drop() - give back everything of this folder, thread->core included; safe at any time, also twice */
 void tasks_drop(struct task *task);

@@ -446,6 +446,50 @@ static void check_exit_signal(void)
 	       (unsigned)status);
 }
 
+/* The dead as well; their signals have arrived, and shall not do so once more. */
+static const int ends_with[] = { 0, SIGUSR1, SIGUSR1, SIGCHLD, -1, -1 };
+#define NR_ENDINGS ((int)(sizeof(ends_with) / sizeof(ends_with[0])))
+static volatile sig_atomic_t endings_told;
+
+/* SIGRTMIN is no constant */
+static int ending(int i) { return ends_with[i] < 0 ? SIGRTMIN + 5 : ends_with[i]; }
+
+static void told(int sig)
+{
+	endings_told++;
+}
+
+static void set_up_zombie_signals(void)
+{
+	signal(SIGUSR1, told);
+	signal(SIGRTMIN + 5, told);
+	for (int i = 0; i < NR_ENDINGS; i++) {
+		siginfo_t info;
+		pid_t pid = (pid_t)syscall(SYS_clone, (long)ending(i), NULL, NULL, NULL, NULL);
+
+		need(pid >= 0);
+		if (pid == 0)
+			_exit(i);
+		kids[nr_kids++] = pid;
+		need(waitid(P_PID, (id_t)pid, &info, WEXITED | WNOWAIT | __WALL) == 0);
+	}
+	need(endings_told == 4);
+}
+
+static void check_zombie_signals(void)
+{
+	expect(endings_told == 4, "%d signals of children that had ended before", endings_told - 4);
+	for (int i = 0; i < NR_ENDINGS; i++) {
+		bool usual = ending(i) == SIGCHLD;
+		int status = -1;
+
+		expect(waitpid(kids[i], &status, WNOHANG | (usual ? __WCLONE : 0)) < 0 && errno == ECHILD,
+		       "child %d is waited for in the wrong way", i);
+		expect(waitpid(kids[i], &status, usual ? 0 : __WCLONE) == kids[i] && status == i << 8,
+		       "child %d: status %#x", i, (unsigned)status);
+	}
+}
+
 static void *forking_thread(void *arg)
 {
 	kids[nr_kids++] = victim_fork(plain, 0);
@@ -514,6 +558,7 @@ const struct victim_case victim_cases[] = {
 	{ "inner-subreaper", set_up_inner_reaper, reap_kids },
 	{ "pdeathsig", set_up_pdeathsig, check_pdeathsig, .flags = CASE_MORE },
 	{ "exit-signal", set_up_exit_signal, check_exit_signal },
+	{ "zombie-exit-signals", set_up_zombie_signals, check_zombie_signals, .flags = CASE_MORE },
 	{ "thread-child", set_up_thread_child, check_thread_child },
 	{ "exec", set_up_exec, check_exec },
 	{ "shell-job", set_up_job, reap_kids, .dump = "--shell-job", .restore = "--shell-job",
