@@ -31,26 +31,44 @@ static int next_signal(int sig)
 	return sig;
 }
 
-static int collect_queue(struct task_dump *d, struct thread *th, bool shared, img_signal_queue_entry *q,
+/*
+ * A standard signal is pending without an entry in the queue if there was no room for one: sent by tgkill() or sigqueue()
+ * when RLIMIT_SIGPENDING is used up. It is delivered as one from nobody; __send_signal_locked() and collect_signal() in
+ * kernel/signal.c. Adds to the @n that are queued the rest of @pending. Return: how many there are now.
+ */
+static size_t add_unqueued(siginfo_t *all, size_t n, uint64_t pending)
+{
+	for (size_t i = 0; i < n; i++)
+		pending &= ~MASK_OF(all[i].si_signo);
+	pending &= ~MASK_NEVER;
+	for (int sig = 1; pending; sig++, pending >>= 1)
+		if (pending & 1)
+			all[n++] = (siginfo_t){ .si_signo = sig, .si_code = SI_USER };
+	return n;
+}
+
+/* @pending: those that are waiting, by number */
+static int collect_queue(struct task_dump *d, struct thread *th, bool shared, uint64_t pending, img_signal_queue_entry *q,
 			 struct cr_error *err)
 {
-	siginfo_t batch[SIGINFO_BATCH];
+	siginfo_t batch[SIGINFO_BATCH + NR_SIGNALS];
 	siginfo_t *all;
 	ssize_t n = tracee_signals(th->tracee, shared, batch, SIGINFO_BATCH, err);
 	size_t room = SIGINFO_BATCH;
 
-	if (n <= 0)
+	if (n < 0 || (n == 0 && !pending))
 		return (int)n;
 	for (all = batch; (size_t)n == room; room *= 4) {
 		if (room > QUEUE_MAX)
 			return task_obstacle(d, th, "", "more than %d queued signals", QUEUE_MAX) < 0 ? -ENOMEM : 0;
-		all = pool_alloc(&d->ps->pool, room * 4 * sizeof(*all));
+		all = pool_alloc(&d->ps->pool, (room * 4 + NR_SIGNALS) * sizeof(*all));
 		if (!all)
 			return cr_fail(err, -ENOMEM, "queued signals");
 		n = tracee_signals(th->tracee, shared, all, room * 4, err);
 		if (n < 0)
 			return (int)n;
 	}
+	n = (ssize_t)add_unqueued(all, (size_t)n, pending);
 
 	q->signals.items = pool_alloc(&d->ps->pool, (size_t)n * sizeof(*q->signals.items));
 	char *bytes = pool_alloc(&d->ps->pool, (size_t)n * SIGINFO_SIZE);
@@ -74,8 +92,9 @@ static int signals_collect_process(struct task_dump *d, struct cr_error *err)
 		d->ps->tc.has_stop_signo = true;
 		d->ps->tc.stop_signo = (uint32_t)d->task->stop_signo;
 	}
-	/* status says whether there is anything: most queues are empty, which saves the call */
-	return d->task->lead->tracee ? collect_queue(d, d->task->lead, true, &d->ps->signals_s, err) : 0;
+	return d->task->lead->tracee ?
+		       collect_queue(d, d->task->lead, true, d->task->status.shd_pnd, &d->ps->signals_s, err) :
+		       0;
 }
 
 static int signals_collect_thread(struct task_dump *d, struct thread *th, struct thread_state *ts, struct cr_error *err)
@@ -94,7 +113,8 @@ static int signals_collect_thread(struct task_dump *d, struct thread *th, struct
 		ts->tc.has_blk_sigset = true;
 		ts->tc.blk_sigset = th->tracee->mask;
 	}
-	return th->status.sig_pnd ? collect_queue(d, th, false, &ts->signals_p, err) : 0;
+	/* status says whether there is anything: most queues are empty, which saves the call */
+	return th->status.sig_pnd ? collect_queue(d, th, false, th->status.sig_pnd, &ts->signals_p, err) : 0;
 }
 
 static void signals_ask_process(struct asker *a)
@@ -150,7 +170,7 @@ static int catch_up(struct task_dump *d, struct thread *th, bool shared, img_sig
 		    struct cr_error *err)
 {
 	img_signal_queue_entry now = { 0 }, all = { 0 };
-	int r = collect_queue(d, th, shared, &now, err);
+	int r = collect_queue(d, th, shared, 0, &now, err);
 
 	if (r < 0 || !now.signals.nr)
 		return r;

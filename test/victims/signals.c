@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <ucontext.h>
@@ -336,6 +337,37 @@ static void check_real(void)
 	expect(waitpid(zombie, &status, 0) == zombie && WEXITSTATUS(status) == 7, "zombie");
 }
 
+/* --- pending although there was no room in the queue: nothing is known of who sent them */
+
+static void set_up_unqueued(void)
+{
+	struct rlimit none = { 0, 1000 };
+	union sigval value = { .sival_int = 5 };
+
+	handle_all();
+	need(setrlimit(RLIMIT_SIGPENDING, &none) == 0);
+	need(sigqueue(getpid(), SIGRTMIN + 3, value) < 0 && errno == EAGAIN);
+	need(raise(SIGUSR1) == 0);
+	need(sigqueue(getpid(), SIGUSR2, value) == 0);
+	kill(getpid(), SIGHUP);
+}
+
+static void check_unqueued(void)
+{
+	unsigned seen = 0;
+
+	nr_got = 0;
+	block(false);
+	for (int i = 0; i < nr_got; i++) {
+		bool nobody = got[i].si_code == SI_USER && got[i].si_pid == 0 && got[i].si_uid == 0;
+
+		seen |= got[i].si_signo == SIGUSR1 && nobody ? 1 : 0;
+		seen |= got[i].si_signo == SIGUSR2 && nobody ? 2 : 0;
+		seen |= got[i].si_signo == SIGHUP && got[i].si_code == SI_USER && got[i].si_pid == getpid() ? 4 : 0;
+	}
+	expect(nr_got == 3 && seen == 7, "%d signals, %x of them as they were", (int)nr_got, seen);
+}
+
 const struct victim_case victim_cases[] = {
 	{ "actions", set_up_actions, check_actions, .flags = CASE_MORE },
 	{ "pending-shared", set_up_shared, check_shared, .flags = CASE_MORE },
@@ -345,5 +377,6 @@ const struct victim_case victim_cases[] = {
 	{ "in-handler", set_up_in_handler, check_in_handler, .flags = CASE_MORE },
 	{ "pending-shapes", set_up_shapes, check_shapes },
 	{ "pending-real", set_up_real, check_real },
+	{ "pending-unqueued", set_up_unqueued, check_unqueued, .flags = CASE_MORE },
 	{ 0 },
 };
