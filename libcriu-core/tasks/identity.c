@@ -92,13 +92,18 @@ static int identity_collect_thread(struct task_dump *d, struct thread *th, struc
 
 static void identity_ask_process(struct asker *a)
 {
-	ask_call(a, Q_PERSONALITY, "personality", __NR_personality, PERSONALITY_ASK);
 	if (!a->ps->membarriers_tried)
 		ask_call(a, Q_MEMBARRIER, "memory barrier registrations", __NR_membarrier,
 			 UAPI_MEMBARRIER_CMD_GET_REGISTRATIONS, 0, 0);
 	else
 		for (size_t i = 0; i < ARRAY_LEN(barriers); i++)
 			ask_call(a, barriers[i].q, "memory barrier", __NR_membarrier, barriers[i].command, 0, 0);
+}
+
+/* Each thread has its own, which it hands down to those that it makes, and to programs that it runs. */
+static void identity_ask_thread(struct asker *a)
+{
+	ask_call(a, Q_PERSONALITY, "personality", __NR_personality, PERSONALITY_ASK);
 }
 
 static uint32_t membarriers_of(const struct task_dump *d, const struct thread_state *ts)
@@ -124,6 +129,20 @@ static int identity_dump_process(struct task_dump *d, struct cr_error *err)
 	if (mask) {
 		d->ps->tc.has_membarrier_registration_mask = true;
 		d->ps->tc.membarrier_registration_mask = mask;
+	}
+	return 0;
+}
+
+static int identity_dump_thread(struct task_dump *d, struct thread *th, struct thread_state *ts, struct cr_error *err)
+{
+	int64_t personality = answer_of(d, ts, Q_PERSONALITY);
+
+	if (personality < 0)
+		return cr_fail(err, (int)personality, "thread %d: ask for the personality", (int)th->host_tid);
+	if ((uint32_t)personality != d->ps->tc.personality) {
+		ts->ext.has_personality = true;
+		ts->ext.personality = (uint32_t)personality;
+		ts->tc.ext = &ts->ext;
 	}
 	return 0;
 }
@@ -220,7 +239,6 @@ static int identity_plan_process(struct planner *p)
 		return plan_proc_files(p);
 	if (p->phase != TASK_PHASE_MAIN)
 		return 0;
-	plan_call(p, "set personality", __NR_personality, tc->personality);
 	/* also switches off what the restore of the tree needed for a while */
 	plan_call(p, "set child subreaper", __NR_prctl, PR_SET_CHILD_SUBREAPER,
 		  tc->has_child_subreaper && tc->child_subreaper, 0, 0, 0);
@@ -230,9 +248,13 @@ static int identity_plan_process(struct planner *p)
 static int identity_plan_thread(struct planner *p)
 {
 	const char *comm = p->core->thread_core->comm ? p->core->thread_core->comm : p->t->leader->tc->comm;
+	const img_thread_ext *x = p->core->thread_core->ext;
 
-	if (p->phase == TASK_PHASE_MAIN)
-		plan_call(p, "set name", __NR_prctl, PR_SET_NAME, plan_data(p, comm, strlen(comm) + 1, 1), 0, 0, 0);
+	if (p->phase != TASK_PHASE_MAIN)
+		return 0;
+	plan_call(p, "set name", __NR_prctl, PR_SET_NAME, plan_data(p, comm, strlen(comm) + 1, 1), 0, 0, 0);
+	plan_call(p, "set personality", __NR_personality,
+		  x && x->has_personality ? x->personality : p->t->leader->tc->personality);
 	return 0;
 }
 
@@ -242,7 +264,9 @@ const struct task_kind identity_kind = {
 	.collect_process = identity_collect_process,
 	.collect_thread = identity_collect_thread,
 	.ask_process = identity_ask_process,
+	.ask_thread = identity_ask_thread,
 	.dump_process = identity_dump_process,
+	.dump_thread = identity_dump_thread,
 	.check_process = identity_check_process,
 	.check_thread = identity_check_thread,
 	.plan_process = identity_plan_process,

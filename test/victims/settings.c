@@ -176,6 +176,36 @@ static void check_exec_implied(void)
 	expect(personality(~0u) == READ_IMPLIES_EXEC, "personality is %x", (unsigned)personality(~0u));
 }
 
+/* --- threads have the personality of their makers, or their own */
+
+static unsigned long alike, other;
+
+static void *with_personality(void *arg)
+{
+	unsigned wanted = (unsigned)(uintptr_t)arg;
+
+	need(personality(wanted) >= 0);
+	victim_thread_ready();
+	victim_wait();
+	expect(personality(~0u) == (int)wanted, "personality of the thread is %x instead of %x",
+	       (unsigned)personality(~0u), wanted);
+	return arg;
+}
+
+static void set_up_personalities(void)
+{
+	need(personality(ADDR_NO_RANDOMIZE) >= 0);
+	alike = victim_thread(with_personality, (void *)ADDR_NO_RANDOMIZE);
+	other = victim_thread(with_personality, (void *)(ADDR_COMPAT_LAYOUT | UNAME26));
+}
+
+static void check_personalities(void)
+{
+	victim_join(alike);
+	victim_join(other);
+	expect(personality(~0u) == ADDR_NO_RANDOMIZE, "personality is %x", (unsigned)personality(~0u));
+}
+
 /* --- of one thread alone */
 
 static void *dies_with_maker(void *arg)
@@ -433,6 +463,7 @@ const struct victim_case victim_cases[] = {
 	{ "timer-ids-on", set_up_ids_on, check_ids },
 	{ "futex-hash", set_up_futex_hash, check_futex_hash },
 	{ "read-implies-exec", set_up_exec_implied, check_exec_implied },
+	{ "personality-thread", set_up_personalities, check_personalities, .flags = CASE_MORE },
 	{ "pdeathsig-thread", set_up_pdeathsig, reap },
 	{ "dispatch-thread", set_up_dispatch_thread, check_dispatch_thread },
 	{ "dispatch-inclusive", set_up_dispatch_inclusive, check_dispatch_inclusive },
