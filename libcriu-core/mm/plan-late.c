@@ -109,10 +109,13 @@ static bool is_sealed(const img_vma_entry *v)
 	return v->ext && v->ext->has_sealed && v->ext->sealed;
 }
 
-/* Is there anything in it that cannot be touched? Then mlock() locks and says that it could not fault everything in. */
+/*
+ * May there be anything in it that cannot be touched? Nobody knows here where the object behind a mapping ends: what lies
+ * beyond has no pages, and is locked as well if mlockall() did it, or if the file was cut later.
+ */
 static bool untouchable(const struct mm_space *s, const img_vma_entry *v)
 {
-	if (!(v->prot & (PROT_READ | PROT_WRITE | PROT_EXEC)))
+	if (!(v->prot & (PROT_READ | PROT_WRITE | PROT_EXEC)) || !(v->status & MM_ST_ANON_PRIVATE))
 		return true;
 	for (size_t i = s->nr_vmas; i < s->entry->vmas.nr; i++)
 		if (space_vma(s, i)->start < v->end && v->start < space_vma(s, i)->end)
@@ -120,20 +123,33 @@ static bool untouchable(const struct mm_space *s, const img_vma_entry *v)
 	return false;
 }
 
+static struct abi_op *lock(const struct mm_plan *plan, const img_vma_entry *v, bool faulting)
+{
+	return emit_call(plan->program, plan->routine, "lock memory", SYS_mlock2, v->start, v->end - v->start,
+			 faulting ? 0 : MLOCK_ONFAULT);
+}
+
+/*
+ * mlock() locks and then fails if it could not fault everything in. So that no other failure is taken for that one, what
+ * cannot all be touched is locked without touching it first.
+ */
 static void lock_all(const struct mm_plan *plan)
 {
 	const struct mm_space *s = plan->space;
 
 	for (size_t i = 0; i < s->nr_vmas; i++) {
 		const img_vma_entry *v = space_vma(s, i);
-		struct abi_op *op;
 
 		if (!is_locked(v))
 			continue;
-		op = emit_call(plan->program, plan->routine, "lock memory", SYS_mlock2, v->start, v->end - v->start,
-			       on_fault(v) ? 1 : 0);
-		if (untouchable(s, v))
-			op_may_fail(op);
+		if (on_fault(v)) {
+			lock(plan, v, false);
+		} else if (untouchable(s, v)) {
+			lock(plan, v, false);
+			op_may_fail(lock(plan, v, true));
+		} else {
+			lock(plan, v, true);
+		}
 	}
 }
 

@@ -278,7 +278,7 @@ static size_t ops_of(const img_vma_entry *v)
 	if (v->has_madv)
 		n += (size_t)__builtin_popcountll(v->madv);
 	if (v->flags & MAP_LOCKED)
-		n++;
+		n += 2;
 	if (v->ext)
 		n += 6;
 	if (v->status & (MM_ST_VDSO | MM_ST_VVAR))

@@ -105,6 +105,34 @@ static void check_onfault(void)
 	expect(!there(area[0]), "a new mapping is there before it is touched");
 }
 
+/* What is locked may reach beyond the end of its file, where nothing can be had. */
+static void set_up_beyond(void)
+{
+	int fd = open(victim_path("cut"), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
+
+	need(fd >= 0 && ftruncate(fd, 3 * (off_t)PAGE) == 0);
+	area[0] = map(6, PROT_READ | PROT_WRITE, MAP_SHARED, fd);
+	area[1] = map(6, PROT_READ | PROT_WRITE, MAP_PRIVATE, fd);
+	area[2] = map(2, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1);
+	area[2] = mremap(area[2], 2 * PAGE, 4 * PAGE, MREMAP_MAYMOVE);
+	need(area[2] != MAP_FAILED);
+	need(mlockall(MCL_CURRENT) == 0);
+	need(ftruncate(fd, PAGE) == 0);
+	close(fd);
+	for (int i = 0; i < 3; i++)
+		area[i][5] = (char)('a' + i);
+}
+
+static void check_beyond(void)
+{
+	for (int i = 0; i < 3; i++) {
+		expect(area[i][5] == 'a' + i, "content of %d", i);
+		expect(has_flag(area[i], " lo") && has_flag(area[i] + 3 * PAGE, " lo"), "%d is not locked", i);
+		expect(there(area[i]), "%d is not there", i);
+		expect(fault_of(area[i] + 3 * PAGE) == SIGBUS, "%d has memory beyond its end", i);
+	}
+}
+
 static int shmid;
 
 static void set_up_shm_lock(void)
@@ -451,6 +479,7 @@ static void reap(void)
 
 const struct victim_case victim_cases[] = {
 	{ "future-locked-on-fault", set_up_onfault, check_onfault },
+	{ "locked-beyond-end", set_up_beyond, check_beyond },
 	{ "shm-locked", set_up_shm_lock, check_shm_lock, .flags = CASE_MORE },
 	{ "shm-locked-removed", set_up_shm_removed, check_shm_removed },
 	{ "noreserve", set_up_noreserve, check_noreserve },
