@@ -391,8 +391,13 @@ int peer_open_dir(const struct peer *p, int fd, const char *what, struct cr_erro
 		return cr_refuse(err, -EBADF, "%s: descriptor %d", what, fd);
 	snprintf(path, sizeof(path), "/proc/%d/fd/%d", (int)p->pid, fd);
 	dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOCTTY);
-	if (dir < 0)
-		return cr_fail(err, -errno, "%s: descriptor %d of client %d", what, fd, (int)p->pid);
+	if (dir < 0) {
+		int r = cr_fail(err, -errno, "%s: descriptor %d of client %d", what, fd, (int)p->pid);
+
+		if (r == -EACCES)
+			cr_advise(err, "a client that is not dumpable (prctl(2)) can name the directory by its path");
+		return r;
+	}
 	/* alive after the open means that the pid was not somebody else's before it */
 	if (peer_is_gone(p))
 		return cr_refuse(err, -ESRCH, "%s: client %d has gone", what, (int)p->pid);

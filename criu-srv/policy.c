@@ -218,7 +218,12 @@ int policy_read_client(pid_t pid, struct policy_client *c, struct cr_error *err)
 		return r;
 	if (w.uid[1] != c->uid)
 		return cr_refuse(err, -ESRCH, "process %d is not the client's any more", (int)pid);
-	c->cap_eff = w.cap_eff;
+	/*
+	 * Who has become another program since it connected may have capabilities of that program (capabilities(7), "File
+	 * capabilities"), and somebody else, who holds its connection, would ask with them. The kernel tells of such a process
+	 * that it is none of its user's: commit_creds() in kernel/cred.c, when a capability is new. Ambient ones are not.
+	 */
+	c->cap_eff = w.dumpable ? w.cap_eff : 0;
 	c->cap_bnd = w.cap_bnd;
 	c->no_new_privs = w.no_new_privs;
 	c->seccomp = w.seccomp;

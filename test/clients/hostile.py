@@ -8,6 +8,7 @@ import tempfile
 
 import client
 from client import Daemon, as_user
+from forgery import forge
 
 client.need_root()
 made = tempfile.TemporaryDirectory(prefix="criu-proto-")
@@ -111,35 +112,6 @@ class Prey:
             self.proc.kill()
         self.proc.wait()
         self.kill()
-
-
-def forge(path, change):
-    """Applies a statement to every entry `e` of files.img; in a process of its own: the modules of images are not those
-    of requests."""
-    proto = os.path.join(client.ROOT, "libcriu-proto", "proto")
-    out = f"{made.name}/images-proto"
-    if not os.path.exists(out):
-        os.makedirs(out)
-        subprocess.run(["protoc", f"--python_out={out}", f"-I{proto}",
-                        *[f"images/{f}" for f in os.listdir(f"{proto}/images") if f.endswith(".proto")]], check=True,
-                       stderr=subprocess.DEVNULL)
-    code = """if True:
-        import sys
-        sys.path.insert(0, sys.argv[1])
-        from images import fdinfo_pb2
-        data = open(sys.argv[2], "rb").read()
-        new, at = data[:8], 8
-        while at < len(data):
-            size = int.from_bytes(data[at:at + 4], "little")
-            e = fdinfo_pb2.file_entry.FromString(data[at + 4:at + 4 + size])
-            at += 4 + size
-            exec(sys.argv[3])
-            body = e.SerializeToString()
-            new += len(body).to_bytes(4, "little") + body
-        assert new != data, "nothing was changed"
-        open(sys.argv[2], "wb").write(new)
-    """
-    subprocess.run([sys.executable, "-c", code, out, path, change], check=True)
 
 
 def server_of(pid):
