@@ -23,6 +23,7 @@ struct crowd_client {
 	int fd;
 	pid_t pid;        /* as the socket says; for messages */
 	bool legacy;      /* came in by the second address */
+	bool sealed;      /* no descriptors can have come along with what it has sent */
 	bool asking;      /* has sent something, waits for a place */
 	int64_t since_ms; /* arrival, or when it asked */
 	struct crowd_user *user;

@@ -9,6 +9,7 @@
 #include "access-log.h"
 #include "activation.h"
 #include "crowd.h"
+#include "departure.h"
 #include "srv-limits.h"
 #include "listener.h"
 #include "spawner.h"
@@ -40,6 +41,7 @@ struct daemon {
 	int64_t settle_ms; /* when users were looked through last */
 	struct spawner spawner;
 	struct crowd crowd;
+	struct departure leaving; /* connections of clients that have left the crowd */
 };
 
 struct cr_log daemon_log(struct daemon *d);
@@ -56,6 +58,8 @@ void daemon_end(struct daemon *d);
 
 /* --- daemon-serve.c: connections and workers */
 void daemon_accept(struct daemon *d, const struct listener *l);
+/** daemon_let_go() - close the connection, at once or with the next departure_go(): @client is still in the crowd */
+void daemon_let_go(struct daemon *d, const struct crowd_client *client);
 /** daemon_heard() - @client has sent something or has gone */
 void daemon_heard(struct daemon *d, struct crowd_client *client);
 /** daemon_serve_waiting() - start workers for those who have asked, as long as there are places */

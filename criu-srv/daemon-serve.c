@@ -33,6 +33,14 @@ int daemon_watch_listeners(struct daemon *d, bool on)
 	return r;
 }
 
+void daemon_let_go(struct daemon *d, const struct crowd_client *client)
+{
+	if (client->sealed)
+		close(client->fd);
+	else
+		departure_add(&d->leaving, client->fd);
+}
+
 static void drop(struct daemon *d, struct crowd_client *client)
 {
 	/*
@@ -40,7 +48,7 @@ static void drop(struct daemon *d, struct crowd_client *client)
 	 * may not have closed it yet, and the event of a client that has gone would come.
 	 */
 	epoll_ctl(d->epoll_fd, EPOLL_CTL_DEL, client->fd, NULL);
-	close(client->fd);
+	daemon_let_go(d, client);
 	crowd_leave(&d->crowd, client);
 }
 
@@ -52,17 +60,18 @@ static void welcome(struct daemon *d, int sock, bool legacy)
 	socklen_t len = sizeof(cred);
 
 	if (getsockopt(sock, SOL_SOCKET, SO_PEERCRED, &cred, &len) < 0) {
-		close(sock);
+		departure_add(&d->leaving, sock);
 		return;
 	}
 	client = crowd_enter(&d->crowd, sock, cred.uid, cred.pid, legacy, daemon_now_ms());
 	ev.data.ptr = client;
 	if (!client || epoll_ctl(d->epoll_fd, EPOLL_CTL_ADD, sock, &ev) < 0) {
-		close(sock);
+		departure_add(&d->leaving, sock);
 		if (client)
 			crowd_leave(&d->crowd, client);
 		return;
 	}
+	client->sealed = listener_sealed(sock);
 	while ((surplus = crowd_surplus(&d->crowd, client)) != NULL) {
 		bool was_newest = surplus == client;
 
@@ -165,8 +174,9 @@ static void start_worker(struct daemon *d, struct crowd_client *client)
 		return;
 	}
 	log_debug(&log, "worker %d serves client %d of user %u", (int)pid, (int)client->pid, client->user->uid);
+	/* the worker may have ended already */
+	daemon_let_go(d, client);
 	crowd_serve(&d->crowd, client, pid, now);
-	close(fds[0]);
 }
 
 void daemon_serve_waiting(struct daemon *d)

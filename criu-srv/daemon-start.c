@@ -123,8 +123,10 @@ static int open_listeners(struct daemon *d, int handed, const bool *legacy, stru
 {
 	int r = 0;
 
-	for (int i = 0; i < handed; i++)
+	for (int i = 0; i < handed; i++) {
+		listener_seal(ACTIVATION_FD + i);
 		d->listeners[d->nr_listeners++] = (struct listener){ .fd = ACTIVATION_FD + i, .legacy = legacy[i] };
+	}
 	if (handed == 0 || d->s->address)
 		r = listen_at(d, d->s->address ? d->s->address : DEFAULT_ADDRESS, false, err);
 	if (r == 0 && d->s->legacy_address)

@@ -2,6 +2,7 @@
 #include "daemon-internal.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -14,16 +15,23 @@
 /* Clients that have not been served see the end of the connection: as if there had been no service. */
 static void close_doors(struct daemon *d)
 {
-	for (int i = 0; i < d->nr_listeners; i++)
+	for (int i = 0; i < d->nr_listeners; i++) {
+		/* in those that nobody has accepted yet something may lie as well */
+		int again = fcntl(d->listeners[i].fd, F_DUPFD_CLOEXEC, 3);
+
+		if (again >= 0)
+			departure_add(&d->leaving, again);
 		listener_close(&d->listeners[i]);
+	}
 	while (d->crowd.silent.first) {
-		close(d->crowd.silent.first->fd);
+		daemon_let_go(d, d->crowd.silent.first);
 		crowd_leave(&d->crowd, d->crowd.silent.first);
 	}
 	while (d->crowd.asking.first) {
-		close(d->crowd.asking.first->fd);
+		daemon_let_go(d, d->crowd.asking.first);
 		crowd_leave(&d->crowd, d->crowd.asking.first);
 	}
+	departure_go(&d->leaving);
 }
 
 /* Until the write end of the pipe is closed: workers have it, and the children in which they dump. */

@@ -174,6 +174,7 @@ static int loop(struct daemon *d, struct cr_error *err)
 		if (d->paused && daemon_now_ms() - d->paused_ms >= PAUSE_MS)
 			daemon_watch_listeners(d, true);
 		daemon_send_away(d);
+		departure_go(&d->leaving);
 	}
 	return r;
 }

@@ -11,6 +11,10 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#ifndef SO_PASSRIGHTS
+#define SO_PASSRIGHTS 83 /* 6.16; newer than the oldest headers that this must compile with */
+#endif
+
 #define BACKLOG 4096 /* SOMAXCONN of Linux since 5.4; the kernel takes less if net.core.somaxconn is less */
 
 static int address_of(const char *path, struct sockaddr_un *ret, struct cr_error *err)
@@ -46,6 +50,22 @@ static int remove_stale(const char *path, const struct sockaddr_un *at, struct c
 	return 0;
 }
 
+void listener_seal(int fd)
+{
+	int off = 0;
+
+	(void)setsockopt(fd, SOL_SOCKET, SO_PASSRIGHTS, &off, sizeof(off));
+}
+
+/* A connection has what its listener had when it was made, not when it was accepted: unix_stream_connect(), net/unix/af_unix.c */
+bool listener_sealed(int sock)
+{
+	int on = 1;
+	socklen_t len = sizeof(on);
+
+	return getsockopt(sock, SOL_SOCKET, SO_PASSRIGHTS, &on, &len) == 0 && !on;
+}
+
 int listener_open(const char *path, bool legacy, struct listener *ret, struct cr_error *err)
 {
 	autofd int fd = -1;
@@ -61,6 +81,7 @@ int listener_open(const char *path, bool legacy, struct listener *ret, struct cr
 	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return cr_fail(err, -errno, "socket");
+	listener_seal(fd);
 	/* the mask gives the file its mode at birth: anybody may ask, what he may ask for is decided later */
 	mask = umask(0111);
 	r = bind(fd, (const struct sockaddr *)&at, sizeof(at)) < 0 ? -errno : 0;

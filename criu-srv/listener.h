@@ -22,6 +22,12 @@ struct listener {
  */
 int listener_open(const char *path, bool legacy, struct listener *ret, struct cr_error *err);
 
+/** listener_seal() - no descriptors come along with what clients send; they are told so. Where the kernel has that (6.16). */
+void listener_seal(int fd);
+
+/** listener_sealed() - can nothing have come along in this connection, since it was made? */
+bool listener_sealed(int sock);
+
 /** listener_close() - close, and remove the file if it is still the one that was made; idempotent */
 void listener_close(struct listener *l);
 
