@@ -85,6 +85,25 @@ static int carry_out(struct worker *w, const rpc_criu_req *req, bool in_series, 
 	return r;
 }
 
+/* Who has said too much already is not complained about either. */
+static void begin_record(struct worker *w)
+{
+	record_begin(w->record);
+	w->log_fd = record_is_mute(w->record) ? -1 : w->complaints_fd;
+}
+
+static void end_record(const struct worker *w)
+{
+	uint64_t nr = record_flush(w->record);
+
+	if (nr > 0)
+		dprintf(w->complaints_fd,
+			"Warn  (service): client %d of user %u: %llu requests are not in this log, there were too many "
+			"at a "
+			"time\n",
+			(int)w->peer.pid, w->peer.who.uid, (unsigned long long)nr);
+}
+
 /* Return: true another request may follow; *ret_code is the exit code so far, *in_series whether it must be of a series */
 static bool serve_one(struct worker *w, bool *in_series, int *ret_code)
 {
@@ -97,7 +116,7 @@ static bool serve_one(struct worker *w, bool *in_series, int *ret_code)
 	*ret_code = WORKER_ILLEGAL;
 	if (peer_lower(&w->peer) < 0 || is_idle(w))
 		return false;
-	record_begin(w->record);
+	begin_record(w);
 	r = transport_receive(w->sock, w->generation, w->max_bytes, &req, &err);
 	if (r < 0)
 		complain(w, &err);
@@ -123,6 +142,6 @@ int connection_serve(struct worker *w)
 
 	while (serve_one(w, &in_series, &code))
 		linger(w);
-	record_flush(w->record);
+	end_record(w);
 	return code;
 }

@@ -4,8 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#define LINES_A_SECOND 20.0
-#define LINES_AT_ONCE  200.0
+#define LINES_AT_ONCE 200.0
 
 void crowd_init(struct crowd *c, const struct srv_limits *limits)
 {
@@ -67,7 +66,7 @@ static struct crowd_user *user_get(struct crowd *c, uid_t uid, int64_t now_ms)
 
 static void refill(struct crowd_user *u, int64_t now_ms)
 {
-	u->lines += (double)(now_ms - u->lines_ms) / 1000 * LINES_A_SECOND;
+	u->lines += (double)(now_ms - u->lines_ms) / 1000 * CROWD_LINES_A_SECOND;
 	u->lines_ms = now_ms;
 	if (u->lines > LINES_AT_ONCE)
 		u->lines = LINES_AT_ONCE;
@@ -283,20 +282,34 @@ void crowd_serve(struct crowd *c, struct crowd_client *client, pid_t worker, int
 	free(client);
 }
 
+static struct crowd_worker *worker_find(struct crowd *c, pid_t worker)
+{
+	for (size_t i = 0; i < c->nr_workers; i++)
+		if (c->workers[i].pid == worker)
+			return &c->workers[i];
+	return NULL;
+}
+
 bool crowd_reap(struct crowd *c, pid_t worker, struct crowd_worker *ret, uid_t *ret_uid)
 {
-	for (size_t i = 0; i < c->nr_workers; i++) {
-		if (c->workers[i].pid != worker)
-			continue;
-		*ret = c->workers[i];
-		c->workers[i] = c->workers[--c->nr_workers];
-		*ret_uid = ret->user->uid;
-		ret->user->workers--;
-		user_put(c, ret->user);
-		ret->user = NULL;
-		return true;
-	}
-	return false;
+	struct crowd_worker *w = worker_find(c, worker);
+
+	if (!w)
+		return false;
+	*ret = *w;
+	*w = c->workers[--c->nr_workers];
+	*ret_uid = ret->user->uid;
+	ret->user->workers--;
+	user_put(c, ret->user);
+	ret->user = NULL;
+	return true;
+}
+
+bool crowd_may_tell(struct crowd *c, pid_t worker, int64_t now_ms)
+{
+	const struct crowd_worker *w = worker_find(c, worker);
+
+	return w && crowd_may_log(w->user, now_ms);
 }
 
 bool crowd_may_log(struct crowd_user *u, int64_t now_ms)

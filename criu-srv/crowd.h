@@ -43,7 +43,8 @@ struct crowd_worker {
 	struct crowd_user *user;
 };
 
-#define CROWD_BUCKETS 256
+#define CROWD_BUCKETS        256
+#define CROWD_LINES_A_SECOND 20.0
 
 struct crowd_user {
 	uid_t uid;
@@ -98,9 +99,12 @@ bool crowd_reap(struct crowd *c, pid_t worker, struct crowd_worker *ret, uid_t *
 
 /**
  * crowd_may_log() - may another connection of that user fill the log?
- * A user other than root causes 20 lines a second over the long run and 200 at a time; the rest is counted.
+ * A user other than root has 20 a second over the long run and 200 at a time; the rest is counted.
  */
 bool crowd_may_log(struct crowd_user *u, int64_t now_ms);
+
+/** crowd_may_tell() - the same of what is to be said of a worker, before crowd_reap() */
+bool crowd_may_tell(struct crowd *c, pid_t worker, int64_t now_ms);
 
 /** crowd_settle() - to be called now and then: users of whom nothing is left are forgotten; @tell hears of uncounted lines */
 void crowd_settle(struct crowd *c, int64_t now_ms, void (*tell)(void *arg, uid_t uid, uint64_t nr), void *arg);

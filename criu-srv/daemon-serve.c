@@ -169,7 +169,8 @@ static void start_worker(struct daemon *d, struct crowd_client *client)
 	if (pid == 0)
 		pid = spawner_fork(&d->spawner, fds, serve, &start);
 	if (pid < 0) {
-		log_warn(&log, "no worker for client %d: %s", (int)client->pid, strerrordesc_np(-pid));
+		if (start.may_log)
+			log_warn(&log, "no worker for client %d: %s", (int)client->pid, strerrordesc_np(-pid));
 		drop(d, client);
 		return;
 	}
@@ -226,12 +227,15 @@ void daemon_reap(struct daemon *d)
 	pid_t pid;
 
 	while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+		/* that he may kill his own workers is no way to fill the log */
+		bool tell = WIFSIGNALED(status) && crowd_may_tell(&d->crowd, pid, daemon_now_ms());
+
 		if (!crowd_reap(&d->crowd, pid, &w, &uid))
 			continue;
-		if (WIFSIGNALED(status))
+		if (tell)
 			log_warn(&log, "worker %d was killed by signal %d while it served client %d of user %u",
 				 (int)pid, WTERMSIG(status), (int)w.client_pid, uid);
-		else
+		else if (WIFEXITED(status))
 			log_debug(&log, "worker %d has left with code %d", (int)pid, WEXITSTATUS(status));
 	}
 }

@@ -9,14 +9,45 @@
 #include <stdio.h>
 #include <string.h>
 
-void record_begin(struct record *r)
+#define LINES_AT_ONCE 4.0
+
+void record_limit(struct record *r, double per_second)
 {
 	if (!r)
 		return;
+	r->per_second = per_second;
+	r->lines = LINES_AT_ONCE;
 	clock_gettime(CLOCK_MONOTONIC, &r->start);
+}
+
+static void refill(struct record *r, const struct timespec *now)
+{
+	double seconds = (double)(now->tv_sec - r->start.tv_sec) + (double)(now->tv_nsec - r->start.tv_nsec) / 1e9;
+
+	r->lines += seconds * r->per_second;
+	if (r->lines > LINES_AT_ONCE)
+		r->lines = LINES_AT_ONCE;
+}
+
+void record_begin(struct record *r)
+{
+	struct timespec now;
+
+	if (!r)
+		return;
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	if (r->per_second > 0)
+		refill(r, &now);
+	r->mute = r->quiet || (r->per_second > 0 && r->lines < 1);
+	r->start = now;
 	r->target = 0;
 	r->error = 0;
 	r->why[0] = '\0';
+}
+
+bool record_is_mute(const struct record *r)
+{
+	return r && r->mute;
 }
 
 void record_target(struct record *r, pid_t pid)
@@ -64,9 +95,25 @@ static void write_entry(struct record *r, const char *what, uint64_t repeats, in
 		.us = us,
 	};
 
+	r->lines -= 1;
 	read_comm(r);
 	clock_gettime(CLOCK_REALTIME, &e.when);
 	access_write(r->log, &e);
+}
+
+static void flush_repeats(struct record *r)
+{
+	if (!r->repeated)
+		return;
+	if (r->repeats) {
+		int error = r->error;
+
+		r->error = 0;
+		write_entry(r, r->repeated, r->repeats, r->repeat_us);
+		r->error = error;
+	}
+	r->repeated = NULL;
+	r->repeats = 0;
 }
 
 void record_end(struct record *r, const char *what, bool effect)
@@ -83,22 +130,19 @@ void record_end(struct record *r, const char *what, bool effect)
 		r->repeat_us = us;
 		return;
 	}
-	record_flush(r);
+	if (r->mute && (!effect || r->error)) {
+		r->unlogged++;
+		return;
+	}
+	flush_repeats(r);
 	write_entry(r, what, 1, us);
 	r->repeated = effect || r->error ? NULL : what;
 }
 
-void record_flush(struct record *r)
+uint64_t record_flush(struct record *r)
 {
-	if (!r || !r->repeated)
-		return;
-	if (r->repeats) {
-		int error = r->error;
-
-		r->error = 0;
-		write_entry(r, r->repeated, r->repeats, r->repeat_us);
-		r->error = error;
-	}
-	r->repeated = NULL;
-	r->repeats = 0;
+	if (!r)
+		return 0;
+	flush_repeats(r);
+	return r->unlogged;
 }

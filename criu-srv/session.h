@@ -19,7 +19,8 @@ struct worker {
 	int sock;
 	enum rpc_generation generation; /* what the client speaks: told by the address it came to, never by its words */
 	bool spawned;                   /* swrk: the client started this process */
-	int log_fd;                     /* for complaints that come before a request has its log; borrowed */
+	int complaints_fd;              /* for what is said of the connection; borrowed */
+	int log_fd;                     /* the same, before a request has its log; -1: too much was said */
 	const struct settings *base;    /* built-in defaults, for swrk also the configuration files */
 	int ack_ms;                     /* time to acknowledge a notification; 0: as long as it takes */
 	int idle_ms;                    /* time between two requests; 0: as long as it takes */

@@ -1,6 +1,7 @@
 /* One client served; see worker.h. */
 #include "worker.h"
 #include "connection.h"
+#include "crowd.h"
 #include "transport.h"
 
 #include "options/privilege.h"
@@ -24,6 +25,15 @@ static void take_limits(struct worker *w, const struct srv_limits *limits)
 	setsockopt(w->sock, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
 }
 
+/*
+ * A user who has all the places that he may have causes as many lines as one who comes again and again; see crowd_may_log().
+ */
+static void limit_lines(struct worker *w, const struct srv_limits *limits)
+{
+	if (limits && w->peer.who.uid != 0)
+		record_limit(w->record, CROWD_LINES_A_SECOND / (limits->user_workers + 1.0));
+}
+
 /* What was sent is thrown away, not read: with something unread in the socket the client would not get the answer either. */
 static void turn_away(struct worker *w, const struct cr_error *err)
 {
@@ -41,6 +51,7 @@ int worker_run(int sock, const struct worker_terms *terms)
 		.generation = terms->generation,
 		.spawned = terms->spawned,
 		.log_fd = terms->log_fd,
+		.complaints_fd = terms->log_fd,
 		.base = terms->base,
 		.alive_fd = terms->alive_fd,
 	};
@@ -55,6 +66,7 @@ int worker_run(int sock, const struct worker_terms *terms)
 	r = peer_read(sock, terms->spawned, &w.peer, &err);
 	if (r == 0)
 		r = peer_assume(&w.peer, &err);
+	limit_lines(&w, terms->limits);
 	if (r == 0 && terms->spawned)
 		privilege_reach();
 	if (r < 0)

@@ -101,6 +101,35 @@ static void test_quiet(void **state)
 	expect_part("quiet", s.text, "type=RESTORE");
 }
 
+/* One connection is as good as many for filling a log. */
+static void test_limited(void **state)
+{
+	struct scene s;
+
+	(void)state;
+	begin(&s, false);
+	record_limit(&s.record, 0.001);
+	for (int i = 0; i < 100; i++) {
+		request(&s, "CHECK", false, 5);
+		expect_int("mute", record_is_mute(&s.record), i >= 4);
+	}
+	request(&s, "RESTORE", true, 0);
+	expect_int("left out", (int)record_flush(&s.record), 96);
+	assert_int_equal(end(&s), 5);
+	expect_part("limited", s.text, "type=RESTORE");
+
+	/* two kinds that take turns; with time there is room again */
+	begin(&s, false);
+	record_limit(&s.record, 1000);
+	for (int i = 0; i < 100; i++)
+		request(&s, i % 2 ? "VERSION" : "CHECK", false, 0);
+	s.record.start.tv_sec -= 3600;
+	request(&s, "DUMP", false, 5);
+	assert_false(record_is_mute(&s.record));
+	expect_int("not more than a few", end(&s) < 40, true);
+	expect_part("again", s.text, "type=DUMP");
+}
+
 static void test_first_reason(void **state)
 {
 	struct cr_error first = { .code = -2, .text = "first" }, second = { .code = -3, .text = "second" };
@@ -124,14 +153,16 @@ static void test_none(void **state)
 	record_target(NULL, 1);
 	record_failure(NULL, &(struct cr_error){ .code = -1 });
 	record_end(NULL, "DUMP", true);
-	record_flush(NULL);
+	record_limit(NULL, 1);
+	assert_false(record_is_mute(NULL));
+	assert_int_equal(record_flush(NULL), 0);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_one),          cmocka_unit_test(test_repeats), cmocka_unit_test(test_quiet),
-		cmocka_unit_test(test_first_reason), cmocka_unit_test(test_none),
+		cmocka_unit_test(test_first_reason), cmocka_unit_test(test_none),    cmocka_unit_test(test_limited),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
