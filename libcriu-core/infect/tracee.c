@@ -83,7 +83,7 @@ static bool leader_is_dead(const struct tracee *t)
  * One wait word. There is no wait with a timeout, and borrowing a signal of the process for one is not for a library:
  * so ask, then sleep for a growing while. Stops that were asked for in bulk are there at the first question.
  */
-static int next_status(struct tracee *t, uint64_t deadline, int *ret)
+int tracee_next_status(struct tracee *t, uint64_t deadline, int *ret)
 {
 	unsigned int pause_us = 0;
 
@@ -121,7 +121,7 @@ static int resume_with(struct tracee *t, int request, int signo)
 int tracee_wait(struct tracee *t, uint64_t deadline, struct cr_error *err)
 {
 	for (;;) {
-		int status, r = next_status(t, deadline, &status);
+		int status, r = tracee_next_status(t, deadline, &status);
 
 		if (r < 0)
 			return r;
@@ -145,7 +145,7 @@ int tracee_wait(struct tracee *t, uint64_t deadline, struct cr_error *err)
 int tracee_wait_event(struct tracee *t, unsigned int event, int signo, uint64_t deadline)
 {
 	for (;;) {
-		int status, r = next_status(t, deadline, &status);
+		int status, r = tracee_next_status(t, deadline, &status);
 
 		if (r < 0)
 			return r;
@@ -251,6 +251,8 @@ void tracee_own_regs(const struct tracee *t, struct regs *ret)
 	*ret = t->regs;
 	if (regs_needs_code(ret))
 		regs_find_call(ret, t->code);
+	if (regs_needs_code(ret))
+		regs_name_call(ret, t->waits);
 	regs_settle(ret);
 	if (t->rseq.abort_ip)
 		ret->u.rip = t->rseq.abort_ip;
@@ -325,7 +327,7 @@ static int borrowed_signal(struct tracee *t, int signo, int ending, struct cr_er
 static int await(struct tracee *t, int signo, bool trusting, uint64_t deadline, struct cr_error *err)
 {
 	for (;;) {
-		int status, r = next_status(t, deadline, &status);
+		int status, r = tracee_next_status(t, deadline, &status);
 
 		if (r == -ETIMEDOUT)
 			return cr_fail(err, r, "thread %d does not come back from our code", t->tid);
@@ -399,7 +401,7 @@ static int stop_for_detach(struct tracee *t)
 	if (tracee_interrupt(t) < 0)
 		return -ESRCH;
 	for (;;) {
-		int r = next_status(t, deadline_in(1000), &status);
+		int r = tracee_next_status(t, deadline_in(1000), &status);
 
 		if (r < 0)
 			return r;
@@ -482,7 +484,7 @@ int tracee_reap(struct tracee *t, uint64_t deadline)
 	int status, r;
 
 	while (t->state != TRACEE_GONE) {
-		r = next_status(t, deadline, &status);
+		r = tracee_next_status(t, deadline, &status);
 		if (r == -ETIMEDOUT)
 			return r;
 		if (r < 0 || !WIFSTOPPED(status))

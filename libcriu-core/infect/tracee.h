@@ -38,6 +38,7 @@ struct tracee {
 	bool settled;                /* regs, mask, rseq and sud below are valid */
 	struct regs regs;            /* its own, as ptrace showed them in the first stop */
 	unsigned char code[REGS_CODE_BYTES]; /* in front of the call it was stopped in, if regs_needs_code() */
+	enum regs_wait waits;        /* in a call that regs do not name: restarted_find() */
 	uint64_t mask;               /* its own blocked signals */
 	struct tracee_rseq rseq;
 	struct uapi_ptrace_sud_config sud; /* syscall user dispatch, off while borrowed; all zero before Linux 6.4, too */
@@ -75,6 +76,9 @@ int tracee_wait(struct tracee *t, uint64_t deadline, struct cr_error *err);
  * Return: 0; -ESRCH it was killed (state GONE); -ETIMEDOUT; errno of a signal that could not be passed on. No sentence.
  */
 int tracee_wait_event(struct tracee *t, unsigned int event, int signo, uint64_t deadline);
+
+/** tracee_next_status() - its next wait word, which changes nothing here. Return: 0; -ESRCH (state GONE); -ETIMEDOUT. No sentence. */
+int tracee_next_status(struct tracee *t, uint64_t deadline, int *ret);
 
 /** tracee_resume() - out of a stop, without a signal. Return: 0, negative errno. */
 int tracee_resume(struct tracee *t);

@@ -8,7 +8,7 @@
 #include <sys/syscall.h>
 #include <time.h>
 
-#define BIT_OF(signo) (UINT64_C(1) << ((signo) - 1))
+#define BIT_OF(signo) (UINT64_C(1) << ((signo)-1))
 
 uint64_t restore_exit_signal(const struct rtask *t)
 {
@@ -49,6 +49,6 @@ void restore_drop_signals(struct restore *rs, struct rnode *rn)
 	mask = emit_data(p, r, &set, sizeof(set), 8);
 	zero = emit_data(p, r, &none, sizeof(none), 8);
 	for (size_t i = 0; i < nr; i++)
-		op_may_fail(emit_call(p, r, "drop signals of helpers", SYS_rt_sigtimedwait, mask, 0, zero,
-				      sizeof(set)));
+		op_may_fail(
+			emit_call(p, r, "drop signals of helpers", SYS_rt_sigtimedwait, mask, 0, zero, sizeof(set)));
 }

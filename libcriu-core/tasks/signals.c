@@ -7,6 +7,7 @@
  */
 #include "tasks/task-ops.h"
 
+#include "infect/restarted.h"
 #include "infect/tracee.h"
 
 #include <errno.h>
@@ -48,8 +49,8 @@ static size_t add_unqueued(siginfo_t *all, size_t n, uint64_t pending)
 }
 
 /* @pending: those that are waiting, by number */
-static int collect_queue(struct task_dump *d, struct thread *th, bool shared, uint64_t pending, img_signal_queue_entry *q,
-			 struct cr_error *err)
+static int collect_queue(struct task_dump *d, struct thread *th, bool shared, uint64_t pending,
+			 img_signal_queue_entry *q, struct cr_error *err)
 {
 	siginfo_t batch[SIGINFO_BATCH + NR_SIGNALS];
 	siginfo_t *all;
@@ -92,9 +93,9 @@ static int signals_collect_process(struct task_dump *d, struct cr_error *err)
 		d->ps->tc.has_stop_signo = true;
 		d->ps->tc.stop_signo = (uint32_t)d->task->stop_signo;
 	}
-	return d->task->lead->tracee ?
-		       collect_queue(d, d->task->lead, true, d->task->status.shd_pnd, &d->ps->signals_s, err) :
-		       0;
+	return d->task->lead->tracee
+		       ? collect_queue(d, d->task->lead, true, d->task->status.shd_pnd, &d->ps->signals_s, err)
+		       : 0;
 }
 
 static int signals_collect_thread(struct task_dump *d, struct thread *th, struct thread_state *ts, struct cr_error *err)
@@ -105,8 +106,14 @@ static int signals_collect_thread(struct task_dump *d, struct thread *th, struct
 	if (!th->tracee)
 		return 0;
 	r = tracee_settle(th->tracee, err);
+	if (r >= 0)
+		r = restarted_find(d->task, th, err);
 	if (r < 0)
 		return r;
+	if (r == 1)
+		log_warn(&d->ctx->log,
+			 "thread %d: in which call it was stopped before cannot be told, continuing as if by a signal",
+			 (int)th->host_tid);
 	if (ts->core.tc) {
 		ts->core.tc->blk_sigset = th->tracee->mask;
 	} else {

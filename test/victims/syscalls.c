@@ -4,6 +4,7 @@
  */
 #include "victim.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/futex.h>
@@ -297,6 +298,103 @@ static void check_restart(void)
 	expect(result == 'y', "returned %ld errno %d", result, result_errno);
 }
 
+/*
+ * --- stopped and continued before the checkpoint: all are in restart_syscall() by then, and syscall(3) leaves the number of
+ * the call nowhere
+ */
+
+enum { SLEEP, SLEEP_CLOCK, SLEEP_CPU, POLL, POLL_NOTHING, FUTEX, NR_AGAIN };
+
+static long call_again(long which)
+{
+	switch (which) {
+	case SLEEP:
+		return syscall(SYS_nanosleep, &wait_ts, NULL);
+	case SLEEP_CLOCK:
+		return syscall(SYS_clock_nanosleep, CLOCK_BOOTTIME, 0, &wait_ts, NULL);
+	case SLEEP_CPU:
+		/* nobody uses the processor here: it is woken by the thread that does so in the end */
+		return syscall(SYS_clock_nanosleep, CLOCK_PROCESS_CPUTIME_ID, 0, &(struct timespec){ 0, 300000000 }, NULL);
+	case POLL:
+		return syscall(SYS_poll, poll_set(), 1, WAIT_MS);
+	case POLL_NOTHING:
+		return syscall(SYS_poll, NULL, 0, WAIT_MS);
+	default:
+		return syscall(SYS_futex, &word, FUTEX_WAIT_PRIVATE, 1, &wait_ts, NULL, 0);
+	}
+}
+
+static void *again(void *arg)
+{
+	long which = (long)arg, wanted = which == FUTEX ? ETIMEDOUT : 0;
+	uint64_t from = now_ns(CLOCK_MONOTONIC);
+
+	victim_thread_ready();
+	errno = 0;
+	long r = call_again(which), e = errno;
+	uint64_t ms = (now_ns(CLOCK_MONOTONIC) - from) / 1000000;
+	expect(r == (wanted ? -1 : 0) && e == wanted, "call %ld returned %ld errno %ld after %lu ms", which, r, e, ms);
+	expect(which == SLEEP_CPU || ms >= WAIT_MS, "call %ld took %lu ms only", which, ms);
+	return NULL;
+}
+
+static void call_all_again(long arg)
+{
+	unsigned long callers[NR_AGAIN];
+
+	for (long i = 0; i < NR_AGAIN; i++)
+		callers[i] = victim_thread(again, (void *)i);
+	victim_hold();
+	for (int i = 0; i < NR_AGAIN; i++)
+		if (i != SLEEP_CPU)
+			victim_join(callers[i]);
+	while (now_ns(CLOCK_PROCESS_CPUTIME_ID) < 700000000)
+		;
+	victim_join(callers[SLEEP_CPU]);
+}
+
+/* Is the thread in that system call, asleep? */
+static bool sleeps_in(pid_t pid, const char *tid, int nr)
+{
+	char path[300], text[64], wanted[16];
+
+	snprintf(path, sizeof(path), "/proc/%d/task/%s/syscall", pid, tid);
+	snprintf(wanted, sizeof(wanted), "%d ", nr);
+	slurp(path, text, sizeof(text));
+	return strncmp(text, wanted, strlen(wanted)) == 0;
+}
+
+static int count_restarted(pid_t pid)
+{
+	char path[64];
+	struct dirent *e;
+	int n = 0;
+
+	snprintf(path, sizeof(path), "/proc/%d/task", pid);
+	DIR *d = opendir(path);
+	need(d);
+	while ((e = readdir(d)))
+		n += e->d_name[0] != '.' && sleeps_in(pid, e->d_name, SYS_restart_syscall);
+	closedir(d);
+	return n;
+}
+
+static void set_up_stopped_before(void)
+{
+	siginfo_t info;
+
+	need(pipe(fds) == 0);
+	kid = victim_fork(call_all_again, 0);
+	sleep_ms(30);
+	need(kill(kid, SIGSTOP) == 0 && waitid(P_PID, (id_t)kid, &info, WSTOPPED) == 0);
+	need(kill(kid, SIGCONT) == 0);
+	for (int i = 0; i < 500 && count_restarted(kid) < NR_AGAIN; i++)
+		sleep_ms(1);
+	need(count_restarted(kid) >= NR_AGAIN);
+}
+
+static void check_stopped_before(void) { victim_reap(kid); }
+
 /* --- a blocked lock: flock waits for the child to let go */
 
 static void lock_holder(long arg)
@@ -351,6 +449,7 @@ const struct victim_case victim_cases[] = {
 	{ "pause", set_up_pause, check_interrupted },
 	{ "sigsuspend", set_up_sigsuspend, check_interrupted },
 	{ "restart", set_up_restart, check_restart },
+	{ "stopped-before", set_up_stopped_before, check_stopped_before, .flags = CASE_MORE },
 	{ "flock", set_up_flock, check_flock, .dump = "--file-locks", .restore = "--file-locks" },
 	{ 0 },
 };

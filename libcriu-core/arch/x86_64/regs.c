@@ -84,7 +84,7 @@ void regs_enter_syscall(struct regs *r, uint64_t insn, long nr, const uint64_t a
  *   request in the usual loops, which makes even those exact: the repeated call reads what is left.
  * - restart_syscall itself (the thread was stopped before, by an earlier dump for instance): the arguments are still in
  *   their registers, the number is not. It is looked for in the code, where a C library has `mov $number, %eax` a few bytes
- *   in front of the instruction; where there is none, -EINTR.
+ *   in front of the instruction; where there is none, the kernel is asked (restarted_find()), and if it does not tell, -EINTR.
  */
 static bool repeatable(unsigned long long nr)
 {
@@ -115,6 +115,27 @@ void regs_find_call(struct regs *r, const unsigned char code[REGS_CODE_BYTES])
 			return;
 		}
 	}
+}
+
+/*
+ * The first argument of clock_nanosleep() is a clock, of nanosleep() an address. Clocks of processes and threads are
+ * negative numbers of 32 bits (~pid << 3 and some bits), and no address of memory is so close to 4 GiB by accident.
+ */
+static bool is_clock(uint64_t arg)
+{
+	uint64_t high = arg >> 32;
+
+	return arg < 4096 || ((uint32_t)arg >= UINT32_C(0xf8000000) && (high == 0 || high == UINT32_MAX));
+}
+
+void regs_name_call(struct regs *r, enum regs_wait what)
+{
+	if (what == REGS_WAIT_TIME)
+		r->u.orig_rax = is_clock(r->u.rdi) ? SYS_clock_nanosleep : SYS_nanosleep;
+	else if (what == REGS_WAIT_FUTEX)
+		r->u.orig_rax = SYS_futex;
+	else if (what == REGS_WAIT_FILES)
+		r->u.orig_rax = SYS_poll;
 }
 
 /* As arch_do_signal_or_restart() in arch/x86/kernel/signal.c does without a handler */

@@ -84,6 +84,12 @@ bool regs_needs_code(const struct regs *r);
 /** regs_find_call() - @code: the REGS_CODE_BYTES in front of the instruction at ip - 2; sets the number in @r if it is found */
 void regs_find_call(struct regs *r, const unsigned char code[REGS_CODE_BYTES]);
 
+/* What a thread waits for in a restarted call, as far as the kernel tells: the time of a sleep, a futex, files of poll() */
+enum regs_wait { REGS_WAIT_UNKNOWN, REGS_WAIT_TIME, REGS_WAIT_FUTEX, REGS_WAIT_FILES };
+
+/** regs_name_call() - where the code does not have the number: from what is waited for, and the arguments */
+void regs_name_call(struct regs *r, enum regs_wait what);
+
 void regs_to_image(const struct regs *r, img_user_x86_regs_entry *ret);
 
 /**

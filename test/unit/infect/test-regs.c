@@ -70,6 +70,37 @@ static void test_lost_number(void **state)
 	assert_false(regs_needs_code(&r));
 }
 
+static void test_named_call(void **state)
+{
+	static const struct {
+		const char *name;
+		enum regs_wait what;
+		uint64_t first;
+		long nr;
+	} cases[] = {
+		{ "unknown", REGS_WAIT_UNKNOWN, 0x7f0012345678, SYS_restart_syscall },
+		{ "futex", REGS_WAIT_FUTEX, 0x7f0012345678, SYS_futex },
+		{ "poll", REGS_WAIT_FILES, 0, SYS_poll },
+		{ "an address", REGS_WAIT_TIME, 0x7f0012345678, SYS_nanosleep },
+		{ "a low address", REGS_WAIT_TIME, 0x400000, SYS_nanosleep },
+		{ "the first clock", REGS_WAIT_TIME, 0, SYS_clock_nanosleep },
+		{ "the time since boot", REGS_WAIT_TIME, 7, SYS_clock_nanosleep },
+		{ "clock of a process", REGS_WAIT_TIME, (uint32_t)(~1234u << 3 | 2), SYS_clock_nanosleep },
+		{ "with its sign", REGS_WAIT_TIME, (uint64_t)(int32_t)(~4194303u << 3 | 6), SYS_clock_nanosleep },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		struct regs r = { 0 };
+
+		r.u.orig_rax = SYS_restart_syscall;
+		r.u.rdi = cases[i].first;
+		regs_name_call(&r, cases[i].what);
+		if ((long)r.u.orig_rax != cases[i].nr)
+			fail_msg("%s: %lld", cases[i].name, r.u.orig_rax);
+	}
+}
+
 static img_user_x86_regs_entry some_regs(void)
 {
 	struct regs r = { 0 };
@@ -404,6 +435,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_settle),
 		cmocka_unit_test(test_lost_number),
+		cmocka_unit_test(test_named_call),
 		cmocka_unit_test(test_regs_from_image),
 		cmocka_unit_test(test_tls),
 		cmocka_unit_test(test_xstate_round_trip),
