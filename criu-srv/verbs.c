@@ -47,7 +47,7 @@ int verb_prepare(struct session *n, enum command command, struct cr_error *err)
 
 	if (r == 0)
 		r = verb_check_rights(n, err);
-	if (r == 0 && command == COMMAND_RESTORE && !n->w->peer.trusted)
+	if (r == 0 && !n->w->peer.trusted)
 		r = cr_limit_as(n->w->peer.pid, err);
 	if (r < 0) {
 		n->ready = false; /* all of this counts as a bad request */

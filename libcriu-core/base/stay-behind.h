@@ -14,4 +14,11 @@
  */
 int stay_behind(int *fds, size_t nr, const char *name);
 
+/**
+ * stay_powerless() - no capability any more, and nobody looks into what the tool had in memory: not even its own user
+ * The kernel then counts processes that are made as it does for everybody (RLIMIT_NPROC), which CAP_SYS_ADMIN is exempt from.
+ * Return: 0, negative errno.
+ */
+int stay_powerless(void);
+
 #endif

@@ -103,6 +103,16 @@ static void set_patience(int sock)
 	setsockopt(sock, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
 }
 
+static void more_descriptors(size_t nr)
+{
+	struct rlimit lim;
+
+	if (getrlimit(RLIMIT_NOFILE, &lim) == 0 && lim.rlim_cur < 2 * nr + 256 && lim.rlim_cur < lim.rlim_max) {
+		lim.rlim_cur = lim.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &lim);
+	}
+}
+
 /* ------------------------------------------------ the keeper's side */
 
 static int send_one(int sock, const struct track_item *item)
@@ -227,7 +237,10 @@ int keeper_start(pid_t root, uint64_t start_time, const char *round, const struc
 	if (pid == 0) {
 		/* twice, so that it is nobody's child */
 		setsid();
-		pid = fork();
+		/* that many on their way take CAP_SYS_ADMIN or the limit (too_many_unix_fds() in net/unix/scm.c) */
+		more_descriptors(items->nr);
+		/* all that it does from now on is to wait for whom to give things to */
+		pid = stay_powerless() < 0 ? -1 : fork();
 		if (pid == 0)
 			keep(listener, text, items);
 		_exit(pid < 0 ? 1 : 0);
@@ -287,16 +300,6 @@ static int receive_one(int sock, struct track_item *ret)
 	if (n != sizeof(one) || nr != 1u + (one.has_uffd != 0) || msg.msg_flags & MSG_CTRUNC)
 		return -EPROTO;
 	return receive_ranges(sock, one.nr_unread, &ret->unread);
-}
-
-static void more_descriptors(size_t nr)
-{
-	struct rlimit lim;
-
-	if (getrlimit(RLIMIT_NOFILE, &lim) == 0 && lim.rlim_cur < 2 * nr + 256 && lim.rlim_cur < lim.rlim_max) {
-		lim.rlim_cur = lim.rlim_max;
-		setrlimit(RLIMIT_NOFILE, &lim);
-	}
 }
 
 int keeper_take(pid_t root, uint64_t start_time, char ret_round[static TRACK_ROUND], struct track_items *ret,
