@@ -5,6 +5,7 @@
 
 #include <asm/termbits.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -12,8 +13,11 @@
 #include <unistd.h>
 
 #define PATIENCE_MS 2000 /* for a worker of the kernel to move bytes on */
-#define CHUNK       256  /* a terminal that can be written to takes so much without waiting: tty_buffer_alloc() */
+#define CHUNK       256  /* the smallest buffer: tty_buffer_alloc() */
 #define READ_SIZE   4096 /* N_TTY_BUF_SIZE: no line is longer */
+#define LINE_HOLDS  (READ_SIZE - 1) /* by a line discipline; the rest waits in buffers before it, and is as it was typed */
+#define SETTLE_US   2000 /* for the kernel to move on what there is room for, where nothing tells */
+#define SETTLE_MAX  5
 
 /* Characters that have a meaning while input is put in, and are quoted where they stand for themselves. */
 struct typist {
@@ -42,21 +46,43 @@ static void pause_us(long us)
 	nanosleep(&t, NULL);
 }
 
-/* Neither end may be waited for with a blocking call: whoever would end the wait is stopped. */
+/* As write(2). */
+static ssize_t write_at_once(int fd, const unsigned char *data, size_t nr)
+{
+	int flags = fcntl(fd, F_GETFL), code;
+	ssize_t n;
+
+	if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
+		return -1;
+	n = write(fd, data, nr);
+	code = errno;
+	if (fcntl(fd, F_SETFL, flags) < 0)
+		return -1;
+	errno = code;
+	return n;
+}
+
+/*
+ * Neither end may be waited for with a blocking call: whoever would end the wait is stopped. A queue that was full has to be filled
+ * as far again. The kernel counts a buffer by half of what it holds, makes another one while what there is does not exceed the limit,
+ * and is not ready to be written to when it is reached (tty_buffer_alloc(), pty_write_room()). So small buffers come first,
+ * which end right at the limit, and then one that is as large as can be: together they hold more than others would.
+ */
 static int put(int fd, const unsigned char *data, size_t nr)
 {
-	while (nr) {
-		ssize_t n;
+	for (int left = PATIENCE_MS; nr;) {
+		ssize_t n = ready(fd, POLLOUT, 0) ? write(fd, data, nr < CHUNK ? nr : CHUNK) : write_at_once(fd, data, nr);
 
-		if (!ready(fd, POLLOUT, PATIENCE_MS))
-			return -ETIMEDOUT;
-		n = write(fd, data, nr < CHUNK ? nr : CHUNK);
 		if (n < 0 && errno != EAGAIN && errno != EINTR)
 			return -errno;
-		if (n > 0) {
-			data += n;
-			nr -= (size_t)n;
-		}
+		n = n < 0 ? 0 : n;
+		data += n;
+		nr -= (size_t)n;
+		if (n)
+			continue;
+		if (left-- == 0)
+			return -ETIMEDOUT;
+		pause_us(1000);
 	}
 	return 0;
 }
@@ -82,6 +108,13 @@ static struct termios2 raw(const struct termios2 *as)
 	t.c_lflag &= ~(tcflag_t)(ICANON | IEXTEN | EXTPROC);
 	t.c_cc[VMIN] = 1;
 	t.c_cc[VTIME] = 0;
+	return t;
+}
+
+/* What has not reached the line discipline yet gets there while the rest is taken, and is changed on the way as it would have been. */
+static struct termios2 taking(struct termios2 t, const struct termios2 *as)
+{
+	t.c_iflag = as->c_iflag;
 	return t;
 }
 
@@ -220,6 +253,23 @@ static struct typist typist_for(const struct termios2 *as)
 	return t;
 }
 
+/*
+ * A read that finds nothing waits for the worker, if there is one, before it says so (n_tty_read()). After a full line discipline the
+ * worker has to be told first, so it is given some time. Return: as read(2)
+ */
+static ssize_t take_some(int slave, const struct tty_queues *q, void *buf, size_t size)
+{
+	int tries = q->nr_input >= LINE_HOLDS / 2 ? SETTLE_MAX : 0;
+	ssize_t n = read(slave, buf, size);
+
+	while (n < 0 && (errno == EINTR || (errno == EAGAIN && tries))) {
+		if (errno == EAGAIN && tries--)
+			pause_us(SETTLE_US);
+		n = read(slave, buf, size);
+	}
+	return n;
+}
+
 /* Lines first, as they are read; what is left when no more are complete shows in the other mode. */
 static int take_lines(int slave, struct tty_queues *q)
 {
@@ -229,9 +279,7 @@ static int take_lines(int slave, struct tty_queues *q)
 
 		if (room < READ_SIZE || q->nr_lines == TTY_LINES_MAX)
 			return -ENOBUFS;
-		n = read(slave, q->input + q->nr_input, READ_SIZE);
-		if (n < 0 && errno == EINTR)
-			continue;
+		n = take_some(slave, q, q->input + q->nr_input, READ_SIZE);
 		if (n < 0)
 			return errno == EAGAIN ? 0 : -errno;
 		q->lines[q->nr_lines++] = (uint32_t)n;
@@ -239,7 +287,6 @@ static int take_lines(int slave, struct tty_queues *q)
 	}
 }
 
-/* A read that finds nothing waits for the worker, if there is one, before it says so; n_tty_read() */
 static int take_bytes(int slave, struct tty_queues *q)
 {
 	for (;;) {
@@ -248,9 +295,7 @@ static int take_bytes(int slave, struct tty_queues *q)
 
 		if (!room)
 			return -ENOBUFS;
-		n = read(slave, q->input + q->nr_input, room);
-		if (n < 0 && errno == EINTR)
-			continue;
+		n = take_some(slave, q, q->input + q->nr_input, room);
 		if (n <= 0)
 			return n == 0 || errno == EAGAIN ? 0 : -errno;
 		q->nr_input += (size_t)n;
@@ -259,7 +304,7 @@ static int take_bytes(int slave, struct tty_queues *q)
 
 static int take_input(int slave, const struct termios2 *as, struct tty_queues *q)
 {
-	struct termios2 t = quiet(as), bytes = raw(as);
+	struct termios2 t = taking(quiet(as), as), bytes = taking(raw(as), as);
 	int r = 0;
 
 	q->by_lines = by_lines(as);
@@ -308,13 +353,9 @@ static bool is_delimiter(const struct typist *how, unsigned char c)
 	return c == '\n' || (c && (c == how->eol || c == how->eol2));
 }
 
-static int type_lines(int master, int slave, const struct termios2 *as, const struct typist *how,
-		      const struct tty_queues *q)
+static struct termios2 typing(const struct termios2 *as, const struct typist *how)
 {
 	struct termios2 t = quiet(as);
-	const unsigned char *at = q->input;
-	size_t left = q->nr_input;
-	int r;
 
 	memset(t.c_cc, 0, sizeof(t.c_cc));
 	t.c_iflag = (t.c_iflag & ~(tcflag_t)IXANY) | IXON;
@@ -325,30 +366,103 @@ static int type_lines(int master, int slave, const struct termios2 *as, const st
 	t.c_cc[VEOF] = how->eof;
 	t.c_cc[VEOL] = how->eol;
 	t.c_cc[VEOL2] = how->eol2;
-	r = set(slave, &t);
-	for (size_t i = 0; r == 0 && i < q->nr_lines && q->lines[i] <= left; i++) {
-		size_t nr = q->lines[i];
-		bool ends = nr && is_delimiter(how, at[nr - 1]);
+	return t;
+}
 
-		r = type_line(master, how, at, nr, ends);
-		if (r == 0 && !ends)
+/* What is typed in: lines, and what has no end yet. */
+struct script {
+	const uint32_t *line, *lines_end;
+	const unsigned char *at, *end;
+};
+
+/* Return: length of the next piece; @ret_open: it is no line */
+static size_t next_piece(const struct script *s, bool *ret_open)
+{
+	size_t left = (size_t)(s->end - s->at);
+
+	*ret_open = s->line == s->lines_end || *s->line > left;
+	return *ret_open ? left : *s->line;
+}
+
+static void pass(struct script *s, size_t nr, bool open)
+{
+	s->at += nr;
+	s->line = open ? s->lines_end : s->line + 1;
+}
+
+static bool at_end(const struct script *s)
+{
+	return s->at == s->end && s->line == s->lines_end;
+}
+
+/* Quoted, as far as a line discipline holds it; there an end-of-file character takes a byte as well. */
+static int type_quoted(int master, const struct typist *how, struct script *s)
+{
+	size_t room = LINE_HOLDS;
+	int r = 0;
+
+	while (r == 0 && !at_end(s)) {
+		bool open, ends;
+		size_t nr = next_piece(s, &open);
+
+		ends = nr && is_delimiter(how, s->at[nr - 1]);
+		if (nr + !ends > room)
+			break;
+		room -= nr + !ends;
+		r = type_line(master, how, s->at, nr, ends);
+		if (r == 0 && !ends && !open)
 			r = put(master, &how->eof, 1);
-		at += nr;
-		left -= nr;
+		pass(s, nr, open);
 	}
+	return r;
+}
+
+/*
+ * What a line discipline has no room for stays before it until somebody reads, when the terminal has its own modes again: so it is
+ * typed as it would be in these. What has room is not echoed again.
+ */
+static int type_plain(int master, int slave, const struct termios2 *as, struct script *s)
+{
+	struct termios2 t = taking(quiet(as), as);
+	unsigned char eof = as->c_cc[VEOF];
+	int r = set(slave, &t);
+
+	while (r == 0 && !at_end(s)) {
+		bool open;
+		size_t nr = next_piece(s, &open);
+		bool ends = nr && (s->at[nr - 1] == '\n' || s->at[nr - 1] == as->c_cc[VEOL]);
+
+		r = put(master, s->at, nr);
+		if (r == 0 && !ends && !open && eof)
+			r = put(master, &eof, 1);
+		pass(s, nr, open);
+	}
+	pause_us(SETTLE_US);
+	return r;
+}
+
+static int type_lines(int master, int slave, const struct termios2 *as, const struct typist *how,
+		      const struct tty_queues *q)
+{
+	struct termios2 t = typing(as, how);
+	struct script s = { q->lines, q->lines + q->nr_lines, q->input, q->input + q->nr_input };
+	int r = set(slave, &t);
+
 	if (r == 0)
-		r = type_line(master, how, at, left, false);
+		r = type_quoted(master, how, &s);
 	/* they must have arrived before the modes change again */
 	if (r == 0)
 		r = type_stop(master, slave, how);
-	return r < 0 ? r : type_start(master, slave, how);
+	if (r == 0)
+		r = type_start(master, slave, how);
+	return r < 0 || at_end(&s) ? r : type_plain(master, slave, as, &s);
 }
 
 static int type_bytes(int master, int slave, const struct termios2 *as, const struct tty_queues *q)
 {
 	struct termios2 t = raw(as);
 	/* one less than its buffer is what a line discipline holds; the rest waits before it */
-	int arrived = q->nr_input < READ_SIZE ? (int)q->nr_input : READ_SIZE - 1;
+	int arrived = q->nr_input < LINE_HOLDS ? (int)q->nr_input : LINE_HOLDS;
 	int r;
 
 	t.c_iflag &= (tcflag_t)IUTF8;
@@ -379,14 +493,17 @@ struct handling {
 	const struct tty_queues *fill; /* NULL: take and put back */
 };
 
-/* Everything into the terminal, whose queues are empty and whose output runs. */
+/*
+ * Everything into the terminal, whose queues are empty and whose output runs. Input comes first: a queue of output that is full looks
+ * as if it were held back.
+ */
 static int put_all(struct handling *h, const struct termios2 *as, const struct tty_queues *q)
 {
 	struct typist how = typist_for(as);
-	int r = put_output(h->slave, as, q);
+	int r = put_input(h->master, h->slave, as, &how, q);
 
 	if (r == 0)
-		r = put_input(h->master, h->slave, as, &how, q);
+		r = put_output(h->slave, as, q);
 	if (r == 0)
 		r = hold_output(h->master, h->slave, as, q->stop, &how);
 	return r;

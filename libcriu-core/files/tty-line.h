@@ -13,7 +13,7 @@
 #include <stdint.h>
 
 #define TTY_QUEUE_MAX ((size_t)64 << 10) /* tty_buffer.c holds 8 KiB for a pty, n_tty.c 4 KiB more */
-#define TTY_LINES_MAX ((size_t)8 << 10)  /* each has a byte at least, or was ended by an end-of-file character */
+#define TTY_LINES_MAX ((size_t)32 << 10) /* each has a byte at least, or was ended by an end-of-file character */
 
 /* How output of a slave is held back; tty_info_ext.output_stopped */
 enum tty_stop { TTY_RUNS = 0, TTY_STOPPED_BY_CHARACTER = 1, TTY_STOPPED_BY_CALL = 2 };
@@ -29,7 +29,7 @@ struct tty_queues {
 
 /**
  * tty_queues_peek() - what is in both queues; they hold the same afterwards
- * @master: a description of the master; its flags are not touched
+ * @master: a description of the master, which waits for nobody (O_NONBLOCK) while a full queue is filled again
  * @slave:  a description of our own, open for reading and writing with O_NONBLOCK
  * @ret:    large; from the heap
  * Packet mode must have no news for the master (POLLPRI), since there is no way to put them back.
