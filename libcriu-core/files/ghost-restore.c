@@ -21,12 +21,12 @@
 #include <unistd.h>
 
 #define MAX_MADE_DIRS 64
-#define O_TMPFILE_BIT 020000000 /* O_TMPFILE without O_DIRECTORY, which it includes */
 
 struct ghost_source {
 	uint32_t id;
 	img_ghost_file_entry *entry;
-	int fd; /* the new file, O_PATH; -1 not made */
+	int fd;    /* the new file, O_PATH; -1 not made */
+	int maker; /* the description that made it, if the file was one of O_TMPFILE and is still open in that way; -1 */
 };
 
 /* ----------------------------------------------------------------- reading */
@@ -108,7 +108,7 @@ static int ghost_read(struct files *fs, uint32_t id, struct cr_error *err)
 	}
 	*at = g;
 	g->id = id;
-	g->fd = -1;
+	g->fd = g->maker = -1;
 	g->entry = entry;
 	r = ghost_entry_check(entry, err);
 	if (r == 0)
@@ -325,10 +325,50 @@ static int set_attributes(const struct ghost_source *g, struct cr_error *err)
 	return utimensat(AT_FDCWD, path, ts, 0) < 0 ? cr_fail(err, -errno, "set times") : 0;
 }
 
-/* A file of O_TMPFILE never had a name, and can be given one: only another such file is like it. */
+/*
+ * A file of O_TMPFILE never had a name, and can be given one: only another such file is like it. Where nobody has the description that
+ * made it any more, the kernel tells by showing the inode number for a name (d_mark_tmpfile() in fs/dcache.c).
+ */
 static bool was_tmpfile(const struct ghost_source *g, const img_reg_file_entry *e)
 {
-	return S_ISREG(g->entry->mode) && e->flags & O_TMPFILE_BIT;
+	const char *slash = strrchr(e->name, '/');
+	char name[32];
+
+	if (!S_ISREG(g->entry->mode) || is_tmpfile(e->flags))
+		return S_ISREG(g->entry->mode);
+	snprintf(name, sizeof(name), "#%llu", (unsigned long long)g->entry->ino);
+	return g->entry->has_ino && slash && strcmp(slash + 1, name) == 0;
+}
+
+/* The one description that has O_TMPFILE among its flags; NULL: nobody has it */
+static const img_reg_file_entry *maker_of(const struct files *fs, const struct ghost_source *g)
+{
+	for (size_t i = 0; i < fs->files.nr; i++) {
+		const struct restored_file *f = fs->files.items[i];
+
+		if (f->ghost == g && f->entry->type == img_fd_types_REG && is_tmpfile(f->entry->reg->flags))
+			return f->entry->reg;
+	}
+	return NULL;
+}
+
+/* Content is written by a description without flags that would be in the way (O_APPEND, O_DIRECT). Return: 0; 1 not here; negative errno */
+static int create_tmpfile(const struct files *fs, struct ghost_source *g, int dir, struct cr_error *err)
+{
+	const img_reg_file_entry *by = maker_of(fs, g);
+	autofd int fd = openat(dir, ".", by ? (int)open_flags(by->flags) : O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+
+	/* EISDIR: a kernel that does not know O_TMPFILE */
+	if (fd < 0 && !by && (errno == EOPNOTSUPP || errno == EISDIR))
+		return 1;
+	if (fd < 0)
+		return cr_fail(err, -errno, "create");
+	g->fd = fd_reopen(fd, O_RDWR | O_CLOEXEC, err);
+	if (g->fd < 0)
+		return g->fd;
+	if (by)
+		g->maker = take_fd(&fd);
+	return 0;
 }
 
 /* An executable cannot be in use while somebody may write to it, so nothing but a path of it is kept. */
@@ -361,14 +401,11 @@ static int name_and_unname(void *arg)
 	autofd int dir = name_dir(n->fs, n->e->name, &made, &base, err);
 	int r = dir < 0 ? dir : 0;
 
-	if (r == 0 && was_tmpfile(g, n->e)) {
-		/* O_EXCL is not shown by the kernel; without it the file can be given a name, which is the more that it might need */
-		g->fd = openat(dir, ".", (int)open_flags(n->e->flags), 0600);
-		if (g->fd < 0)
-			r = cr_fail(err, -errno, "create");
-	} else if (r == 0) {
+	/* O_EXCL is not shown by the kernel; without it the file can be given a name, which is the more that it might need */
+	if (r == 0)
+		r = was_tmpfile(g, n->e) ? create_tmpfile(n->fs, g, dir, err) : 1;
+	if (r == 1)
 		r = create_named(g, dir, base, err);
-	}
 	remove_dirs(n->fs, &made);
 	return r;
 }
@@ -397,18 +434,11 @@ int ghost_open(struct files *fs, struct ghost_source *g, const img_reg_file_entr
 		fd = fcntl(g->fd, F_DUPFD_CLOEXEC, 3);
 		return fd < 0 ? cr_fail(err, -errno, "open %s", e->name) : fd;
 	}
-	if (fresh && was_tmpfile(g, e) && flags & O_TMPFILE_BIT) {
-		/* the descriptor that made the file is the only one that has O_TMPFILE among its flags, as before */
-		fd = g->fd;
-		g->fd = fd_reopen(fd, O_PATH | O_CLOEXEC, err);
-		if (g->fd >= 0)
-			return fd;
-		close(fd);
-		return cr_within(err, g->fd, "unlinked file %s", e->name);
-	}
 	r = fresh && S_ISREG(g->entry->mode) ? keep_path_only(g, err) : 0;
+	if (r == 0 && is_tmpfile(flags) && g->maker >= 0)
+		return take_fd(&g->maker);
 	if (r == 0)
-		r = fd_reopen(g->fd, flags & ~(uint32_t)O_TMPFILE_BIT, err);
+		r = fd_reopen(g->fd, named_flags(flags), err);
 	return cr_within(err, r, "unlinked file %s", e->name);
 }
 
@@ -417,6 +447,8 @@ void ghost_sources_done(struct files *fs)
 	for (size_t i = 0; i < fs->ghosts.nr; i++) {
 		if (fs->ghosts.items[i]->fd >= 0)
 			close(fs->ghosts.items[i]->fd);
+		if (fs->ghosts.items[i]->maker >= 0)
+			close(fs->ghosts.items[i]->maker);
 		img_entry_free(fs->ghosts.items[i]->entry);
 	}
 }

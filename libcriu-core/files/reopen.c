@@ -32,6 +32,20 @@ bool async_at_open(const img_reg_file_entry *e)
 	return e->flags & O_ASYNC && e->has_mode && (S_ISREG(e->mode) || S_ISDIR(e->mode));
 }
 
+/* O_TMPFILE without O_DIRECTORY, which it includes */
+#define TMPFILE_BIT ((uint32_t)O_TMPFILE & ~(uint32_t)O_DIRECTORY)
+
+bool is_tmpfile(uint32_t flags)
+{
+	return flags & TMPFILE_BIT && !(flags & O_PATH);
+}
+
+/* For a file that is there: O_TMPFILE would make another one in a directory, or fail. */
+uint32_t named_flags(uint32_t flags)
+{
+	return is_tmpfile(flags) ? flags & ~(uint32_t)O_TMPFILE : flags;
+}
+
 /* openat2(2) refuses what openat(2) leaves out of account: flags that it does not know, and most of them beside O_PATH. */
 static uint32_t strict_flags(uint32_t flags)
 {
@@ -185,6 +199,7 @@ int path_open(struct files *fs, struct restored_file *f, uint32_t flags, struct 
 
 	if (f->ghost)
 		return ghost_open(fs, f->ghost, e, flags, err);
+	flags = named_flags(flags);
 	if (f->link)
 		return link_open(fs, e->name, f->link->entry->reg->name, flags, err);
 	fd = path_open_at(fs, e->name, flags, 0, err);

@@ -155,6 +155,9 @@ int reg_validate(struct files *fs, const img_reg_file_entry *e, int fd, bool rem
 int fd_reopen(int fd, uint32_t flags, struct cr_error *err);
 /** open_flags() - of an entry, without those that must not be repeated; O_CLOEXEC added */
 uint32_t open_flags(uint32_t flags);
+/** is_tmpfile() - of a description that made a file without a name (O_TMPFILE) · named_flags() - without what would make another one */
+bool is_tmpfile(uint32_t flags);
+uint32_t named_flags(uint32_t flags);
 /** async_at_open() - is O_ASYNC a flag for open(2) with this file? */
 bool async_at_open(const img_reg_file_entry *e);
 int regular_open(struct files *fs, struct restored_file *f, struct cr_error *err);
