@@ -38,7 +38,7 @@ int inet_connection_add(struct file_table *t, struct open_file *f, img_inet_sk_e
 	if (!can_be_saved(state))
 		return file_refuse_passing(t, f, "--tcp-close: it is restored as closed",
 					   "TCP connection that is being made, %s", what);
-	if (poll(&p, 1, 0) > 0 && p.revents & POLLPRI)
+	if ((poll(&p, 1, 0) > 0 && p.revents & POLLPRI) || tcp_behind_urgent(f->fd))
 		return file_refuse(t, f, "--tcp-close: it is restored as closed", "TCP connection with urgent data, %s",
 				   what);
 	why = kernel_why(&t->ctx->probes, KERNEL_TCP_HALF_CLOSED);

@@ -3,9 +3,11 @@
 #include "base/array.h"
 
 #include <errno.h>
+#include <linux/sock_diag.h>
 #include <linux/sockios.h>
 #include <linux/tcp.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -16,6 +18,10 @@
 #define WSCALE_MAX 14
 #define MAXSEG_MIN 88    /* TCP_MIN_MSS of the kernel */
 #define MAXSEG_MAX 32767 /* MAX_TCP_WINDOW */
+
+#ifndef SO_MEMINFO
+#define SO_MEMINFO 55
+#endif
 
 enum {
 	STATE_ESTABLISHED = 1,
@@ -101,6 +107,27 @@ int tcp_repair_state(int fd)
 	int r = get_info(fd, &info, NULL);
 
 	return r < 0 ? r : info.tcpi_state;
+}
+
+/*
+ * SIOCINQ counts up to urgent data (tcp_inq() in include/net/tcp.h), also to a byte that was read by itself already, and looking ends
+ * there. Only where it is taken for data like any other all is counted. Sockets that have no unread data are left alone.
+ */
+int tcp_behind_urgent(int fd)
+{
+	uint32_t info[SK_MEMINFO_VARS] = { 0 };
+	int shown, all, on = 1, off = 0, inlined;
+	socklen_t len = sizeof(info), int_len = sizeof(inlined);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_MEMINFO, info, &len) == 0 && !info[SK_MEMINFO_RMEM_ALLOC])
+		return 0;
+	if (getsockopt(fd, SOL_SOCKET, SO_OOBINLINE, &inlined, &int_len) < 0 || inlined || ioctl(fd, SIOCINQ, &shown) < 0 ||
+	    setsockopt(fd, SOL_SOCKET, SO_OOBINLINE, &on, sizeof(on)) < 0)
+		return 0;
+	if (ioctl(fd, SIOCINQ, &all) < 0)
+		all = shown;
+	setsockopt(fd, SOL_SOCKET, SO_OOBINLINE, &off, sizeof(off));
+	return all - shown > 1 ? all - shown - 1 : 0;
 }
 
 /* Looks at all of one queue; what cannot be looked at is behind urgent data. */
@@ -205,6 +232,13 @@ static int peek_both(int fd, struct tcp_saved *ret, struct cr_error *err)
 	return r;
 }
 
+static bool urgent_waits(int fd)
+{
+	struct pollfd p = { .fd = fd, .events = POLLPRI };
+
+	return poll(&p, 1, 0) > 0 && p.revents & POLLPRI;
+}
+
 int tcp_repair_read(int fd, struct tcp_saved *ret, struct cr_error *err)
 {
 	struct tcp_info info;
@@ -215,6 +249,9 @@ int tcp_repair_read(int fd, struct tcp_saved *ret, struct cr_error *err)
 	if (r < 0)
 		return r;
 	ret->state = info.tcpi_state;
+	/* it may have come since the tree was looked at */
+	if (urgent_waits(fd) || tcp_behind_urgent(fd))
+		return cr_refuse(err, -EBUSY, "urgent data has come in, try again");
 	r = lengths(fd, ret->state, &ret->stream, err);
 	if (r == 0)
 		r = peek_both(fd, ret, err);

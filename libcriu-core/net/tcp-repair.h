@@ -32,6 +32,9 @@ void tcp_saved_done(struct tcp_saved *s);
  */
 int tcp_repair_read(int fd, struct tcp_saved *ret, struct cr_error *err);
 
+/** tcp_behind_urgent() - how many bytes wait behind a byte of urgent data that was read already; those would be lost */
+int tcp_behind_urgent(int fd);
+
 /* One end's FIN, in the state of a connection: was it received, was one sent, and is that acknowledged? */
 struct tcp_fins {
 	bool received, sent, acked;
