@@ -157,8 +157,10 @@ static int dump_datagrams(struct file_table *t, struct inet_table *n, struct ope
 
 	e->state = connected ? INET_ESTABLISHED : INET_CLOSED;
 	dump_shutdown(f, e);
-	r = dump_groups(t, n, f, e, err);
-	return r < 0 ? r : inet_queue_dump(t, f, e, err);
+	r = inet_cork_dump(t, f, e);
+	if (r == 0)
+		r = dump_groups(t, n, f, e, err);
+	return r != 0 ? r : inet_queue_dump(t, f, e, err);
 }
 
 int inet_network_check(struct file_table *t, struct open_file *f, struct cr_error *err)

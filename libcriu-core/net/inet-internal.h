@@ -100,6 +100,10 @@ int inet_lock(const char *name, bool owned, const struct net_tuple *tuples, size
 /** inet_listener_add() - note @f, which listens; @waiting: how many have not been accepted. Return as file_describe(). */
 int inet_listener_add(struct file_table *t, struct open_file *f, uint32_t waiting, struct cr_error *err);
 
+/* inet-cork.c */
+/** inet_cork_dump() - refuse what is begun and not sent. Return as file_describe(). */
+int inet_cork_dump(struct file_table *t, struct open_file *f, const img_inet_sk_entry *e);
+
 /* inet-queue.c */
 /** inet_queue_dump() - peek at datagrams that wait. Return as file_describe(). */
 int inet_queue_dump(struct file_table *t, struct open_file *f, img_inet_sk_entry *e, struct cr_error *err);

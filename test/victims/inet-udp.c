@@ -389,6 +389,68 @@ static void check_lite(void)
 	expect_from(0, 1, "again", 5);
 }
 
+/* --- begun and not sent: none may be lost, nor may a dump that fails change or send it */
+
+static void begin(int family, bool connected, bool by_option)
+{
+	const void *to = connected ? NULL : &own[0];
+
+	s[1] = socket(family, SOCK_DGRAM, 0);
+	need(s[1] >= 0);
+	if (connected)
+		need(connect(s[1], (struct sockaddr *)&own[0], len_of(0)) == 0);
+	if (by_option)
+		set(s[1], IPPROTO_UDP, UDP_CORK, 1);
+	need(sendto(s[1], "begun ", 6, by_option ? 0 : MSG_MORE, to, to ? len_of(0) : 0) == 6);
+	note(1);
+}
+
+static void set_up_begun(void)
+{
+	bound(0, AF_INET, 0);
+	begin(AF_INET, true, false);
+}
+
+static void set_up_begun_to(void)
+{
+	bound(0, AF_INET, 0);
+	begin(AF_INET, false, true);
+}
+
+static void set_up_begun_v6(void)
+{
+	bound(0, AF_INET6, 0);
+	begin(AF_INET6, true, true);
+}
+
+static void set_up_begun_mapped(void)
+{
+	const struct sockaddr_in *in = (const void *)&own[0];
+	struct sockaddr_in6 mapped = { .sin6_family = AF_INET6 };
+
+	bound(0, AF_INET, 0);
+	mapped.sin6_port = in->sin_port;
+	mapped.sin6_addr.s6_addr[10] = mapped.sin6_addr.s6_addr[11] = 0xff;
+	memcpy(&mapped.sin6_addr.s6_addr[12], &in->sin_addr, 4);
+	memcpy(&own[0], &mapped, sizeof(mapped));
+	begin(AF_INET6, false, false);
+}
+
+static void check_begun(void)
+{
+	char buf[32] = "";
+
+	expect(recv(s[0], buf, sizeof(buf), MSG_DONTWAIT) < 0 && errno == EAGAIN, "it was sent");
+	expect(send(s[1], "and ended", 9, 0) == 9, "it cannot be ended");
+	if (get(s[1], IPPROTO_UDP, UDP_CORK))
+		set(s[1], IPPROTO_UDP, UDP_CORK, 0);
+	expect(recv(s[0], buf, sizeof(buf), 0) == 15 && strcmp(buf, "begun and ended") == 0, "'%s' was received", buf);
+	/* and what is begun next has the right length */
+	expect(sendto(s[1], "one", 3, MSG_MORE, (struct sockaddr *)&own[0], len_of(0)) == 3 && send(s[1], "two", 3, 0) == 3,
+	       "another one");
+	expect(recv(s[0], buf, sizeof(buf), 0) == 6 && memcmp(buf, "onetwo", 6) == 0, "of another '%s' was received", buf);
+}
+
 /* --- raw and ping */
 
 static void set_up_raw(void)
@@ -466,6 +528,10 @@ const struct victim_case victim_cases[] = {
 	{ "queue", set_up_queue, check_queue, .flags = CASE_MORE },
 	{ "shut", set_up_shut, check_shut },
 	{ "udplite", set_up_lite, check_lite },
+	{ "begun", set_up_begun, check_begun, .refuse = "begun and not sent" },
+	{ "begun-to", set_up_begun_to, check_begun, .refuse = "begun and not sent" },
+	{ "begun-ipv6", set_up_begun_v6, check_begun, .refuse = "begun and not sent" },
+	{ "begun-mapped", set_up_begun_mapped, check_begun, .refuse = "begun and not sent" },
 	{ "raw", set_up_raw, check_raw },
 	{ "ping", set_up_ping, check_ping, OWN_NETWORK },
 	{ 0 },
