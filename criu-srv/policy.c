@@ -38,6 +38,9 @@ int policy_serve(const struct policy_client *c, struct cr_error *err)
 {
 	if (c->any)
 		return 0;
+	if (c->ended)
+		return refuse_caged(err, "the client's first thread has ended, so that nothing tells where it lives",
+				    "ask from a process whose first thread goes on");
 	if (c->elsewhere)
 		return refuse_caged(err, "the client lives in other namespaces or below another root than the service",
 				    "run the service where the client is");
@@ -228,6 +231,7 @@ int policy_read_client(pid_t pid, struct policy_client *c, struct cr_error *err)
 	c->no_new_privs = w.no_new_privs;
 	c->seccomp = w.seccomp;
 	c->landlock = w.landlock;
+	c->ended = w.ended;
 	c->elsewhere = w.other_ns || w.other_root;
 	c->labelled = w.other_label;
 	c->pid = pid;

@@ -27,6 +27,7 @@ struct policy_client {
 	size_t nr_groups;
 	uint64_t cap_eff, cap_bnd;
 	bool no_new_privs, seccomp;
+	bool ended;     /* its first thread, so that nothing tells where it lives */
 	bool landlock;  /* may be in a Landlock domain */
 	bool elsewhere; /* lives in other namespaces than this process, or below another root directory */
 	bool labelled;  /* has a label of a security module that this process has not */

@@ -20,6 +20,7 @@ struct cr_who {
 	uint64_t cap_eff, cap_bnd;
 	bool other_root;  /* has another root directory than this process */
 	bool other_label; /* has another label of a security module */
+	bool ended;       /* the thread, or the first one of a process: where it lives nothing tells any more */
 };
 
 /** cr_who_read() - of one thread. Return: 0; -ESRCH there is no such thread; negative errno with @err filled. */
@@ -27,8 +28,8 @@ int cr_who_read(pid_t pid, pid_t tid, struct cr_who *ret, struct cr_error *err);
 
 /**
  * cr_who_read_process() - of all threads at once: what holds one of them in holds, and capabilities are those of all
- * User and group are those of the first thread.
- * Return: as above; -E2BIG there are more threads than anybody has patience for.
+ * User and group are those of the first thread, which may have ended; the rest is of those that have not.
+ * Return: as above; -E2BIG, -EAGAIN there are more threads, or they come and go faster, than anybody has patience for.
  */
 int cr_who_read_process(pid_t pid, struct cr_who *ret, struct cr_error *err);
 

@@ -7,6 +7,7 @@
 #include "procfs/cgroup.h"
 #include "procfs/limits.h"
 #include "procfs/mountinfo.h"
+#include "procfs/stat.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -16,6 +17,8 @@
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+
+#define EXITING 0x4 /* PF_EXITING, include/linux/sched.h; in the ninth field of proc_pid_stat(5) */
 
 /* Is @word one of the words between commas in @list? */
 static bool list_holds(const char *list, const char *word, size_t len)
@@ -78,6 +81,24 @@ static const char *path_in(const struct proc_cgroup_list *list, const char *cont
 	return NULL;
 }
 
+/*
+ * A process whose first thread has ended seems to be in the root group of each v1 hierarchy (proc_cgroup_show() in
+ * kernel/cgroup/cgroup.c), and what groups its other threads are in nobody can ask for all of them at once.
+ */
+static int check_alive(const struct proc_dir *d, struct cr_error *err)
+{
+	struct proc_stat st;
+	int r = proc_stat_read(d, &st, err);
+
+	if (r < 0)
+		return r;
+	if (st.state != 'Z' && st.state != 'X' && !(st.flags & EXITING))
+		return 0;
+	cr_refuse(err, -ESRCH, "its first thread has ended, so that nothing tells where it lives");
+	cr_advise(err, "ask from a process whose first thread goes on");
+	return -ESRCH;
+}
+
 int cr_join_cgroups_of(pid_t pid, struct cr_error *err)
 {
 	autoprocdir struct proc_dir theirs = PROC_DIR_NONE, own = PROC_DIR_NONE;
@@ -89,6 +110,9 @@ int cr_join_cgroups_of(pid_t pid, struct cr_error *err)
 		r = proc_dir_open(AT_FDCWD, getpid(), &own, err);
 	if (r == 0)
 		r = proc_cgroup_read(&theirs, &goal, err);
+	/* afterwards: it was alive then as well */
+	if (r == 0)
+		r = check_alive(&theirs, err);
 	if (r == 0)
 		r = proc_cgroup_read(&own, &now, err);
 	for (size_t i = 0; r == 0 && i < goal.nr; i++) {

@@ -4,6 +4,7 @@
 #include "base/array.h"
 #include "base/error.h"
 #include "base/io.h"
+#include "base/map.h"
 #include "base/own.h"
 #include "procfs/lists.h"
 #include "procfs/stat.h"
@@ -17,6 +18,7 @@
 #include <unistd.h>
 
 #define THREADS_MAX 8192 /* looked at one by one, some 20 us each */
+#define LISTS_MAX   64   /* until one has nothing new */
 
 /*
  * The files of a process in procfs belong to its effective user if it is dumpable, else to the root of its user
@@ -33,16 +35,21 @@ static int read_dumpable(const struct proc_dir *d, struct cr_who *w, struct cr_e
 	return 0;
 }
 
-/* Return: 1 another one, 0 the same or unknown to this kernel, negative errno */
-static int other_namespace(const struct proc_dir *d, const char *link, struct cr_error *err)
+/* Return: 1 another one, 0 the same or unknown to this kernel, or the thread has ended, as @w says then; negative errno */
+static int other_namespace(const struct proc_dir *d, const char *link, struct cr_who *w, struct cr_error *err)
 {
 	struct stat theirs, ours;
 	char own[64];
 
 	snprintf(own, sizeof(own), "/proc/self/%s", link);
-	if (fstatat(d->fd, link, &theirs, 0) < 0 || stat(own, &ours) < 0)
-		return errno == ENOENT ? 0 : cr_fail(err, -errno, "%s", link);
-	return theirs.st_ino != ours.st_ino || theirs.st_dev != ours.st_dev;
+	if (stat(own, &ours) < 0)
+		return errno == ENOENT ? 0 : cr_fail(err, -errno, "%s", own);
+	if (fstatat(d->fd, link, &theirs, 0) == 0)
+		return theirs.st_ino != ours.st_ino || theirs.st_dev != ours.st_dev;
+	if (errno != ENOENT)
+		return cr_fail(err, -errno, "%s", link);
+	w->ended = true;
+	return 0;
 }
 
 static int read_namespaces(const struct proc_dir *d, struct cr_who *w, struct cr_error *err)
@@ -50,7 +57,7 @@ static int read_namespaces(const struct proc_dir *d, struct cr_who *w, struct cr
 	static const char *const links[] = { "ns/user", "ns/mnt", "ns/pid", "ns/net", "ns/ipc", "ns/uts", "ns/cgroup" };
 
 	for (size_t i = 0; i < ARRAY_LEN(links); i++) {
-		int r = other_namespace(d, links[i], err);
+		int r = other_namespace(d, links[i], w, err);
 
 		if (r < 0)
 			return r;
@@ -75,7 +82,7 @@ static int read_confinement(const struct proc_dir *d, struct cr_who *w, struct c
 	autoprocdir struct proc_dir own = PROC_DIR_NONE;
 	char theirs[4096], ours[4096];
 	ssize_t len;
-	int r = other_namespace(d, "root", err);
+	int r = other_namespace(d, "root", w, err);
 
 	if (r < 0)
 		return r;
@@ -176,32 +183,96 @@ static void add_thread(struct cr_who *all, const struct cr_who *t)
 	all->other_label |= t->other_label;
 }
 
-int cr_who_read_process(pid_t pid, struct cr_who *ret, struct cr_error *err)
+/* Threads of a process that have been looked at. */
+struct looked {
+	pid_t pid;
+	struct map seen;
+	size_t nr_alive;
+	struct cr_who all;
+};
+
+static void begin_all(struct looked *l, const struct cr_who *first)
+{
+	l->all = *first;
+	l->nr_alive = !first->ended;
+	if (l->nr_alive)
+		return;
+	/* of a thread that has ended who it was is all that counts */
+	l->all.cap_prm = l->all.cap_eff = l->all.cap_bnd = UINT64_MAX;
+	l->all.dumpable = true;
+}
+
+/* Return: 0; 1 it has ended meanwhile; negative errno */
+static int look_at(struct looked *l, pid_t tid, struct cr_error *err)
+{
+	struct cr_who one;
+	int r = cr_who_read(l->pid, tid, &one, err);
+
+	if (r == -ESRCH || r == -ENOENT) {
+		cr_error_clear(err);
+		return 1;
+	}
+	if (r == 0 && !one.ended) {
+		add_thread(&l->all, &one);
+		l->nr_alive++;
+	}
+	return r < 0 ? r : map_put(&l->seen, (uint64_t)tid, l) < 0 ? cr_fail(err, -ENOMEM, "look at threads") : 0;
+}
+
+/* Return: how many there were that had not been looked at; negative errno */
+static int look_at_new(struct looked *l, const struct proc_dir *d, struct cr_error *err)
+{
+	autointvec struct int_vec tids = { 0 };
+	int r = proc_tasks_read(d, &tids, err), nr = 0;
+
+	for (size_t i = 0; r >= 0 && i < tids.nr; i++) {
+		if (map_find(&l->seen, (uint64_t)tids.items[i]))
+			continue;
+		if (l->seen.nr >= THREADS_MAX)
+			return cr_refuse(err, -E2BIG, "process %d has %zu threads, too many to look at", (int)l->pid,
+					 tids.nr);
+		r = look_at(l, tids.items[i], err);
+		nr++;
+	}
+	return r < 0 ? r : nr;
+}
+
+/*
+ * A thread that ends while it is looked for leaves another one behind, which it has made: so nothing is known before a list
+ * has nobody on it who was not looked at. What a thread makes is held in by what holds that thread.
+ */
+static int look_at_all(struct looked *l, struct cr_error *err)
 {
 	autoprocdir struct proc_dir d = PROC_DIR_NONE;
-	autointvec struct int_vec tids = { 0 };
-	struct cr_who all, one;
-	int r = cr_who_read(pid, pid, &all, err);
+	int r = proc_dir_open(AT_FDCWD, l->pid, &d, err);
 
-	if (r == 0)
-		r = proc_dir_open(AT_FDCWD, pid, &d, err);
-	if (r == 0)
-		r = proc_tasks_read(&d, &tids, err);
-	if (r == 0 && tids.nr > THREADS_MAX)
-		r = cr_refuse(err, -E2BIG, "process %d has %zu threads, too many to look at", (int)pid, tids.nr);
-	for (size_t i = 0; r == 0 && i < tids.nr; i++) {
-		if (tids.items[i] == pid)
+	for (int i = 0; r == 0 && i < LISTS_MAX; i++) {
+		r = look_at_new(l, &d, err);
+		if (r > 0) {
+			r = 0;
 			continue;
-		r = cr_who_read(pid, tids.items[i], &one, err);
-		if (r == 0)
-			add_thread(&all, &one);
-		if (r != -ESRCH)
-			continue;
-		/* it has ended since */
-		cr_error_clear(err);
-		r = 0;
+		}
+		if (r == 0 && !l->nr_alive)
+			return cr_refuse(err, -ESRCH, "process %d has ended", (int)l->pid);
+		return r;
 	}
+	return r < 0 ? r
+		     : cr_refuse(err, -EAGAIN, "threads of process %d come and go too fast to be looked at",
+				 (int)l->pid);
+}
+
+int cr_who_read_process(pid_t pid, struct cr_who *ret, struct cr_error *err)
+{
+	struct looked l = { .pid = pid };
+	struct cr_who first;
+	int r = cr_who_read(pid, pid, &first, err);
+
+	if (r < 0)
+		return r;
+	begin_all(&l, &first);
+	r = map_put(&l.seen, (uint64_t)pid, &l) < 0 ? cr_fail(err, -ENOMEM, "look at threads") : look_at_all(&l, err);
+	map_done(&l.seen);
 	if (r == 0)
-		*ret = all;
+		*ret = l.all;
 	return r;
 }

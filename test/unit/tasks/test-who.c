@@ -8,7 +8,9 @@
 #include <linux/seccomp.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -144,6 +146,107 @@ static void test_shared_filters(void **state)
 	assert_int_equal(status, 0);
 }
 
+/* The first thread has ended, and the second one goes on. */
+static pid_t make_headless(void *(*second)(void *), int ends[2])
+{
+	static struct caged c;
+	pid_t pid;
+	char ok = 0;
+
+	assert_int_equal(pipe(ends), 0);
+	c = (struct caged){ CAGE_NO_NEW_PRIVS, ends[1] };
+	pid = fork();
+	if (pid == 0) {
+		pthread_t t;
+
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		if (pthread_create(&t, NULL, second, &c) != 0)
+			_exit(1);
+		syscall(SYS_exit, 0);
+	}
+	close(ends[1]);
+	assert_true(pid > 0);
+	assert_int_equal(read(ends[0], &ok, 1), 1);
+	close(ends[0]);
+	assert_int_equal(ok, 1);
+	return pid;
+}
+
+static void test_headless(void **state)
+{
+	struct cr_error err = { 0 };
+	struct cr_who all = { 0 };
+	int ends[2], r, joined, state_of = 0;
+	pid_t pid;
+
+	(void)state;
+	if (prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) != 0)
+		skip();
+	pid = make_headless(be_thread, ends);
+	/* it says nothing when it has ended, so it is asked until it has */
+	for (int i = 0; i < 5000 && state_of != 'Z'; i++) {
+		char path[64], text[512] = "";
+		FILE *f;
+
+		snprintf(path, sizeof(path), "/proc/%d/task/%d/stat", (int)pid, (int)pid);
+		f = fopen(path, "re");
+		assert_non_null(f);
+		assert_non_null(fgets(text, sizeof(text), f));
+		fclose(f);
+		state_of = strrchr(text, ')')[2];
+		usleep(1000);
+	}
+	r = cr_who_read_process(pid, &all, &err);
+	joined = cr_join_cgroups_of(pid, &(struct cr_error){ 0 });
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	expect_int("it has ended", state_of, 'Z');
+	expect_int("headless", r, 0);
+	expect_int("its groups", joined, -ESRCH);
+	assert_true(all.ended);
+	assert_true(all.no_new_privs);
+	assert_int_equal(all.cap_eff != UINT64_MAX, true);
+}
+
+/* Makes another one like itself, and ends: one is always there, and none for long. */
+static void *be_relay(void *arg)
+{
+	struct caged *c = arg;
+	pthread_t t;
+
+	if (c->ready >= 0) {
+		char ok = enter(c->cage);
+
+		if (write(c->ready, &ok, 1) != 1)
+			_exit(1);
+		c->ready = -1;
+	}
+	if (pthread_create(&t, NULL, be_relay, arg) != 0)
+		_exit(1);
+	pthread_detach(pthread_self());
+	return NULL;
+}
+
+static void test_relay(void **state)
+{
+	int ends[2], free_ones = 0;
+	pid_t pid;
+
+	(void)state;
+	if (prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) != 0)
+		skip();
+	pid = make_headless(be_relay, ends);
+	for (int i = 0; i < 200; i++) {
+		struct cr_error err = { 0 };
+		struct cr_who all = { 0 };
+
+		free_ones += cr_who_read_process(pid, &all, &err) == 0 && !all.no_new_privs;
+	}
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	expect_int("taken for free", free_ones, 0);
+}
+
 static void test_nobody(void **state)
 {
 	struct cr_error err = { 0 };
@@ -157,9 +260,8 @@ static void test_nobody(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_threads),
-		cmocka_unit_test(test_shared_filters),
-		cmocka_unit_test(test_nobody),
+		cmocka_unit_test(test_threads), cmocka_unit_test(test_shared_filters), cmocka_unit_test(test_headless),
+		cmocka_unit_test(test_relay),   cmocka_unit_test(test_nobody),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
