@@ -70,7 +70,8 @@ void report_progress_end(struct progress *p);
 
 /* Help texts; help.c */
 void help_usage(FILE *out);
-void help_full(FILE *out);
+/** help_full() - @command: only what has a meaning for it; 0: everything */
+void help_full(FILE *out, enum command command);
 void help_man(FILE *out);
 void help_version(FILE *out);
 

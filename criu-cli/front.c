@@ -224,6 +224,16 @@ static int dispatch(struct settings *s, const struct args *args,
 	return run(s, args, command);
 }
 
+/* Whatever else the line says: the first word that is a command. */
+static void give_help(int argc, char **argv)
+{
+	enum command command = 0;
+
+	for (int i = 1; i < argc && !command; i++)
+		command = command_find(argv[i]);
+	help_full(stdout, command);
+}
+
 int cli_front(int argc, char **argv, int (*serve)(const struct settings *s, const struct args *args))
 {
 	autosettings struct settings s;
@@ -236,7 +246,10 @@ int cli_front(int argc, char **argv, int (*serve)(const struct settings *s, cons
 		return CLI_FAILED;
 	r = args_read(argc, argv, &s, &args, &err);
 	if (s.want_help || s.want_version || s.want_man) {
-		(s.want_help ? help_full : s.want_version ? help_version : help_man)(stdout);
+		if (s.want_help)
+			give_help(argc, argv);
+		else
+			(s.want_version ? help_version : help_man)(stdout);
 		return fflush(stdout) == 0 ? 0 : CLI_FAILED;
 	}
 	if (r < 0)
