@@ -43,16 +43,20 @@ static bool has_effect(const struct verb *verb)
 	return verb && !verb->keep_open && verb->need >= PEER_NEED_DUMP;
 }
 
-/* A client may hold its connection open for ever only if it pays for the worker itself. */
+/*
+ * A client may hold its connection open for ever only if it pays for the worker itself; and no further request is taken once
+ * the service is about to end, or has been killed.
+ */
 static bool is_idle(const struct worker *w)
 {
-	struct pollfd pfd = { .fd = w->sock, .events = POLLIN };
-	int r;
+	struct pollfd fds[] = { { .fd = w->sock, .events = POLLIN },
+				{ .fd = w->served && w->stop_fd > 0 ? w->stop_fd : -1 } };
+	int limit = w->idle_ms > 0 ? w->idle_ms : -1, r;
 
 	do {
-		r = w->idle_ms > 0 ? poll(&pfd, 1, w->idle_ms) : 1;
+		r = limit > 0 || fds[1].fd > 0 ? poll(fds, 2, limit) : 1;
 	} while (r < 0 && errno == EINTR);
-	return r == 0;
+	return r == 0 || fds[1].revents;
 }
 
 static void linger(const struct worker *w)
@@ -129,6 +133,7 @@ static bool serve_one(struct worker *w, bool *in_series, int *ret_code)
 	if (r != TRANSPORT_REQUEST)
 		return false;
 	*ret_code = carry_out(w, req, *in_series, &verb);
+	w->served = true;
 	*in_series = verb && verb->series;
 	more = verb && ((req->has_keep_open && req->keep_open) || verb->series);
 	rpc_req_free(req);

@@ -37,6 +37,7 @@ struct daemon {
 	int work_dirfd;
 	int start_dirfd; /* where paths of the command line are relative to; the work directory is the current one */
 	int alive[2];    /* pipe that workers and those they leave in charge hold open for writing; lines come by it */
+	int stop[2];     /* pipe that says by its end that the service takes no further requests; workers can read */
 	bool has_pidfile;
 	int64_t settle_ms; /* when users were looked through last */
 	struct spawner spawner;

@@ -147,6 +147,7 @@ static void serve(void *arg, int fds[static SPAWNER_FDS])
 		.generation = start->legacy ? RPC_GENERATION_FIRST : RPC_GENERATION_TODAY,
 		.log_fd = start->may_log ? fds[1] : STDIN_FILENO, /* complaints are lines too */
 		.alive_fd = fds[3],
+		.stop_fd = fds[4],
 		.base = &fresh,
 		.limits = &d->limits,
 		.access = &access,
@@ -160,7 +161,7 @@ static void serve(void *arg, int fds[static SPAWNER_FDS])
 
 static void start_worker(struct daemon *d, struct crowd_client *client)
 {
-	const int fds[SPAWNER_FDS] = { client->fd, d->sink.fd, d->access.journal_fd, d->alive[1] };
+	const int fds[SPAWNER_FDS] = { client->fd, d->sink.fd, d->access.journal_fd, d->alive[1], d->stop[0] };
 	struct cr_log log = daemon_log(d);
 	int64_t now = daemon_now_ms();
 	struct start start = { d, client->legacy, crowd_may_log(client->user, now) };

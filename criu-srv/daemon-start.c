@@ -106,7 +106,7 @@ static int open_events(struct daemon *d, struct cr_error *err)
 	ev.data.ptr = &d->alive;
 	if (pipe2(d->alive, O_CLOEXEC | O_NONBLOCK) < 0 || epoll_ctl(d->epoll_fd, EPOLL_CTL_ADD, d->alive[0], &ev) < 0)
 		return cr_fail(err, -errno, "pipe");
-	return 0;
+	return pipe2(d->stop, O_CLOEXEC) < 0 ? cr_fail(err, -errno, "pipe") : 0;
 }
 
 static int listen_at(struct daemon *d, const char *path, bool legacy, struct cr_error *err)
@@ -290,8 +290,8 @@ int daemon_start(struct daemon *d, struct cr_error *err)
 
 void daemon_end(struct daemon *d)
 {
-	int *fds[] = { &d->epoll_fd,    &d->signal_fd, &d->manager_fd, &d->work_dirfd,
-		       &d->start_dirfd, &d->alive[0],  &d->alive[1],   &d->access.journal_fd };
+	int *fds[] = { &d->epoll_fd, &d->signal_fd, &d->manager_fd, &d->work_dirfd, &d->start_dirfd,
+		       &d->alive[0], &d->alive[1],  &d->stop[0],    &d->stop[1],    &d->access.journal_fd };
 
 	daemon_settle(d);
 	spawner_stop(&d->spawner);

@@ -81,10 +81,13 @@ void daemon_stop(struct daemon *d)
 	int64_t now = daemon_now_ms();
 
 	close_doors(d);
-	if (d->signal_fd < 0 || d->alive[0] < 0)
+	if (d->signal_fd < 0 || d->stop[0] < 0)
 		return; /* it had not begun */
 	close(d->alive[1]);
 	d->alive[1] = -1;
+	/* clients of whom nothing is under way are let go by their workers */
+	close(d->stop[1]);
+	d->stop[1] = -1;
 	manager_tell(d->manager_fd, "STOPPING=1");
 	if (d->crowd.nr_workers)
 		log_info(&log, "%zu requests are under way, waiting for them for at most %u s", d->crowd.nr_workers,

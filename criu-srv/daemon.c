@@ -190,6 +190,7 @@ int daemon_run(const struct settings *s, const struct args *args)
 		.work_dirfd = -1,
 		.start_dirfd = -1,
 		.alive = { -1, -1 },
+		.stop = { -1, -1 },
 		.access = { .fd = -1, .journal_fd = -1 },
 	};
 	struct cr_error err = { 0 };

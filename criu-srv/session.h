@@ -26,6 +26,8 @@ struct worker {
 	int idle_ms;                    /* time between two requests; 0: as long as it takes */
 	size_t max_bytes;               /* of a message */
 	int alive_fd;                   /* the service waits for all who have it open when it ends; 0: nobody waits */
+	int stop_fd;                    /* hangs up when no further request is to be taken; 0: that never happens */
+	bool served;                    /* a request at least */
 	struct record *record;          /* what the log of requests will say; NULL: there is none */
 	struct peer peer;
 };

@@ -12,7 +12,7 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
-#define SPAWNER_FDS 4
+#define SPAWNER_FDS 5
 
 /* In the child. @fds: the descriptors that were asked for, under their numbers there. Does not return. */
 typedef void spawner_fn(void *arg, int fds[static SPAWNER_FDS]);

@@ -54,6 +54,7 @@ int worker_run(int sock, const struct worker_terms *terms)
 		.complaints_fd = terms->log_fd,
 		.base = terms->base,
 		.alive_fd = terms->alive_fd,
+		.stop_fd = terms->stop_fd,
 	};
 	struct record record = { .log = terms->access, .peer = &w.peer, .quiet = terms->quiet };
 	struct cr_error err = { 0 };

@@ -11,7 +11,7 @@ struct worker_terms {
 	enum rpc_generation generation;  /* what clients speak at the address that this one came to */
 	bool spawned;                    /* swrk: the client has started this process */
 	int log_fd;                      /* for complaints before a request has a log; borrowed */
-	int alive_fd;                    /* see struct worker */
+	int alive_fd, stop_fd;           /* see struct worker */
 	const struct settings *base;     /* what options have before the request says anything */
 	const struct srv_limits *limits; /* NULL: none but the size of a message; swrk costs its client only */
 	const struct access_log *access; /* NULL: requests are not logged one by one */

@@ -28,7 +28,7 @@ static void child(void *arg, int fds[static SPAWNER_FDS])
 
 	for (int fd = 0; fd <= 2; fd++)
 		standard += fcntl(fd, F_GETFD) >= 0;
-	if (fds[0] != -1 || fds[3] != -1 || write(fds[1], arg, 1) != 1)
+	if (fds[0] != -1 || fds[3] != -1 || fds[4] != -1 || write(fds[1], arg, 1) != 1)
 		_exit(100);
 	if (fcntl(fds[1], F_GETFD) != FD_CLOEXEC || fds[2] != STDERR_FILENO)
 		_exit(101);
@@ -42,7 +42,7 @@ static void check_children(struct spawner *s, int count)
 
 	assert_int_equal(pipe2(p, O_CLOEXEC), 0);
 	for (int i = 0; i < count; i++) {
-		const int fds[SPAWNER_FDS] = { -1, p[1], STDERR_FILENO, -1 };
+		const int fds[SPAWNER_FDS] = { -1, p[1], STDERR_FILENO, -1, -1 };
 		pid_t pid = spawner_fork(s, fds, child, what + i % 3);
 
 		assert_true(pid > 0);
@@ -86,7 +86,7 @@ static void test_without_thread(void **state)
 
 static void test_bad_descriptor(void **state)
 {
-	const int fds[SPAWNER_FDS] = { -1, 999, -1, -1 };
+	const int fds[SPAWNER_FDS] = { -1, 999, -1, -1, -1 };
 	struct spawner s;
 	int before = nr_open();
 
