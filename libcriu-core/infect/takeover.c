@@ -200,12 +200,13 @@ int takeover_load(struct takeover *t, const struct xstate_layout *layout, const 
 		  struct cr_error *err)
 {
 	struct tracee *tracee = t->tracee;
+	const img_thread_ext *ext = core->thread_core ? core->thread_core->ext : NULL;
 	struct regs regs;
 	int r;
 
 	if (!core->thread_info || !core->thread_info->gpregs || !core->thread_info->fpregs)
 		return cr_refuse(err, -EBADMSG, "the image has no registers of thread %d", tracee->tid);
-	r = regs_from_image(core->thread_info->gpregs, &regs, err);
+	r = regs_from_image(core->thread_info->gpregs, ext && ext->has_restart ? ext->restart : 0, &regs, err);
 	if (r == 0)
 		r = load_xstate(tracee, layout, core, err);
 	if (r == 0)
@@ -221,6 +222,7 @@ int takeover_load(struct takeover *t, const struct xstate_layout *layout, const 
 	if (r < 0)
 		return r;
 	/* what it had in the blob is not to be put back */
+	tracee->regs = regs;
 	tracee->borrowed = false;
 	return 0;
 }

@@ -104,10 +104,10 @@ int thread_image_make(const struct thread *thread, const struct xstate_layout *l
 	const struct tracee *t = thread->tracee;
 	struct regs own;
 	uint64_t raw;
-	int r;
+	int r, restart;
 
 	*im = (struct thread_image){ .core = *thread->core, .tc = *thread->core->thread_core };
-	tracee_own_regs(t, &own);
+	restart = tracee_own_regs(t, &own);
 	regs_to_image(&own, &im->gpregs);
 	r = xstate_to_image(layout, t->xstate, t->xstate_size, &im->xstate, &raw, err);
 	if (r < 0)
@@ -119,13 +119,19 @@ int thread_image_make(const struct thread *thread, const struct xstate_layout *l
 	im->core.mtype = img_core_entry_march_X86_64;
 	im->core.thread_info = &im->info;
 	im->core.thread_core = &im->tc;
+	if (!raw && !restart)
+		return 0;
+	if (im->tc.ext)
+		im->ext = *im->tc.ext;
+	im->tc.ext = &im->ext;
+	if (restart) {
+		im->ext.has_restart = true;
+		im->ext.restart = (uint32_t)restart;
+	}
 	if (raw) {
-		if (im->tc.ext)
-			im->ext = *im->tc.ext;
 		im->ext.xsave_raw = (struct proto_bytes){ t->xstate, t->xstate_size };
 		im->ext.has_xsave_xfeatures = true;
 		im->ext.xsave_xfeatures = raw;
-		im->tc.ext = &im->ext;
 	}
 	return 0;
 }

@@ -246,16 +246,19 @@ int tracee_read_xstate(struct tracee *t, struct cr_error *err)
 	return 0;
 }
 
-void tracee_own_regs(const struct tracee *t, struct regs *ret)
+int tracee_own_regs(const struct tracee *t, struct regs *ret)
 {
+	int code;
+
 	*ret = t->regs;
 	if (regs_needs_code(ret))
 		regs_find_call(ret, t->code);
 	if (regs_needs_code(ret))
 		regs_name_call(ret, t->waits);
-	regs_settle(ret);
+	code = regs_settle(ret);
 	if (t->rseq.abort_ip)
 		ret->u.rip = t->rseq.abort_ip;
+	return code;
 }
 
 static int resume_run(struct tracee *t)
@@ -458,6 +461,15 @@ static void send_kept(struct tracee *t)
 	t->kept_thread = t->kept_process = 0;
 }
 
+/* A stop of ours is none of its business. */
+static void repeat_call(struct tracee *t)
+{
+	struct regs r = t->regs;
+
+	if ((t->settled || regs_get(t->tid, &r) == 0) && regs_repeat(&r))
+		regs_set(t->tid, &r);
+}
+
 int tracee_detach(struct tracee *t, struct cr_error *err)
 {
 	int r = 0;
@@ -472,6 +484,7 @@ int tracee_detach(struct tracee *t, struct cr_error *err)
 		}
 	}
 	r = tracee_return(t, err);
+	repeat_call(t);
 	send_kept(t);
 	if (ptrace(PTRACE_DETACH, t->tid, NULL, NULL) < 0 && errno != ESRCH && r == 0)
 		r = cr_fail(err, -errno, "detach from thread %d", t->tid);

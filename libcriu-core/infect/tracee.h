@@ -95,8 +95,8 @@ int tracee_settle(struct tracee *t, struct cr_error *err);
 /** tracee_read_xstate() - fill t->xstate, once. Return: 0, negative errno. */
 int tracee_read_xstate(struct tracee *t, struct cr_error *err);
 
-/** tracee_own_regs() - registers with which the thread would go on without us: calls restarted, rseq aborted */
-void tracee_own_regs(const struct tracee *t, struct regs *ret);
+/** tracee_own_regs() - registers with which the thread would go on without us: calls restarted, rseq aborted; as regs_settle() */
+int tracee_own_regs(const struct tracee *t, struct regs *ret);
 
 /**
  * tracee_start() - let the thread run something of ours

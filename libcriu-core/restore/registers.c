@@ -20,7 +20,7 @@ int restore_check_registers(const struct xstate_layout *layout, const img_core_e
 		return 0; /* a main thread that has exited; tasks_check() lets nobody else be without */
 	if (!info->gpregs || !info->fpregs)
 		return cr_refuse(err, -EBADMSG, "the image has no registers");
-	r = regs_from_image(info->gpregs, &regs, err);
+	r = regs_from_image(info->gpregs, ext && ext->has_restart ? ext->restart : 0, &regs, err);
 	if (r == 0)
 		r = xstate_check(layout, info->fpregs, ext ? ext->xsave_raw.data : NULL, ext ? ext->xsave_raw.len : 0,
 				 ext && ext->has_xsave_xfeatures ? ext->xsave_xfeatures : 0, err);

@@ -3,6 +3,7 @@
 #include "base/error.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <string.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
@@ -138,29 +139,75 @@ void regs_name_call(struct regs *r, enum regs_wait what)
 		r->u.orig_rax = SYS_poll;
 }
 
-/* As arch_do_signal_or_restart() in arch/x86/kernel/signal.c does without a handler */
-void regs_settle(struct regs *r)
+/*
+ * Calls that end with EINTR if anything wakes the thread, a stop included, and that can be made again: nothing has
+ * happened yet. Programs without handlers do not expect it (signal(7) says of SIGSTOP that it is so on Linux). Reading from
+ * and accepting at a socket is of these if it has a timeout (sock_intr_errno()).
+ */
+static bool interrupted_only(unsigned long long nr)
 {
+	switch (nr) {
+	case SYS_epoll_wait:
+	case SYS_epoll_pwait:
+	case SYS_epoll_pwait2:
+	case SYS_semop:
+	case SYS_semtimedop:
+	case SYS_rt_sigtimedwait:
+	case SYS_read:
+	case SYS_readv:
+	case SYS_recvfrom:
+	case SYS_recvmsg:
+	case SYS_accept:
+	case SYS_accept4:
+		return true;
+	default:
+		return false;
+	}
+}
+
+bool regs_repeat(struct regs *r)
+{
+	if (!regs_in_syscall(r) || -(int64_t)r->u.rax != EINTR || !interrupted_only(r->u.orig_rax))
+		return false;
+	r->u.rax = (unsigned long long)-K_ERESTARTNOHAND;
+	return true;
+}
+
+/* As arch_do_signal_or_restart() in arch/x86/kernel/signal.c does without a handler */
+int regs_settle(struct regs *r)
+{
+	int code;
+
 	if (!regs_in_syscall(r))
-		return;
+		return 0;
+	regs_repeat(r);
+	code = (int)-(int64_t)r->u.rax;
 	switch (-(int64_t)r->u.rax) {
+	case K_ERESTART_RESTARTBLOCK:
+		if (!repeatable(r->u.orig_rax)) {
+			r->u.rax = (unsigned long long)-EINTR;
+			return 0;
+		}
+		code = K_ERESTARTNOHAND;
+		break;
 	case K_ERESTARTSYS:
 	case K_ERESTARTNOINTR:
 	case K_ERESTARTNOHAND:
-		r->u.rax = r->u.orig_rax;
-		r->u.rip -= SYSCALL_INSN_SIZE;
-		break;
-	case K_ERESTART_RESTARTBLOCK:
-		if (repeatable(r->u.orig_rax)) {
-			r->u.rax = r->u.orig_rax;
-			r->u.rip -= SYSCALL_INSN_SIZE;
-		} else {
-			r->u.rax = (unsigned long long)-EINTR;
-		}
 		break;
 	default:
-		break;
+		return 0;
 	}
+	r->u.rax = r->u.orig_rax;
+	r->u.rip -= SYSCALL_INSN_SIZE;
+	return code;
+}
+
+/* The opposite: the kernel decides once more, when the thread leaves the stop in which it gets these. */
+static void unsettle(struct regs *r, int code)
+{
+	r->u.orig_rax = r->u.rax;
+	r->u.rax = (unsigned long long)-code;
+	r->u.rip += SYSCALL_INSN_SIZE;
 }
 
 /* clang-format off */
@@ -181,9 +228,15 @@ void regs_to_image(const struct regs *r, img_user_x86_regs_entry *ret)
 	ret->mode = img_user_x86_regs_mode_NATIVE;
 }
 
-int regs_from_image(const img_user_x86_regs_entry *e, struct regs *ret, struct cr_error *err)
+static bool is_restart(uint32_t code)
+{
+	return code == K_ERESTARTSYS || code == K_ERESTARTNOINTR || code == K_ERESTARTNOHAND;
+}
+
+int regs_from_image(const img_user_x86_regs_entry *e, uint32_t restart, struct regs *ret, struct cr_error *err)
 {
 	struct regs r = { 0 };
+	int code;
 
 	if (e->has_mode && e->mode != img_user_x86_regs_mode_NATIVE)
 		return cr_refuse(err, -ENOTSUP, "the image is of a 32-bit task, which this version cannot restore");
@@ -194,13 +247,18 @@ int regs_from_image(const img_user_x86_regs_entry *e, struct regs *ret, struct c
 		return cr_refuse(err, -EINVAL, "registers point outside of user memory");
 	if (r.u.cs == 0x23)
 		return cr_refuse(err, -ENOTSUP, "the task was in 32-bit code, which this version cannot restore");
+	if (restart && (!is_restart(restart) || r.u.rax > INT_MAX))
+		return cr_refuse(err, -EINVAL, "call %lld to be made again by rule %u", (long long)r.u.rax, restart);
 
 	/*
 	 * Images of other makers may hold a call to be restarted the kernel's way, or 0 segments. The thread sits in a futex
-	 * call of the blob when these registers reach it, so "no call" must be said in any case.
+	 * call of the blob when these registers reach it, so "no call" must be said if it was in none.
 	 */
-	regs_settle(&r);
-	r.u.orig_rax = (unsigned long long)-1;
+	code = regs_settle(&r);
+	if (code || restart)
+		unsettle(&r, code ? code : (int)restart);
+	else
+		r.u.orig_rax = (unsigned long long)-1;
 	r.u.cs = USER_CS;
 	r.u.ss = USER_DS;
 	r.u.eflags = (r.u.eflags & FLAGS_USER) | FLAG_IF | 2;

@@ -71,9 +71,16 @@ static inline int64_t regs_result(const struct regs *r)
  *
  * A stop inside a system call shows an internal code in the result register, with which the kernel restarts the call
  * when the thread leaves the stop. Images and signal frames cannot rely on that, so it is done here:
- * see regs.c for each code.
+ * see regs.c for each code. Return: 0; or the code, where the kernel would return EINTR instead if a handler runs first (for
+ * all handlers or those without SA_RESTART) or not.
  */
-void regs_settle(struct regs *r);
+int regs_settle(struct regs *r);
+
+/**
+ * regs_repeat() - has the stop alone ended the call with EINTR? Then let the kernel make it again instead, unless a handler
+ * runs first. Return: whether @r was changed.
+ */
+bool regs_repeat(struct regs *r);
 
 /* Bytes in front of a system call instruction in which its number may be found */
 #define REGS_CODE_BYTES 16
@@ -93,10 +100,11 @@ void regs_name_call(struct regs *r, enum regs_wait what);
 void regs_to_image(const struct regs *r, img_user_x86_regs_entry *ret);
 
 /**
- * regs_from_image() - @ret is complete: segments and flags are made safe, orig_ax is "no call"
+ * regs_from_image() - @ret is complete: segments and flags are made safe, a call to be made again is the kernel's to decide
+ * @restart: what regs_settle() returned for them, 0: nothing, or not known
  * Return: 0; -ENOTSUP 32-bit; -EINVAL with a sentence.
  */
-int regs_from_image(const img_user_x86_regs_entry *e, struct regs *ret, struct cr_error *err);
+int regs_from_image(const img_user_x86_regs_entry *e, uint32_t restart, struct regs *ret, struct cr_error *err);
 
 /* A thread's descriptor in the global descriptor table, struct user_desc of asm/ldt.h */
 struct regs_tls {

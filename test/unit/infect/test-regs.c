@@ -23,17 +23,21 @@ static void test_settle(void **state)
 		const char *name;
 		int64_t nr, ax;
 		int64_t want_ax, want_ip;
+		int code;
 	} cases[] = {
 		{ "not in a call", -1, 5, 5, 0x1000 },
 		{ "not in a call, looks like a restart", -1, -512, -512, 0x1000 },
 		{ "finished call", SYS_read, 17, 17, 0x1000 },
 		{ "failed call", SYS_read, -EAGAIN, -EAGAIN, 0x1000 },
-		{ "ERESTARTSYS", SYS_read, -512, SYS_read, 0xffe },
-		{ "ERESTARTNOINTR", SYS_futex, -513, SYS_futex, 0xffe },
-		{ "ERESTARTNOHAND", SYS_pause, -514, SYS_pause, 0xffe },
-		{ "restart block, sleep", SYS_nanosleep, -516, SYS_nanosleep, 0xffe },
-		{ "restart block, poll", SYS_poll, -516, SYS_poll, 0xffe },
+		{ "ERESTARTSYS", SYS_read, -512, SYS_read, 0xffe, 512 },
+		{ "ERESTARTNOINTR", SYS_futex, -513, SYS_futex, 0xffe, 513 },
+		{ "ERESTARTNOHAND", SYS_pause, -514, SYS_pause, 0xffe, 514 },
+		{ "restart block, sleep", SYS_nanosleep, -516, SYS_nanosleep, 0xffe, 514 },
+		{ "restart block, poll", SYS_poll, -516, SYS_poll, 0xffe, 514 },
 		{ "restart block, number lost", SYS_restart_syscall, -516, -EINTR, 0x1000 },
+		{ "interrupted by the stop", SYS_epoll_wait, -EINTR, SYS_epoll_wait, 0xffe, 514 },
+		{ "interrupted, and may not be made again", SYS_connect, -EINTR, -EINTR, 0x1000 },
+		{ "not in a call, looks interrupted", -1, -EINTR, -EINTR, 0x1000 },
 	};
 
 	(void)state;
@@ -43,9 +47,9 @@ static void test_settle(void **state)
 		r.u.orig_rax = (unsigned long long)cases[i].nr;
 		r.u.rax = (unsigned long long)cases[i].ax;
 		r.u.rip = 0x1000;
-		regs_settle(&r);
-		if ((int64_t)r.u.rax != cases[i].want_ax || (int64_t)r.u.rip != cases[i].want_ip)
-			fail_msg("%s: ax %lld ip 0x%llx", cases[i].name, (long long)r.u.rax, r.u.rip);
+		int code = regs_settle(&r);
+		if ((int64_t)r.u.rax != cases[i].want_ax || (int64_t)r.u.rip != cases[i].want_ip || code != cases[i].code)
+			fail_msg("%s: ax %lld ip 0x%llx code %d", cases[i].name, (long long)r.u.rax, r.u.rip, code);
 	}
 }
 
@@ -126,7 +130,7 @@ static void test_regs_from_image(void **state)
 	struct regs r;
 
 	(void)state;
-	assert_int_equal(regs_from_image(&e, &r, &err), 0);
+	assert_int_equal(regs_from_image(&e, 0, &r, &err), 0);
 	assert_int_equal(r.u.rip, 0x401000);
 	assert_int_equal(r.u.rdi, 77);
 	assert_int_equal(r.u.r15, 15);
@@ -134,18 +138,32 @@ static void test_regs_from_image(void **state)
 	e.flags = UINT64_MAX;
 	e.cs = 0x10;
 	e.ss = 0;
-	assert_int_equal(regs_from_image(&e, &r, &err), 0);
+	assert_int_equal(regs_from_image(&e, 0, &r, &err), 0);
 	assert_int_equal(r.u.eflags & ~0x50fd7ULL, 0);
 	assert_int_equal(r.u.cs, 0x33);
+	/* a call to be made again is put to the kernel as it was in the stop */
+	e = some_regs();
+	e.ax = e.orig_ax = SYS_pause;
+	assert_int_equal(regs_from_image(&e, 514, &r, &err), 0);
+	assert_int_equal((int64_t)r.u.rax, -514);
+	assert_int_equal(r.u.orig_rax, SYS_pause);
+	assert_int_equal(r.u.rip, 0x401002);
+	assert_int_equal(regs_from_image(&e, 0, &r, &err), 0);
+	assert_int_equal((int64_t)r.u.orig_rax, -1);
+	assert_int_equal(r.u.rip, 0x401000);
+	assert_int_equal(regs_from_image(&e, 516, &r, &err), -EINVAL);
+	assert_int_equal(regs_from_image(&e, UINT32_MAX, &r, &err), -EINVAL);
+	e.ax = UINT64_MAX;
+	assert_int_equal(regs_from_image(&e, 512, &r, &err), -EINVAL);
 	e = some_regs();
 	e.mode = img_user_x86_regs_mode_COMPAT;
-	assert_int_equal(regs_from_image(&e, &r, &err), -ENOTSUP);
+	assert_int_equal(regs_from_image(&e, 0, &r, &err), -ENOTSUP);
 	e = some_regs();
 	e.cs = 0x23;
-	assert_int_equal(regs_from_image(&e, &r, &err), -ENOTSUP);
+	assert_int_equal(regs_from_image(&e, 0, &r, &err), -ENOTSUP);
 	e = some_regs();
 	e.fs_base = UINT64_C(0xffff800000000000);
-	assert_int_equal(regs_from_image(&e, &r, &err), -EINVAL);
+	assert_int_equal(regs_from_image(&e, 0, &r, &err), -EINVAL);
 }
 
 static void test_tls(void **state)
