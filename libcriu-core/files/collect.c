@@ -79,12 +79,20 @@ int file_read_fdinfo(struct file_table *t, const struct open_file *f, struct sca
 	return 0;
 }
 
+/* What opens through /proc/PID/fd only, and is something else then, or nothing at all. */
+static bool is_nameless(uint32_t fs_type)
+{
+	return fs_type == ANON_INODE_FS_MAGIC || fs_type == PIPEFS_MAGIC || fs_type == SOCKFS_MAGIC || fs_type == PID_FS_MAGIC;
+}
+
 int file_describe(struct file_table *t, struct open_file *f, struct cr_error *err)
 {
 	int r;
 
 	f->fresh = false;
 	f->ops = file_ops_for(&f->facts);
+	if (f->facts.flags & O_PATH && is_nameless(f->facts.fs_type))
+		return file_refuse(t, f, "", "path (O_PATH) of what has no name, %s", f->facts.link);
 	if (!f->ops)
 		return file_refuse(t, f, "", "unknown kind of file, %s", f->facts.link);
 	if (!f->ops->dump)
@@ -130,12 +138,12 @@ static int key_of(struct file_table *t, int copy, const struct file_facts *facts
 	return r;
 }
 
-/* Locks that belong to the description show in the fdinfo of our copy, too. Return: as file_describe(). */
+/* Locks that belong to the description show in the fdinfo of our copy, too, whatever it is of. Return: as file_describe(). */
 static int refuse_locked(struct file_table *t, struct open_file *f, struct cr_error *err)
 {
 	struct proc_dir self = { .fd = t->self_fdinfo, .pid = getpid() };
 	autofdinfo struct proc_fdinfo info = { 0 };
-	int r = S_ISREG(f->facts.st.st_mode) ? proc_fdinfo_read(&self, f->fd, &t->fdinfo_text, &info, err) : 0;
+	int r = proc_fdinfo_read(&self, f->fd, &t->fdinfo_text, &info, err);
 
 	return r < 0 || !info.locks.nr ? r : file_refuse(t, f, "", "locked file %s", f->facts.link);
 }

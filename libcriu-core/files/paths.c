@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/magic.h>
 #include <stdio.h>
 #include <string.h>
@@ -35,6 +36,28 @@ static bool ends_deleted(const char *text, size_t *ret_len)
 	return true;
 }
 
+static bool leads_to(const struct path_look *at, const struct stat *is)
+{
+	return at->there && at->dev == is->st_dev && at->ino == is->st_ino;
+}
+
+/*
+ * The name was given to it again, or was only forgotten: of /proc/net, and of file systems that ask a server, each look makes the
+ * kernel forget who was there before (d_invalidate() in fs/dcache.c), and call open files deleted.
+ */
+static bool leads_there_again(const char *text, size_t len, const struct stat *is)
+{
+	char name[PATH_MAX];
+	struct path_look at;
+
+	if (len >= sizeof(name))
+		return false;
+	memcpy(name, text, len);
+	name[len] = '\0';
+	at = path_look_at(name);
+	return leads_to(&at, is);
+}
+
 static enum path_state path_state(const struct open_file *f, size_t *ret_len)
 {
 	const char *text = f->facts.link;
@@ -42,7 +65,9 @@ static enum path_state path_state(const struct open_file *f, size_t *ret_len)
 	struct path_look at = f->look.done ? f->look : path_look_at(text);
 
 	*ret_len = strlen(text);
-	if (at.there && at.dev == is->st_dev && at.ino == is->st_ino)
+	if (leads_to(&at, is))
+		return PATH_GOOD;
+	if (ends_deleted(text, ret_len) && is->st_nlink && leads_there_again(text, *ret_len, is))
 		return PATH_GOOD;
 	if (ends_deleted(text, ret_len))
 		/* some file systems (btrfs) keep the link count of a removed directory at one; it has no other name */

@@ -21,9 +21,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#ifndef PID_FS_MAGIC
-#define PID_FS_MAGIC 0x50494446 /* 6.9 */
-#endif
 
 static bool pidfd_claims(const struct file_facts *facts)
 {

@@ -6,6 +6,7 @@
 #include "files/restore-internal.h"
 
 #include "infect/program.h"
+#include "kernel/uapi.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -17,9 +18,6 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
-#ifndef PID_FS_MAGIC
-#define PID_FS_MAGIC 0x50494446
-#endif
 #ifndef SECRETMEM_MAGIC
 #define SECRETMEM_MAGIC 0x5345434d
 #endif

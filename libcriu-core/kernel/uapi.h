@@ -581,4 +581,9 @@ static_assert(sizeof(struct uapi_statmount) == 512, "kernel ABI");
 #define STATMOUNT_OPT_ARRAY  0x00000400U
 #endif
 
+/* linux/magic.h, 6.9 */
+#ifndef PID_FS_MAGIC
+#define PID_FS_MAGIC 0x50494446
+#endif
+
 #endif

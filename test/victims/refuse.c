@@ -346,6 +346,36 @@ static void second(long arg)
 	victim_hold();
 }
 
+/* Nothing but a way to the object, which opens as no other: neither it nor what it leads to may come in its place. */
+static int path_fd;
+
+static void set_up_path_of(int fd)
+{
+	char path[40];
+
+	need(fd >= 0);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	need((path_fd = open(path, O_PATH)) >= 0);
+}
+
+static void set_up_path_of_epoll(void)
+{
+	set_up_path_of(epoll_create1(0));
+}
+
+static void set_up_path_of_signalfd(void)
+{
+	sigset_t none;
+
+	sigemptyset(&none);
+	set_up_path_of(signalfd(-1, &none, 0));
+}
+
+static void check_path_of(void)
+{
+	expect(fcntl(path_fd, F_GETFL) & O_PATH, "flags are %o", fcntl(path_fd, F_GETFL));
+}
+
 static void set_up_several(void)
 {
 	set_up_tcp();
@@ -387,6 +417,8 @@ const struct victim_case victim_cases[] = {
 	{ "thread-with-own-files", set_up_thread_files, check_thread, .refuse = "own descriptors (unshare(CLONE_FILES))" },
 	{ "traced", set_up_traced, check_kid, .refuse = "is traced already" },
 	{ "seccomp", set_up_seccomp, check_seccomp, .refuse = "seccomp filters (1)" },
+	{ "path-of-epoll", set_up_path_of_epoll, check_path_of, .refuse = "path (O_PATH) of what has no name" },
+	{ "path-of-signalfd", set_up_path_of_signalfd, check_path_of, .refuse = "path (O_PATH) of what has no name" },
 	{ "several", set_up_several, check_several, .refuse = "TCP connection|netlink socket|unread|packet socket|ring|--tcp-close" },
 	{ 0 },
 };

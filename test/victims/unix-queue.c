@@ -389,6 +389,15 @@ static void set_up_locked(void)
 	close(f);
 }
 
+static void set_up_locked_directory(void)
+{
+	int f = open(victim_path(""), O_RDONLY | O_DIRECTORY);
+
+	need(f >= 0 && flock(f, LOCK_EX) == 0 && socketpair(AF_UNIX, SOCK_STREAM, 0, s) == 0);
+	send_fds(s[0], "d", 1, &f, 1);
+	close(f);
+}
+
 static void check_one(void)
 {
 	struct got g = receive(s[1], 64);
@@ -404,6 +413,7 @@ const struct victim_case victim_cases[] = {
 	{ "credentials", set_up_credentials, check_credentials, .flags = CASE_MORE },
 	{ "senders", set_up_senders, check_senders, .flags = CASE_MORE },
 	{ "epoll-on-its-way", set_up_epoll, check_one, .refuse = "epoll|queue" },
+	{ "directory-lock-on-its-way", set_up_locked_directory, check_one, .dump = "--file-locks", .refuse = "locked|queue" },
 	{ "lock-on-its-way", set_up_locked, check_one, .dump = "--file-locks", .refuse = "locked|queue" },
 	{ 0 },
 };
