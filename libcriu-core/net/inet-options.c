@@ -237,6 +237,9 @@ static const struct inet_fresh *fresh_like(struct inet_fresh_vec *v, const img_i
 
 static bool is_asked(const struct inet_option *o, const img_inet_sk_entry *e)
 {
+	/* MPTCP sockets of IPv4 answer, but let nobody set it (net/mptcp/sockopt.c, 6.18) */
+	if (o->level == IPPROTO_IPV6 && e->family != AF_INET6)
+		return false;
 	if (o->when == UNCONNECTED)
 		return (e->state == INET_CLOSED && !e->has_shutdown) || e->state == INET_LISTENING;
 	if (o->when == DATAGRAM)

@@ -261,7 +261,8 @@ static int make(struct files *fs, int fd, const img_inet_sk_entry *e, const stru
 		r = restore_options(fs, fd, e, kind, err);
 	if (r == 0 && e->type != SOCK_STREAM && e->state == INET_ESTABLISHED)
 		r = inet_connect_to(fd, &peer, err);
-	if (r == 0 && e->state != INET_LISTENING)
+	/* who is accepted has it from the listening socket */
+	if (r == 0)
 		r = inet_options_cork(fd, e, err);
 	return r < 0 ? r : inet_groups_restore(fd, e, err);
 }

@@ -117,6 +117,7 @@ static void set_up_options(void)
 
 	s[0] = socket(AF_INET, SOCK_STREAM, 0);
 	set(s[0], IPPROTO_TCP, TCP_NODELAY, 1);
+	set(s[0], IPPROTO_TCP, TCP_CORK, 1);
 	set(s[0], IPPROTO_TCP, TCP_KEEPIDLE, 100);
 	set(s[0], IPPROTO_TCP, TCP_KEEPINTVL, 7);
 	set(s[0], IPPROTO_TCP, TCP_KEEPCNT, 3);
@@ -150,6 +151,7 @@ static void check_options(void)
 		int level, option, value;
 	} want[] = {
 		{ IPPROTO_TCP, TCP_NODELAY, 1 },
+		{ IPPROTO_TCP, TCP_CORK, 1 },
 		{ IPPROTO_TCP, TCP_KEEPIDLE, 100 },
 		{ IPPROTO_TCP, TCP_KEEPINTVL, 7 },
 		{ IPPROTO_TCP, TCP_KEEPCNT, 3 },
@@ -300,6 +302,8 @@ static void check_idle(void)
 	expect(getpeername(s[3], (struct sockaddr *)&sa, &len) < 0 && errno == ENOTCONN, "the closed one has a peer");
 }
 
+static bool transparent;
+
 static void set_up_mptcp(void)
 {
 	if ((s[0] = socket(AF_INET, SOCK_STREAM, IPPROTO_MPTCP)) < 0)
@@ -307,10 +311,14 @@ static void set_up_mptcp(void)
 	set(s[0], SOL_SOCKET, SO_REUSEADDR, 1);
 	listen_on(0, AF_INET, 9);
 	s[1] = socket(AF_INET, SOCK_STREAM, IPPROTO_MPTCP);
+	s[2] = socket(AF_INET, SOCK_STREAM, IPPROTO_MPTCP);
+	transparent = setsockopt(s[2], IPPROTO_IP, IP_TRANSPARENT, &(int){ 1 }, sizeof(int)) == 0;
+	listen_on(2, AF_INET, 3);
 }
 
 static void check_mptcp(void)
 {
+	expect(!transparent || get(s[2], IPPROTO_IP, IP_TRANSPARENT) == 1, "IP_TRANSPARENT");
 	same(0);
 	expect(get(s[0], SOL_SOCKET, SO_PROTOCOL) == IPPROTO_MPTCP &&
 		       get(s[1], SOL_SOCKET, SO_PROTOCOL) == IPPROTO_MPTCP,
