@@ -16,10 +16,21 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #define MAX_WATCHES ((size_t)1 << 22)
+
+/* struct epoll_params, EPIOCSPARAMS and EPIOCGPARAMS of linux/eventpoll.h, which does not go with sys/epoll.h */
+struct busy_poll {
+	uint32_t usecs;
+	uint16_t budget;
+	uint8_t prefer, pad;
+};
+
+#define SET_BUSY_POLL _IOW(0x8A, 0x01, struct busy_poll)
+#define GET_BUSY_POLL _IOR(0x8A, 0x02, struct busy_poll)
 
 static bool epoll_claims(const struct file_facts *facts)
 {
@@ -84,6 +95,30 @@ static int watches_read(struct file_table *t, struct scan rest, img_eventpoll_fi
 	return 0;
 }
 
+/* Linux 6.9; of a new one all are 0. */
+static int busy_poll_read(struct file_table *t, int fd, img_eventpoll_file_entry *e, struct cr_error *err)
+{
+	struct busy_poll p = { 0 };
+
+	if (ioctl(fd, GET_BUSY_POLL, &p) < 0 || (!p.usecs && !p.budget && !p.prefer))
+		return 0;
+	e->ext = pool_new(&t->pool, img_eventpoll_file_ext);
+	if (!e->ext)
+		return pool_failed(err);
+	e->ext->has_busy_poll_usecs = e->ext->has_busy_poll_budget = e->ext->has_prefer_busy_poll = true;
+	e->ext->busy_poll_usecs = p.usecs;
+	e->ext->busy_poll_budget = p.budget;
+	e->ext->prefer_busy_poll = p.prefer;
+	return 0;
+}
+
+static int busy_poll_set(int fd, const img_eventpoll_file_ext *ext, struct cr_error *err)
+{
+	struct busy_poll p = { ext->busy_poll_usecs, (uint16_t)ext->busy_poll_budget, ext->prefer_busy_poll, 0 };
+
+	return ioctl(fd, SET_BUSY_POLL, &p) < 0 ? cr_fail(err, -errno, "busy polling of an epoll descriptor (EPIOCSPARAMS)") : 0;
+}
+
 static int epoll_dump(struct file_table *t, struct open_file *f, struct cr_error *err)
 {
 	img_eventpoll_file_entry *e = pool_new(&t->pool, img_eventpoll_file_entry);
@@ -97,6 +132,8 @@ static int epoll_dump(struct file_table *t, struct open_file *f, struct cr_error
 		return r;
 	f->entry->epfd = e;
 	r = watches_read(t, rest, e, err);
+	if (r == 0)
+		r = busy_poll_read(t, f->fd, e, err);
 	return r < 0 || !e->tfd.nr ? r : epoll_note(t, f, err);
 }
 
@@ -106,6 +143,9 @@ static int epoll_check(const img_file_entry *e, struct cr_error *err)
 		if (e->epfd->tfd.items[i].tfd > INT32_MAX)
 			return cr_refuse(err, -EBADMSG, "epoll %u watches descriptor %u", e->id,
 					 e->epfd->tfd.items[i].tfd);
+	if (e->epfd->ext && (e->epfd->ext->busy_poll_budget > UINT16_MAX || e->epfd->ext->busy_poll_usecs > INT32_MAX))
+		return cr_refuse(err, -EBADMSG, "epoll %u polls devices for %u us, %u packets", e->id,
+				 e->epfd->ext->busy_poll_usecs, e->epfd->ext->busy_poll_budget);
 	return fown_check(e->epfd->fown, err);
 }
 
@@ -118,6 +158,12 @@ static int epoll_open(struct files *fs, struct restored_file *f, struct cr_error
 		return cr_fail(err, -errno, "epoll_create1");
 	if (f->entry->epfd->flags & O_NONBLOCK && fd_set_flags(fd, O_NONBLOCK, err) < 0)
 		return err ? err->code : -EINVAL;
+	if (f->entry->epfd->ext) {
+		int r = busy_poll_set(fd, f->entry->epfd->ext, err);
+
+		if (r < 0)
+			return r;
+	}
 	return fown_finish(take_fd(&fd), f->entry->epfd->fown, err);
 }
 

@@ -8,6 +8,7 @@
 
 #include "base/io.h"
 #include "base/own.h"
+#include "files/xattr.h"
 #include "kernel/apart.h"
 #include "image/image-set.h"
 
@@ -56,7 +57,7 @@ static int ghost_entry_check(const img_ghost_file_entry *e, struct cr_error *err
 		return cr_refuse(err, -EBADMSG, "a time with more than a thousand nanoseconds");
 	if (e->has_size && e->size > INT64_MAX)
 		return cr_refuse(err, -EBADMSG, "a size of %llu bytes", (unsigned long long)e->size);
-	return 0;
+	return e->ext ? xattrs_check(&e->ext->xattrs, err) : 0;
 }
 
 /* Walks the chunks to the end: what this accepts can be written without surprise. */
@@ -307,7 +308,7 @@ static struct timespec time_of(const img_timeval *tv, uint32_t nsec)
 }
 
 /* fchownat and friends with AT_EMPTY_PATH, or through /proc: the descriptor may be O_PATH */
-static int set_attributes(const struct ghost_source *g, struct cr_error *err)
+static int set_attributes(const struct files *fs, const struct ghost_source *g, const char *name, struct cr_error *err)
 {
 	const img_ghost_file_entry *e = g->entry;
 	struct timespec ts[2] = {
@@ -322,6 +323,8 @@ static int set_attributes(const struct ghost_source *g, struct cr_error *err)
 	/* links have no mode; the path leads to the link itself, not on to its target */
 	if (!S_ISLNK(e->mode) && chmod(path, e->mode & 07777) < 0)
 		return cr_fail(err, -errno, "set mode 0%o", e->mode);
+	if (e->ext)
+		xattrs_set(fs->ctx, g->fd, &e->ext->xattrs, name);
 	return utimensat(AT_FDCWD, path, ts, 0) < 0 ? cr_fail(err, -errno, "set times") : 0;
 }
 
@@ -418,7 +421,7 @@ static int ghost_make(struct files *fs, struct ghost_source *g, const img_reg_fi
 
 	if (r == 0 && S_ISREG(g->entry->mode))
 		r = fill(fs, g, err);
-	return r < 0 ? r : set_attributes(g, err);
+	return r < 0 ? r : set_attributes(fs, g, e->name, err);
 }
 
 int ghost_open(struct files *fs, struct ghost_source *g, const img_reg_file_entry *e, uint32_t flags,

@@ -6,6 +6,7 @@
 
 #include "base/io.h"
 #include "base/own.h"
+#include "files/xattr.h"
 #include "image/image-set.h"
 
 #include <errno.h>
@@ -26,6 +27,7 @@ struct ghost {
 	struct stat st;
 	int fd;       /* readable for regular files, else O_PATH */
 	char *target; /* of a symbolic link */
+	struct img_xattr_vec xattrs;
 };
 
 static int ghost_open_copy(struct open_file *f, struct cr_error *err)
@@ -62,6 +64,7 @@ static int ghost_make(struct file_table *t, struct open_file *f, struct ghost **
 	const rpc_criu_opts *o = t->ctx->opts->rpc;
 	const struct stat *st = &f->facts.st;
 	struct ghost *g, **at;
+	int r;
 
 	if (S_ISSOCK(st->st_mode))
 		return file_refuse(t, f, "", "unlinked socket file, %s", f->facts.link);
@@ -78,7 +81,8 @@ static int ghost_make(struct file_table *t, struct open_file *f, struct ghost **
 	g->st = *st;
 	g->fd = ghost_open_copy(f, err);
 	*ret = g;
-	return g->fd < 0 ? g->fd : ghost_target(t, g, err);
+	r = g->fd < 0 ? g->fd : ghost_target(t, g, err);
+	return r < 0 ? r : xattrs_read(&t->pool, g->fd, &g->xattrs, err);
 }
 
 int ghost_note(struct file_table *t, struct open_file *f, uint32_t id, struct cr_error *err)
@@ -166,6 +170,7 @@ static int ghost_write(const struct ghost *g, struct image_set *set, char *buf, 
 		.atim_nsec = (uint32_t)(g->st.st_atim.tv_nsec % 1000),
 		.has_mtim_nsec = true,
 		.mtim_nsec = (uint32_t)(g->st.st_mtim.tv_nsec % 1000),
+		.xattrs = g->xattrs,
 	};
 	img_timeval at = { .tv_sec = (uint64_t)g->st.st_atim.tv_sec,
 			   .tv_usec = (uint64_t)g->st.st_atim.tv_nsec / 1000 };

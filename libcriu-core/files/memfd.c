@@ -6,6 +6,7 @@
 #include "files/restore-internal.h"
 
 #include "base/own.h"
+#include "files/xattr.h"
 #include "image/image-set.h"
 
 #include <errno.h>
@@ -74,6 +75,27 @@ static uint32_t free_shmid(const struct file_table *t, uint64_t ino)
 	return id;
 }
 
+static uint64_t in_ns(struct timespec ts)
+{
+	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
+}
+
+/* Shared anonymous memory has neither that anybody could see. */
+static int inode_ext(struct file_table *t, const struct open_file *f, struct memfd_inode *m, struct cr_error *err)
+{
+	img_memfd_inode_ext *ext;
+
+	if (!file_is_memfd(&f->facts))
+		return 0;
+	ext = m->entry.ext = pool_new(&t->pool, img_memfd_inode_ext);
+	if (!ext)
+		return pool_failed(err);
+	ext->has_atim = ext->has_mtim = true;
+	ext->atim = in_ns(f->facts.st.st_atim);
+	ext->mtim = in_ns(f->facts.st.st_mtim);
+	return xattrs_read(&t->pool, m->fd, &ext->xattrs, err);
+}
+
 static int inode_fill(struct file_table *t, const struct open_file *f, struct memfd_inode *m, struct cr_error *err)
 {
 	img_memfd_inode_entry *e = &m->entry;
@@ -82,7 +104,10 @@ static int inode_fill(struct file_table *t, const struct open_file *f, struct me
 	int seals;
 
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", f->fd);
-	m->fd = open(path, O_RDONLY | O_CLOEXEC);
+	/* reading is not to be seen */
+	m->fd = open(path, O_RDONLY | O_CLOEXEC | O_NOATIME);
+	if (m->fd < 0 && errno == EPERM)
+		m->fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (m->fd < 0)
 		return cr_fail(err, -errno, "open memory file");
 	seals = fcntl(m->fd, F_GET_SEALS);
@@ -101,7 +126,7 @@ static int inode_fill(struct file_table *t, const struct open_file *f, struct me
 							<< MFD_HUGE_SHIFT;
 	}
 	e->name = memfd_name(t, f->facts.link);
-	return e->name ? 0 : pool_failed(err);
+	return e->name ? inode_ext(t, f, m, err) : pool_failed(err);
 }
 
 static int inode_note(struct file_table *t, const struct open_file *f, struct memfd_inode **ret, struct cr_error *err)
@@ -252,7 +277,7 @@ static int inode_check(const img_memfd_inode_entry *e, struct cr_error *err)
 		return cr_refuse(err, -EBADMSG, "huge page flags 0x%x of a memory file", e->hugetlb_flag);
 	if (e->has_mode && (e->mode & S_IFMT) != S_IFREG)
 		return cr_refuse(err, -EBADMSG, "memory file of mode 0%o", e->mode);
-	return 0;
+	return e->ext ? xattrs_check(&e->ext->xattrs, err) : 0;
 }
 
 /* Takes @e over. */
@@ -393,11 +418,33 @@ struct files_memfd files_memfd_restored(const struct files *fs, size_t i)
 	};
 }
 
+static struct timespec time_of(bool known, uint64_t ns)
+{
+	return (struct timespec){ (time_t)(ns / 1000000000), known ? (long)(ns % 1000000000) : UTIME_OMIT };
+}
+
+/* Writing the content has changed the one, and may cost others (capabilities). */
+static int finish_inode(struct files *fs, const struct restored_memfd *m, struct cr_error *err)
+{
+	const img_memfd_inode_ext *ext = m->entry->ext;
+	struct timespec ts[2];
+
+	if (!ext)
+		return 0;
+	xattrs_set(fs->ctx, m->fd, &ext->xattrs, m->entry->name);
+	ts[0] = time_of(ext->has_atim, ext->atim);
+	ts[1] = time_of(ext->has_mtim, ext->mtim);
+	return futimens(m->fd, ts) < 0 ? cr_fail(err, -errno, "times of memory file %s", m->entry->name) : 0;
+}
+
 int files_seal(struct files *fs, struct cr_error *err)
 {
 	for (size_t i = 0; i < fs->memfds.nr; i++) {
 		const struct restored_memfd *m = fs->memfds.items[i];
+		int r = m->fd < 0 ? 0 : finish_inode(fs, m, err);
 
+		if (r < 0)
+			return r;
 		if (m->fd < 0 || m->entry->seals == 0 || m->entry->seals == F_SEAL_SEAL ||
 		    strcmp(m->entry->name, SHARED_NAME) == 0)
 			continue;

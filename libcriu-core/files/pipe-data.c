@@ -133,8 +133,8 @@ struct duplicate {
 	uint32_t size; /* capacity of our pipe */
 	char *buf;     /* of the largest pipe so far */
 	size_t room;
-	uint32_t *packets; /* lengths, as many as reads */
-	size_t nr_packets, max_packets;
+	struct proto_u32_vec packets, streams; /* as in the image */
+	size_t max_packets, max_streams;
 };
 
 static int duplicate_room(struct duplicate *d, const struct pipe_data *p, struct cr_error *err)
@@ -159,25 +159,28 @@ static int duplicate_room(struct duplicate *d, const struct pipe_data *p, struct
 	return 0;
 }
 
-static int note_packet(struct duplicate *d, size_t len, struct cr_error *err)
+static int note_number(struct proto_u32_vec *v, size_t *max, size_t number, struct cr_error *err)
 {
-	if (d->nr_packets == d->max_packets) {
-		size_t max = d->max_packets ? d->max_packets * 2 : 64;
-		uint32_t *more = realloc(d->packets, max * sizeof(*more));
+	if (v->nr == *max) {
+		size_t grown = *max ? *max * 2 : 64;
+		uint32_t *more = realloc(v->items, grown * sizeof(*more));
 
 		if (!more)
 			return pool_failed(err);
-		d->packets = more;
-		d->max_packets = max;
+		v->items = more;
+		*max = grown;
 	}
-	d->packets[d->nr_packets++] = (uint32_t)len;
+	v->items[v->nr++] = (uint32_t)number;
 	return 0;
 }
 
-/* Our pipe was empty before, and is when this is through. Return: 0 with the content in d->buf */
-static int duplicate_content(struct duplicate *d, const struct pipe_data *p, struct cr_error *err)
+static int note_packet(struct duplicate *d, size_t len, struct cr_error *err)
 {
-	size_t len = 0;
+	return note_number(&d->packets, &d->max_packets, len, err);
+}
+
+static int duplicate(struct duplicate *d, const struct pipe_data *p, struct cr_error *err)
+{
 	ssize_t n = tee(p->fd, d->ends[1], PIPE_MAX_BYTES, SPLICE_F_NONBLOCK);
 
 	if (n < 0)
@@ -185,19 +188,89 @@ static int duplicate_content(struct duplicate *d, const struct pipe_data *p, str
 	if ((size_t)n != p->bytes)
 		return cr_refuse(err, -EAGAIN, "pipe:[%u] has %u bytes, of which %zd could be duplicated", p->pipe_id,
 				 p->bytes, n);
-	d->nr_packets = 0;
-	while (len < p->bytes) {
-		int r;
+	return 0;
+}
 
-		n = read(d->ends[0], d->buf + len, d->room - len);
+/* Our pipe was empty before, and is when this is through. Return: 0 with the content in d->buf */
+static int duplicate_content(struct duplicate *d, const struct pipe_data *p, struct cr_error *err)
+{
+	size_t len = 0;
+	int r = duplicate(d, p, err);
+
+	d->packets.nr = 0;
+	while (r == 0 && len < p->bytes) {
+		ssize_t n = read(d->ends[0], d->buf + len, d->room - len);
 		if (n <= 0)
 			return cr_fail(err, n < 0 ? -errno : -EIO, "read the content of a pipe");
 		len += (size_t)n;
 		r = note_packet(d, (size_t)n, err);
-		if (r < 0)
-			return r;
 	}
-	return 0;
+	return r;
+}
+
+/*
+ * How much goes when one byte is read? Of a packet all: the rest is thrown away.
+ * Return: that; negative errno
+ */
+static ssize_t read_off(struct duplicate *d, uint32_t left)
+{
+	char byte;
+	int now;
+
+	if (read(d->ends[0], &byte, 1) != 1 || ioctl(d->ends[0], FIONREAD, &now) < 0)
+		return -errno;
+	return now < 0 || (uint32_t)now >= left ? -EIO : (ssize_t)(left - (uint32_t)now);
+}
+
+/* Takes the @len bytes of one read off, of @left that are there. Return: how many at the beginning are no packet; negative errno */
+static ssize_t plain_part(struct duplicate *d, uint32_t left, uint32_t len, bool last)
+{
+	uint32_t end = left - len;
+	ssize_t plain = 0;
+
+	while (left > end) {
+		ssize_t n = read_off(d, left);
+
+		if (n < 0 || (uint32_t)n > left - end)
+			return n < 0 ? n : -EIO;
+		left -= (uint32_t)n;
+		/* one byte that ends a read although there is more is a packet */
+		plain += n == 1 && (left > end || last);
+	}
+	return plain;
+}
+
+/*
+ * A read(2) ends behind a packet, or where there is nothing more. What was written in the other mode may be in front of a packet, or
+ * alone at the end, and is no packet: taken for one, it would lose what a first small read leaves. So the content is taken once more,
+ * byte by byte. A single byte at the end may be either.
+ */
+static int tell_apart(struct duplicate *d, const struct pipe_data *p, struct cr_error *err)
+{
+	struct proto_u32_vec reads = d->packets;
+	uint32_t left = p->bytes;
+	int r = duplicate(d, p, err);
+
+	d->packets = (struct proto_u32_vec){ 0 };
+	d->max_packets = d->streams.nr = 0;
+	for (size_t i = 0; r == 0 && i < reads.nr; i++) {
+		uint32_t len = reads.items[i];
+		ssize_t plain = plain_part(d, left, len, i + 1 == reads.nr);
+
+		if (plain < 0)
+			r = cr_fail(err, (int)plain, "tell packets of a pipe apart");
+		if (len == 1 && p->packets)
+			plain = 0;
+		if (r == 0 && plain)
+			r = note_number(&d->streams, &d->max_streams, d->packets.nr, err);
+		if (r == 0 && plain)
+			r = note_packet(d, (size_t)plain, err);
+		if (r == 0 && len > plain)
+			r = note_packet(d, len - (size_t)plain, err);
+		left -= len;
+	}
+	free(reads.items);
+	return r;
 }
 
 static int write_one(struct duplicate *d, const struct pipe_data *p, struct image_writer *w, struct cr_error *err)
@@ -213,10 +286,13 @@ static int write_one(struct duplicate *d, const struct pipe_data *p, struct imag
 	}
 	if (r < 0)
 		return r;
-	if (p->bytes && (p->packets || d->nr_packets > 1)) {
-		ext.packets.items = d->packets;
-		ext.packets.nr = d->nr_packets;
-		e.ext = &ext;
+	if (p->bytes && (p->packets || d->packets.nr > 1)) {
+		r = tell_apart(d, p, err);
+		if (r < 0)
+			return r;
+		ext.packets = d->packets;
+		ext.streams = d->streams;
+		e.ext = d->packets.nr > d->streams.nr ? &ext : NULL;
 	}
 	r = image_write(w, &e, err);
 	return r == 0 && p->bytes ? image_write_raw(w, d->buf, p->bytes, err) : r;
@@ -245,7 +321,8 @@ int pipes_write(struct file_table *t, struct image_set *set, struct cr_error *er
 		close(d.ends[1]);
 	}
 	free(d.buf);
-	free(d.packets);
+	free(d.packets.items);
+	free(d.streams.items);
 	return r;
 }
 

@@ -42,6 +42,10 @@ static int pipe_data_check(const img_pipe_data_entry *e, struct cr_error *err)
 			return cr_refuse(err, -EBADMSG, "pipe %u has an empty packet", e->pipe_id);
 		sum += e->ext->packets.items[i];
 	}
+	for (size_t i = 0; i < e->ext->streams.nr; i++)
+		if (e->ext->streams.items[i] >= e->ext->packets.nr ||
+		    (i && e->ext->streams.items[i] <= e->ext->streams.items[i - 1]))
+			return cr_refuse(err, -EBADMSG, "packets of pipe %u that are none make no sense", e->pipe_id);
 	return sum == e->bytes ? 0 : cr_refuse(err, -EBADMSG, "packets of pipe %u are not what it holds", e->pipe_id);
 }
 
@@ -109,18 +113,23 @@ int pipes_read(struct files *fs, struct cr_error *err)
 
 /* ------------------------------------------------------------------ making */
 
-/* @fd may be written to; it is put in the mode that keeps packets apart, and back. */
+/* @fd may be written to; it is put in the mode that keeps packets apart, where they are packets, and back. */
 static int refill_packets(const struct restored_pipe *p, int fd, struct cr_error *err)
 {
-	const struct proto_u32_vec *v = &p->data->ext->packets;
+	const struct proto_u32_vec *v = &p->data->ext->packets, *streams = &p->data->ext->streams;
 	int flags = fcntl(fd, F_GETFL);
-	size_t at = 0;
+	size_t at = 0, next = 0;
 
-	if (flags < 0 || fcntl(fd, F_SETFL, flags | O_DIRECT | O_NONBLOCK) < 0)
-		return cr_fail(err, -errno, "put a pipe in packet mode");
+	if (flags < 0)
+		return cr_fail(err, -errno, "flags of a pipe");
 	for (size_t i = 0; i < v->nr; at += v->items[i], i++) {
-		ssize_t n = write(fd, p->bytes + at, v->items[i]);
+		bool stream = next < streams->nr && streams->items[next] == i;
+		ssize_t n;
 
+		next += stream;
+		if (fcntl(fd, F_SETFL, (stream ? flags & ~O_DIRECT : flags | O_DIRECT) | O_NONBLOCK) < 0)
+			return cr_fail(err, -errno, "put a pipe in packet mode");
+		n = write(fd, p->bytes + at, v->items[i]);
 		if (n != (ssize_t)v->items[i])
 			return cr_fail(err, n < 0 ? -errno : -EIO, "refill pipe %u", p->id);
 	}

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -225,12 +226,42 @@ static void check_hundred_thousand(void)
 		expect_events(sets[k], 2, (uint64_t[]){ (uint64_t)k * EACH + 77, (uint64_t)(k + 1) * EACH - 1 });
 }
 
+/* ----------------------------------------------------- busy polling, Linux 6.9 */
+
+struct params {
+	uint32_t usecs;
+	uint16_t budget;
+	uint8_t prefer, pad;
+};
+
+static void set_up_busy(void)
+{
+	struct params params = { 50, 8, 1, 0 };
+
+	need((ep = epoll_create1(0)) >= 0 && pipe(p) == 0);
+	watch(ep, p[0], EPOLLIN, 1);
+	if (ioctl(ep, _IOW(0x8A, 0x01, struct params), &params) < 0)
+		victim_skip("EPIOCSPARAMS: %s", strerror(errno));
+}
+
+static void check_busy(void)
+{
+	struct params params = { 0 };
+
+	expect(ioctl(ep, _IOR(0x8A, 0x02, struct params), &params) == 0 && params.usecs == 50 && params.budget == 8 &&
+		       params.prefer == 1,
+	       "it polls for %u us, %u packets", params.usecs, params.budget);
+	expect(write(p[1], "x", 1) == 1, "write");
+	expect_events(ep, 1, (uint64_t[]){ 1 });
+}
+
 const struct victim_case victim_cases[] = {
 	{ "moved", set_up_moved, check_moved, .flags = CASE_MORE },
 	{ "child-only", set_up_child_only, check_child_only, .flags = CASE_MORE },
 	{ "nested", set_up_nested, check_nested, .flags = CASE_ALTERS },
 	{ "thousand", set_up_thousand, check_many, .flags = CASE_MORE },
 	{ "large", set_up_large, check_many, .flags = CASE_ALTERS },
+	{ "busy-polling", set_up_busy, check_busy },
 	{ "hundred-thousand", set_up_hundred_thousand, check_hundred_thousand, .flags = CASE_ALTERS },
 	{ NULL },
 };

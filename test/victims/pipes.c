@@ -100,6 +100,30 @@ static void check_packets(void)
 	expect(fcntl(p[1], F_GETFL) & O_DIRECT, "no packet mode any more");
 }
 
+/* Packet mode came later, and went for a while: what was written without it may be read in pieces. */
+static void set_up_mixed(void)
+{
+	need(pipe(p) == 0 && pipe2(q, O_DIRECT) == 0);
+	fill(p[1], 300, 6);
+	need(fcntl(p[1], F_SETFL, O_DIRECT) == 0);
+	need(write(q[1], "p", 1) == 1 && write(q[1], "packet", 6) == 6 && fcntl(q[1], F_SETFL, 0) == 0);
+	need(write(q[1], "stream", 6) == 6 && fcntl(q[1], F_SETFL, O_DIRECT) == 0);
+}
+
+static void check_mixed(void)
+{
+	char buf[300] = "";
+
+	for (size_t i = 0; i < 300; i += 100)
+		expect(read(p[0], buf + i, 100) == 100, "piece %zu", i);
+	expect(pattern_same(buf, 300, 6), "pieces are others");
+	expect(read(q[0], buf, 5) == 1 && buf[0] == 'p', "the short packet reads '%.5s'", buf);
+	expect(read(q[0], buf, 3) == 3 && memcmp(buf, "pac", 3) == 0, "the packet reads '%.3s'", buf);
+	expect(read(q[0], buf, 3) == 3 && memcmp(buf, "str", 3) == 0, "behind the packet is '%.3s'", buf);
+	expect(read(q[0], buf, 9) == 3 && memcmp(buf, "eam", 3) == 0, "the rest is '%.3s'", buf);
+	expect(fcntl(p[1], F_GETFL) & O_DIRECT && fcntl(q[1], F_GETFL) & O_DIRECT, "packet mode");
+}
+
 static void set_up_half(void)
 {
 	need(pipe(p) == 0 && pipe(q) == 0);
@@ -248,6 +272,7 @@ const struct victim_case victim_cases[] = {
 	{ "data", set_up_data, check_data, .flags = CASE_MORE },
 	{ "full-and-sizes", set_up_full, check_full, .flags = CASE_MORE },
 	{ "packets", set_up_packets, check_packets },
+	{ "mixed", set_up_mixed, check_mixed },
 	{ "half-closed", set_up_half, check_half, .flags = CASE_MORE },
 	{ "ring", set_up_ring, check_ring, .flags = CASE_MORE },
 	{ "reopened", set_up_reopened, check_reopened },

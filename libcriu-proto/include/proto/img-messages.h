@@ -30,6 +30,7 @@
 	X(dump_stats_entry)                  \
 	X(eventfd_file_entry)                \
 	X(eventpoll_file_entry)              \
+	X(eventpoll_file_ext)                \
 	X(eventpoll_tfd_entry)               \
 	X(eventpoll_tfd_ext)                 \
 	X(ext_file_entry)                    \
@@ -75,6 +76,7 @@
 	X(macvlan_link_entry)                \
 	X(memfd_file_entry)                  \
 	X(memfd_inode_entry)                 \
+	X(memfd_inode_ext)                   \
 	X(message_queue)                     \
 	X(mm_entry)                          \
 	X(mm_ext)                            \
@@ -194,7 +196,8 @@
 	X(utsns_entry)                       \
 	X(vma_entry)                         \
 	X(vma_ext)                           \
-	X(winsize_entry)
+	X(winsize_entry)                     \
+	X(xattr)
 
 #include "images/apparmor.pb.h"
 #include "images/autofs.pb.h"

@@ -49,6 +49,7 @@ PROTO_VEC(img_cpuinfo_s390_entry_vec, struct _img_cpuinfo_s390_entry);
 PROTO_VEC(img_cpuinfo_x86_entry_vec, struct _img_cpuinfo_x86_entry);
 PROTO_VEC(img_eventpoll_tfd_entry_vec, struct _img_eventpoll_tfd_entry);
 PROTO_VEC(img_fanotify_mark_entry_vec, struct _img_fanotify_mark_entry);
+PROTO_VEC(img_xattr_vec, struct _img_xattr);
 PROTO_VEC(img_inet_datagram_vec, struct _img_inet_datagram);
 PROTO_VEC(img_inet_group_vec, struct _img_inet_group);
 PROTO_VEC(img_packet_slot_vec, struct _img_packet_slot);

@@ -31,7 +31,7 @@ struct facts {
 
 /* Messages that upstream does not have (any more), besides those that are extensions by their name. */
 static const char *const not_in_facts[] = {
-	"unix_cred",   "inet_datagram",  "inet_group", "sem_undo",      "message_queue",
+	"unix_cred",   "inet_datagram",  "inet_group", "xattr",  "sem_undo",      "message_queue",
 	"packet_slot", "queued_message", "criu_msg",   "criu_dump_req", "criu_dump_resp_2013",
 };
 
