@@ -72,31 +72,14 @@ static int may_restore(void *arg, const struct _img_creds_entry *creds, struct c
 	return policy_may_restore(&c->caller, creds, err);
 }
 
-/* Images, logs and the files of restored processes are reached as the caller could reach them. */
-static int drop_file_caps(struct cr_error *err)
-{
-	struct cap_sets caps;
-	int r = caps_get(&caps);
-
-	if (r == 0) {
-		caps.permitted &= CAP_BIT(CAP_CHECKPOINT_RESTORE) | CAP_BIT(CAP_SYS_ADMIN) | CAP_BIT(CAP_SYS_PTRACE);
-		caps.effective = caps.permitted;
-		r = caps_set(&caps);
-	}
-	return r < 0 ? cr_fail(err, r, "give up capabilities") : 0;
-}
-
 /*
  * A copy of this program with file capabilities can do more than its caller, who is then held to what a client of the
- * service may do. A set-user-id copy is refused: it would reach files and run programs of the caller's choice as root.
+ * service may do: images, logs and the files of restored processes are reached as he could reach them.
  */
 static int limit_caller(struct cli *c, struct cr_error *err)
 {
-	if (!privilege_elevated() || getuid() == 0)
+	if (!privilege_lent())
 		return 0;
-	if (geteuid() != getuid())
-		return cr_refuse(err, -EPERM,
-				 "this command cannot be used through a set-user-id program; ask the service");
 	c->caller.uid = getuid();
 	c->caller.gid = getgid();
 	if (policy_read_client(getpid(), &c->caller, err) < 0)
@@ -105,7 +88,19 @@ static int limit_caller(struct cli *c, struct cr_error *err)
 	c->obs.may_dump = may_dump;
 	c->obs.may_restore = may_restore;
 	privilege_reach();
-	return drop_file_caps(err);
+	return privilege_keep(err);
+}
+
+/* What the line names, with none of the capabilities that lead further. At restore that of tracing sleeps on (infect/trace-right.h). */
+static int open_files(struct cli *c, struct cr_error *err)
+{
+	int r = privilege_sleep(err);
+
+	if (r == 0)
+		r = open_dirs(c, err);
+	if (r == 0)
+		r = log_sink_open(&c->sink, AT_FDCWD, c->s->rpc.log_file, c->s->rpc.log_level, err);
+	return r == 0 ? privilege_wake(c->command == COMMAND_RESTORE ? CAP_BIT(CAP_SYS_PTRACE) : 0, err) : r;
 }
 
 int cli_begin(struct cli *c, const struct settings *s, const struct args *args, enum command command,
@@ -121,9 +116,7 @@ int cli_begin(struct cli *c, const struct settings *s, const struct args *args, 
 		r = limit_caller(c, err);
 	if (r < 0)
 		return r;
-	r = open_dirs(c, err);
-	if (r == 0)
-		r = log_sink_open(&c->sink, AT_FDCWD, s->rpc.log_file, s->rpc.log_level, err);
+	r = open_files(c, err);
 	if (r < 0)
 		return r;
 	log_sink_greet(&c->sink);
@@ -133,6 +126,7 @@ int cli_begin(struct cli *c, const struct settings *s, const struct args *args, 
 	c->progress.wanted = !s->json && c->sink.fd != STDERR_FILENO && isatty(STDERR_FILENO);
 	engine_options(s, c->images_dirfd, c->work_dirfd, &c->opts);
 	c->opts.log_fd = c->sink.fd;
+	c->opts.client_is_peer = privilege_lent();
 	c->obs.log = log_sink_log(&c->sink);
 	c->obs.arg = c;
 	c->obs.notify = s->scripts.nr || s->has_status_fd ? notify : NULL;
@@ -244,6 +238,10 @@ int cli_front(int argc, char **argv, int (*serve)(const struct settings *s, cons
 	settings_init(&s);
 	if (process_begin() < 0)
 		return CLI_FAILED;
+	if (privilege_begin(argc, argv, &err) < 0) {
+		printf("%s\n", err.text);
+		return CLI_FAILED;
+	}
 	r = args_read(argc, argv, &s, &args, &err);
 	if (s.want_help || s.want_version || s.want_man) {
 		if (s.want_help)
@@ -252,6 +250,8 @@ int cli_front(int argc, char **argv, int (*serve)(const struct settings *s, cons
 			(s.want_version ? help_version : help_man)(stdout);
 		return fflush(stdout) == 0 ? 0 : CLI_FAILED;
 	}
+	if (r == 0)
+		r = privilege_wake(0, &err);
 	if (r < 0)
 		return usage_failure(&err);
 	return dispatch(&s, &args, serve);

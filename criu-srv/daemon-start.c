@@ -219,7 +219,8 @@ int daemon_caps(bool awake, struct cr_error *err)
 	int r = caps_get(&caps);
 
 	if (r == 0) {
-		caps.effective = awake ? caps.permitted : 0;
+		/* of a program that its caller was lent rights by, the daemon's files are the caller's */
+		caps.effective = awake && !privilege_lent() ? caps.permitted : 0;
 		caps.inheritable = 0;
 		r = caps_set(&caps);
 	}
@@ -251,6 +252,10 @@ int daemon_start(struct daemon *d, struct cr_error *err)
 	int handed = activation_take(legacy, err);
 	int r = handed < 0 ? handed : privilege_check(d->s->rpc.unprivileged, err);
 
+	if (r == 0)
+		r = privilege_keep(err);
+	if (r == 0)
+		r = privilege_sleep(err);
 	if (r == 0)
 		r = enter_work_dir(d, err);
 	if (r == 0)

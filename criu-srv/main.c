@@ -2,6 +2,7 @@
 #include "srv.h"
 
 #include "base/error.h"
+#include "options/privilege.h"
 #include "options/process.h"
 #include "options/request.h"
 #include "options/version.h"
@@ -35,7 +36,9 @@ int main(int argc, char **argv)
 	settings_init(&s);
 	if (process_begin() < 0)
 		return 1;
-	r = args_read(argc, argv, &s, &args, &err);
+	r = privilege_begin(argc, argv, &err);
+	if (r == 0)
+		r = args_read(argc, argv, &s, &args, &err);
 	if (s.want_version)
 		return printf("Version: %s\nImplementation: criu-core\n", CR_COMPAT_VERSION) > 0 ? 0 : 1;
 	if (s.want_help) {
@@ -47,6 +50,8 @@ int main(int argc, char **argv)
 		r = settings_check(&s, command, &err);
 	else if (r == 0)
 		r = cr_refuse(&err, -EINVAL, "service or swrk is needed");
+	if (r == 0)
+		r = privilege_wake(0, &err);
 	if (r < 0) {
 		fprintf(stderr, "criu-srv: %s\n", err.text);
 		usage(stdout);

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <linux/capability.h>
+#include <string.h>
 #include <sys/auxv.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
@@ -38,6 +39,60 @@ int caps_set(const struct cap_sets *sets)
 bool privilege_elevated(void)
 {
 	return getauxval(AT_SECURE) != 0;
+}
+
+bool privilege_lent(void)
+{
+	return privilege_elevated() && getuid() != 0;
+}
+
+static int set_lent(uint64_t permitted, uint64_t effective, struct cr_error *err)
+{
+	struct cap_sets caps;
+	int r = privilege_lent() ? caps_get(&caps) : 1;
+
+	if (r == 0) {
+		caps.permitted &= permitted;
+		caps.effective = caps.permitted & effective;
+		r = caps_set(&caps);
+	}
+	return r < 0 ? cr_fail(err, r, "put capabilities to sleep") : 0;
+}
+
+int privilege_sleep(struct cr_error *err)
+{
+	return set_lent(UINT64_MAX, 0, err);
+}
+
+int privilege_wake(uint64_t but, struct cr_error *err)
+{
+	return set_lent(UINT64_MAX, ~but, err);
+}
+
+int privilege_keep(struct cr_error *err)
+{
+	return set_lent(CAP_BIT(CAP_CHECKPOINT_RESTORE) | CAP_BIT(CAP_SYS_ADMIN) | CAP_BIT(CAP_SYS_PTRACE), UINT64_MAX,
+			err);
+}
+
+static bool is_one_of(const char *word, const char *const *list)
+{
+	while (*list && strcmp(*list, word) != 0)
+		list++;
+	return *list != NULL;
+}
+
+int privilege_begin(int argc, char **argv, struct cr_error *err)
+{
+	static const char *const worker[] = { "swrk", NULL }, *const ask[] = { "--help", "-h", "--version", "-V",
+									       NULL };
+
+	if (!privilege_lent() || (geteuid() == getuid() && getegid() == getgid()))
+		return privilege_sleep(err);
+	if ((argc == 3 && is_one_of(argv[1], worker)) || (argc == 2 && is_one_of(argv[1], ask)))
+		return 0;
+	return cr_refuse(err, -EPERM,
+			 "this command cannot be used through a set-user-id or set-group-id program; ask the service");
 }
 
 void privilege_reach(void)

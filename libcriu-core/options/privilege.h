@@ -20,6 +20,24 @@ int caps_set(const struct cap_sets *sets);
 /** privilege_elevated() - was this program started with more rights than its caller has (set-user-id, file capabilities)? */
 bool privilege_elevated(void);
 
+/** privilege_lent() - the same, and the caller is not root: what he names is looked up with his rights alone */
+bool privilege_lent(void);
+
+/**
+ * privilege_begin() - before anything that the command line names is looked at
+ * Through a set-user-id or set-group-id program everything would be reached as its owner, so there is no more of it than
+ * `criu swrk N`, which takes over its caller's identity before it looks at anything. Other lent rights sleep from here on.
+ * Return: 0; -EPERM with @err filled.
+ */
+int privilege_begin(int argc, char **argv, struct cr_error *err);
+
+/** privilege_sleep(), privilege_wake() - lent capabilities, and of these all but some; nothing is done to others */
+int privilege_sleep(struct cr_error *err);
+int privilege_wake(uint64_t but, struct cr_error *err);
+
+/** privilege_keep() - of lent capabilities only those that a dump or restore works with: none reaches files past their permissions */
+int privilege_keep(struct cr_error *err);
+
 /**
  * privilege_reach() - let this process's own children reach it
  * A program with file capabilities is not dumpable, and without CAP_SYS_PTRACE nobody may take descriptors out of it then,
