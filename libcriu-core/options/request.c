@@ -260,8 +260,12 @@ static int check_row(const struct settings *s, const struct option_row *row, enu
 	char name[80];
 	int r;
 
-	snprintf(name, sizeof(name), asked || !row->name ? "option %s of the request" : "option --%s",
-		 asked || !row->name ? row->rpc : row->name);
+	/* what several options of a command line make up together is of none of them */
+	if (!asked && !row->name)
+		snprintf(name, sizeof(name), "%s", strcmp(row->rpc, "ps") == 0 ? "the page server" : row->rpc);
+	else
+		snprintf(name, sizeof(name), asked ? "option %s of the request" : "option --%s",
+			 asked ? row->rpc : row->name);
 	if (why)
 		return cr_refuse(err, -ENOTSUP, "%s %s", name, why);
 	if (!option_is_set(s, row))

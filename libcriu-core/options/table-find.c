@@ -33,7 +33,7 @@ static int name_begins(const char *name, const char *typed, size_t len)
 int option_match(const char *typed, size_t len, const struct option_row **ret_row, bool *ret_negated,
 		 struct cr_error *err)
 {
-	const struct option_row *found = NULL;
+	const struct option_row *found = NULL, *first = NULL;
 	bool negated = false;
 	int nr = 0;
 
@@ -49,6 +49,7 @@ int option_match(const char *typed, size_t len, const struct option_row **ret_ro
 			return 0;
 		}
 		if (plain || minus) {
+			first = first ? first : row;
 			found = row;
 			negated = minus;
 			nr++;
@@ -57,8 +58,9 @@ int option_match(const char *typed, size_t len, const struct option_row **ret_ro
 	if (nr == 0)
 		return cr_refuse(err, -ENOENT, "unknown option --%.*s", (int)(len > 64 ? 64 : len), typed);
 	if (nr > 1)
-		return cr_refuse(err, -ENOTUNIQ, "option --%.*s may mean more than one thing",
-				 (int)(len > 64 ? 64 : len), typed);
+		return cr_refuse(err, -ENOTUNIQ, "option --%.*s may mean more than one thing: --%s, --%s%s",
+				 (int)(len > 64 ? 64 : len), typed, first->name, found->name,
+				 nr > 2 ? " and others" : "");
 	*ret_row = found;
 	*ret_negated = negated;
 	return 0;
