@@ -55,8 +55,8 @@ int cr_is_below(pid_t pid, pid_t ancestor, struct cr_error *err);
 int cr_join_cgroups_of(pid_t pid, struct cr_error *err);
 
 /**
- * cr_inherit_from() - what children of @pid would have from it: no better nice value, its oom_score_adj as the least, its
- * audit login; and a session keyring that is not ours
+ * cr_inherit_from() - what children of @pid would have from it: no better nice value, SCHED_IDLE, its oom_score_adj as the
+ * least, its audit login; and a session keyring that is not ours
  * Return: 0; negative errno with @err filled.
  */
 int cr_inherit_from(pid_t pid, struct cr_error *err);

@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/keyctl.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -161,10 +162,15 @@ static int copy_number(const struct proc_dir *theirs, const char *name, const ch
 int cr_inherit_from(pid_t pid, struct cr_error *err)
 {
 	autoprocdir struct proc_dir theirs = PROC_DIR_NONE;
-	int r = proc_dir_open(AT_FDCWD, pid, &theirs, err), nice;
+	int r = proc_dir_open(AT_FDCWD, pid, &theirs, err), nice, policy;
 
 	if (r < 0)
 		return r;
+	/* who is idle does not become ordinary again unless RLIMIT_NICE lets it: sched(7), "Privileges and resource limits" */
+	policy = sched_getscheduler(pid);
+	if (policy >= 0 && (policy & ~SCHED_RESET_ON_FORK) == SCHED_IDLE &&
+	    sched_setscheduler(0, SCHED_IDLE, &(struct sched_param){ 0 }) < 0)
+		return cr_fail(err, -errno, "become idle as process %d is", (int)pid);
 	errno = 0;
 	nice = getpriority(PRIO_PROCESS, (id_t)pid);
 	if (nice == -1 && errno)

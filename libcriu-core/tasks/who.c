@@ -6,6 +6,7 @@
 #include "base/io.h"
 #include "base/map.h"
 #include "base/own.h"
+#include "kernel/uapi.h"
 #include "procfs/lists.h"
 #include "procfs/stat.h"
 #include "procfs/status.h"
@@ -77,6 +78,17 @@ static ssize_t read_label(const struct proc_dir *d, char *ret, size_t size)
 	return len < 0 ? 0 : len;
 }
 
+/* The same directory is another root where it is mounted again, without what is mounted below it, or read-only. */
+static bool other_mount(const struct proc_dir *d)
+{
+	struct statx theirs, ours;
+
+	if (statx(d->fd, "root", 0, STATX_MNT_ID, &theirs) < 0 || !(theirs.stx_mask & STATX_MNT_ID) ||
+	    statx(AT_FDCWD, "/proc/self/root", 0, STATX_MNT_ID, &ours) < 0)
+		return false;
+	return theirs.stx_mnt_id != ours.stx_mnt_id;
+}
+
 static int read_confinement(const struct proc_dir *d, struct cr_who *w, struct cr_error *err)
 {
 	autoprocdir struct proc_dir own = PROC_DIR_NONE;
@@ -86,7 +98,7 @@ static int read_confinement(const struct proc_dir *d, struct cr_who *w, struct c
 
 	if (r < 0)
 		return r;
-	w->other_root = r;
+	w->other_root = r || (!w->ended && other_mount(d));
 	r = proc_dir_open(AT_FDCWD, getpid(), &own, err);
 	if (r < 0)
 		return r;
