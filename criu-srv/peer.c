@@ -395,7 +395,8 @@ int peer_open_dir(const struct peer *p, int fd, const char *what, struct cr_erro
 		int r = cr_fail(err, -errno, "%s: descriptor %d of client %d", what, fd, (int)p->pid);
 
 		if (r == -EACCES)
-			cr_advise(err, "a client that is not dumpable (prctl(2)) can name the directory by its path");
+			cr_advise(err, "the client must be able to read it; one that is not dumpable (prctl(2)) names "
+				       "its path instead");
 		return r;
 	}
 	/* alive after the open means that the pid was not somebody else's before it */
