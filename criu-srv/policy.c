@@ -44,6 +44,12 @@ int policy_serve(const struct policy_client *c, struct cr_error *err)
 	if (c->elsewhere)
 		return refuse_caged(err, "the client lives in other namespaces or below another root than the service",
 				    "run the service where the client is");
+	if (c->labelled)
+		return refuse_caged(
+			err,
+			"the client has another security label than the service, and what is done for it would "
+			"have that one's",
+			"ask from a process with the label of the service, or as root");
 	if (c->seccomp)
 		return refuse_caged(err, "the client is confined by seccomp, and what is done for it would not be",
 				    "ask from a process without seccomp filters");

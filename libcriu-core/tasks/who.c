@@ -70,12 +70,27 @@ static int read_namespaces(const struct proc_dir *d, struct cr_who *w, struct cr
 }
 
 /* Without a module that has labels there is no such file, or it cannot be read. */
-static ssize_t read_label(const struct proc_dir *d, char *ret, size_t size)
+static ssize_t read_label(const struct proc_dir *d, const char *name, char *ret, size_t size)
 {
-	autofd int fd = proc_open(d, "attr/current", O_RDONLY, NULL);
+	autofd int fd = proc_open(d, name, O_RDONLY, NULL);
 	ssize_t len = fd < 0 ? 0 : fd_read_all(fd, ret, size);
 
 	return len < 0 ? 0 : len;
+}
+
+/* The first one is that of one module alone, the others are of those that may be there besides it (Linux 5.8, 4.18). */
+static bool other_label(const struct proc_dir *d, const struct proc_dir *own)
+{
+	static const char *const names[] = { "attr/current", "attr/apparmor/current", "attr/smack/current" };
+	char theirs[4096], ours[4096];
+
+	for (size_t i = 0; i < ARRAY_LEN(names); i++) {
+		ssize_t len = read_label(d, names[i], theirs, sizeof(theirs));
+
+		if (len != read_label(own, names[i], ours, sizeof(ours)) || memcmp(theirs, ours, (size_t)len) != 0)
+			return true;
+	}
+	return false;
 }
 
 /* The same directory is another root where it is mounted again, without what is mounted below it, or read-only. */
@@ -92,8 +107,6 @@ static bool other_mount(const struct proc_dir *d)
 static int read_confinement(const struct proc_dir *d, struct cr_who *w, struct cr_error *err)
 {
 	autoprocdir struct proc_dir own = PROC_DIR_NONE;
-	char theirs[4096], ours[4096];
-	ssize_t len;
 	int r = other_namespace(d, "root", w, err);
 
 	if (r < 0)
@@ -102,8 +115,7 @@ static int read_confinement(const struct proc_dir *d, struct cr_who *w, struct c
 	r = proc_dir_open(AT_FDCWD, getpid(), &own, err);
 	if (r < 0)
 		return r;
-	len = read_label(d, theirs, sizeof(theirs));
-	w->other_label = len != read_label(&own, ours, sizeof(ours)) || memcmp(theirs, ours, (size_t)len) != 0;
+	w->other_label = other_label(d, &own);
 	return 0;
 }
 

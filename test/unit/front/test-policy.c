@@ -66,7 +66,7 @@ static void test_dump(void **state)
 static void test_serve(void **state)
 {
 	struct policy_client plain = user, seccomp = user, landlock = user, elsewhere = user, nnp = user, any = user,
-			     ended = user;
+			     ended = user, labelled = user;
 	const struct {
 		const char *name, *word;
 		const struct policy_client *c;
@@ -77,6 +77,7 @@ static void test_serve(void **state)
 		{ "seccomp", "seccomp", &seccomp, -EPERM },
 		{ "perhaps Landlock", "Landlock", &landlock, -EPERM },
 		{ "other namespaces", "other namespaces", &elsewhere, -EPERM },
+		{ "labelled", "another security label", &labelled, -EPERM },
 		{ "ended", "first thread has ended", &ended, -EPERM },
 		{ "root", "", &any, 0 },
 	};
@@ -86,7 +87,7 @@ static void test_serve(void **state)
 	seccomp.seccomp = true;
 	landlock.no_new_privs = landlock.landlock = true;
 	elsewhere.elsewhere = true;
-	ended.ended = true;
+	ended.ended = labelled.labelled = true;
 	any.any = any.seccomp = any.landlock = any.elsewhere = true;
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
 		struct cr_error err = { 0 };
