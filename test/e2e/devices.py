@@ -1,7 +1,12 @@
 """Scenarios with network devices that end with the tree, and must not before it is there again."""
+import os
+import sys
+
 import net
 from case import first_error
 from world import Failed
+
+HERE = os.path.dirname(os.path.abspath(__file__))
 
 PERSIST = 0x800   # IFF_PERSIST, linux/if_tun.h
 
@@ -37,6 +42,28 @@ class Devices:
             self.world.until(lambda: not self.world.tree(), 5, "a failed restore leaves no process")
         self.must_be("passes", "after the restore")
         self.finish("after the restore")
+        self.must_be("gone", "after the tree")
+
+    def do_tun_of_connected(self):
+        """A dump that fails at the very end, when the device stays already: the table that is to keep packets away is there."""
+        script = os.path.join(self.base, "script")
+        with open(script, "w", encoding="utf-8") as f:
+            f.write(f"""#!{sys.executable}
+import os, sys
+sys.path.insert(0, {HERE!r})
+import net
+if os.environ["CRTOOLS_SCRIPT_ACTION"] == "post-dump":
+    for name in net.ours():
+        net.add_table(name.replace("-hold-", "-lock-"))
+""")
+        os.chmod(script, 0o755)
+        net.own_network()
+        self.use("tuns", "passing-connected")
+        code, said = self.dump("--tcp-established", "--action-script", script)
+        if code == 0 or "exists" not in said:
+            raise Failed(f"a dump that was to fail at its end: exit status {code}: {first_error(said)}")
+        self.must_be("passes", "after a dump that failed at its end")
+        self.finish("after a dump that failed at its end")
         self.must_be("gone", "after the tree")
 
     def do_tun_lost(self):

@@ -69,6 +69,22 @@ def tables():
         return None
 
 
+def add_table(name):
+    """An empty one, of the inet family, which stays."""
+    def message(kind, flags, family, attributes=b"", res_id=0):
+        body = struct.pack("=BB", family, 0) + struct.pack(">H", res_id) + attributes
+        return struct.pack("=IHHII", 16 + len(body), kind, flags, 1, 0) + body
+    text = name.encode() + b"\0"
+    attribute = struct.pack("=HH", 4 + len(text), 1) + text + b"\0" * (-len(text) % 4)
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 12) as s:
+        s.settimeout(2)
+        # NFNL_MSG_BATCH_BEGIN, NFT_MSG_NEWTABLE with NLM_F_CREATE and an answer, NFNL_MSG_BATCH_END
+        s.send(message(16, 1, 0, b"", 10) + message(10 << 8, 0x405, 1, attribute) + message(17, 1, 0, b"", 10))
+        _, kind, _, _, _, code = struct.unpack_from("=IHHIIi", s.recv(4096))
+        if kind != 2 or code:
+            raise Failed(f"table {name}: {os.strerror(-code)}")
+
+
 def ours():
     return [n for n in tables() or [] if n.startswith("criu-")]
 

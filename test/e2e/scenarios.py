@@ -24,6 +24,7 @@ from given import Given   # noqa: E402
 from jobs import Jobs   # noqa: E402
 from outside import Outside   # noqa: E402
 from restorers import Restorers   # noqa: E402
+from said import Said   # noqa: E402
 from streams import Streams   # noqa: E402
 from terminals import Terminals   # noqa: E402
 from world import Failed, Skipped   # noqa: E402
@@ -32,7 +33,7 @@ from world import Failed, Skipped   # noqa: E402
 RICH = [("tree", "bush"), ("threads", "masks"), ("pipes", "ring"), ("shared", "anonymous"), ("signals", "pending-threads"), ("unix-queue", "rights")]
 
 
-class Scenario(Jobs, Terminals, Outside, Given, Restorers, Connections, Devices, Checksums, Streams, Case):
+class Scenario(Jobs, Terminals, Outside, Given, Restorers, Connections, Devices, Checksums, Streams, Said, Case):
     def __init__(self, args):
         super().__init__(dict(args, victim="", dump="", restore="", refuse="", flags=0))
         self.victims = args["victim"]

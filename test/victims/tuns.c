@@ -257,12 +257,42 @@ static void check_passing(void)
 	umount2("/sys", MNT_DETACH);
 }
 
+/* --- the same, in a tree with a connection */
+
+static int client, server;
+
+static void set_up_connected(void)
+{
+	struct sockaddr_in sa = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	socklen_t len = sizeof(sa);
+	int l = socket(AF_INET, SOCK_STREAM, 0);
+
+	set_up_passing();
+	need(l >= 0 && bind(l, (struct sockaddr *)&sa, len) == 0 && listen(l, 1) == 0);
+	need(getsockname(l, (struct sockaddr *)&sa, &len) == 0 && (client = socket(AF_INET, SOCK_STREAM, 0)) >= 0);
+	need(connect(client, (struct sockaddr *)&sa, len) == 0 && (server = accept(l, NULL, NULL)) >= 0);
+	close(l);
+	need(send(client, "before", 6, 0) == 6);
+}
+
+static void check_connected(void)
+{
+	char text[16] = "";
+
+	expect(send(server, "answer", 6, 0) == 6 && recv(client, text, sizeof(text), 0) == 6 && !strcmp(text, "answer"),
+	       "the client reads '%s'", text);
+	memset(text, 0, sizeof(text));
+	expect(recv(server, text, sizeof(text), 0) == 6 && !strcmp(text, "before"), "the server reads '%s'", text);
+	check_passing();
+}
+
 const struct victim_case victim_cases[] = {
 	{ "plain", set_up_plain, check_plain, OWN_NETWORK, .flags = CASE_MUTATES },
 	{ "persistent", set_up_persistent, check_persistent, OWN_NETWORK,
 	  .flags = CASE_MORE | CASE_MUTATES | CASE_ALTERS },
 	{ "tap", set_up_tap, check_tap, OWN_NETWORK, .flags = CASE_MUTATES },
 	{ "queues", set_up_queues, check_queues, OWN_NETWORK, .flags = CASE_MUTATES },
+	{ "passing-connected", set_up_connected, check_connected, OWN_NETWORK, .flags = CASE_MUTATES | CASE_ALTERS },
 	{ "passing", set_up_passing, check_passing, OWN_NETWORK, .flags = CASE_MORE | CASE_MUTATES | CASE_ALTERS },
 	{ NULL },
 };

@@ -1,0 +1,25 @@
+"""Scenarios about what a dump that goes on without something says of it."""
+from case import first_error
+from world import Failed
+
+
+class Said:
+    def events_said(self):
+        """The words of the last dump about fanotify events, empty if there are none."""
+        lines = self.log("dump.log").splitlines()
+        return next((l for l in lines if "Warn" in l and "fanotify events" in l), "")
+
+    def do_fanotify_events_lost(self):
+        """Events that nobody has read are lost, and the log says so; it says nothing of the kind where there are none."""
+        self.use("anon-fds", "fanotify")
+        self.must_dump("--leave-running")
+        if self.events_said():
+            raise Failed(f"nothing was unread, and the log says: {self.events_said()}")
+        self.finish("after a dump")
+        self.use("anon-fds", "fanotify-unread")
+        self.must_dump()
+        if "not read yet" not in self.events_said():
+            raise Failed(f"no warning about unread events: {first_error(self.log('dump.log')) or 'nothing at all'}")
+        self.must_be_gone()
+        self.restore()
+        self.finish("after the restore")
