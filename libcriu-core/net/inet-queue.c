@@ -12,6 +12,7 @@
 #include <linux/sock_diag.h>
 #include <poll.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -111,21 +112,43 @@ static int peek_one(struct file_table *t, int fd, char *buf, img_inet_sk_entry *
 	return r < 0 ? r : 1;
 }
 
+static int set_offset(int fd, int offset)
+{
+	return setsockopt(fd, SOL_SOCKET, SO_PEEK_OFF, &offset, sizeof(offset)) < 0 ? -errno : 0;
+}
+
+/* An empty one that was seen before shows only where it is the first, and without an offset. Return: as peek_one(), but 1 for none */
+static int peek_first_empty(struct file_table *t, int fd, char *buf, img_inet_sk_entry *e, struct cr_error *err)
+{
+	int len, r;
+
+	if (ioctl(fd, FIONREAD, &len) < 0 || len)
+		return 1;
+	r = set_offset(fd, -1);
+	if (r < 0)
+		return cr_fail(err, r, "look at a waiting datagram");
+	r = peek_one(t, fd, buf, e, err);
+	if (r == 1 && e->ext->queue.items[0].data.len)
+		e->ext->queue.nr = 0;
+	return r < 0 ? r : 1;
+}
+
 /* The offset says how many bytes are passed over, empty datagrams included once they were seen: __skb_try_recv_from_queue(). */
 static int peek_all(struct file_table *t, int fd, img_inet_sk_entry *e, struct cr_error *err)
 {
-	int was = inet_int(fd, SOL_SOCKET, SO_PEEK_OFF), zero = 0, r = 1;
+	int was = inet_int(fd, SOL_SOCKET, SO_PEEK_OFF), r;
 	char *buf = malloc(DATAGRAM_MAX);
 
 	if (!buf || !inet_ext(t, e, err)) {
 		free(buf);
 		return pool_failed(err);
 	}
-	if (setsockopt(fd, SOL_SOCKET, SO_PEEK_OFF, &zero, sizeof(zero)) < 0)
+	r = peek_first_empty(t, fd, buf, e, err);
+	if (r == 1 && set_offset(fd, 0) < 0)
 		r = cr_fail(err, -errno, "look at waiting datagrams");
 	while (r == 1)
 		r = peek_one(t, fd, buf, e, err);
-	if (setsockopt(fd, SOL_SOCKET, SO_PEEK_OFF, &was, sizeof(was)) < 0 && r == 0)
+	if (set_offset(fd, was) < 0 && r == 0)
 		r = cr_fail(err, -errno, "put SO_PEEK_OFF back");
 	free(buf);
 	return r;

@@ -356,6 +356,30 @@ static void check_queue(void)
 	expect(get(s[0], SOL_SOCKET, SO_RCVBUF) == get(s[1], SOL_SOCKET, SO_RCVBUF), "size of the buffer");
 }
 
+/* Empty ones that were looked at already: whoever looks with an offset passes them over. */
+static void set_up_peeked(void)
+{
+	char byte;
+
+	bound(0, AF_INET, 0);
+	bound(1, AF_INET, 0);
+	bound(2, AF_INET, 0);
+	send_to(2, 0, "", 0);
+	send_to(2, 1, "", 0);
+	send_to(2, 1, "behind it", 9);
+	need(recv(s[0], &byte, 1, MSG_PEEK) == 0 && recv(s[1], &byte, 1, MSG_PEEK) == 0);
+}
+
+static void check_peeked(void)
+{
+	expect_from(0, 2, "", 0);
+	expect_empty(0);
+	expect_from(1, 2, "", 0);
+	expect_from(1, 2, "behind it", 9);
+	expect_empty(1);
+	expect(get(s[0], SOL_SOCKET, SO_PEEK_OFF) == -1, "SO_PEEK_OFF");
+}
+
 static void set_up_shut(void)
 {
 	bound(0, AF_INET, 0);
@@ -526,6 +550,7 @@ const struct victim_case victim_cases[] = {
 	{ "owner", set_up_owner, check_owner },
 	{ "groups", set_up_groups, check_groups },
 	{ "queue", set_up_queue, check_queue, .flags = CASE_MORE },
+	{ "peeked", set_up_peeked, check_peeked },
 	{ "shut", set_up_shut, check_shut },
 	{ "udplite", set_up_lite, check_lite },
 	{ "begun", set_up_begun, check_begun, .refuse = "begun and not sent" },
