@@ -30,6 +30,7 @@ struct pipe_data {
 	uint32_t size, bytes;
 	struct open_file *reader; /* for obstacles; NULL: no reading end seen */
 	struct open_file *end;    /* any of them */
+	bool hung_up;             /* a reading end has seen the last writer go */
 };
 
 /*
@@ -71,6 +72,14 @@ static struct pipe_data *pipe_of(struct file_table *t, uint64_t dev, uint64_t in
 	return p;
 }
 
+/* A reader is told only of writers that it has seen: pipe_poll() in fs/pipe.c */
+static bool hangs_up(int fd)
+{
+	struct pollfd p = { .fd = fd };
+
+	return poll(&p, 1, 0) > 0 && p.revents & POLLHUP;
+}
+
 int pipe_note(struct file_table *t, struct open_file *f, bool fifo, uint32_t *ret_id, struct cr_error *err)
 {
 	struct pipe_data *p = pipe_of(t, f->facts.st.st_dev, f->facts.st.st_ino, fifo);
@@ -83,6 +92,7 @@ int pipe_note(struct file_table *t, struct open_file *f, bool fifo, uint32_t *re
 	p->end = f;
 	p->packets |= (f->facts.flags & O_DIRECT) != 0;
 	p->can_write |= mode != O_RDONLY;
+	p->hung_up |= fifo && mode == O_RDONLY && hangs_up(f->fd);
 	if (mode == O_WRONLY || p->can_read)
 		return 0;
 	p->can_read = true;
@@ -293,6 +303,10 @@ static int write_one(struct duplicate *d, const struct pipe_data *p, struct imag
 		ext.packets = d->packets;
 		ext.streams = d->streams;
 		e.ext = d->packets.nr > d->streams.nr ? &ext : NULL;
+	}
+	if (p->fifo && !p->bytes && !p->can_write && !p->hung_up) {
+		ext = (img_pipe_data_ext){ .has_no_writer_yet = true, .no_writer_yet = true };
+		e.ext = &ext;
 	}
 	r = image_write(w, &e, err);
 	return r == 0 && p->bytes ? image_write_raw(w, d->buf, p->bytes, err) : r;

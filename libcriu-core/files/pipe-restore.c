@@ -160,6 +160,27 @@ static int refill(const struct restored_pipe *p, int fd, struct cr_error *err)
 	return fcntl(fd, F_SETFL, flags) < 0 ? cr_fail(err, -errno, "set flags of a pipe") : 0;
 }
 
+static int own_as_before(int fd, const img_pipe_ext *ext)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	if ((st.st_uid != ext->uid || st.st_gid != ext->gid) && fchown(fd, ext->uid, ext->gid) < 0)
+		return -errno;
+	return ext->has_mode && fchmod(fd, ext->mode) < 0 ? -errno : 0;
+}
+
+/* Most ends are used as they are: it is no reason to fail. */
+static void give_to_owner(struct files *fs, const struct restored_pipe *p, const img_pipe_ext *ext)
+{
+	int r = ext && ext->has_uid && ext->has_gid ? own_as_before(p->ends[0], ext) : 0;
+
+	if (r < 0)
+		log_warn(&fs->ctx->log, "pipe %u cannot be given to uid %u, gid %u (%s), continuing without", p->id, ext->uid,
+			 ext->gid, strerror(-r));
+}
+
 static int pipe_make(struct restored_pipe *p, struct cr_error *err)
 {
 	int r;
@@ -183,9 +204,21 @@ static int pipe_inherited(struct files *fs, uint32_t pipe_id, struct cr_error *e
 	return inherit_find(fs, key, err);
 }
 
-int pipe_open_end(struct files *fs, uint32_t pipe_id, uint32_t flags, struct cr_error *err)
+/* O_DIRECT, packet mode, is for pipe2(2) and fcntl(2): open(2) refuses it for what cannot be read without the page cache. */
+static int packets_again(int fd, uint32_t flags, struct cr_error *err)
 {
-	struct restored_pipe *p = pipe_find(fs, pipe_id, false);
+	int r = fd >= 0 && flags & O_DIRECT ? fd_set_flags(fd, flags, err) : 0;
+
+	if (r == 0)
+		return fd;
+	close(fd);
+	return r;
+}
+
+int pipe_open_end(struct files *fs, const img_pipe_entry *e, struct cr_error *err)
+{
+	struct restored_pipe *p = pipe_find(fs, e->pipe_id, false);
+	uint32_t pipe_id = e->pipe_id, flags = e->flags;
 	unsigned int end = (flags & O_ACCMODE) == O_RDONLY ? 0 : 1;
 	int fd = pipe_inherited(fs, pipe_id, err);
 	int r = 0;
@@ -194,13 +227,16 @@ int pipe_open_end(struct files *fs, uint32_t pipe_id, uint32_t flags, struct cr_
 		return fd;
 	if (!p && !(p = pipe_new(fs, pipe_id, false)))
 		return files_no_memory(err);
-	if (!p->made)
+	if (!p->made) {
 		r = pipe_make(p, err);
+		if (r == 0)
+			give_to_owner(fs, p, e->ext);
+	}
 	if (r < 0)
 		return r;
 	/* further descriptions of an end come from opening /proc/PID/fd, and so do ends that are both */
 	if (p->given[end] || (flags & O_ACCMODE) == O_RDWR)
-		return fd_reopen(p->sample[end], open_flags(flags), err);
+		return packets_again(fd_reopen(p->sample[end], open_flags(flags) & ~(uint32_t)O_DIRECT, err), flags, err);
 	r = fd_set_flags(p->ends[end], flags, err);
 	if (r < 0)
 		return r;
@@ -222,6 +258,12 @@ static int fifo_make(struct files *fs, struct restored_pipe *p, struct restored_
 	return refill(p, p->ends[0], err);
 }
 
+/* Readers of a fifo that nobody has written to yet must see no writer, not even one that keeps it open for them. */
+static bool no_writer_yet(const struct restored_pipe *p)
+{
+	return p->data && p->data->ext && p->data->ext->no_writer_yet && !p->bytes;
+}
+
 int fifo_open_end(struct files *fs, uint32_t pipe_id, struct restored_file *path, uint32_t flags, struct cr_error *err)
 {
 	struct restored_pipe *p = pipe_find(fs, pipe_id, true);
@@ -230,14 +272,18 @@ int fifo_open_end(struct files *fs, uint32_t pipe_id, struct restored_file *path
 
 	if (!p && !(p = pipe_new(fs, pipe_id, true)))
 		return files_no_memory(err);
-	if (!p->made)
+	if (!p->made && !(no_writer_yet(p) && (flags & O_ACCMODE) == O_RDONLY))
 		r = fifo_make(fs, p, path, err);
 	if (r < 0)
 		return r;
-	fd = path_open(fs, path, open_flags(flags), err);
+	fd = packets_again(path_open(fs, path, open_flags(flags) & ~(uint32_t)O_DIRECT, err), flags, err);
 	if (fd < 0)
 		return fd;
 	r = reg_validate(fs, path->entry->reg, fd, path->ghost || path->link, err);
+	if (r == 0 && !p->made) {
+		p->made = true;
+		r = refill(p, fd, err);
+	}
 	return r < 0 ? r : take_fd(&fd);
 }
 

@@ -16,6 +16,19 @@ static bool pipe_claims(const struct file_facts *facts)
 	return S_ISFIFO(facts->st.st_mode) && facts->fs_type == PIPEFS_MAGIC && !(facts->flags & O_PATH);
 }
 
+/* Its owner and mode say who may open it through /proc/PID/fd, as /dev/stdout is. */
+static int owner_dump(struct file_table *t, const struct stat *st, img_pipe_entry *e, struct cr_error *err)
+{
+	if (!st->st_uid && !st->st_gid && (st->st_mode & 07777) == 0600)
+		return 0;
+	e->ext = pool_new(&t->pool, img_pipe_ext);
+	if (!e->ext)
+		return pool_failed(err);
+	*e->ext = (img_pipe_ext){ .has_uid = true, .uid = st->st_uid, .has_gid = true, .gid = st->st_gid,
+				  .has_mode = true, .mode = st->st_mode & 07777 };
+	return 0;
+}
+
 static int pipe_dump(struct file_table *t, struct open_file *f, struct cr_error *err)
 {
 	img_pipe_entry *e = pool_new(&t->pool, img_pipe_entry);
@@ -27,20 +40,23 @@ static int pipe_dump(struct file_table *t, struct open_file *f, struct cr_error 
 	if (r != 0)
 		return r;
 	f->entry->pipe = e;
-	return pipe_note(t, f, false, &e->pipe_id, err);
+	r = owner_dump(t, &f->facts.st, e, err);
+	return r < 0 ? r : pipe_note(t, f, false, &e->pipe_id, err);
 }
 
 static int pipe_check(const img_file_entry *e, struct cr_error *err)
 {
 	if ((e->pipe->flags & O_ACCMODE) == O_ACCMODE)
 		return cr_refuse(err, -EBADMSG, "pipe %u has open flags 0x%x", e->id, e->pipe->flags);
+	if (e->pipe->ext && e->pipe->ext->mode & ~07777u)
+		return cr_refuse(err, -EBADMSG, "pipe %u has mode 0%o", e->id, e->pipe->ext->mode);
 	return fown_check(e->pipe->fown, err);
 }
 
 static int pipe_open(struct files *fs, struct restored_file *f, struct cr_error *err)
 {
 	const img_pipe_entry *e = f->entry->pipe;
-	autofd int fd = pipe_open_end(fs, e->pipe_id, e->flags, err);
+	autofd int fd = pipe_open_end(fs, e, err);
 
 	if (fd < 0)
 		return fd;

@@ -172,7 +172,7 @@ void ghost_sources_done(struct files *fs);
 
 /* pipe-restore.c */
 int pipes_read(struct files *fs, struct cr_error *err);
-int pipe_open_end(struct files *fs, uint32_t pipe_id, uint32_t flags, struct cr_error *err);
+int pipe_open_end(struct files *fs, const img_pipe_entry *e, struct cr_error *err);
 int fifo_open_end(struct files *fs, uint32_t pipe_id, struct restored_file *path, uint32_t flags, struct cr_error *err);
 /** pipes_settle() - close the ends that nobody has */
 void pipes_settle(struct files *fs);

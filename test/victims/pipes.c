@@ -254,6 +254,59 @@ static void check_fifo_half(void)
 	expect(read(p[0], &byte, 1) == 0, "no end of file");
 }
 
+/* Nobody has opened it for writing yet: that is no end of anything, and poll(2) does not say so. */
+static void set_up_fifo_waits(void)
+{
+	make_fifo("waits");
+	p[0] = open(victim_path("waits"), O_RDONLY | O_NONBLOCK);
+	need(p[0] >= 0 && fcntl(p[0], F_SETPIPE_SZ, 1 << 17) == 1 << 17);
+}
+
+static void check_fifo_waits(void)
+{
+	struct pollfd end = { .fd = p[0], .events = POLLIN };
+	char byte;
+
+	expect(poll(&end, 1, 0) == 0, "events are %x", end.revents);
+	expect(fcntl(p[0], F_GETPIPE_SZ) == 1 << 17, "size is %d", fcntl(p[0], F_GETPIPE_SZ));
+	p[1] = open(victim_path("waits"), O_WRONLY | O_NONBLOCK);
+	expect(p[1] >= 0 && write(p[1], "x", 1) == 1 && close(p[1]) == 0, "it cannot be written to");
+	expect(poll(&end, 1, 0) == 1 && end.revents == (POLLIN | POLLHUP), "events are %x", end.revents);
+	expect(read(p[0], &byte, 1) == 1 && byte == 'x' && read(p[0], &byte, 1) == 0, "content");
+}
+
+static void set_up_fifo_packets(void)
+{
+	make_fifo("packets");
+	p[0] = p[1] = open(victim_path("packets"), O_RDWR);
+	need(p[0] >= 0 && fcntl(p[0], F_SETFL, O_DIRECT) == 0);
+	need(write(p[1], "one", 3) == 3 && write(p[1], "two", 3) == 3);
+}
+
+static void check_fifo_packets(void)
+{
+	char text[8] = "";
+
+	expect(fcntl(p[0], F_GETFL) & O_DIRECT, "flags are %o", fcntl(p[0], F_GETFL));
+	expect(read(p[0], text, sizeof(text)) == 3 && strcmp(text, "one") == 0, "first is '%s'", text);
+	expect(read(p[0], text, sizeof(text)) == 3 && strcmp(text, "two") == 0, "second is '%s'", text);
+}
+
+/* Who may open it again, as /dev/stdout, its owner and mode say. */
+static void set_up_owned(void)
+{
+	need(pipe(p) == 0 && fchown(p[0], 1234, 4321) == 0 && fchmod(p[1], 0620) == 0);
+}
+
+static void check_owned(void)
+{
+	struct stat st;
+
+	for (int i = 0; i < 2; i++)
+		expect(fstat(p[i], &st) == 0 && st.st_uid == 1234 && st.st_gid == 4321 && (st.st_mode & 07777) == 0620,
+		       "it belongs to %d:%d, mode %o", st.st_uid, st.st_gid, st.st_mode);
+}
+
 static void set_up_fifo_unlinked(void)
 {
 	set_up_fifo();
@@ -273,6 +326,9 @@ const struct victim_case victim_cases[] = {
 	{ "full-and-sizes", set_up_full, check_full, .flags = CASE_MORE },
 	{ "packets", set_up_packets, check_packets },
 	{ "mixed", set_up_mixed, check_mixed },
+	{ "owned", set_up_owned, check_owned },
+	{ "fifo-waits", set_up_fifo_waits, check_fifo_waits },
+	{ "fifo-packets", set_up_fifo_packets, check_fifo_packets },
 	{ "half-closed", set_up_half, check_half, .flags = CASE_MORE },
 	{ "ring", set_up_ring, check_ring, .flags = CASE_MORE },
 	{ "reopened", set_up_reopened, check_reopened },

@@ -103,6 +103,7 @@
 	X(pipe_data_entry)                   \
 	X(pipe_data_ext)                     \
 	X(pipe_entry)                        \
+	X(pipe_ext)                          \
 	X(plugins_entry)                     \
 	X(posix_timer_entry)                 \
 	X(pstree_entry)                      \
