@@ -254,6 +254,7 @@ static void serve(int sock, uint8_t who, const struct settings *base)
 		.sock = sock,
 		.generation = who & 1 ? RPC_GENERATION_FIRST : RPC_GENERATION_TODAY,
 		.spawned = who & 2,
+		.complaints_fd = null_fd,
 		.log_fd = null_fd,
 		.base = base,
 		.max_bytes = who & 8 ? 256 : PACKET_MAX,
