@@ -205,7 +205,9 @@ int daemon_run(const struct settings *s, const struct args *args)
 	if (d.sink.fd < 0)
 		log_sink_open(&d.sink, AT_FDCWD, NULL, CR_LOG_WARN, &(struct cr_error){ 0 });
 	log = daemon_log(&d);
-	if (r < 0)
+	if (r < 0 && err.hint[0])
+		log_error(&log, "%s (try: %s)", err.text, err.hint);
+	else if (r < 0)
 		log_error(&log, "%s", err.text);
 	/* sockets and pidfile may be in directories of other users */
 	daemon_caps(true, NULL);
