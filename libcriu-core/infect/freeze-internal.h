@@ -11,6 +11,7 @@ struct freezer {
 	uint64_t           deadline;
 	struct task      **by_pid;      /* open addressing by host pid, a power of two, at most half full */
 	size_t             by_pid_size;
+	struct exec_guard *guard;       /* made for the first process with several threads */
 };
 
 struct task *freezer_find(const struct freezer *f, pid_t pid);

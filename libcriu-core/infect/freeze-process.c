@@ -2,6 +2,7 @@
 #include "infect/freeze-internal.h"
 
 #include "base/clock.h"
+#include "infect/exec-guard.h"
 #include "infect/tracee.h"
 
 #include <errno.h>
@@ -15,6 +16,7 @@
 #define PF_KTHREAD 0x00200000u
 #define SLICE_MS 20
 #define WORTH_GUESSING 16u /* threads */
+#define SEIZE_TRIES 40
 
 static bool ended(char state)
 {
@@ -39,8 +41,11 @@ static int read_stat(struct task *task, struct cr_error *err)
 	return r;
 }
 
-/* EPERM to a seize has several reasons. Return: 1 the thread has ended (or is about to); -EBUSY. */
-static int why_not_seized(struct freezer *f, struct task *task, pid_t tid, struct cr_error *err)
+/*
+ * EPERM to a seize has several reasons. @last: do not suppose any more that it was one that had just ended, whose number a
+ * new program has given to another. Return: 1 the thread has ended (or is about to); 2 try again; -EBUSY.
+ */
+static int why_not_seized(struct freezer *f, struct task *task, pid_t tid, bool last, struct cr_error *err)
 {
 	autostatus struct proc_status s = { 0 };
 	autoprocdir struct proc_dir dir = PROC_DIR_NONE;
@@ -61,17 +66,37 @@ static int why_not_seized(struct freezer *f, struct task *task, pid_t tid, struc
 		snprintf(what, sizeof(what), "is traced already, by pid %d", s.tracer_pid);
 		return obstacle(f, task, what, "end the debugger (strace, gdb) first", err);
 	}
+	if (!last)
+		return 2;
 	return obstacle(f, task, "may not be traced by this process", "run as root or with CAP_SYS_PTRACE", err);
+}
+
+/* With others of its process in our hands already, it may be about to run a new program: see exec-guard.h. */
+static int seize(struct freezer *f, const struct task *task, pid_t tid, struct tracee **ret, struct cr_error *err)
+{
+	int r;
+
+	if (task->threads.nr && !f->guard)
+		f->guard = exec_guard_new();
+	exec_guard_begin(f->guard, task);
+	r = tracee_seize(task->host_pid, tid, 0, ret, err);
+	exec_guard_end(f->guard);
+	return r;
 }
 
 int process_seize(struct freezer *f, struct task *task, pid_t tid, struct cr_error *err)
 {
 	struct tracee *tracee = NULL;
 	struct thread *t;
-	int r = tracee_seize(task->host_pid, tid, 0, &tracee, err);
+	int r = seize(f, task, tid, &tracee, err);
 
-	if (r == -EPERM)
-		return why_not_seized(f, task, tid, err);
+	for (int i = 1; r == -EPERM; i++) {
+		r = why_not_seized(f, task, tid, i == SEIZE_TRIES, err);
+		if (r != 2)
+			return r;
+		usleep(500);
+		r = seize(f, task, tid, &tracee, err);
+	}
 	if (r < 0)
 		return r == -ESRCH ? 1 : r;
 	t = thread_vec_add(&task->threads);
@@ -164,6 +189,8 @@ static int wait_thread(struct freezer *f, struct task *task, struct thread *t, s
 
 		if (r != -ETIMEDOUT)
 			return r;
+		/* a new program may have given the number to a thread that was not asked to stop */
+		tracee_interrupt(t->tracee);
 		r = read_stat(task, err);
 		if (r < 0 && r != -ESRCH)
 			return r;
@@ -183,8 +210,27 @@ static int wait_thread(struct freezer *f, struct task *task, struct thread *t, s
 	}
 }
 
-static int wait_threads(struct freezer *f, struct task *task, struct cr_error *err)
+/* One that runs a new program ends the others of its process also in their stops, and has another number then. */
+static bool wake_killed(struct task *task)
 {
+	bool any = false;
+
+	for (size_t i = 0; i < task->threads.nr; i++) {
+		struct thread *t = &task->threads.items[i];
+
+		if (t->dead || t->tracee->state != TRACEE_STOPPED || tracee_is_stopped(t->tracee))
+			continue;
+		t->tracee->state = TRACEE_RUNS;
+		any = true;
+	}
+	return any;
+}
+
+/* Return: 0; 1 some have ended meanwhile; negative errno. */
+static int wait_once(struct freezer *f, struct task *task, struct cr_error *err)
+{
+	int ended_any = 0;
+
 	for (size_t i = 0; i < task->threads.nr;) {
 		struct thread *t = &task->threads.items[i];
 
@@ -201,8 +247,19 @@ static int wait_threads(struct freezer *f, struct task *task, struct cr_error *e
 			return r;
 		else
 			drop_thread(task, i);
+		ended_any |= r != 0;
 	}
-	return 0;
+	return ended_any;
+}
+
+static int wait_threads(struct freezer *f, struct task *task, struct cr_error *err)
+{
+	int r;
+
+	do
+		r = wait_once(f, task, err);
+	while (r > 0 && wake_killed(task));
+	return r < 0 ? r : 0;
 }
 
 /* The leader has ended while others live: its place in the list is kept, without a tracee. */
@@ -222,12 +279,48 @@ static int keep_dead_leader(struct task *task, struct cr_error *err)
 	return 0;
 }
 
+/*
+ * Whoever runs a new program takes over the number of the process, whatever became of the leader that we knew. Return: 0 the
+ * leader is in its place; 1 it is gone; negative errno.
+ */
+static int seize_new_leader(struct freezer *f, struct task *task, struct cr_error *err)
+{
+	struct thread leader;
+	int r;
+
+	if (task->threads.nr && task->threads.items[0].host_tid == task->host_pid) {
+		if (!task->threads.items[0].dead)
+			return 0;
+		drop_thread(task, 0);
+	}
+	r = process_seize(f, task, task->host_pid, err);
+	if (r != 0)
+		return r;
+	leader = task->threads.items[task->threads.nr - 1];
+	memmove(&task->threads.items[1], &task->threads.items[0], (task->threads.nr - 1) * sizeof(leader));
+	task->threads.items[0] = leader;
+	return 0;
+}
+
 static void become_zombie(struct task *task)
 {
 	task->state = TASK_DEAD;
 	task->exit_code = task->stat.exit_code;
 	for (size_t i = task->threads.nr; i-- > 0;)
 		drop_thread(task, i);
+}
+
+/* The leader is looked at once more: a new program in the place of all threads has its number. */
+static bool all_stopped(const struct task *task)
+{
+	struct thread *first = task->threads.nr ? &task->threads.items[0] : NULL;
+
+	if (first && !first->dead && first->tracee->state == TRACEE_STOPPED && !tracee_is_stopped(first->tracee))
+		first->tracee->state = TRACEE_RUNS;
+	for (size_t i = 0; i < task->threads.nr; i++)
+		if (!task->threads.items[i].dead && task->threads.items[i].tracee->state == TRACEE_RUNS)
+			return false;
+	return true;
 }
 
 int process_collect(struct freezer *f, struct task *task, struct cr_error *err)
@@ -244,18 +337,17 @@ int process_collect(struct freezer *f, struct task *task, struct cr_error *err)
 			become_zombie(task);
 			return 0;
 		}
-		if (ended(task->stat.state))
-			r = keep_dead_leader(task, err);
+		r = ended(task->stat.state) ? keep_dead_leader(task, err) : seize_new_leader(f, task, err);
 		if (r < 0)
 			return r;
-		if ((size_t)task->stat.num_threads == task->threads.nr)
+		if (r == 0 && all_stopped(task) && (size_t)task->stat.num_threads == task->threads.nr)
 			return 0;
 		r = seize_next_numbers(f, task, &new, err);
 		if (r == 0 && !new)
 			r = seize_new_threads(f, task, &new, err);
 		if (r < 0)
 			return r;
-		if (!new && task->threads.nr > 0 && task->threads.nr > task->threads.items[0].dead)
+		if (!new && all_stopped(task) && task->threads.nr > 0 && task->threads.nr > task->threads.items[0].dead)
 			return 0;
 		if (monotonic_ns() >= f->deadline)
 			return obstacle(f, task, "makes threads faster than they can be stopped", "", err);

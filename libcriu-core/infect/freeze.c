@@ -6,6 +6,7 @@
  */
 #include "infect/freeze.h"
 
+#include "infect/exec-guard.h"
 #include "infect/freeze-internal.h"
 
 #include "base/buf.h"
@@ -424,6 +425,7 @@ int freeze_tree(struct cr_context *ctx, pid_t root, struct tree **ret, struct cr
 		return cr_fail(err, -ENOMEM, "freeze pid %d", root);
 	f.tree = tree;
 	r = freeze(&f, root, err);
+	exec_guard_free(f.guard);
 	free(f.by_pid);
 	if (r < 0)
 		return cr_within(err, r, "freeze the tree of pid %d", root);

@@ -162,6 +162,13 @@ int tracee_wait_event(struct tracee *t, unsigned int event, int signo, uint64_t 
 	}
 }
 
+bool tracee_is_stopped(const struct tracee *t)
+{
+	uint64_t mask;
+
+	return ptrace(PTRACE_GETSIGMASK, t->tid, sizeof(mask), &mask) == 0;
+}
+
 int tracee_resume(struct tracee *t)
 {
 	return resume_with(t, PTRACE_CONT, 0);

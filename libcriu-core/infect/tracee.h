@@ -80,6 +80,9 @@ int tracee_wait_event(struct tracee *t, unsigned int event, int signo, uint64_t 
 /** tracee_next_status() - its next wait word, which changes nothing here. Return: 0; -ESRCH (state GONE); -ETIMEDOUT. No sentence. */
 int tracee_next_status(struct tracee *t, uint64_t deadline, int *ret);
 
+/** tracee_is_stopped() - is it still? One that was killed is not. */
+bool tracee_is_stopped(const struct tracee *t);
+
 /** tracee_resume() - out of a stop, without a signal. Return: 0, negative errno. */
 int tracee_resume(struct tracee *t);
 

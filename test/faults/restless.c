@@ -11,6 +11,7 @@
 #include <spawn.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
@@ -104,6 +105,53 @@ static void spawns_setup(void)
 	victim_fork(spawn_loop, 0);
 }
 
+/*
+ * A thread that runs the program anew, over and over: all others are ended by the kernel, and it gets the number of the
+ * process. The program knows by its environment that it was there before, and how often.
+ */
+static void *run_again(void *arg)
+{
+	char rounds[24], who[24], cmd[4096], *argv[32];
+	int fd = open("/proc/self/cmdline", O_RDONLY | O_CLOEXEC), argc = 0;
+	ssize_t n = fd < 0 ? -1 : read(fd, cmd, sizeof(cmd) - 1);
+
+	need(n > 0);
+	cmd[n] = 0;
+	for (char *p = cmd; p < cmd + n && argc < 31; p += strlen(p) + 1)
+		argv[argc++] = p;
+	argv[argc] = NULL;
+	snprintf(rounds, sizeof(rounds), "%ld", (long)arg + 1);
+	snprintf(who, sizeof(who), "%d", (int)getpid());
+	setenv("RESTLESS_ROUNDS", rounds, 1);
+	setenv("RESTLESS_PID", who, 1);
+	execv("/proc/self/exe", argv);
+	return NULL;
+}
+
+static void *sleep_on(void *arg)
+{
+	for (;;)
+		pause();
+	return arg;
+}
+
+static void execs_setup(void)
+{
+	const char *rounds = getenv("RESTLESS_ROUNDS"), *who = getenv("RESTLESS_PID");
+	pthread_t t;
+
+	if (who)
+		expect(atoi(who) == getpid(), "round %s: pid %s is %d now", rounds, who, (int)getpid());
+	if (victim_gone_on())
+		return;
+	for (int i = 0; i < 3; i++)
+		need(pthread_create(&t, NULL, sleep_on, NULL) == 0);
+	/* the runner waits for "ready" before it dumps: from the first time on it is there */
+	need(rounds || spill(victim_path("ready"), "", 0) == 0);
+	need(pthread_create(&t, NULL, run_again, (void *)(rounds ? atol(rounds) : 0)) == 0);
+	sleep_on(NULL);
+}
+
 static void map_once(long round)
 {
 	size_t len = 4096 * (size_t)(1 + round % 50);
@@ -176,6 +224,7 @@ const struct victim_case victim_cases[] = {
 	{ "forks", forks_setup, reap_all, .flags = CASE_ALTERS },
 	{ "threads", threads_setup, reap_all, .flags = CASE_ALTERS },
 	{ "spawns", spawns_setup, reap_all, .flags = CASE_ALTERS },
+	{ "execs", execs_setup, NULL, .flags = CASE_ALTERS },
 	{ "maps", maps_setup, reap_all, .flags = CASE_ALTERS },
 	{ "counts", counts_setup, counts_check },
 	{ NULL },
