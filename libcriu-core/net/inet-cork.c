@@ -7,6 +7,7 @@
 #include "net/describe.h"
 
 #include <linux/sock_diag.h>
+#include <netinet/in.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -15,6 +16,7 @@
 #define SO_MEMINFO 55
 #endif
 #define MSG_PROBE_ 0x10 /* linux/socket.h of the kernel: "do not send, only probe path" */
+#define NO_TYPE    0x7fff /* of a control message */
 #define LEAVE_MS   5    /* for packets to get to their device */
 
 static bool has_unsent(int fd)
@@ -31,8 +33,13 @@ static bool has_unsent(int fd)
  */
 static bool is_begun(int fd)
 {
-	struct cmsghdr senseless = { 0 };
-	struct msghdr m = { .msg_control = &senseless, .msg_controllen = sizeof(senseless) };
+	/* whoever of the three reads it: UDP since 4.18, IPv4, IPv6 */
+	struct cmsghdr senseless[] = {
+		{ sizeof(struct cmsghdr), IPPROTO_UDP, NO_TYPE },
+		{ sizeof(struct cmsghdr), IPPROTO_IP, NO_TYPE },
+		{ sizeof(struct cmsghdr), IPPROTO_IPV6, NO_TYPE },
+	};
+	struct msghdr m = { .msg_control = senseless, .msg_controllen = sizeof(senseless) };
 
 	return sendmsg(fd, &m, MSG_PROBE_ | MSG_MORE | MSG_DONTWAIT | MSG_NOSIGNAL) == 0;
 }
