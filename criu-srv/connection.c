@@ -102,9 +102,7 @@ static void end_record(const struct worker *w)
 
 	if (nr > 0)
 		dprintf(w->complaints_fd,
-			"Warn  (service): client %d of user %u: %llu requests are not in this log, there were too many "
-			"at a "
-			"time\n",
+			"Warn  (service): client %d of user %u: %llu requests are not in this log, there were too many at a time\n",
 			(int)w->peer.pid, w->peer.who.uid, (unsigned long long)nr);
 }
 

@@ -32,8 +32,11 @@ KNOWN = [("attrs/user-dispatch", (6, 3), "syscall user dispatch cannot be seen b
          ("settings/dispatch-thread", (6, 3), "syscall user dispatch cannot be seen before Linux 6.4"),
          ("threads/exited-leader", (6, 8), "threads without a main thread do not give their descriptors before Linux 6.9"),
          ("threads/exited-leader-child", (6, 8), "threads without a main thread do not give their descriptors before Linux 6.9"),
+         ("stops/seen", (5, 16), "which stops the parent has seen cannot be told before Linux 5.17; it is told again"),
+         ("stops-static/seen", (5, 16), "which stops the parent has seen cannot be told before Linux 5.17; it is told again"),
          ("stops/unseen", (5, 16), "which stops the parent has seen cannot be told before Linux 5.17; it is told again"),
          ("stops-static/unseen", (5, 16), "which stops the parent has seen cannot be told before Linux 5.17; it is told again"),
+         ("syscalls/stopped-before", (5, 15), "where a thread sleeps is not shown before Linux 5.16 if built with the ORC unwinder"),
          ("timers/posix-overrun", (6, 12), "before Linux 6.13 a saved signal of a timer and a new one can be pending together")]
 RESULTS = ("PASS ", "FAIL ", "SKIP ", "note: ", "end: ")
 
