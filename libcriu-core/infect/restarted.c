@@ -113,8 +113,9 @@ static int wait_once_more(struct tracee *t, const struct proc_dir *dir, enum reg
 		told = r == 0 ? watch(t, dir, deadline, ret) : r;
 	} else if (r == 0) {
 		/* a signal came first, or another stop */
-		r = resume(t, PTRACE_CONT, status >> 16 ? 0 : WSTOPSIG(status));
+		(void)resume(t, PTRACE_CONT, status >> 16 ? 0 : WSTOPSIG(status));
 	}
+	/* whatever became of it: one that is gone is found to be */
 	r = stop_again(t, deadline_in(WITHIN_MS));
 	return r < 0 ? r : told < 0;
 }
