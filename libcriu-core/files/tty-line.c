@@ -13,6 +13,8 @@
 #include <unistd.h>
 
 #define PATIENCE_MS 2000 /* for a worker of the kernel to move bytes on */
+#define FILL_MS     500  /* the same, of a queue that seems to be full */
+#define FILL_TRIES  8
 #define CHUNK       256  /* the smallest buffer: tty_buffer_alloc() */
 #define READ_SIZE   4096 /* N_TTY_BUF_SIZE: no line is longer */
 #define LINE_HOLDS  (READ_SIZE - 1) /* by a line discipline; the rest waits in buffers before it, and is as it was typed */
@@ -70,7 +72,7 @@ static ssize_t write_at_once(int fd, const unsigned char *data, size_t nr)
  */
 static int put(int fd, const unsigned char *data, size_t nr)
 {
-	for (int left = PATIENCE_MS; nr;) {
+	for (int left = FILL_MS; nr;) {
 		ssize_t n = ready(fd, POLLOUT, 0) ? write(fd, data, nr < CHUNK ? nr : CHUNK) : write_at_once(fd, data, nr);
 
 		if (n < 0 && errno != EAGAIN && errno != EINTR)
@@ -500,10 +502,16 @@ struct handling {
 static int put_all(struct handling *h, const struct termios2 *as, const struct tty_queues *q)
 {
 	struct typist how = typist_for(as);
-	int r = put_input(h->master, h->slave, as, &how, q);
+	int r = -ETIMEDOUT;
 
-	if (r == 0)
-		r = put_output(h->slave, as, q);
+	/* how much fits depends on when the kernel moves it on; the next time that will be another moment */
+	for (int i = 0; i < FILL_TRIES && r == -ETIMEDOUT; i++) {
+		if (i && (ioctl(h->slave, TCFLSH, TCIOFLUSH) < 0 || ioctl(h->master, TCFLSH, TCIOFLUSH) < 0))
+			return -errno;
+		r = put_input(h->master, h->slave, as, &how, q);
+		if (r == 0)
+			r = put_output(h->slave, as, q);
+	}
 	if (r == 0)
 		r = hold_output(h->master, h->slave, as, q->stop, &how);
 	return r;
