@@ -170,6 +170,22 @@ static bool joins_vvar(const struct mm_task *mt, const struct vma_class *c, cons
 	return c->kind == VMA_VVAR && last && last->status & MM_ST_VVAR && last->end == p->start;
 }
 
+/* Mappings come in ascending order; those side by side become one range. */
+static int note_range(struct mm_ranges *ranges, const struct proc_vma *p)
+{
+	struct mm_range *last = ranges->nr ? &ranges->items[ranges->nr - 1] : NULL;
+
+	if (last && last->end == p->start) {
+		last->end = p->end;
+		return 0;
+	}
+	last = mm_ranges_add(ranges);
+	if (!last)
+		return -ENOMEM;
+	*last = (struct mm_range){ p->start, p->end };
+	return 0;
+}
+
 /*
  * Guard pages lie in page tables, which are looked through for private memory anyway. Of shared mappings, nothing else in
  * there is of interest, so the kernel is asked once whether its flags would tell.
@@ -179,38 +195,19 @@ static bool joins_vvar(const struct mm_task *mt, const struct vma_class *c, cons
 static int note_guarded(struct mm_dump *d, struct mm_task *mt, const struct proc_vma *p)
 {
 	bool certain = p->vm_flags & PROC_VM_GU, small = !d->config.snapshot && p->end - p->start <= GUARDS_LOOK;
-	struct mm_range *last = mt->guarded.nr ? &mt->guarded.items[mt->guarded.nr - 1] : NULL;
 
 	if (!p->shared || d->config.memory_only || !kernel_has(&d->ctx->probes, KERNEL_PAGEMAP_GUARD) ||
 	    (!certain && !small && kernel_has(&d->ctx->probes, KERNEL_GUARD_FLAG)))
 		return 0;
-	if (last && last->end == p->start) {
-		last->end = p->end;
-		return 0;
-	}
-	last = mm_ranges_add(&mt->guarded);
-	if (!last)
-		return -ENOMEM;
-	*last = (struct mm_range){ p->start, p->end };
-	return 0;
+	return note_range(&mt->guarded, p);
 }
 
 /* For the dump of a tree: relatives may have pages in common. */
 static int note_alone(struct mm_task *mt, const struct proc_vma *p)
 {
-	struct mm_range *last = mt->alone.nr ? &mt->alone.items[mt->alone.nr - 1] : NULL;
-
 	if (!p->rss_kb || p->shared_kb)
 		return 0;
-	if (last && last->end == p->start) {
-		last->end = p->end;
-		return 0;
-	}
-	last = mm_ranges_add(&mt->alone);
-	if (!last)
-		return -ENOMEM;
-	*last = (struct mm_range){ p->start, p->end };
-	return 0;
+	return note_range(&mt->alone, p);
 }
 
 static int add_vma(struct mm_dump *d, struct mm_task *mt, const struct proc_vma *p, const char *path,
