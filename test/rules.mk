@@ -37,8 +37,9 @@ $(victim-static): $(BUILD)/test/victims/%-static: test/victims/%.c test/victims/
 	$(call say,CC,$@)
 	$(Q)$(CC) $(VICTIM_CFLAGS) -static -o $@ $(filter %.c,$^) -lpthread
 
-# subjects of test/faults alone
-fault-bins := $(patsubst %.c,$(BUILD)/%,$(wildcard test/faults/*.c))
+# subjects of test/faults alone, and a tool of it
+fault-tools := $(BUILD)/test/faults/cut-off
+fault-bins  := $(filter-out $(fault-tools),$(patsubst %.c,$(BUILD)/%,$(wildcard test/faults/*.c)))
 $(fault-bins): $(BUILD)/%: %.c test/victims/victim.c test/victims/victim.h
 	@mkdir -p $(@D)
 	$(call say,CC,$@)
@@ -46,7 +47,7 @@ $(fault-bins): $(BUILD)/%: %.c test/victims/victim.c test/victims/victim.h
 
 # subjects of the tests of incremental dumps and of lazy restores
 memory-bins := $(patsubst %.c,$(BUILD)/%,$(wildcard test/memory/*.c))
-$(memory-bins): $(BUILD)/%: %.c
+$(memory-bins) $(fault-tools): $(BUILD)/%: %.c
 	@mkdir -p $(@D)
 	$(call say,CC,$@)
 	$(Q)$(CC) $(VICTIM_CFLAGS) -o $@ $< -lpthread
@@ -59,11 +60,11 @@ $(bench-bins): $(BUILD)/%: %.c test/bench/service-client.h
 
 -include $(wildcard test/unit/*/rules.mk)
 
-victims: $(victim-bins) $(victim-static) $(fault-bins) $(memory-bins)
+victims: $(victim-bins) $(victim-static) $(fault-bins) $(fault-tools) $(memory-bins)
 
 # --- packages: asked for only by the goals that promise to do all set-up, and before anything is compiled
 ifneq ($(filter check demo bench soak unit e2e faults memory pages apps deps,$(MAKECMDGOALS)),)
-$(proto-headers) $(blob-objs) $(victim-bins) $(victim-static) $(fault-bins) $(bench-bins): | deps
+$(proto-headers) $(blob-objs) $(victim-bins) $(victim-static) $(fault-bins) $(fault-tools) $(bench-bins): | deps
 endif
 
 deps:

@@ -43,7 +43,8 @@ static int read_stat(struct task *task, struct cr_error *err)
 
 /*
  * EPERM to a seize has several reasons. @last: do not suppose any more that it was one that had just ended, whose number a
- * new program has given to another. Return: 1 the thread has ended (or is about to); 2 try again; -EBUSY.
+ * new program has given to another. Return: 1 the thread has ended (or is about to); 2 try again; 3 it is in our hands already: one
+ * of ours has run a new program, and has this number now; -EBUSY.
  */
 static int why_not_seized(struct freezer *f, struct task *task, pid_t tid, bool last, struct cr_error *err)
 {
@@ -62,6 +63,8 @@ static int why_not_seized(struct freezer *f, struct task *task, pid_t tid, bool 
 		return r == -ESRCH ? 1 : r;
 	if (task->stat.flags & PF_KTHREAD)
 		return obstacle(f, task, "is a kernel thread", "", err);
+	if (s.tracer_pid == gettid())
+		return 3;
 	if (s.tracer_pid) {
 		snprintf(what, sizeof(what), "is traced already, by pid %d", s.tracer_pid);
 		return obstacle(f, task, what, "end the debugger (strace, gdb) first", err);
@@ -92,8 +95,12 @@ int process_seize(struct freezer *f, struct task *task, pid_t tid, struct cr_err
 
 	for (int i = 1; r == -EPERM; i++) {
 		r = why_not_seized(f, task, tid, i == SEIZE_TRIES, err);
-		if (r != 2)
+		if (r == 3)
+			r = tracee_adopt(task->host_pid, tid, &tracee, err);
+		else if (r != 2)
 			return r;
+		if (tracee)
+			break;
 		usleep(500);
 		r = seize(f, task, tid, &tracee, err);
 	}
@@ -177,9 +184,26 @@ static void drop_thread(struct task *task, size_t i)
 	task->threads.nr--;
 }
 
+/* One that runs a new program ends the others of its process also in their stops, and waits until we have seen that. */
+static bool wake_killed(struct task *task)
+{
+	bool any = false;
+
+	for (size_t i = 0; i < task->threads.nr; i++) {
+		struct thread *t = &task->threads.items[i];
+
+		if (t->dead || t->tracee->state != TRACEE_STOPPED || tracee_is_stopped(t->tracee))
+			continue;
+		t->tracee->state = TRACEE_RUNS;
+		any = true;
+	}
+	return any;
+}
+
 /*
  * The leader of a process with other threads can have exited: it stays as a zombie that reports nothing until the last
- * thread has gone. The same file tells it from a task that only takes long.
+ * thread has gone. The same file tells it from a task that only takes long. Return: 0 it has stopped; 1 others, which had stopped,
+ * have been killed, and are to be waited for first; -ESRCH it has ended; another negative errno.
  */
 static int wait_thread(struct freezer *f, struct task *task, struct thread *t, struct cr_error *err)
 {
@@ -198,6 +222,8 @@ static int wait_thread(struct freezer *f, struct task *task, struct thread *t, s
 			t->tracee->state = TRACEE_GONE;
 			return -ESRCH;
 		}
+		if (wake_killed(task))
+			return 1;
 		if (monotonic_ns() >= f->deadline) {
 			char what[96];
 
@@ -210,23 +236,7 @@ static int wait_thread(struct freezer *f, struct task *task, struct thread *t, s
 	}
 }
 
-/* One that runs a new program ends the others of its process also in their stops, and has another number then. */
-static bool wake_killed(struct task *task)
-{
-	bool any = false;
-
-	for (size_t i = 0; i < task->threads.nr; i++) {
-		struct thread *t = &task->threads.items[i];
-
-		if (t->dead || t->tracee->state != TRACEE_STOPPED || tracee_is_stopped(t->tracee))
-			continue;
-		t->tracee->state = TRACEE_RUNS;
-		any = true;
-	}
-	return any;
-}
-
-/* Return: 0; 1 some have ended meanwhile; negative errno. */
+/* Return: 0; 1 some have ended meanwhile; 2 there are more to wait for; negative errno. */
 static int wait_once(struct freezer *f, struct task *task, struct cr_error *err)
 {
 	int ended_any = 0;
@@ -241,6 +251,8 @@ static int wait_once(struct freezer *f, struct task *task, struct cr_error *err)
 
 		int r = wait_thread(f, task, t, err);
 
+		if (r == 1)
+			return 2;
 		if (r == 0)
 			i++;
 		else if (r != -ESRCH)
@@ -258,7 +270,7 @@ static int wait_threads(struct freezer *f, struct task *task, struct cr_error *e
 
 	do
 		r = wait_once(f, task, err);
-	while (r > 0 && wake_killed(task));
+	while (r == 2 || (r == 1 && wake_killed(task)));
 	return r < 0 ? r : 0;
 }
 

@@ -6,6 +6,7 @@
 
 #include "base/clock.h"
 #include "base/thread.h"
+#include "kernel/last-will.h"
 #include "kernel/stage.h"
 #include "kernel/uapi.h"
 
@@ -103,6 +104,21 @@ static void help_to_end(const struct tree *tree)
 			syscall(__NR_process_mrelease, tree->tasks.items[i]->pidfd, 0);
 }
 
+static void end_all(void *arg)
+{
+	const struct tree *tree = arg;
+
+	for (size_t i = 0; i < tree->tasks.nr; i++)
+		if (tree->tasks.items[i]->state != TASK_DEAD)
+			kill(tree->tasks.items[i]->host_pid, SIGKILL);
+}
+
+/* The images are whole, and the tree is to end. Should we be killed in the middle of that, no part of it shall go on. */
+static struct last_will *will_end(struct tree *tree)
+{
+	return tree->tasks.nr > 1 ? last_will_make(end_all, tree) : NULL;
+}
+
 /*
  * Dead is enough. Orphans of the tree stay zombies until init or a subreaper reaps them, which some do late and some never;
  * a restore that follows at once waits for their numbers where it finds them taken (pie/blob.c).
@@ -110,6 +126,7 @@ static void help_to_end(const struct tree *tree)
 static int kill_all(struct tree *tree, struct cr_error *err)
 {
 	struct reaping all = { .tree = tree };
+	struct last_will *will = will_end(tree);
 	int r = 0;
 
 	for (size_t i = 0; i < tree->tasks.nr; i++) {
@@ -118,6 +135,7 @@ static int kill_all(struct tree *tree, struct cr_error *err)
 		if (task->state != TASK_DEAD && kill(task->host_pid, SIGKILL) < 0 && errno != ESRCH)
 			first_failure(&r, cr_fail(r ? NULL : err, -errno, "kill pid %d", task->host_pid));
 	}
+	last_will_revoke(will);
 	if (r < 0)
 		return r;
 	tree->let_go_us = monotonic_us();
@@ -133,6 +151,7 @@ static int kill_all(struct tree *tree, struct cr_error *err)
 
 int tree_doom(struct tree *tree, bool doomed, struct cr_error *err)
 {
+	struct last_will *will = doomed ? will_end(tree) : NULL;
 	int r = 0;
 
 	for (size_t i = 0; i < tree->tasks.nr; i++) {
@@ -144,6 +163,7 @@ int tree_doom(struct tree *tree, bool doomed, struct cr_error *err)
 				first_failure(&r, cr_fail(r ? NULL : err, -errno, "options of thread %d",
 							  task->threads.items[k].host_tid));
 	}
+	last_will_revoke(will);
 	return r;
 }
 

@@ -39,7 +39,7 @@ uint64_t deadline_in(unsigned int ms)
 	return monotonic_ns() + (uint64_t)ms * 1000000u;
 }
 
-int tracee_seize(pid_t tgid, pid_t tid, unsigned long options, struct tracee **ret, struct cr_error *err)
+int tracee_adopt(pid_t tgid, pid_t tid, struct tracee **ret, struct cr_error *err)
 {
 	struct tracee *t = calloc(1, sizeof(*t));
 
@@ -47,9 +47,19 @@ int tracee_seize(pid_t tgid, pid_t tid, unsigned long options, struct tracee **r
 		return cr_fail(err, -ENOMEM, "seize thread %d", tid);
 	t->tid = tid;
 	t->tgid = tgid;
-	if (ptrace(PTRACE_SEIZE, tid, NULL, options | PTRACE_O_TRACESYSGOOD) < 0) {
-		int r = -errno;
+	*ret = t;
+	return 0;
+}
 
+int tracee_seize(pid_t tgid, pid_t tid, unsigned long options, struct tracee **ret, struct cr_error *err)
+{
+	struct tracee *t = NULL;
+	int r = tracee_adopt(tgid, tid, &t, err);
+
+	if (r < 0)
+		return r;
+	if (ptrace(PTRACE_SEIZE, tid, NULL, options | PTRACE_O_TRACESYSGOOD) < 0) {
+		r = -errno;
 		free(t);
 		return r == -ESRCH || r == -EPERM ? r : cr_fail(err, r, "seize thread %d", tid);
 	}

@@ -57,6 +57,13 @@ struct tracee {
  */
 int tracee_seize(pid_t tgid, pid_t tid, unsigned long options, struct tracee **ret, struct cr_error *err);
 
+/**
+ * tracee_adopt() - a thread that is traced by the caller already, under another number: it has run a new program and taken over
+ * the number of its process (execve under ptrace in ptrace(2))
+ * Return: 0 it runs, as far as is known; -ENOMEM.
+ */
+int tracee_adopt(pid_t tgid, pid_t tid, struct tracee **ret, struct cr_error *err);
+
 /** tracee_interrupt() - ask for a stop; come for it with tracee_wait(). Return: 0, -ESRCH. */
 int tracee_interrupt(struct tracee *t);
 

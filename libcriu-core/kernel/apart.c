@@ -36,15 +36,14 @@ static int apart_main(void *arg)
 	return 0;
 }
 
-/* The first process of a new pid namespace must not be one that ends at once: then nobody could be created there any more. */
-static bool children_go_elsewhere(void)
+bool apart_possible(void)
 {
 	char own[64] = "", next[64] = "";
 
 	if (readlink("/proc/self/ns/pid", own, sizeof(own) - 1) < 0 ||
 	    readlink("/proc/self/ns/pid_for_children", next, sizeof(next) - 1) < 0)
-		return true;
-	return strcmp(own, next) != 0;
+		return false;
+	return strcmp(own, next) == 0;
 }
 
 /* Return: as apart_run(); -EAGAIN no process can be had, nothing was done */
@@ -55,7 +54,7 @@ static int run(int (*fn)(void *arg), void *arg, int flags, struct cr_error *err)
 	sigset_t all, old;
 	pid_t pid = -1;
 
-	if (!children_go_elsewhere()) {
+	if (apart_possible()) {
 		/* handlers of ours are not to run there; no exit signal, so that nobody else waits for it by accident */
 		sigfillset(&all);
 		pthread_sigmask(SIG_SETMASK, &all, &old);
@@ -103,7 +102,7 @@ pid_t apart_corpse(int status)
 	siginfo_t info;
 	pid_t pid;
 
-	if (children_go_elsewhere())
+	if (!apart_possible())
 		return -EAGAIN;
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);

@@ -7,7 +7,14 @@
 
 #include "base/error.h"
 
+#include <stdbool.h>
 #include <sys/types.h>
+
+/**
+ * apart_possible() - would a child be in our pid namespace? The first process of a new one must not be one that ends at once:
+ * then nobody could be created there any more.
+ */
+bool apart_possible(void);
 
 /**
  * apart_run() - run @fn in a short-lived process that shares our memory and descriptors, and wait for it

@@ -8,6 +8,7 @@
  */
 #include "infect/control.h"
 #include "infect/takeover.h"
+#include "kernel/last-will.h"
 #include "kernel/stage.h"
 #include "net/connections.h"
 #include "procfs/proc-dir.h"
@@ -17,6 +18,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -266,9 +268,32 @@ static int open_all(struct restore *rs, struct cr_error *err)
 	return restore_await(rs, ABI_NR_STAGES - 1, err);
 }
 
+static void end_all(void *arg)
+{
+	struct restore *rs = arg;
+
+	for (size_t i = rs->nr_tasks; i-- > 0;)
+		if (!rs->tasks[i].zombie)
+			kill((pid_t)rs->tasks[i].entry->pid, SIGKILL);
+}
+
+/*
+ * That a thread is not killed with its tracer is told to the kernel thread by thread. Within a process one is as good as all; of
+ * several, none shall go on unless all do.
+ */
+static void keep_all(struct restore *rs)
+{
+	struct last_will *will = rs->nr_tasks > 1 ? last_will_make(end_all, rs) : NULL;
+	struct cr_error dead = { 0 };
+
+	for (size_t i = 0; i < rs->threads.nr; i++)
+		if (takeover_keep(rs->threads.items[i].hand, &dead) < 0)
+			log_debug(&rs->ctx->log, "%s", dead.text);
+	last_will_revoke(will);
+}
+
 int restore_resume(struct restore *rs, struct cr_error *err)
 {
-	struct cr_error dead = { 0 };
 	int r = open_all(rs, err);
 
 	if (r == 0)
@@ -290,9 +315,7 @@ int restore_resume(struct restore *rs, struct cr_error *err)
 	rs->result->stopped = root_stays_stopped(rs);
 	restore_give_terminal(rs);
 	mm_segments_keep(rs->segments);
-	for (size_t i = 0; i < rs->threads.nr; i++)
-		if (takeover_keep(rs->threads.items[i].hand, &dead) < 0)
-			log_debug(&rs->ctx->log, "%s", dead.text);
+	keep_all(rs);
 	/* names that the images need: not before the tree outlives us, since without it they have to be fit for another restore */
 	files_commit(rs->files);
 	for (size_t i = 0; i < rs->threads.nr; i++)

@@ -143,6 +143,10 @@ class Case:
         if not os.path.exists(os.path.join(self.images, "inventory.img")):
             raise Failed("dump succeeded, but there is no inventory.img")
 
+    def criu_at_work(self):
+        """A process of it that finishes something although the one that was started has ended."""
+        return any(state.read(f"/proc/{p}/comm").startswith(b"criu") for p in self.world.tree())
+
     def must_be_gone(self):
         self.world.until(lambda: not self.world.tree(), 5, "the tree is gone after the dump")
 

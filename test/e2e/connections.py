@@ -283,7 +283,7 @@ class Connections:
                 except ProcessLookupError:
                     pass
             self.world.until(lambda: pid in self.world.ended, TIMEOUT, "the dumper ends")
-            time.sleep(0.01)
+            self.world.until(lambda: not self.criu_at_work(), TIMEOUT, "what the dumper left to be done is done")
             if not self.world.tree():
                 restored += 1
                 self.restore()

@@ -517,7 +517,8 @@ class Scenario(Jobs, Terminals, Outside, Given, Restorers, Connections, Devices,
                         self.world.reap()
                         if not self.world.tree():
                             continue   # it went while the failure was written
-                        raise Failed(f"{victim}/{name}: a restore that was killed ({n} of 12) left {self.world.tree()}") from None
+                        raise Failed(f"{victim}/{name}: a restore that was killed ({n} of 12) left {self.world.tree()}: "
+                                     f"{'; '.join(state.compare(self.before, self.snapshot())[:4])}") from None
                 self.world.clear()
 
     def running_freely(self):

@@ -6,6 +6,7 @@ import time
 from fault import Failed, Fault, TARGETS, sleep_until, state
 
 STEP = 0.0002
+KILL, PTRACE, SETOPTIONS = 62, 101, 0x4200
 SIGNALS = [signal.SIGKILL, signal.SIGTERM, signal.SIGINT]
 WATCHED = [t for t in TARGETS if t[1] in ("bush", "masks", "ring", "poll", "pending-threads", "unlinked", "anonymous")]
 
@@ -82,8 +83,7 @@ class Kills(Fault):
 
     def at_rest(self, when):
         """The child of a killed dumper decides whether all was done or all is undone: images may go again until it has."""
-        busy = lambda: any(state.read(f"/proc/{p}/comm").startswith(b"criu") for p in self.world.tree())
-        self.world.until(lambda: not busy(), 3, f"{when}: the dumper's child ends")
+        self.world.until(lambda: not self.criu_at_work(), 3, f"{when}: the dumper's child ends")
 
     def whole_set(self, when):
         """The images were committed: they count, whatever is left of the tree was to be ended anyway."""
@@ -136,6 +136,53 @@ class Kills(Fault):
         if os.path.exists(os.path.join(self.images, "inventory.img")):
             self.note("whole sets")
             self.comes_back(when)
+
+    # --- by halves: what the kernel takes for one object at a time
+
+    def do_no_half_trees(self):
+        """Killed between two of many tasks, the tool leaves the whole tree or nothing of it."""
+        self.use("tree", "bush")
+        self.must_dump()
+        self.must_be_gone()
+        for n in self.instants("restore", PTRACE, SETOPTIONS):
+            when = f"restorer killed when it sets options of a task for the {n}. time"
+            code, _ = self.cut_off("restore", PTRACE, SETOPTIONS, n)
+            if code == -signal.SIGKILL:
+                self.whole_or_none(when)
+            self.world.clear()
+        self.comes_back("after restorers that were killed")
+        self.forget()
+        for n in range(1, 400, 1 if self.long else 8):
+            self.use("tree", "bush")
+            self.new_images()
+            code, _ = self.cut_off("dump", KILL, -1, n)
+            self.at_rest("the dumper was killed")
+            if code == 0:
+                break
+            self.whole_or_none(f"dumper killed when it sends its {n}. signal")
+            self.forget()
+
+    def instants(self, verb, call, arg):
+        """Which of its calls to cut it off at, by number."""
+        code, said = self.cut_off(verb, call, arg, 0)
+        self.world.clear()
+        count = int(said.split()[-1])
+        if code != 0 or count < 41:
+            raise Failed(f"{verb}: exit status {code}, {said[-200:]}")
+        return self.few(range(1, count + 1), 16)
+
+    def cut_off(self, verb, call, arg, n):
+        dump = verb == "dump"
+        return self.world.run([os.path.join(self.own, "cut-off"), str(call), str(arg), str(n), "all" if dump else "own", self.criu, verb,
+                               *(("-t", str(self.root)) if dump else ("-d",)), "-D", self.images, "-o", f"{verb}.log", "-v4"], 20)
+
+    def whole_or_none(self, when):
+        self.note("cut off")
+        try:
+            self.world.until(lambda: not self.world.tree() or self.running_freely(), 3, "")
+        except Failed:
+            raise Failed(f"{when}: left {self.words_on_tree()}: {'; '.join(self.differences()[:4])}") from None
+        self.note("all left" if self.world.tree() else "none left")
 
     # --- the restorer
 

@@ -17,6 +17,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+static int weights; /* see weigh_down() */
+
 static void every(void (*step)(long round))
 {
 	victim_held();
@@ -105,6 +107,19 @@ static void spawns_setup(void)
 	victim_fork(spawn_loop, 0);
 }
 
+/* An environment that takes long to copy: a new program does that before it ends the other threads. */
+static void weigh_down(void)
+{
+	static char much[100 << 10];
+	char name[32];
+
+	memset(much, 'x', sizeof(much) - 1);
+	for (int i = 0; i < weights; i++) {
+		snprintf(name, sizeof(name), "RESTLESS_WEIGHT_%d", i);
+		need(setenv(name, much, 1) == 0);
+	}
+}
+
 /*
  * A thread that runs the program anew, over and over: all others are ended by the kernel, and it gets the number of the
  * process. The program knows by its environment that it was there before, and how often.
@@ -122,6 +137,7 @@ static void *run_again(void *arg)
 	argv[argc] = NULL;
 	snprintf(rounds, sizeof(rounds), "%ld", (long)arg + 1);
 	snprintf(who, sizeof(who), "%d", (int)getpid());
+	weigh_down();
 	setenv("RESTLESS_ROUNDS", rounds, 1);
 	setenv("RESTLESS_PID", who, 1);
 	execv("/proc/self/exe", argv);
@@ -150,6 +166,12 @@ static void execs_setup(void)
 	need(rounds || spill(victim_path("ready"), "", 0) == 0);
 	need(pthread_create(&t, NULL, run_again, (void *)(rounds ? atol(rounds) : 0)) == 0);
 	sleep_on(NULL);
+}
+
+static void slow_execs_setup(void)
+{
+	weights = 12;
+	execs_setup();
 }
 
 static void map_once(long round)
@@ -225,6 +247,7 @@ const struct victim_case victim_cases[] = {
 	{ "threads", threads_setup, reap_all, .flags = CASE_ALTERS },
 	{ "spawns", spawns_setup, reap_all, .flags = CASE_ALTERS },
 	{ "execs", execs_setup, NULL, .flags = CASE_ALTERS },
+	{ "slow-execs", slow_execs_setup, NULL, .flags = CASE_ALTERS },
 	{ "maps", maps_setup, reap_all, .flags = CASE_ALTERS },
 	{ "counts", counts_setup, counts_check },
 	{ NULL },
