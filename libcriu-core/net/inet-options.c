@@ -499,6 +499,11 @@ static int restore_tcp(int fd, const img_inet_sk_entry *e, const struct inet_kin
 	return r;
 }
 
+static bool is_checksum6(const struct inet_option *o)
+{
+	return o->level == IPPROTO_IPV6 && o->number == IPV6_CHECKSUM;
+}
+
 int inet_options_restore(int fd, const img_inet_sk_entry *e, const struct inet_kind *kind, struct cr_error *err)
 {
 	int r = restore_ip(fd, e, kind, err);
@@ -508,8 +513,10 @@ int inet_options_restore(int fd, const img_inet_sk_entry *e, const struct inet_k
 	for (size_t i = 0; r == 0 && e->ext && i < e->ext->more.nr; i++) {
 		const struct inet_option *o = option_find(e->ext->more.items[i]);
 
+		/* that of ICMPv6 is changed in the level of raw sockets alone: rawv6_setsockopt() in net/ipv6/raw.c */
 		if (o)
-			r = set_int(fd, o->level, o->number, (int)(uint32_t)e->ext->more.items[i], o->name, err);
+			r = set_int(fd, is_checksum6(o) ? SOL_RAW_ : o->level, o->number,
+				    (int)(uint32_t)e->ext->more.items[i], o->name, err);
 	}
 	return r;
 }

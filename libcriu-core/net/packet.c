@@ -124,7 +124,10 @@ static int dump_options(struct open_file *f, img_packet_sock_entry *e, struct cr
 	e->loss = option_of(f->fd, PACKET_LOSS);
 	e->timestamp = option_of(f->fd, PACKET_TIMESTAMP);
 	e->copy_thresh = option_of(f->fd, PACKET_COPY_THRESH);
-	e->fanout = option_of(f->fd, PACKET_FANOUT);
+	/* with flags in the upper bits, the sign among them */
+	len = sizeof(e->fanout);
+	if (getsockopt(f->fd, SOL_PACKET, PACKET_FANOUT, &e->fanout, &len) < 0)
+		return cr_fail(err, -errno, "fanout of a packet socket");
 	e->has_fanout = e->fanout;
 	e->has_ns_id = f->task->ids.has_net_ns_id;
 	e->ns_id = f->task->ids.net_ns_id;

@@ -128,6 +128,8 @@ static bool device_hears_group(void)
 	return slurp("/proc/net/dev_mcast", text, sizeof(text)) > 0 && strstr(text, GROUP_TEXT);
 }
 
+static int fanout; /* with a flag in the sign bit */
+
 static void set_up_packet(void)
 {
 	struct packet_mreq group = { .mr_ifindex = (int)if_nametoindex("lo"),
@@ -150,7 +152,8 @@ static void set_up_packet(void)
 	need(setsockopt(s[1], SOL_PACKET, PACKET_ADD_MEMBERSHIP, &group, sizeof(group)) == 0 && device_hears_group());
 	s[2] = socket(AF_PACKET, SOCK_RAW, 0);
 	need(bind(s[2], (struct sockaddr *)&lo, sizeof(lo)) == 0);
-	set(s[2], SOL_PACKET, PACKET_FANOUT, (getpid() & 0xffff) | PACKET_FANOUT_LB << 16);
+	fanout = (getpid() & 0xffff) | (PACKET_FANOUT_LB | PACKET_FANOUT_FLAG_DEFRAG) << 16;
+	set(s[2], SOL_PACKET, PACKET_FANOUT, fanout);
 }
 
 static void check_packet(void)
@@ -171,8 +174,7 @@ static void check_packet(void)
 		       get(s[1], SOL_PACKET, PACKET_VERSION) == TPACKET_V2 &&
 		       get(s[1], SOL_SOCKET, SO_TYPE) == SOCK_DGRAM,
 	       "options");
-	expect(get(s[2], SOL_PACKET, PACKET_FANOUT) == ((getpid() & 0xffff) | PACKET_FANOUT_LB << 16), "fanout is %x",
-	       get(s[2], SOL_PACKET, PACKET_FANOUT));
+	expect(get(s[2], SOL_PACKET, PACKET_FANOUT) == fanout, "fanout is %x", get(s[2], SOL_PACKET, PACKET_FANOUT));
 	expect(setsockopt(s[1], SOL_PACKET, PACKET_DROP_MEMBERSHIP, &m, sizeof(m)) == 0, "the membership is lost");
 	expect(sendto(s[1], "frame", 5, 0, (struct sockaddr *)&to, sizeof(to)) == 5, "sendto");
 	sleep_ms(10);

@@ -162,6 +162,30 @@ static void set_up_raw6(void)
 	set_up_kind(&(struct kind){ AF_INET6, SOCK_RAW, IPPROTO_UDP, { SOL_SOCKET, IPPROTO_IPV6, END } });
 }
 
+/* The checksum of ICMPv6 is the kernel's; only in the other level, which raw sockets of old have, may it be forbidden. */
+#define CHECKSUM 7 /* IPV6_CHECKSUM */
+#define SOL_RAW_ 255
+
+static int icmp6;
+
+static void set_up_icmp6(void)
+{
+	int none = -1;
+
+	icmp6 = socket(AF_INET6, SOCK_RAW, IPPROTO_ICMPV6);
+	if (icmp6 < 0)
+		victim_skip("no IPv6");
+	need(setsockopt(icmp6, SOL_RAW_, CHECKSUM, &none, sizeof(none)) == 0);
+}
+
+static void check_icmp6(void)
+{
+	int now;
+	socklen_t len;
+
+	expect(value(icmp6, IPPROTO_IPV6, CHECKSUM, &now, &len) && now == -1, "IPV6_CHECKSUM is %d", now);
+}
+
 static void set_up_unix_stream(void)
 {
 	set_up_kind(&(struct kind){ AF_UNIX, SOCK_STREAM, 0, { SOL_SOCKET, END } });
@@ -224,6 +248,7 @@ const struct victim_case victim_cases[] = {
 	{ "udplite", set_up_udplite, check_kind },
 	{ "raw", set_up_raw, check_kind },
 	{ "raw6", set_up_raw6, check_kind },
+	{ "icmp6", set_up_icmp6, check_icmp6 },
 	{ "unix-stream", set_up_unix_stream, check_kind },
 	{ "unix-datagram", set_up_unix_datagram, check_kind },
 	{ "netlink", set_up_netlink, check_kind },
