@@ -88,12 +88,24 @@ void leftover_mapped(struct leftover *o, uint64_t base, uint64_t size)
 	set(&o->size, size);
 }
 
-void leftover_raised(struct leftover *o, uint64_t soft, uint64_t hard)
+void leftover_raised(struct leftover *o, enum room_limit which, uint64_t soft, uint64_t hard)
 {
 	if (!o)
 		return;
-	set(&o->limit_hard, hard);
-	set(&o->limit_soft, soft);
+	set(&o->limits[which].soft, soft);
+	set(&o->limits[which].hard, hard);
+	set(&o->limits[which].raised, 1);
+}
+
+void leftover_lowered(struct leftover *o, enum room_limit which)
+{
+	if (o)
+		set(&o->limits[which].raised, 0);
+}
+
+int room_resource(enum room_limit which)
+{
+	return which == ROOM_SPACE ? RLIMIT_AS : RLIMIT_DATA;
 }
 
 void leftover_end(struct leftover *o)
@@ -320,6 +332,16 @@ static void end_twins_of(pid_t pid)
 	}
 }
 
+static void lower_limits(const struct leftover *o)
+{
+	for (int i = 0; i < ROOM_LIMITS; i++) {
+		struct rlimit was = { .rlim_cur = o->limits[i].soft, .rlim_max = o->limits[i].hard };
+
+		if (o->limits[i].raised)
+			prlimit(o->pid, (__rlimit_resource_t)room_resource((enum room_limit)i), &was, NULL);
+	}
+}
+
 int cr_leftovers_clear(struct cr_leftovers *l)
 {
 	int r = 0;
@@ -328,12 +350,10 @@ int cr_leftovers_clear(struct cr_leftovers *l)
 		let_connection_go(l);
 	for (size_t i = 0; l && i < PLACES; i++) {
 		struct leftover *o = &l->items[i];
-		struct rlimit was = { .rlim_cur = o->limit_soft, .rlim_max = o->limit_hard };
 
 		if (!o->pid)
 			continue;
-		if (o->limit_soft)
-			prlimit(o->pid, RLIMIT_AS, &was, NULL);
+		lower_limits(o);
 		if (o->size && unmap(o) < 0)
 			r = -EBUSY;
 		/* one that has only just been made has no name yet */

@@ -12,11 +12,23 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+/* Limits of memory that are raised for the moment in which ours is mapped. */
+enum room_limit {
+	ROOM_SPACE, /* RLIMIT_AS */
+	ROOM_DATA,  /* RLIMIT_DATA */
+	ROOM_LIMITS,
+};
+
+/* As it was; raised is set last. */
+struct leftover_limit {
+	uint64_t soft, hard, raised;
+};
+
 /* In the order in which the members are set; 0 is nothing. Those that were left behind are looked at in any state. */
 struct leftover {
 	pid_t pid;
-	uint64_t limit_soft, limit_hard; /* RLIMIT_AS as it was, while it is raised; soft first */
-	uint64_t base, size;             /* our mappings */
+	struct leftover_limit limits[ROOM_LIMITS];
+	uint64_t base, size; /* our mappings */
 };
 
 struct leftover_twin {
@@ -27,9 +39,12 @@ struct leftover_twin {
 /** leftover_begin() - a note about @pid. Return: NULL if @l is NULL or has no room: then there is none. */
 struct leftover *leftover_begin(struct cr_leftovers *l, pid_t pid);
 
-/** leftover_mapped(), leftover_raised() - what is there now; @o NULL is fine. Size 0, soft 0: no more */
+/** leftover_mapped(), leftover_raised(), leftover_lowered() - what is there now; @o NULL is fine. Size 0: no more */
 void leftover_mapped(struct leftover *o, uint64_t base, uint64_t size);
-void leftover_raised(struct leftover *o, uint64_t soft, uint64_t hard);
+void leftover_raised(struct leftover *o, enum room_limit which, uint64_t soft, uint64_t hard);
+void leftover_lowered(struct leftover *o, enum room_limit which);
+/** room_resource() - RLIMIT_* */
+int room_resource(enum room_limit which);
 
 /**
  * leftover_socket() - a TCP socket is in repair mode, in which a program gets errors only

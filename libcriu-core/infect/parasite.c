@@ -200,28 +200,37 @@ static bool is_short(int r)
 	return r == -EAGAIN || r == -ENOMEM;
 }
 
+static int begin_map_data(struct parasite *p, struct cr_error *err)
+{
+	int r = begin_mmap(p, DEED_MAP_DATA, p->base + p->code_size, p->size - p->code_size, PROT_READ | PROT_WRITE,
+			   MAP_FIXED, err);
+
+	return r < 0 ? r : PARASITE_GOES_ON;
+}
+
 /* Room for one thread at a time may still be had, and if not that, the limit may be ours to raise for the moment. */
 static int end_map_code(struct parasite *p, struct cr_error *err)
 {
 	int r = end_call(p, "map memory in", &p->base, err);
 
-	if (is_short(r) && (p->nr_places > 1 || room_make(&p->room, p->task, p->size, p->note)))
+	if (is_short(r) && (p->nr_places > 1 || room_make(&p->room, p->task, ROOM_SPACE, p->size, p->note)))
 		return begin_map_code(p, 1, err) < 0 ? r : PARASITE_GOES_ON;
 	if (r < 0)
-		return room_explain(p->task, p->size, r, err);
+		return room_explain(p->task, ROOM_SPACE, p->size, r, err);
 	leftover_mapped(p->note, p->base, p->size);
-	r = begin_mmap(p, DEED_MAP_DATA, p->base + p->code_size, p->size - p->code_size, PROT_READ | PROT_WRITE,
-		       MAP_FIXED, err);
-	return r < 0 ? r : PARASITE_GOES_ON;
+	return begin_map_data(p, err);
 }
 
 static int end_map_data(struct parasite *p, struct cr_error *err)
 {
 	uint64_t data;
+	size_t size = p->size - p->code_size;
 	int r = end_call(p, "map memory in", &data, err);
 
+	if (r == -ENOMEM && room_make(&p->room, p->task, ROOM_DATA, size, p->note))
+		return begin_map_data(p, err);
 	room_give_back(&p->room, p->task);
-	return r == 0 ? settle_in(p, err) : room_explain(p->task, p->size - p->code_size, r, err);
+	return r == 0 ? settle_in(p, err) : room_explain(p->task, ROOM_DATA, size, r, err);
 }
 
 static int infect(struct parasite *p, struct infect_aid *aid, struct cr_error *err)

@@ -13,65 +13,78 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#define PAGE_KB 4u
 #define OURS    2u /* mappings that we need: code and data */
 
-/* The first number of statm is what RLIMIT_AS is about: proc_pid_statm(5), may_expand_vm() in mm/mmap.c */
-static uint64_t space_of(const struct task *task)
-{
-	char text[128];
-	ssize_t len = proc_read_small(&task->dir, "statm", text, sizeof(text) - 1, NULL);
+static const struct {
+	const char *name, *option; /* of prlimit(1) */
+	const char
+		*line; /* what counts, in /proc/PID/status: may_expand_vm() in mm/mmap.c, Linux 4.7 for RLIMIT_DATA */
+} limits[ROOM_LIMITS] = {
+	[ROOM_SPACE] = { "RLIMIT_AS", "as", "\nVmSize:" },
+	[ROOM_DATA] = { "RLIMIT_DATA", "data", "\nVmData:" },
+};
 
-	if (len <= 0)
+static uint64_t used_by(const struct task *task, enum room_limit which)
+{
+	autobuf struct buf text = BUF_INIT(1u << 20); /* some 65536 groups are among it */
+	const char *at;
+
+	if (proc_read_buf(&task->dir, "status", &text, NULL) < 0 || buf_add(&text, "", 1) < 0)
 		return 0;
-	text[len] = 0;
-	return strtoull(text, NULL, 10) * PAGE_KB * 1024;
+	at = strstr(text.data, limits[which].line);
+	return at ? strtoull(at + strlen(limits[which].line), NULL, 10) * 1024 : 0;
 }
 
-/* Is it the limit of the address space that forbids @bytes more? Then *ret_need is what it would have to be. */
-static bool space_is_short(const struct task *task, size_t bytes, struct proc_limit *ret, uint64_t *ret_need)
+/* Is it the limit that forbids @bytes more? Then *ret_need is what it would have to be. */
+static bool is_too_low(const struct task *task, enum room_limit which, size_t bytes, struct proc_limit *ret,
+		       uint64_t *ret_need)
 {
-	struct proc_limits limits;
+	struct proc_limits all;
 
-	if (proc_limits_read(&task->dir, &limits, NULL) < 0)
+	if (proc_limits_read(&task->dir, &all, NULL) < 0)
 		return false;
-	*ret = limits.of[RLIMIT_AS];
-	*ret_need = space_of(task) + bytes;
+	*ret = all.of[room_resource(which)];
+	*ret_need = used_by(task, which) + bytes;
 	return ret->soft != PROC_LIMIT_INFINITY && *ret_need > ret->soft;
 }
 
-static int set_limit(const struct task *task, uint64_t soft, uint64_t hard)
+static int set_limit(const struct task *task, enum room_limit which, uint64_t soft, uint64_t hard)
 {
 	/* the two infinities are the same number */
 	struct rlimit l = { .rlim_cur = soft, .rlim_max = hard };
 
-	return prlimit(task->host_pid, RLIMIT_AS, &l, NULL);
+	return prlimit(task->host_pid, (__rlimit_resource_t)room_resource(which), &l, NULL);
 }
 
-bool room_make(struct room *room, const struct task *task, size_t bytes, struct leftover *note)
+bool room_make(struct room *room, const struct task *task, enum room_limit which, size_t bytes, struct leftover *note)
 {
-	struct proc_limit as;
+	struct proc_limit was;
 	uint64_t need;
 
-	if (room->raised || !space_is_short(task, bytes, &as, &need))
+	if (room->limits[which].raised || !is_too_low(task, which, bytes, &was, &need))
 		return false;
-	leftover_raised(note, as.soft, as.hard);
+	leftover_raised(note, which, was.soft, was.hard);
 	/* a limit of somebody else, and a hard one, take CAP_SYS_RESOURCE */
-	if (set_limit(task, need, need > as.hard ? need : as.hard) < 0) {
-		leftover_raised(note, 0, 0);
+	if (set_limit(task, which, need, need > was.hard ? need : was.hard) < 0) {
+		leftover_lowered(note, which);
 		return false;
 	}
-	*room = (struct room){ .raised = true, .soft = as.soft, .hard = as.hard, .note = note };
+	room->limits[which] = (struct leftover_limit){ .raised = true, .soft = was.soft, .hard = was.hard };
+	room->note = note;
 	return true;
 }
 
 void room_give_back(struct room *room, const struct task *task)
 {
-	if (!room->raised)
-		return;
-	set_limit(task, room->soft, room->hard);
-	leftover_raised(room->note, 0, 0);
-	room->raised = false;
+	for (int i = 0; i < ROOM_LIMITS; i++) {
+		struct leftover_limit *l = &room->limits[i];
+
+		if (!l->raised)
+			continue;
+		set_limit(task, (enum room_limit)i, l->soft, l->hard);
+		leftover_lowered(room->note, (enum room_limit)i);
+		l->raised = false;
+	}
 }
 
 static uint64_t sysctl(const char *path)
@@ -95,18 +108,18 @@ static uint64_t count_mappings(const struct task *task)
 	return nr;
 }
 
-static int explain_no_memory(const struct task *task, size_t bytes, struct cr_error *err)
+static int explain_no_memory(const struct task *task, enum room_limit which, size_t bytes, struct cr_error *err)
 {
 	uint64_t need, max = sysctl("/proc/sys/vm/max_map_count"), maps;
-	struct proc_limit as;
+	struct proc_limit is;
 
-	if (space_is_short(task, bytes, &as, &need)) {
+	if (is_too_low(task, which, bytes, &is, &need)) {
 		cr_refuse(err, -ENOMEM,
-			  "pid %d (%s) has no room for %zu KiB: RLIMIT_AS is %" PRIu64
-			  " KiB, of which it uses %" PRIu64,
-			  task->host_pid, task->comm, bytes >> 10, as.soft >> 10, (need - bytes) >> 10);
-		cr_advise(err, "allow it more: prlimit --pid %d --as=%" PRIu64 "%s", task->host_pid, need,
-			  need > as.hard ? "" : ":");
+			  "pid %d (%s) has no room for %zu KiB: %s is %" PRIu64 " KiB, of which it uses %" PRIu64,
+			  task->host_pid, task->comm, bytes >> 10, limits[which].name, is.soft >> 10,
+			  (need - bytes) >> 10);
+		cr_advise(err, "allow it more: prlimit --pid %d --%s=%" PRIu64 "%s", task->host_pid,
+			  limits[which].option, need, need > is.hard ? "" : ":");
 		return -ENOMEM;
 	}
 	maps = count_mappings(task);
@@ -128,10 +141,10 @@ static int explain_no_memory(const struct task *task, size_t bytes, struct cr_er
 	return -ENOMEM;
 }
 
-int room_explain(const struct task *task, size_t bytes, int r, struct cr_error *err)
+int room_explain(const struct task *task, enum room_limit which, size_t bytes, int r, struct cr_error *err)
 {
 	if (r == -ENOMEM)
-		return explain_no_memory(task, bytes, err);
+		return explain_no_memory(task, which, bytes, err);
 	if (r == -EAGAIN)
 		cr_advise(err, "it locks all its memory; allow it %zu KiB more: prlimit --pid %d --memlock",
 			  bytes >> 10, task->host_pid);

@@ -27,19 +27,24 @@ static unsigned long status_kb(const char *line)
 	return strtoul(at + strlen(line), NULL, 10);
 }
 
-/* The limit becomes what is used now; @hard: for good. */
-static void use_up(int kind, const char *line, bool hard)
+static void limit_to(int kind, unsigned long bytes, bool hard)
 {
 	struct rlimit l;
 
 	need(getrlimit((__rlimit_resource_t)kind, &l) == 0);
-	l.rlim_cur = status_kb(line) * 1024;
+	l.rlim_cur = bytes;
 	if (hard)
 		l.rlim_max = l.rlim_cur;
 	need(setrlimit((__rlimit_resource_t)kind, &l) == 0);
 	need(mmap(NULL, PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) == MAP_FAILED && errno == ENOMEM);
 	limit_kind = kind;
 	limit_was = l;
+}
+
+/* The limit becomes what is used now; @hard: for good. */
+static void use_up(int kind, const char *line, bool hard)
+{
+	limit_to(kind, status_kb(line) * 1024, hard);
 }
 
 static void check_limit(void)
@@ -55,6 +60,15 @@ static void check_limit(void)
 static void set_up_space(void) { use_up(RLIMIT_AS, "VmSize:", false); }
 static void set_up_space_hard(void) { use_up(RLIMIT_AS, "VmSize:", true); }
 static void set_up_data(void) { use_up(RLIMIT_DATA, "VmData:", true); }
+/* less than is used already: what is there stays, and nothing comes any more */
+static void set_up_data_exceeded(void)
+{
+	limit_to(RLIMIT_DATA, PAGE, false);
+}
+static void set_up_data_hard(void)
+{
+	limit_to(RLIMIT_DATA, PAGE, true);
+}
 
 /* --- as another user, whose limits are not root's to change without CAP_SYS_RESOURCE */
 
@@ -130,10 +144,15 @@ static void set_up_maps_left(void) { use_up_maps(6); }
 
 const struct victim_case victim_cases[] = {
 	{ "space", set_up_space, check_limit },
-	{ "space-hard", set_up_space_hard, check_limit, .refuse = "RLIMIT_AS|prlimit --pid", .flags = CASE_KEEP_OR_REFUSE },
-	{ "space-user", set_up_space_user, check_kid, .refuse = "RLIMIT_AS|prlimit --pid", .flags = CASE_KEEP_OR_REFUSE },
+	{ "space-hard", set_up_space_hard, check_limit, .refuse = "RLIMIT_AS|prlimit --pid",
+	  .flags = CASE_KEEP_OR_REFUSE },
+	{ "space-user", set_up_space_user, check_kid, .refuse = "RLIMIT_AS|prlimit --pid",
+	  .flags = CASE_KEEP_OR_REFUSE },
 	{ "space-threads", set_up_space_threads, check_threads },
-	{ "data", set_up_data, check_limit },
+	{ "data", set_up_data, check_limit, .refuse = "RLIMIT_DATA|prlimit --pid", .flags = CASE_KEEP_OR_REFUSE },
+	{ "data-exceeded", set_up_data_exceeded, check_limit },
+	{ "data-hard", set_up_data_hard, check_limit, .refuse = "RLIMIT_DATA|prlimit --pid",
+	  .flags = CASE_KEEP_OR_REFUSE },
 	{ "maps", set_up_maps, .refuse = "vm.max_map_count|mappings" },
 	{ "maps-left", set_up_maps_left },
 	{ NULL },

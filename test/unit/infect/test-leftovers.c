@@ -94,19 +94,24 @@ static void test_limit(void **state)
 	struct cr_leftovers *left = cr_leftovers_new();
 	struct live *l = live_new();
 	pid_t pid = live_fork(subject, l);
-	struct rlimit was, now, raised;
+	struct rlimit was = { 0 }, now, raised;
 	struct leftover *o;
 
 	(void)state;
 	live_ready(l, 1);
+	o = leftover_begin(left, pid);
 	assert_int_equal(prlimit(pid, RLIMIT_AS, NULL, &was), 0);
 	raised = (struct rlimit){ 1ul << 40, was.rlim_max };
-	o = leftover_begin(left, pid);
-	leftover_raised(o, was.rlim_cur, was.rlim_max);
+	leftover_raised(o, ROOM_SPACE, was.rlim_cur, was.rlim_max);
 	assert_int_equal(prlimit(pid, RLIMIT_AS, &raised, NULL), 0);
+	/* 0 is a limit as well */
+	leftover_raised(o, ROOM_DATA, 0, was.rlim_max);
+	assert_int_equal(prlimit(pid, RLIMIT_DATA, &raised, NULL), 0);
 	assert_int_equal(cr_leftovers_clear(left), 0);
 	assert_int_equal(prlimit(pid, RLIMIT_AS, NULL, &now), 0);
 	assert_true(now.rlim_cur == was.rlim_cur && now.rlim_max == was.rlim_max);
+	assert_int_equal(prlimit(pid, RLIMIT_DATA, NULL, &now), 0);
+	assert_true(now.rlim_cur == 0 && now.rlim_max == was.rlim_max);
 	live_kill(pid);
 	live_free(l);
 	cr_leftovers_free(left);
@@ -127,7 +132,8 @@ static void test_nobody(void **state)
 	assert_int_equal(cr_leftovers_clear(NULL), 0);
 	assert_null(leftover_begin(NULL, 1));
 	leftover_mapped(NULL, 1, 1);
-	leftover_raised(NULL, 1, 1);
+	leftover_raised(NULL, ROOM_SPACE, 1, 1);
+	leftover_lowered(NULL, ROOM_SPACE);
 	leftover_end(NULL);
 	cr_leftovers_free(left);
 	cr_leftovers_free(NULL);
