@@ -7,6 +7,7 @@
 #include "base/array.h"
 #include "files/dump-internal.h"
 #include "kernel/uapi.h"
+#include "net/sock-inode.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -260,6 +261,8 @@ int sock_opts_dump(struct file_table *t, struct open_file *f, img_sk_opts_entry 
 	dump_plain(f->fd, o);
 	r = dump_more(t, f->fd, o, err);
 	if (r == 0)
+		r = sock_inode_dump(t, f, o, err);
+	if (r == 0)
 		r = dump_device(t, f->fd, o, err);
 	if (r == 0)
 		r = dump_filter(t, f, o, err);
@@ -294,6 +297,9 @@ int sock_opts_check(const img_sk_opts_entry *o, uint32_t id, struct cr_error *er
 				 strlen(o->so_bound_dev));
 	if (o->so_filter.nr > FILTER_MAX)
 		return cr_refuse(err, -EBADMSG, "socket %u: filter of %zu instructions", id, o->so_filter.nr);
+	if (!sock_inode_check(o))
+		return cr_refuse(err, -EBADMSG, "socket %u: mode 0%o, owner %u and %u", id, o->ext->mode, o->ext->uid,
+				 o->ext->gid);
 	for (size_t i = 0; o->ext && i < o->ext->more.nr; i++)
 		if (!more_find(o->ext->more.items[i]))
 			return cr_refuse(err, -EBADMSG, "socket %u: option %" PRIu64 " is not known", id,
@@ -406,6 +412,8 @@ int sock_opts_restore(struct cr_context *ctx, int fd, const img_sk_opts_entry *o
 {
 	int r = restore_sizes(ctx, fd, o, now, err);
 
+	if (r == 0)
+		r = sock_inode_restore(ctx, fd, o, err);
 	if (r == 0)
 		r = restore_timeouts(fd, o, err);
 	if (r == 0)
