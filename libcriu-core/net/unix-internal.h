@@ -96,6 +96,9 @@ struct restored_sock {
 	const img_unix_sk_entry *e;
 	struct restored_sock *peer; /* in the images; a listening one for a connection that waits; NULL */
 	struct queued *first, **last;
+	/* for datagrams: who was made with it as a pair and is still connected to it, which it is not to that one; unix-turned.c */
+	struct restored_sock *left;
+	bool alone;     /* that one has gone, and has sent what is unread */
 	bool inherited; /* given by the caller: it is left as it is */
 	bool made;      /* fd is there */
 	bool waits;     /* in the queue of its server */
@@ -148,6 +151,16 @@ int unix_bind_nowhere(struct files *fs, int fd, struct proto_bytes name, int *re
 socklen_t unix_address(struct proto_bytes name, int path_fd, struct sockaddr_un *ret);
 /** unix_unbind() - undo of unix_bind(): the file is as it was before, or gone */
 void unix_unbind(struct files *fs, struct restored_sock *s);
+
+/* unix-turned.c */
+/** unix_turned_find() - sets .left and .alone, when all peers and queues are known */
+int unix_turned_find(struct unix_set *set, struct cr_error *err);
+/** unix_turn_away() - from whom it was made with; what is unread in it would be lost */
+int unix_turn_away(const struct restored_sock *s, struct cr_error *err);
+/** unix_turn_to_gone() - if it had turned to one that has gone since, it does so again; else nothing */
+int unix_turn_to_gone(struct files *fs, const struct restored_sock *s, struct cr_error *err);
+/** queued_from() - bytes of sun_path of who sent it; no data: none */
+struct proto_bytes queued_from(const struct queued *q);
 
 /* unix-settle.c */
 int unix_settle(struct files *fs, struct cr_error *err);

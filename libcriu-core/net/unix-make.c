@@ -34,6 +34,8 @@ static bool is_gone(const struct restored_sock *s)
 {
 	const img_unix_sk_entry *e = s->e;
 
+	if (s->left || s->alone)
+		return s->alone;
 	return !e->peer && (e->type == SOCK_DGRAM ? e->ext && e->ext->peer_gone : e->state == UNIX_STATE_CONNECTED);
 }
 
@@ -42,6 +44,8 @@ static bool is_pair(const struct restored_sock *s)
 {
 	const struct restored_sock *p = s->peer;
 
+	if (p && p->left == s)
+		return true;
 	if (!p || p->peer != s || s->e->state == UNIX_STATE_LISTENING)
 		return false;
 	return s->e->type != SOCK_DGRAM || !s->e->name.len || !p->e->name.len;
@@ -54,7 +58,10 @@ static bool is_pair(const struct restored_sock *s)
 static void link_init(const struct unix_set *set, struct restored_sock *s, struct link *l)
 {
 	struct restored_sock *p = is_gone(s) ? NULL : s->peer;
-	struct proto_bytes p_name = p ? p->e->name : s->e->ext ? s->e->ext->peer_name : (struct proto_bytes){ 0 };
+	struct proto_bytes p_name = p           ? p->e->name
+				    : s->alone  ? queued_from(s->first)
+				    : s->e->ext ? s->e->ext->peer_name
+						: (struct proto_bytes){ 0 };
 	bool first = s->e->name.len || !p_name.len;
 
 	if (s->e->name.len && p_name.len && s->e->type != SOCK_DGRAM && !unix_find_name(set, s->e->type, s->e->name))

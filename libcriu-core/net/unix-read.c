@@ -138,10 +138,7 @@ static int resolve_peer(const struct files *fs, struct restored_sock *s, struct 
 		return cr_refuse(err, -EBADMSG, "UNIX sockets %u and %u cannot be connected", s->file->id,
 				 s->peer->file->id);
 	if (s->e->type == SOCK_DGRAM)
-		return p->peer == s->e->ino || p->name.len
-			       ? 0
-			       : cr_refuse(err, -EBADMSG, "UNIX socket %u is connected to one without a name",
-					   s->file->id);
+		return 0; /* by its name, or because they were made together: unix-turned.c */
 	/* one end of a connection, or a client that waits */
 	if (p->peer != s->e->ino && p->state != UNIX_STATE_LISTENING)
 		return cr_refuse(err, -EBADMSG, "UNIX socket %u is connected to %u, which is connected elsewhere",
@@ -255,6 +252,8 @@ static int check_sender(const struct restored_sock *s, struct cr_error *err)
 
 	if (!s->first || gone || (s->peer && s->peer->peer == s) || (s->e->type == SOCK_DGRAM && s->e->name.len))
 		return 0;
+	if (s->left || s->alone || (s->peer && s->peer->left == s))
+		return 0;
 	if (s->peer && s->peer->e->uflags & UFLAG_EXTERNAL)
 		return 0; /* it is given by the caller, or an error says so */
 	return cr_refuse(err, -EBADMSG, "UNIX socket %u has unread data that nobody can have sent", s->file->id);
@@ -307,6 +306,8 @@ int unix_read(struct files *fs, struct cr_error *err)
 		r = resolve_peer(fs, fs->sockets->socks.items[i], err);
 	if (r == 0)
 		r = read_queues(fs, err);
+	if (r == 0 && fs->sockets)
+		r = unix_turned_find(fs->sockets, err);
 	for (size_t i = 0; fs->sockets && i < fs->sockets->socks.nr && r == 0; i++) {
 		struct restored_sock *s = fs->sockets->socks.items[i];
 

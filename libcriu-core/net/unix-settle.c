@@ -104,11 +104,6 @@ static const img_unix_cred *packet_cred(const struct queued *q)
 	return q->entry->ext ? q->entry->ext->cred : NULL;
 }
 
-static struct proto_bytes packet_from(const struct queued *q)
-{
-	return q->entry->ext ? q->entry->ext->from : (struct proto_bytes){ 0 };
-}
-
 static bool same_bytes(struct proto_bytes a, struct proto_bytes b)
 {
 	return a.len == b.len && (!a.len || memcmp(a.data, b.data, a.len) == 0);
@@ -176,9 +171,9 @@ static int refill_by_address(struct files *fs, struct restored_sock *s, struct r
 	f->len = unix_address(s->e->name, s->path_fd, &f->addr);
 	for (const struct queued *q = s->first, *end; q && r == 0; q = end) {
 		autofd int own = -1;
-		int fd = datagram_sender(fs, packet_from(q), &own, err);
+		int fd = datagram_sender(fs, queued_from(q), &own, err);
 
-		for (end = q->next; end && same_bytes(packet_from(end), packet_from(q)); end = end->next)
+		for (end = q->next; end && same_bytes(queued_from(end), queued_from(q)); end = end->next)
 			;
 		r = fd < 0 ? fd : send_all(f, q, end, fd, err);
 	}
@@ -188,7 +183,7 @@ static int refill_by_address(struct files *fs, struct restored_sock *s, struct r
 static bool all_from(const struct restored_sock *s, const struct restored_sock *p)
 {
 	for (const struct queued *q = s->first; q; q = q->next)
-		if (!same_bytes(packet_from(q), p->e->name))
+		if (!same_bytes(queued_from(q), p->e->name))
 			return false;
 	return true;
 }
@@ -203,24 +198,46 @@ static int connect_datagram(struct restored_sock *s, struct cr_error *err)
 	return 0;
 }
 
+/* First what it has said to the other, then what that one says to who does not hear only him any more. */
+static int refill_turned(struct files *fs, struct restored_sock *s, struct refill *f, struct cr_error *err)
+{
+	struct restored_sock *left = s->left;
+	int r = 0;
+
+	if (left->first)
+		r = send_all(f, left->first, NULL, restored_sock_fd(s), err);
+	if (r == 0)
+		r = unix_turn_away(s, err);
+	if (r == 0 && s->first && !s->e->name.len)
+		r = send_all(f, s->first, NULL, restored_sock_fd(left), err);
+	else if (r == 0 && s->first)
+		r = refill_by_address(fs, s, f, err);
+	return r < 0 ? r : unix_turn_to_gone(fs, s, err);
+}
+
 static int refill(struct files *fs, struct restored_sock *s, struct refill *f, struct cr_error *err)
 {
 	const struct restored_sock *p = s->peer;
 	bool mutual = p && p->peer == s;
+	int r = 0;
 
 	f->len = 0;
+	if (s->left)
+		return refill_turned(fs, s, f, err);
+	if (!s->first || (p && p->left == s))
+		return 0;
+	if (s->alone)
+		r = unix_turn_away(s, err);
+	if (r < 0)
+		return r;
 	if (s->other >= 0)
 		return send_all(f, s->first, NULL, s->other, err);
 	if (mutual && (s->e->type != SOCK_DGRAM || !s->e->name.len || !p->e->name.len))
 		return send_all(f, s->first, NULL, restored_sock_fd(p), err);
 	/* only those who are not its peer are held to the length of its queue; unix_dgram_sendmsg() in net/unix/af_unix.c */
-	if (mutual && all_from(s, p)) {
-		int r = connect_datagram(s, err);
-
-		if (r < 0)
-			return r;
-	}
-	return refill_by_address(fs, s, f, err);
+	if (mutual && all_from(s, p))
+		r = connect_datagram(s, err);
+	return r < 0 ? r : refill_by_address(fs, s, f, err);
 }
 
 static int refill_all(struct files *fs, struct cr_error *err)
@@ -233,7 +250,7 @@ static int refill_all(struct files *fs, struct cr_error *err)
 		struct restored_sock *s = set->socks.items[i];
 
 		f->fs = fs;
-		if (is_ours(s) && s->first)
+		if (is_ours(s))
 			r = cr_within(err, refill(fs, s, f, err), "file %u", s->file->id);
 	}
 	owner_memory_done(f, sizeof(*f));
@@ -320,7 +337,9 @@ static int connect_sock(struct files *fs, struct restored_sock *s, struct cr_err
 	if (p->e->uflags & UFLAG_EXTERNAL)
 		return connect_external(fs, s, err);
 	if (s->e->type == SOCK_DGRAM)
-		return p->peer == s && (!s->e->name.len || !p->e->name.len) ? 0 : connect_datagram(s, err);
+		return p->left == s || (p->peer == s && (!s->e->name.len || !p->e->name.len))
+			       ? 0
+			       : connect_datagram(s, err);
 	return p->e->state == UNIX_STATE_LISTENING && !s->waits ? connect_waiting(s, err) : 0;
 }
 

@@ -6,9 +6,11 @@
 #include <linux/filter.h>
 #include <poll.h>
 #include <signal.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/time.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -207,6 +209,83 @@ static void check_options(void)
 	expect(recv(d[1], buf, sizeof(buf), MSG_DONTWAIT) == 4, "the filter lets all pass");
 }
 
+/* --- pairs for datagrams of which one end has turned to somebody else, or to nobody */
+
+static int service, from_gone, alone[2];
+static struct sockaddr_un service_name = { .sun_family = AF_UNIX };
+
+static void leave(int fd)
+{
+	struct sockaddr none = { .sa_family = AF_UNSPEC };
+
+	need(connect(fd, &none, sizeof(none)) == 0);
+}
+
+static void set_up_turned(void)
+{
+	int gone[2];
+	socklen_t len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 +
+				    (size_t)snprintf(service_name.sun_path + 1, 50, "victim-turned-%d", getpid()));
+
+	need((service = socket(AF_UNIX, SOCK_DGRAM, 0)) >= 0);
+	need(bind(service, (struct sockaddr *)&service_name, len) == 0);
+	/* d[0] is still connected to d[1], which hears the service alone */
+	need(socketpair(AF_UNIX, SOCK_DGRAM, 0, d) == 0);
+	need(connect(d[1], (struct sockaddr *)&service_name, len) == 0);
+	/* this one sends to nobody any more */
+	need(socketpair(AF_UNIX, SOCK_DGRAM, 0, alone) == 0);
+	leave(alone[1]);
+	need(send(alone[0], "still heard", 11, 0) == 11);
+	/* and here who sent is gone */
+	need(socketpair(AF_UNIX, SOCK_DGRAM, 0, gone) == 0);
+	leave(gone[1]);
+	need(send(gone[0], "last words", 10, 0) == 10 && send(gone[0], "", 0, 0) == 0 && close(gone[0]) == 0);
+	from_gone = gone[1];
+}
+
+static void check_turned(void)
+{
+	char buf[64];
+
+	talk(d[1], service, "to the service");
+	expect(send(d[0], "x", 1, 0) < 0 && errno == EPERM, "d[0] is not connected to d[1]");
+	expect(recv(d[0], buf, sizeof(buf), MSG_DONTWAIT) < 0 && errno == EAGAIN, "something came back");
+	expect(recv(alone[1], buf, sizeof(buf), MSG_DONTWAIT) == 11, "what waited is lost");
+	talk(alone[0], alone[1], "one way");
+	expect(send(alone[1], "x", 1, 0) < 0 && errno == ENOTCONN, "it is connected");
+	expect(recv(from_gone, buf, sizeof(buf), MSG_DONTWAIT) == 10 && memcmp(buf, "last words", 10) == 0,
+	       "what waited is lost");
+	expect(recv(from_gone, buf, sizeof(buf), MSG_DONTWAIT) == 0, "the empty one is lost");
+	expect(send(from_gone, "x", 1, 0) < 0 && errno == ENOTCONN, "it is connected");
+}
+
+/* --- the sockets' own inodes: who may open them by a path is nobody, but bind(2) takes the mode, and fstat(2) shows all */
+
+static void set_up_owner(void)
+{
+	need(socketpair(AF_UNIX, SOCK_STREAM, 0, s) == 0 && socketpair(AF_UNIX, SOCK_DGRAM, 0, d) == 0);
+	need(fchmod(s[0], 0640) == 0 && fchown(s[1], 3333, 4444) == 0);
+	need(fchown(d[0], 3333, (gid_t)-1) == 0 && fchmod(d[0], 0) == 0);
+	need((service = socket(AF_INET, SOCK_DGRAM, 0)) >= 0 && fchmod(service, 0600) == 0);
+}
+
+static void expect_owner(int fd, mode_t mode, uid_t uid, gid_t gid)
+{
+	struct stat st;
+
+	expect(fstat(fd, &st) == 0 && (st.st_mode & 07777) == mode && st.st_uid == uid && st.st_gid == gid,
+	       "mode is 0%o, owner %u and %u", st.st_mode, st.st_uid, st.st_gid);
+}
+
+static void check_owner(void)
+{
+	expect_owner(s[0], 0640, 0, 0);
+	expect_owner(s[1], 0777, 3333, 4444);
+	expect_owner(d[0], 0, 3333, 0);
+	expect_owner(d[1], 0777, 0, 0);
+	expect_owner(service, 0600, 0, 0);
+}
+
 /* --- who the peer is */
 
 static void asker(long arg)
@@ -245,6 +324,8 @@ const struct victim_case victim_cases[] = {
 	{ "half-shut", set_up_half, check_half, .flags = CASE_MORE },
 	{ "gone", set_up_gone, check_gone, .flags = CASE_MORE },
 	{ "options", set_up_options, check_options, .flags = CASE_MORE },
+	{ "turned-away", set_up_turned, check_turned, .flags = CASE_MORE },
+	{ "owner", set_up_owner, check_owner, .flags = CASE_MORE },
 	{ "peercred", set_up_peercred, check_peercred, .flags = CASE_MORE },
 	{ 0 },
 };

@@ -279,6 +279,62 @@ static void test_options(void **state)
 	assert_int_equal(sock_opts_check(&bad, 1, NULL), -EBADMSG);
 	bad = o, bad.so_bound_dev = (char *)"a name that is too long";
 	assert_int_equal(sock_opts_check(&bad, 1, NULL), -EBADMSG);
+	ext = (img_sk_opts_ext){ .has_mode = true, .mode = 07777, .has_uid = true, .has_gid = true, .gid = UINT32_MAX - 1 };
+	assert_int_equal(sock_opts_check(&o, 1, NULL), 0);
+	ext.mode = 010000;
+	assert_int_equal(sock_opts_check(&o, 1, NULL), -EBADMSG);
+	ext.mode = 0, ext.uid = UINT32_MAX;
+	assert_int_equal(sock_opts_check(&o, 1, NULL), -EBADMSG);
+}
+
+/* Sockets for datagrams that were made as pairs; who is connected to whom, by index, and what waits in the first. */
+static void test_turned(void **state)
+{
+	static const struct {
+		const char *what, *names;  /* of each socket, 0: none */
+		int peers[4], first_waits; /* -1: nobody */
+		int r, left, by;           /* .left of socket @left is @by; -1: of nobody */
+		bool alone;                /* the first */
+	} cases[] = {
+		{ "a pair", "00", { 1, 0 }, 1, 0, -1, -1, false },
+		{ "by name", "0s", { 1, -1 }, 0, 0, -1, -1, false },
+		{ "to nobody", "00", { -1, 0 }, 1, 0, 0, 1, false },
+		{ "to a service", "00s", { 2, 0, -1 }, 0, 0, 0, 1, false },
+		{ "heard", "0s", { 1, -1 }, 1, 0, 1, 0, false },
+		{ "of one gone", "0", { -1 }, 1, 0, -1, -1, true },
+		{ "two of one", "000", { -1, 0, 0 }, 0, -EBADMSG, -1, -1, false },
+		{ "a chain", "000", { 1, 2, -1 }, 0, -EBADMSG, -1, -1, false },
+		{ "a circle", "000", { 1, 2, 0 }, 0, -EBADMSG, -1, -1, false },
+		{ "a pair and a third", "000", { 1, 0, 0 }, 0, -EBADMSG, -1, -1, false },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		img_sk_packet_ext from = { .from = { (const uint8_t *)"s", strchr(cases[i].names, 's') ? 1 : 0 } };
+		img_sk_packet_entry packet = { .ext = &from };
+		struct queued q = { .entry = &packet };
+		struct restored_file file = { 0 };
+		struct restored_sock socks[4];
+		img_unix_sk_entry e[4];
+		struct unix_set set = { 0 };
+		size_t nr = strlen(cases[i].names);
+
+		for (size_t k = 0; k < nr; k++) {
+			e[k] = (img_unix_sk_entry){ .ino = (uint32_t)k + 1, .type = SOCK_DGRAM };
+			e[k].name = (struct proto_bytes){ (const uint8_t *)"s", cases[i].names[k] == 's' };
+			socks[k] = (struct restored_sock){ .file = &file, .e = &e[k] };
+			socks[k].peer = cases[i].peers[k] < 0 ? NULL : &socks[cases[i].peers[k]];
+			*restored_sock_vec_add(&set.socks) = &socks[k];
+		}
+		socks[0].first = cases[i].first_waits ? &q : NULL;
+		if (unix_turned_find(&set, NULL) != cases[i].r)
+			fail_msg("%s", cases[i].what);
+		for (size_t k = 0; k < nr && !cases[i].r; k++)
+			if (socks[k].left != ((int)k == cases[i].left ? &socks[cases[i].by] : NULL) ||
+			    socks[k].alone != (k == 0 && cases[i].alone))
+				fail_msg("%s: socket %zu", cases[i].what, k);
+		restored_sock_vec_done(&set.socks);
+	}
 }
 
 /* A process with pid and ids of somebody else makes a pair; afterwards its descriptors are ours. */
@@ -343,6 +399,7 @@ int main(void)
 		cmocka_unit_test(test_parse),    cmocka_unit_test(test_cut),   cmocka_unit_test(test_errors),
 		cmocka_unit_test(test_names),    cmocka_unit_test(test_check), cmocka_unit_test(test_options),
 		cmocka_unit_test(test_external), cmocka_unit_test(test_owner), cmocka_unit_test(test_owner_for_client),
+		cmocka_unit_test(test_turned),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
