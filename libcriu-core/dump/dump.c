@@ -4,6 +4,7 @@
 #include "image/stats.h"
 #include "image/stream.h"
 #include "infect/freeze.h"
+#include "kernel/last-will.h"
 #include "kernel/stage-tables.h"
 #include "mm/page-client.h"
 #include "mm/smaps-before.h"
@@ -181,20 +182,43 @@ int dump_stage_announce(void *op, struct cr_error *err)
 	return r;
 }
 
-/* From the moment on in which sockets are of no use to the tasks, these end with us if need be. */
+/*
+ * We were killed. It holds our descriptors of the sockets: as long as it does, that the tasks end is told to nobody.
+ */
+static void end_in_our_place(void *arg)
+{
+	struct dump *d = arg;
+
+	if (connections_lock_may_go(d->files))
+		return;
+	tree_kill(d->tree);
+	connections_vanish(d->files, NULL);
+}
+
+/*
+ * From the moment on in which sockets are of no use to the tasks, these end with us if need be. A tree ends with its connections
+ * locked and silent, or goes on with none of that, wherever we are killed in between.
+ */
 static int end_connections(struct dump *d, struct cr_error *err)
 {
+	struct last_will *will;
 	int r;
 
 	if (!connections_kept(d->files))
 		return 0;
 	r = connections_lock_for_good(d->files, err);
-	if (r == 0)
-		r = tree_doom(d->tree, true, err);
+	if (r < 0)
+		return r;
+	will = last_will_make(end_in_our_place, d);
+	connections_lock_stays(d->files, true);
+	r = tree_doom(d->tree, true, err);
 	if (r == 0)
 		r = connections_vanish(d->files, err);
-	if (r < 0)
+	if (r < 0) {
 		tree_doom(d->tree, false, NULL);
+		connections_lock_stays(d->files, false);
+	}
+	last_will_revoke(will);
 	return r;
 }
 

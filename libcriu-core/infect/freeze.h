@@ -22,7 +22,10 @@ int freeze_tree(struct cr_context *ctx, pid_t root, struct tree **ret, struct cr
 /** freeze_limit_ms() - the time that the options give freeze_tree(); with 0 of them it is 49 days */
 unsigned int freeze_limit_ms(const rpc_criu_opts *o);
 
-/** tree_doom() - are its threads killed by the kernel if we end in whatever way? Return: 0; the first failure */
+/** tree_kill() - all that is alive of it; nobody waits for that, and nothing is allocated */
+void tree_kill(const struct tree *tree);
+
+/** tree_doom() - are its threads killed by the kernel if we end in whatever way? One after the other. Return: 0; the first failure */
 int tree_doom(struct tree *tree, bool doomed, struct cr_error *err);
 
 enum thaw { THAW_RUNNING, THAW_STOPPED, THAW_KILLED };

@@ -151,6 +151,11 @@ void leftover_lock(struct cr_leftovers *l, const char *name)
 	__atomic_store_n(&l->lock[0], name[0], __ATOMIC_RELEASE);
 }
 
+bool leftover_locked(const struct cr_leftovers *l)
+{
+	return l && __atomic_load_n(&l->lock[0], __ATOMIC_ACQUIRE);
+}
+
 /* ------------------------------------------------------------- afterwards */
 
 static void repair_off(const struct socket_note *s)
@@ -170,7 +175,7 @@ static void repair_off(const struct socket_note *s)
 
 static void let_connection_go(struct cr_leftovers *l)
 {
-	if (l->lock[0])
+	if (leftover_locked(l))
 		net_lock_remove(l->lock, NULL);
 	if (l->socket.pid)
 		repair_off(&l->socket);

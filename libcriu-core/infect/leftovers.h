@@ -54,6 +54,7 @@ void leftover_socket(struct cr_leftovers *l, pid_t pid, int fd, bool reuse);
 
 /** leftover_lock() - name of a table of nf_tables that outlives the dump (kernel/net-lock.h), while it may have to go; "": none */
 void leftover_lock(struct cr_leftovers *l, const char *name);
+bool leftover_locked(const struct cr_leftovers *l);
 
 /**
  * leftover_twin() - @twin is a child of @parent that is ours (infect/twin.h): dead with us, it has to be reaped there

@@ -104,19 +104,16 @@ static void help_to_end(const struct tree *tree)
 			syscall(__NR_process_mrelease, tree->tasks.items[i]->pidfd, 0);
 }
 
-static void end_all(void *arg)
+void tree_kill(const struct tree *tree)
 {
-	const struct tree *tree = arg;
-
 	for (size_t i = 0; i < tree->tasks.nr; i++)
 		if (tree->tasks.items[i]->state != TASK_DEAD)
 			kill(tree->tasks.items[i]->host_pid, SIGKILL);
 }
 
-/* The images are whole, and the tree is to end. Should we be killed in the middle of that, no part of it shall go on. */
-static struct last_will *will_end(struct tree *tree)
+static void end_all(void *arg)
 {
-	return tree->tasks.nr > 1 ? last_will_make(end_all, tree) : NULL;
+	tree_kill(arg);
 }
 
 /*
@@ -126,7 +123,8 @@ static struct last_will *will_end(struct tree *tree)
 static int kill_all(struct tree *tree, struct cr_error *err)
 {
 	struct reaping all = { .tree = tree };
-	struct last_will *will = will_end(tree);
+	/* The images are whole, and the tree is to end. Should we be killed in the middle of that, no part of it shall go on. */
+	struct last_will *will = tree->tasks.nr > 1 ? last_will_make(end_all, tree) : NULL;
 	int r = 0;
 
 	for (size_t i = 0; i < tree->tasks.nr; i++) {
@@ -151,7 +149,6 @@ static int kill_all(struct tree *tree, struct cr_error *err)
 
 int tree_doom(struct tree *tree, bool doomed, struct cr_error *err)
 {
-	struct last_will *will = doomed ? will_end(tree) : NULL;
 	int r = 0;
 
 	for (size_t i = 0; i < tree->tasks.nr; i++) {
@@ -163,7 +160,6 @@ int tree_doom(struct tree *tree, bool doomed, struct cr_error *err)
 				first_failure(&r, cr_fail(r ? NULL : err, -errno, "options of thread %d",
 							  task->threads.items[k].host_tid));
 	}
-	last_will_revoke(will);
 	return r;
 }
 

@@ -2,7 +2,7 @@
  * TCP connections of a tree: what the orchestrators see of them.
  *
  * Dump: connections_hold() once nothing stands in the way any more, then files_write(); at the end either
- * connections_let_go(), when the tree lives on, or, when it is killed, connections_lock_for_good() and connections_vanish().
+ * connections_let_go(), when the tree lives on, or, when it is killed, connections_lock_for_good(), _lock_stays() and _vanish().
  * Restore: connections_go_on() right before the tasks are let go.
  */
 #ifndef CR_NET_CONNECTIONS_H
@@ -35,9 +35,18 @@ void connections_let_go(struct file_table *t);
 int connections_lock_for_good(struct file_table *t, struct cr_error *err);
 
 /**
- * connections_vanish() - when the tasks end now, no packet tells the other side
- * They must not run any more, whatever becomes of us: with their sockets they could do nothing.
- * Return: 0; negative errno, connections_let_go() is to follow.
+ * connections_lock_stays() - should we be killed: does that lock stay, or does the process in front of us remove it?
+ * At first it does that. It is one store in memory, which decides whether the tree ends or goes on then.
+ */
+void connections_lock_stays(struct file_table *t, bool stays);
+
+/** connections_lock_may_go() - would the process in front of us remove the lock? Then the tree must go on. */
+bool connections_lock_may_go(const struct file_table *t);
+
+/**
+ * connections_vanish() - when the last descriptors are closed now, no packet tells the other side
+ * The tasks must not run any more, whatever becomes of us: with their sockets they could do nothing. Allocates nothing.
+ * Return: 0; the first failure, connections_let_go() is to follow.
  */
 int connections_vanish(struct file_table *t, struct cr_error *err);
 

@@ -247,18 +247,35 @@ int connections_lock_for_good(struct file_table *t, struct cr_error *err)
 	return r;
 }
 
+bool connections_lock_may_go(const struct file_table *t)
+{
+	return leftover_locked(t->ctx->opts->leftovers);
+}
+
+void connections_lock_stays(struct file_table *t, bool stays)
+{
+	char name[NET_LOCK_NAME] = "";
+
+	if (!stays && t->inet->locked_for_good)
+		inet_lock_name(t->inet->run_id, "lock", name);
+	leftover_lock(t->ctx->opts->leftovers, name);
+}
+
 int connections_vanish(struct file_table *t, struct cr_error *err)
 {
 	struct inet_table *n = t->inet;
 	int r = 0;
 
-	leftover_lock(t->ctx->opts->leftovers, "");
-	if (!n || !n->connections.nr)
-		return 0;
-	for (size_t i = 0; r == 0 && i < n->connections.nr; i++)
-		if (n->connections.items[i].e->state != INET_CLOSED)
-			r = tcp_repair_on(n->connections.items[i].f->fd, err);
-	n->vanished = r == 0;
+	for (size_t i = 0; n && i < n->connections.nr; i++) {
+		int now = n->connections.items[i].e->state != INET_CLOSED
+				  ? tcp_repair_on(n->connections.items[i].f->fd, r ? NULL : err)
+				  : 0;
+
+		if (now < 0 && r == 0)
+			r = now;
+	}
+	if (n)
+		n->vanished = r == 0;
 	return r;
 }
 

@@ -6,6 +6,7 @@
 #include "kernel/stage-tables.h"
 #include "mm/unpack.h"
 #include "mm/used-up.h"
+#include "restore/free-pid.h"
 #include "restore/restore-internal.h"
 
 #include <errno.h>
@@ -19,6 +20,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#define FREE_PID_NS (3 * (uint64_t)1000000000) /* until a parent takes note of an end: on a machine with much to do */
+
 static int notify(struct restore *rs, const char *script, pid_t pid, struct cr_error *err)
 {
 	const struct cr_observer *obs = rs->ctx->obs;
@@ -27,14 +30,18 @@ static int notify(struct restore *rs, const char *script, pid_t pid, struct cr_e
 	return r < 0 ? cr_fail(err, r, "notification %s was refused", script) : 0;
 }
 
-static int check_free(pid_t pid, struct cr_error *err)
+static int check_free(const struct restore *rs, struct cr_error *err)
 {
-	if (kill(pid, 0) < 0 && errno == ESRCH)
-		return 0;
-	cr_refuse(err, -EEXIST, "pid %d is taken by another process", pid);
-	cr_advise(err, "restore in a pid namespace of its own (unshare --pid --fork --mount-proc), or wait until that "
-		       "process has ended");
-	return -EEXIST;
+	uint64_t deadline = monotonic_ns() + FREE_PID_NS;
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < rs->tree.nodes.nr; i++)
+		if (rs->tree.nodes.items[i].pid)
+			r = free_pid_await((pid_t)rs->tree.nodes.items[i].pid, deadline, err);
+	for (size_t i = 0; r == 0 && i < rs->nr_tasks; i++)
+		for (size_t k = 1; r == 0 && k < rs->tasks[i].nr_threads; k++)
+			r = free_pid_await((pid_t)rs->tasks[i].tids[k], deadline, err);
+	return r;
 }
 
 static int stage_tree(void *op, struct cr_error *err)
@@ -55,13 +62,7 @@ static int stage_tree(void *op, struct cr_error *err)
 		pstree_input_of(rs->tasks[i].entry, rs->tasks[i].zombie, &in[i]);
 	r = pstree_plan_make(in, rs->nr_tasks, &opts, &rs->tree, err);
 	free(in);
-	for (size_t i = 0; r == 0 && i < rs->tree.nodes.nr; i++)
-		if (rs->tree.nodes.items[i].pid)
-			r = check_free((pid_t)rs->tree.nodes.items[i].pid, err);
-	for (size_t i = 0; r == 0 && i < rs->nr_tasks; i++)
-		for (size_t k = 1; r == 0 && k < rs->tasks[i].nr_threads; k++)
-			r = check_free((pid_t)rs->tasks[i].tids[k], err);
-	return r;
+	return r < 0 ? r : check_free(rs, err);
 }
 
 static int fill_memfds(struct restore *rs, struct cr_error *err)

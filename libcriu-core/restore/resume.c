@@ -283,17 +283,16 @@ static void end_all(void *arg)
  */
 static void keep_all(struct restore *rs)
 {
-	struct last_will *will = rs->nr_tasks > 1 ? last_will_make(end_all, rs) : NULL;
 	struct cr_error dead = { 0 };
 
 	for (size_t i = 0; i < rs->threads.nr; i++)
 		if (takeover_keep(rs->threads.items[i].hand, &dead) < 0)
 			log_debug(&rs->ctx->log, "%s", dead.text);
-	last_will_revoke(will);
 }
 
 int restore_resume(struct restore *rs, struct cr_error *err)
 {
+	struct last_will *will;
 	int r = open_all(rs, err);
 
 	if (r == 0)
@@ -303,10 +302,15 @@ int restore_resume(struct restore *rs, struct cr_error *err)
 	/* before connections are of any use: if those who have the memory keep the tree, they keep these as well */
 	if (r == 0)
 		r = restore_lazy_start(rs, err);
-	if (r == 0)
-		r = connections_go_on(rs->files, err);
 	if (r < 0)
 		return r;
+	/* made first, since that may take a while, and the tree should not end with us any more when its connections are told to go on */
+	will = rs->nr_tasks > 1 ? last_will_make(end_all, rs) : NULL;
+	r = connections_go_on(rs->files, err);
+	if (r < 0) {
+		last_will_revoke(will);
+		return r;
+	}
 	/*
 	 * From here on it is theirs. Letting go takes a while with many threads; a coordinator that is killed in the middle of it
 	 * shall not leave a part of the tree.
@@ -316,6 +320,7 @@ int restore_resume(struct restore *rs, struct cr_error *err)
 	restore_give_terminal(rs);
 	mm_segments_keep(rs->segments);
 	keep_all(rs);
+	last_will_revoke(will);
 	/* names that the images need: not before the tree outlives us, since without it they have to be fit for another restore */
 	files_commit(rs->files);
 	for (size_t i = 0; i < rs->threads.nr; i++)

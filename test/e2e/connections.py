@@ -13,6 +13,7 @@ from world import Failed, Skipped
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 KEEP = "--tcp-established"
+KILL, PTRACE, SETOPTIONS, ANY = 62, 101, 0x4200, -1   # for test/faults/cut-off.c
 
 
 class Connections:
@@ -252,7 +253,7 @@ class Connections:
                 pass
         self.world.until(lambda: pid in self.world.ended, TIMEOUT, "the dumper ends")
         self.world.until(lambda: not set(self.world.tree()) - set(self.before.tasks), 5, "its child ends")
-        self.world.until(lambda: not net.ours(), 2, "no lock is left")
+        self.world.until(lambda: not net.ours(), 10, "no lock is left")
         self.more_lines("after a dumper was killed")
 
     def do_tcp_killed_dumper(self):
@@ -283,13 +284,44 @@ class Connections:
                 except ProcessLookupError:
                     pass
             self.world.until(lambda: pid in self.world.ended, TIMEOUT, "the dumper ends")
-            self.world.until(lambda: not self.criu_at_work(), TIMEOUT, "what the dumper left to be done is done")
-            if not self.world.tree():
-                restored += 1
-                self.restore()
-            self.world.until(lambda: not net.ours(), 2, "no lock is left")
-            self.more_lines("after a dumper was killed")
+            restored += self.goes_on_either_way("after a dumper was killed")
         self.end_talk(f"after dumpers were killed, {restored} of them too late")
+
+    def goes_on_either_way(self, when):
+        """Returns whether the tree had to be restored for that."""
+        self.world.until(lambda: not self.criu_at_work(), TIMEOUT, f"what the dumper left to be done is done {when}")
+        ended = not self.world.tree()
+        try:
+            if ended:
+                self.restore()
+            self.world.until(lambda: not net.ours(), 10, "no lock is left")
+            self.more_lines(when)
+        except Failed as e:
+            raise Failed(f"{when}, {'restored' if ended else 'not restored'}: {e}") from None
+        return ended
+
+    def do_tcp_cut_off_at_the_end(self):
+        """The same at the calls by which the tree is ended, which follow each other too fast to be hit by chance."""
+        net.own_network()
+        self.start_talk()
+        self.restore_args = [KEEP]
+        for call, arg, last in (PTRACE, SETOPTIONS, 2), (KILL, ANY, 4):
+            code, said = self.cut_off(call, arg, 0)
+            if code or not self.goes_on_either_way("after a dump"):
+                raise Failed(f"a dump that is not cut off: exit status {code}, {said}")
+            count = int(said.split()[-1])
+            for n in range(count, max(0, count - last), -1):
+                code, said = self.cut_off(call, arg, n)
+                if code not in (0, -signal.SIGKILL):
+                    raise Failed(f"a dump: exit status {code}, {said}")
+                self.goes_on_either_way(f"after a dumper was killed at call {call} {arg}, number {n} of {count}")
+        self.end_talk("after dumpers were killed")
+
+    def cut_off(self, call, arg, n):
+        self.new_images()
+        tool = os.path.join(os.path.dirname(self.victims), "faults", "cut-off")
+        return self.world.run([tool, str(call), str(arg), str(n), "all", self.criu, "dump", "-t", str(self.root), "-D", self.images,
+                               "-o", "dump.log", "-v4", KEEP], TIMEOUT)
 
     @staticmethod
     def children(pid):

@@ -30,18 +30,17 @@ static bool matches(pid_t tid, long call, long arg)
 /* What a stopped thread is let go on with. */
 static int signal_of(int status)
 {
-	int signo = WSTOPSIG(status);
-
-	return signo == ENTRY || signo == SIGTRAP || signo == SIGSTOP || status >> 16 ? 0 : signo;
+	return WSTOPSIG(status) == ENTRY || status >> 16 ? 0 : WSTOPSIG(status);
 }
 
 int main(int argc, char **argv)
 {
 	long call, arg, nth, nr = 0, options = PTRACE_O_TRACESYSGOOD;
 	pid_t pid, tid;
-	int status;
+	int status, go[2];
+	char c;
 
-	if (argc < 6)
+	if (argc < 6 || pipe(go) < 0)
 		return 2;
 	call = atol(argv[1]);
 	arg = strtol(argv[2], NULL, 0);
@@ -50,14 +49,18 @@ int main(int argc, char **argv)
 		options |= PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK | PTRACE_O_TRACECLONE;
 	pid = fork();
 	if (pid == 0) {
-		ptrace(PTRACE_TRACEME, 0, NULL, NULL);
-		raise(SIGSTOP);
-		execv(argv[5], argv + 5);
+		close(go[1]);
+		if (read(go[0], &c, 1) == 1 && close(go[0]) == 0)
+			execv(argv[5], argv + 5);
 		_exit(127);
 	}
-	waitpid(pid, &status, 0);
-	ptrace(PTRACE_SETOPTIONS, pid, NULL, options);
-	ptrace(PTRACE_SYSCALL, pid, NULL, NULL);
+	/* not by PTRACE_TRACEME: that lets each child begin with a SIGSTOP, which is left with those who lose us before it has come */
+	if (ptrace(PTRACE_SEIZE, pid, NULL, options) < 0 || ptrace(PTRACE_INTERRUPT, pid, NULL, NULL) < 0)
+		return 2;
+	close(go[0]);
+	if (write(go[1], "x", 1) != 1)
+		return 2;
+	close(go[1]);
 	while ((tid = waitpid(-1, &status, __WALL)) > 0) {
 		if (!WIFSTOPPED(status) && tid == pid)
 			break;
