@@ -1,9 +1,8 @@
-/* Resources from outside of the tree: declared at dump, handed over at restore. */
+/* Resources from outside of the tree: their names, and what a dump is told of them. What a restore is given is in inherit-given.c. */
 #include "files/inherit.h"
 
 #include "base/own.h"
 #include "files/dump-internal.h"
-#include "files/restore-internal.h"
 #include "procfs/scan.h"
 
 #include <errno.h>
@@ -42,23 +41,6 @@ bool inherit_key_matches(const char *given, const char *key)
 		    external_pair_parse(key, types[i], &b[0], &b[1]) == 0)
 			return a[0] == b[0] && a[1] == b[1];
 	return strcmp(given, key) == 0;
-}
-
-int inherit_find(const struct files *fs, const char *key, struct cr_error *err)
-{
-	const struct rpc_inherit_fd_vec *v = &fs->ctx->opts->rpc->inherit_fd;
-
-	for (size_t i = 0; i < v->nr; i++) {
-		int fd;
-
-		if (!inherit_key_matches(v->items[i].key, key))
-			continue;
-		fd = fcntl(v->items[i].fd, F_DUPFD_CLOEXEC, 3);
-		return fd < 0 ? cr_fail(err, errno == EMFILE ? -EMFILE : -EBADF, "inherited descriptor %d (%s)",
-					v->items[i].fd, key)
-			      : fd;
-	}
-	return -ENOENT;
 }
 
 /* ------------------------------------------------------------------- dump */

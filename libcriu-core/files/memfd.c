@@ -393,7 +393,7 @@ static int memfd_open(struct files *fs, struct restored_file *f, struct cr_error
 	autofd int fd = -1;
 
 	snprintf(key, sizeof(key), MEMFD_PREFIX "%s", m->entry->name);
-	fd = inherit_find(fs, key, err);
+	fd = inherit_find(fs, key, S_IFREG, e->flags, err);
 	if (fd != -ENOENT)
 		return take_fd(&fd);
 	fd = memfd_open_id(fs, e->inode_id, open_flags(e->flags), err);

@@ -194,14 +194,22 @@ static int pipe_make(struct restored_pipe *p, struct cr_error *err)
 	return r;
 }
 
-static int pipe_inherited(struct files *fs, uint32_t pipe_id, struct cr_error *err)
+static int pipe_inherited(struct files *fs, const img_pipe_entry *e, const struct restored_pipe *p,
+			  struct cr_error *err)
 {
 	char key[32];
+	int fd;
 
 	if (!fs->ctx->opts->rpc->inherit_fd.nr)
 		return -ENOENT;
-	snprintf(key, sizeof(key), "pipe:[%u]", pipe_id);
-	return inherit_find(fs, key, err);
+	snprintf(key, sizeof(key), "pipe:[%u]", e->pipe_id);
+	fd = inherit_find(fs, key, S_IFIFO, e->flags, err);
+	/* for the one who reads; who only writes has sent it to somebody outside, who has it */
+	if (fd >= 0 && (e->flags & O_ACCMODE) != O_WRONLY && p && p->data && p->data->bytes)
+		log_warn(&fs->ctx->log,
+			 "%u bytes that were unread in %s are lost: another one takes its place, continuing",
+			 p->data->bytes, key);
+	return fd;
 }
 
 /* O_DIRECT, packet mode, is for pipe2(2) and fcntl(2): open(2) refuses it for what cannot be read without the page cache. */
@@ -220,7 +228,7 @@ int pipe_open_end(struct files *fs, const img_pipe_entry *e, struct cr_error *er
 	struct restored_pipe *p = pipe_find(fs, e->pipe_id, false);
 	uint32_t pipe_id = e->pipe_id, flags = e->flags;
 	unsigned int end = (flags & O_ACCMODE) == O_RDONLY ? 0 : 1;
-	int fd = pipe_inherited(fs, pipe_id, err);
+	int fd = pipe_inherited(fs, e, p, err);
 	int r = 0;
 
 	if (fd != -ENOENT)

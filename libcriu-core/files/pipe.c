@@ -105,7 +105,7 @@ static int fifo_open(struct files *fs, struct restored_file *f, struct cr_error 
 	const img_fifo_entry *e = f->entry->fifo;
 	struct restored_file *path = files_find(fs, e->has_regf_id ? e->regf_id : e->id);
 	const img_reg_file_entry *reg = path->entry->reg;
-	autofd int fd = inherit_find(fs, reg->name + 1, err);
+	autofd int fd = inherit_find(fs, reg->name + 1, S_IFIFO, reg->flags, err);
 
 	if (fd == -ENOENT)
 		fd = fifo_open_end(fs, e->pipe_id, path, reg->flags, err);

@@ -114,6 +114,8 @@ int files_open(struct files *fs, int root_fd, struct cr_error *err)
 	const struct file_family *family;
 	int r = raise_limit(fs, err);
 
+	if (r == 0)
+		r = inherit_begin(fs, err);
 	fs->root_fd = root_fd;
 	own_table_grow(fs->files.nr);
 	for (unsigned int i = 0; r == 0 && (family = file_family_at(i)); i++)
@@ -134,6 +136,8 @@ int files_open(struct files *fs, int root_fd, struct cr_error *err)
 		r = locks_settle(fs, err);
 	if (r == 0)
 		pipes_settle(fs);
+	if (r == 0)
+		inherit_end(fs);
 	return r;
 }
 

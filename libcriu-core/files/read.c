@@ -368,6 +368,7 @@ void files_free(struct files *fs)
 			family->done(fs);
 	if (fs->own_fds >= 0)
 		close(fs->own_fds);
+	free(fs->asked);
 	restored_pipes_done(fs);
 	restored_memfds_done(fs);
 	ghost_sources_done(fs);

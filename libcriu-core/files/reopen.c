@@ -259,8 +259,10 @@ int reg_validate(struct files *fs, const img_reg_file_entry *e, int fd, bool rem
 
 static int reg_inherited(struct files *fs, const img_reg_file_entry *e, struct cr_error *err)
 {
+	uint32_t kind = e->has_mode ? e->mode : 0;
+
 	if (e->has_ext && e->ext) {
-		int fd = inherit_find(fs, e->name, err);
+		int fd = inherit_find(fs, e->name, kind, e->flags, err);
 
 		if (fd == -ENOENT) {
 			cr_refuse(err, -ENOENT, "file %s comes from outside and was not given", e->name);
@@ -268,7 +270,7 @@ static int reg_inherited(struct files *fs, const img_reg_file_entry *e, struct c
 		}
 		return fd;
 	}
-	return e->name[1] ? inherit_find(fs, e->name + 1, err) : -ENOENT;
+	return e->name[1] ? inherit_find(fs, e->name + 1, kind, e->flags, err) : -ENOENT;
 }
 
 int regular_open(struct files *fs, struct restored_file *f, struct cr_error *err)

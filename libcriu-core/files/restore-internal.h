@@ -105,6 +105,7 @@ struct files {
 	struct tty_source_vec ttys;
 	struct map tty_by_id;
 	struct lock_entry_vec locks;
+	bool *asked; /* for each inherited descriptor; NULL: there are none */
 	int own_fds; /* /proc/self/fd, -1: nobody needs it */
 	struct terminal_vec terminals;
 	struct pty_set *ptys;     /* of pty-restore.c; NULL: there are no terminals */
@@ -207,7 +208,16 @@ void locks_plan(const struct files *fs, pid_t ns_pid, struct program *p, struct 
 size_t locks_plan_ops(const struct files *fs, pid_t ns_pid);
 
 /* inherit.c */
-/** inherit_find() - descriptor that the caller gave for a resource. Return: a duplicate, owned by the caller; -ENOENT none given; negative errno. */
-int inherit_find(const struct files *fs, const char *key, struct cr_error *err);
+/* inherit-given.c */
+/** inherit_begin(), inherit_end() - around all openings; the second names in warnings what nothing has asked for */
+int inherit_begin(struct files *fs, struct cr_error *err);
+void inherit_end(const struct files *fs);
+/**
+ * inherit_find() - descriptor that the caller gave for a resource
+ * @kind: what it was, S_IFIFO and so on; 0: not known. @flags: how it was open
+ * Of a pipe that can be used in the other direction only, one for this direction is made. Return: owned by the caller; -ENOENT
+ * none given; -EINVAL one of no use; negative errno.
+ */
+int inherit_find(const struct files *fs, const char *key, uint32_t kind, uint32_t flags, struct cr_error *err);
 
 #endif

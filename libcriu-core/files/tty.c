@@ -234,7 +234,7 @@ static int tty_check(const img_file_entry *e, struct cr_error *err)
 	return fown_check(e->tty->fown, err);
 }
 
-static int tty_inherited(struct files *fs, const img_tty_info_entry *info, struct cr_error *err)
+static int tty_inherited(struct files *fs, const img_tty_info_entry *info, uint32_t flags, struct cr_error *err)
 {
 	char key[64];
 	int fd;
@@ -242,13 +242,13 @@ static int tty_inherited(struct files *fs, const img_tty_info_entry *info, struc
 	if (!fs->ctx->opts->rpc->inherit_fd.nr)
 		return -ENOENT;
 	snprintf(key, sizeof(key), "tty[%x:%x]", info->rdev, info->dev);
-	fd = inherit_find(fs, key, err);
+	fd = inherit_find(fs, key, S_IFCHR, flags, err);
 	if (fd != -ENOENT)
 		return fd;
 	/* who makes the key with stat(2) has the other layout, which is the same only up to minor number 255 */
 	snprintf(key, sizeof(key), "tty[%x:%llx]", info->rdev,
 		 (unsigned long long)makedev(info->dev >> 20, info->dev & 0xfffff));
-	return inherit_find(fs, key, err);
+	return inherit_find(fs, key, S_IFCHR, flags, err);
 }
 
 /* A job that drew on its terminal expects it as it left it; only who is in the foreground may change that without a signal. */
@@ -332,7 +332,7 @@ static int tty_open(struct files *fs, struct restored_file *f, struct cr_error *
 {
 	const img_tty_file_entry *e = f->entry->tty;
 	const img_tty_info_entry *info = info_of(fs, e);
-	autofd int fd = tty_inherited(fs, info, err);
+	autofd int fd = tty_inherited(fs, info, e->flags, err);
 
 	if (fd == -ENOENT && info->type == img_TtyType_EXT_TTY) {
 		cr_refuse(err, -ENOENT, "terminal tty[%x:%x] comes from outside and was not given", info->rdev,

@@ -2,8 +2,8 @@
 #include "net/inet-internal.h"
 
 #include "base/own.h"
-#include "files/inherit.h"
 #include "net/inet-packet.h"
+#include "net/sock-given.h"
 #include "net/sock-opts.h"
 
 #include <errno.h>
@@ -282,7 +282,7 @@ static int inherited(struct files *fs, const img_inet_sk_entry *e, struct cr_err
 	if (!fs->ctx->opts->rpc->inherit_fd.nr)
 		return -ENOENT;
 	snprintf(key, sizeof(key), "socket:[%u]", e->ino);
-	return inherit_find(fs, key, err);
+	return sock_given(fs, key, e->type, e->type == SOCK_STREAM && e->state == INET_LISTENING, err);
 }
 
 int inet_open(struct files *fs, struct restored_file *f, struct cr_error *err)

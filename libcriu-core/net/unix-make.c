@@ -6,6 +6,7 @@
 #include "net/unix-internal.h"
 
 #include "base/own.h"
+#include "net/sock-given.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -329,14 +330,15 @@ static int listen_one(void *arg)
 /* The caller may give what stands for a socket, by its own inode or by that of its peer outside. */
 static int find_inherited(struct files *fs, struct restored_sock *s, struct cr_error *err)
 {
+	bool listens = s->e->state == UNIX_STATE_LISTENING;
 	char key[32];
 	int fd;
 
 	snprintf(key, sizeof(key), "socket:[%u]", s->e->ino);
-	fd = inherit_find(fs, key, err);
+	fd = sock_given(fs, key, s->e->type, listens, err);
 	if (fd == -ENOENT && s->peer && s->peer->e->uflags & UFLAG_EXTERNAL) {
 		snprintf(key, sizeof(key), "unix[%u]", s->e->peer);
-		fd = inherit_find(fs, key, err);
+		fd = sock_given(fs, key, s->e->type, listens, err);
 	}
 	if (fd == -ENOENT)
 		return 0;
@@ -344,7 +346,23 @@ static int find_inherited(struct files *fs, struct restored_sock *s, struct cr_e
 		return fd;
 	s->fd = fd;
 	s->inherited = s->made = true;
+	if (s->first)
+		log_warn(&fs->ctx->log, "what was unread in %s is lost: another one takes its place, continuing", key);
 	return 0;
+}
+
+/* A connection cannot have one end that is the caller's and one that is ours. */
+static int check_inherited(const struct restored_sock *s, struct cr_error *err)
+{
+	const struct restored_sock *p = s->peer;
+
+	if (!p || !s->file->used || !p->file->used || !is_pair(s) || s->inherited == p->inherited)
+		return 0;
+	cr_refuse(err, -EINVAL,
+		  "another one takes the place of UNIX socket socket:[%u], which is connected to socket:[%u]",
+		  s->inherited ? s->e->ino : p->e->ino, s->inherited ? p->e->ino : s->e->ino);
+	cr_advise(err, "give its peer as well: --inherit-fd fd[N]:socket:[%u]", s->inherited ? p->e->ino : s->e->ino);
+	return -EINVAL;
 }
 
 static int find_all_inherited(struct files *fs, struct cr_error *err)
@@ -357,6 +375,8 @@ static int find_all_inherited(struct files *fs, struct cr_error *err)
 	for (size_t i = 0; i < set->socks.nr && r == 0; i++)
 		if (!(set->socks.items[i]->e->uflags & UFLAG_EXTERNAL) && set->socks.items[i]->file->used)
 			r = find_inherited(fs, set->socks.items[i], err);
+	for (size_t i = 0; i < set->socks.nr && r == 0; i++)
+		r = check_inherited(set->socks.items[i], err);
 	return r;
 }
 

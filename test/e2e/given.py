@@ -60,6 +60,77 @@ class Given:
             self.restore_giving(new.fileno(), key, 1)
         self.finish("after the restore")
 
+    def must_fail_giving(self, fd, key, why, *words):
+        os.set_inheritable(fd, True)
+        plain = self.criu_run
+        self.criu_run = lambda *cmd: plain(*cmd, "--inherit-fd", f"fd[{fd}]:{key}", pass_fds=(fd,))
+        try:
+            self.must_fail_to_restore(why, *words)
+        finally:
+            self.criu_run = plain
+
+    def do_inherit_wrong_socket(self):
+        """What cannot stand for a listening socket is refused; descriptors that nothing asked for, or that are too many, are named."""
+        with socket.create_server(("127.0.0.1", 0)) as old:
+            self.start_with("wrong", stdout=old.fileno())
+            key = f"socket:[{os.fstat(old.fileno()).st_ino}]"
+        self.must_dump()
+        self.must_be_gone()
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp, socket.socket(socket.AF_INET, socket.SOCK_STREAM) as tcp:
+            self.must_fail_giving(udp.fileno(), key, "with a datagram socket", key, "type 2")
+            self.must_fail_giving(tcp.fileno(), key, "with a socket that does not listen", key, "does not listen")
+        with open(os.devnull, "rb") as null, socket.create_server(("127.0.0.1", 0)) as new:
+            os.set_inheritable(null.fileno(), True)
+            os.set_inheritable(new.fileno(), True)
+            given = [w for k, f in ((key, new), (key, null), ("socket:[1]", null)) for w in ("--inherit-fd", f"fd[{f.fileno()}]:{k}")]
+            self.restored_with(*given, pass_fds=(new.fileno(), null.fileno()))
+            if os.stat(f"/proc/{self.root}/fd/1").st_ino != os.fstat(new.fileno()).st_ino:
+                raise Failed("the first of two descriptors is not used")
+        said = self.log("restore.log")
+        for words in (f"({key}) is not used", "(socket:[1]) stands for nothing"):
+            if words not in said:
+                raise Failed(f"no warning says '{words}'")
+        self.finish("after the restore")
+
+    def do_inherit_both_ends(self):
+        """A pipe of which the tree has both ends: they have one name, and one end that is given is enough for both."""
+        reader, writer = os.pipe()
+        os.write(writer, b"unread")
+        self.start_with("ends", stdin=reader, stdout=writer)
+        key = f"pipe:[{os.fstat(reader).st_ino}]"
+        os.close(reader)
+        os.close(writer)
+        self.must_dump()
+        self.must_be_gone()
+        with open(os.devnull, "rb") as null:
+            self.must_fail_giving(null.fileno(), key, "with what cannot be written to", key, "cannot be written to")
+        reader, writer = os.pipe()
+        self.restore_giving(writer, key, 1)
+        for number, mode in (0, os.O_RDONLY), (1, os.O_WRONLY):
+            with open(f"/proc/{self.root}/fdinfo/{number}", encoding="utf-8") as f:
+                flags = next(int(line.split()[1], 8) for line in f if line.startswith("flags"))
+            if flags & os.O_ACCMODE != mode or os.stat(f"/proc/{self.root}/fd/{number}").st_ino != os.fstat(writer).st_ino:
+                raise Failed(f"descriptor {number} is open with flags 0{flags:o}, or is another pipe")
+        if "6 bytes that were unread" not in self.log("restore.log"):
+            raise Failed("no warning says that something unread is lost")
+        self.finish("after the restore")
+        os.close(reader)
+        os.close(writer)
+
+    def do_inherit_one_of_a_pair(self):
+        """Two sockets of the tree that are connected: nobody can put one that is connected elsewhere in the place of one of them."""
+        self.use("unix-pair", "kinds")
+        numbers = [n for n in sorted(os.listdir(f"/proc/{self.root}/fd"), key=int)
+                   if os.readlink(f"/proc/{self.root}/fd/{n}").startswith("socket:")]
+        key, peer = (os.readlink(f"/proc/{self.root}/fd/{n}") for n in numbers[:2])
+        self.must_dump()
+        self.must_be_gone()
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            self.must_fail_giving(theirs.fileno(), key, "with one end from outside", key, peer, "--inherit-fd")
+        self.restore()
+        self.finish("after the restore")
+
     def do_other_build(self):
         """A program that was built anew in between, of the same size, is not the one that ran; unless only sizes are to be compared."""
         program = os.path.join(self.base, "program")
