@@ -40,7 +40,7 @@ $(victim-static): $(BUILD)/test/victims/%-static: test/victims/%.c test/victims/
 # subjects of test/faults alone, and a tool of it
 fault-tools := $(BUILD)/test/faults/cut-off
 fault-bins  := $(filter-out $(fault-tools),$(patsubst %.c,$(BUILD)/%,$(wildcard test/faults/*.c)))
-$(fault-bins): $(BUILD)/%: %.c test/victims/victim.c test/victims/victim.h
+$(fault-bins): $(BUILD)/%: %.c test/victims/victim.c test/victims/victim.h test/faults/every.h
 	@mkdir -p $(@D)
 	$(call say,CC,$@)
 	$(Q)$(CC) $(VICTIM_CFLAGS) -Itest/victims -o $@ $(filter %.c,$^) -lpthread

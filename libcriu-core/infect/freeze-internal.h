@@ -1,4 +1,4 @@
-/* Shared by freeze.c (the tree), freeze-process.c (one process of it) and freeze-order.c (who belongs where). */
+/* Shared by freeze.c (the tree), freeze-process.c (one process of it), freeze-stops.c and freeze-order.c (who belongs where). */
 #ifndef CR_INFECT_FREEZE_INTERNAL_H
 #define CR_INFECT_FREEZE_INTERNAL_H
 
@@ -17,6 +17,15 @@ struct freezer {
 struct task *freezer_find(const struct freezer *f, pid_t pid);
 int freezer_index(struct freezer *f, struct task *task);
 
+/**
+ * process_open(), process_read_stat() - its directory, and what it says, read anew
+ * For a moment procfs finds nobody, or whom nobody shall find, under the number of a process of which another thread becomes the main
+ * one: exchange_tids() in kernel/pid.c, proc_pid_make_inode() in fs/proc/base.c. Both look again while the process is there.
+ * Return: 0; -ESRCH it is gone; another negative errno.
+ */
+int process_open(pid_t pid, struct proc_dir *ret, struct cr_error *err);
+int process_read_stat(struct task *task, struct cr_error *err);
+
 /** process_seize() - seize a thread of @task and ask it to stop. Return: 0; 1 it has ended; negative errno. */
 int process_seize(struct freezer *f, struct task *task, pid_t tid, struct cr_error *err);
 
@@ -26,6 +35,25 @@ int process_seize(struct freezer *f, struct task *task, pid_t tid, struct cr_err
  * Return: 0; 1 it is gone; negative errno.
  */
 int process_collect(struct freezer *f, struct task *task, struct cr_error *err);
+
+/**
+ * process_recheck() - collect a stopped process again if it, or a thread of it, has been killed since
+ * Return: 0 all as it was; 1 it was; negative errno.
+ */
+int process_recheck(struct freezer *f, struct task *task, struct cr_error *err);
+
+/**
+ * stops_settle() - what is under way of stops (SIGSTOP and its like) and of their ends runs its course
+ * Before statuses are read: where a thread was found in a stop, others of its process may not have come to it yet, or it is
+ * over already. No code of a process runs. Return: 0; negative errno.
+ */
+int stops_settle(struct freezer *f, struct cr_error *err);
+
+/**
+ * stops_take() - those who have a SIGSTOP waiting, which statuses tell, take it
+ * Return: 0 there was none; 1 there was: whatever has been read may be different; negative errno.
+ */
+int stops_take(struct freezer *f, struct cr_error *err);
 
 /** task_free() - give one process back: its threads run on */
 void task_free(struct task *task);

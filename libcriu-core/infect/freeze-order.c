@@ -124,7 +124,7 @@ struct link {
 static void link_all(const struct freezer *f, struct link *links)
 {
 	for (size_t i = f->tree->tasks.nr; i-- > 1;) {
-		struct task *parent = freezer_find(f, f->tree->tasks.items[i]->stat.ppid);
+		struct task *parent = freezer_find(f, f->tree->tasks.items[i]->status.ppid);
 
 		if (!parent)
 			continue;

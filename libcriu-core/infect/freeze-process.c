@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -17,6 +18,8 @@
 #define SLICE_MS 20
 #define WORTH_GUESSING 16u /* threads */
 #define SEIZE_TRIES 40
+#define LOOKS 1000 /* for a process that procfs does not find */
+#define LOOK_US 50
 
 static bool ended(char state)
 {
@@ -32,10 +35,47 @@ static int obstacle(struct freezer *f, const struct task *task, const char *what
 	return -EBUSY;
 }
 
-static int read_stat(struct task *task, struct cr_error *err)
+/* kill_pid_info() in kernel/signal.c looks again if the number changes hands meanwhile. */
+static bool is_gone(pid_t pid)
+{
+	return kill(pid, 0) < 0 && errno == ESRCH;
+}
+
+int process_open(pid_t pid, struct proc_dir *ret, struct cr_error *err)
+{
+	for (int left = LOOKS;; left--) {
+		int r = proc_dir_open(AT_FDCWD, pid, ret, err);
+
+		if (r != -ESRCH || !left || is_gone(pid))
+			return r;
+		cr_error_clear(err);
+		usleep(LOOK_US);
+	}
+}
+
+/* One that has just been replaced is dead, or counts no thread any more: do_task_stat() in fs/proc/array.c. */
+static int read_stat_once(struct task *task, struct cr_error *err)
 {
 	int r = proc_stat_read(&task->dir, &task->stat, err);
 
+	if (r == 0 && (task->stat.state == 'X' || task->stat.num_threads <= 0))
+		return cr_fail(err, -ESRCH, "read stat");
+	/* it may be there again by the time it is asked which of the two it is */
+	return r == -ENOENT ? -ESRCH : r;
+}
+
+int process_read_stat(struct task *task, struct cr_error *err)
+{
+	int r = read_stat_once(task, err);
+
+	for (int left = LOOKS; r == -ESRCH && left && !is_gone(task->host_pid); left--) {
+		usleep(LOOK_US);
+		cr_error_clear(err);
+		proc_dir_close(&task->dir);
+		r = process_open(task->host_pid, &task->dir, err);
+		if (r == 0)
+			r = read_stat_once(task, err);
+	}
 	if (r == 0)
 		snprintf(task->comm, sizeof(task->comm), "%.15s", task->stat.comm);
 	return r;
@@ -58,7 +98,7 @@ static int why_not_seized(struct freezer *f, struct task *task, pid_t tid, bool 
 	if (r == -ESRCH || (r == 0 && ended(s.state)))
 		return 1;
 	if (r == 0)
-		r = read_stat(task, err);
+		r = process_read_stat(task, err);
 	if (r < 0)
 		return r == -ESRCH ? 1 : r;
 	if (task->stat.flags & PF_KTHREAD)
@@ -215,7 +255,7 @@ static int wait_thread(struct freezer *f, struct task *task, struct thread *t, s
 			return r;
 		/* a new program may have given the number to a thread that was not asked to stop */
 		tracee_interrupt(t->tracee);
-		r = read_stat(task, err);
+		r = process_read_stat(task, err);
 		if (r < 0 && r != -ESRCH)
 			return r;
 		if (t->host_tid == task->host_pid && (r == -ESRCH || ended(task->stat.state))) {
@@ -342,7 +382,7 @@ int process_collect(struct freezer *f, struct task *task, struct cr_error *err)
 		int r = wait_threads(f, task, err);
 
 		if (r == 0)
-			r = read_stat(task, err);
+			r = process_read_stat(task, err);
 		if (r < 0)
 			return r == -ESRCH ? 1 : r;
 		if (ended(task->stat.state) && task->stat.num_threads <= 1) {
@@ -366,4 +406,16 @@ int process_collect(struct freezer *f, struct task *task, struct cr_error *err)
 		if (!new)
 			usleep(100); /* on its way out: neither to be seized nor a zombie yet */
 	}
+}
+
+int process_recheck(struct freezer *f, struct task *task, struct cr_error *err)
+{
+	int r;
+
+	if (!wake_killed(task))
+		return 0;
+	r = process_collect(f, task, err);
+	if (r > 0)
+		task->state = 0;
+	return r < 0 ? r : 1;
 }

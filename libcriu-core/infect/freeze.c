@@ -40,7 +40,7 @@ static int add_process(struct freezer *f, pid_t pid, struct cr_error *err)
 {
 	struct task **slot, *task = NULL;
 	struct proc_dir dir;
-	int r = proc_dir_open(AT_FDCWD, pid, &dir, err);
+	int r = process_open(pid, &dir, err);
 
 	if (r < 0)
 		return r;
@@ -166,7 +166,8 @@ static int add_children(struct freezer *f, struct task *task, size_t *ret_new, s
 		r = add_process(f, pids.items[i], err);
 		if (r < 0 && r != -ESRCH)
 			return r;
-		*ret_new += r == 0;
+		/* of one that goes while the list is read the next may be missed: get_children_pid() in fs/proc/array.c */
+		++*ret_new;
 	}
 	return 0;
 }
@@ -202,7 +203,7 @@ static int freeze_levels(struct freezer *f, size_t from, struct cr_error *err)
 }
 
 /* A stopped process without children cannot be given any: there is nobody below it whose children they were. */
-static int freeze_until_quiet(struct freezer *f, struct cr_error *err)
+static int freeze_all(struct freezer *f, struct cr_error *err)
 {
 	for (;;) {
 		size_t nr = f->tree->tasks.nr, new = 0;
@@ -226,6 +227,34 @@ static int freeze_until_quiet(struct freezer *f, struct cr_error *err)
 		if (monotonic_ns() >= f->deadline)
 			return cr_refuse(err, -ETIMEDOUT, "the tree makes processes faster than they can be stopped");
 	}
+}
+
+/* Those who were stopped first may have been killed by those who were stopped last, and their children are somebody else's then. */
+static int recheck_all(struct freezer *f, struct cr_error *err)
+{
+	struct task_vec *tasks = &f->tree->tasks;
+	int any = 0;
+
+	for (size_t i = 0; i < tasks->nr; i++) {
+		int r = tasks->items[i]->state == TASK_ALIVE ? process_recheck(f, tasks->items[i], err) : 0;
+
+		if (r < 0)
+			return r;
+		any |= r;
+	}
+	return any;
+}
+
+static int freeze_until_quiet(struct freezer *f, struct cr_error *err)
+{
+	int r;
+
+	do {
+		r = freeze_all(f, err);
+		if (r == 0)
+			r = recheck_all(f, err);
+	} while (r > 0);
+	return r;
 }
 
 /*
@@ -378,6 +407,48 @@ static void raise_descriptor_limit(void)
 	}
 }
 
+static int freeze_and_read(struct freezer *f, struct cr_error *err)
+{
+	int r = freeze_until_quiet(f, err);
+
+	if (r == 0)
+		r = stops_settle(f, err);
+	if (r < 0)
+		return r;
+	/* it may have ended, or even be reaped, while its tree was being stopped: nothing to restore would be left of it */
+	if (f->tree->root->state != TASK_ALIVE)
+		return cr_refuse(err, -ESRCH, "pid %d has ended", f->tree->root->host_pid);
+	prune(f->tree);
+	if (reindex(f) < 0)
+		return cr_fail(err, -ENOMEM, "order processes");
+	return parallel_each(f->tree->tasks.nr, read_one, f, err);
+}
+
+/* Back to what is known of a tree that has just been stopped. */
+static int unread_all(struct freezer *f, struct cr_error *err)
+{
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < f->tree->tasks.nr; i++) {
+		struct task *task = f->tree->tasks.items[i];
+
+		for (size_t k = 1; k < task->threads.nr; k++)
+			proc_status_done(&task->threads.items[k].status);
+		proc_status_done(&task->status);
+		if (task->pidfd >= 0)
+			close(task->pidfd);
+		task->pidfd = -1;
+		if (task->state == TASK_STOPPED)
+			task->state = TASK_ALIVE;
+		proc_dir_close(&task->dir);
+		r = process_open(task->host_pid, &task->dir, err);
+		if (r == 0)
+			r = process_read_stat(task, err);
+		r = r == -ESRCH ? 0 : cr_within(err, r, "pid %d", task->host_pid);
+	}
+	return r;
+}
+
 static int freeze(struct freezer *f, pid_t root, struct cr_error *err)
 {
 	int r = add_process(f, root, err);
@@ -386,18 +457,16 @@ static int freeze(struct freezer *f, pid_t root, struct cr_error *err)
 		f->tree->root = f->tree->tasks.items[0];
 		r = freeze_levels(f, 0, err);
 	}
-	if (r == 0)
-		r = freeze_until_quiet(f, err);
-	if (r < 0)
-		return r;
-	/* it may have ended, or even be reaped, while its tree was being stopped: nothing to restore would be left of it */
-	if (f->tree->root->state != TASK_ALIVE)
-		return cr_refuse(err, -ESRCH, "pid %d has ended", root);
-	prune(f->tree);
-	if (reindex(f) < 0)
-		return cr_fail(err, -ENOMEM, "order processes");
-	r = parallel_each(f->tree->tasks.nr, read_one, f, err);
-	return r < 0 ? r : tree_order(f, err);
+	while (r == 0) {
+		r = freeze_and_read(f, err);
+		if (r == 0)
+			r = stops_take(f, err);
+		if (r == 0)
+			return tree_order(f, err);
+		if (r > 0)
+			r = unread_all(f, err);
+	}
+	return r;
 }
 
 unsigned int freeze_limit_ms(const rpc_criu_opts *o)

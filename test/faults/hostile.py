@@ -17,12 +17,12 @@ SIGRTMIN = signal.SIGRTMIN
 class Hostile(Fault):
     # --- trees that change
 
-    def restless(self, name, excuses=("vfork", "while"), harmed="tTZ", sample=8):
+    def restless(self, name, excuses=("vfork", "while"), harmed="tTZ", sample=8, victim="restless"):
         """Dumped again and again wherever it may be; each time it is whole or refused, and in the end it passes."""
-        self.use("restless", name)
+        self.use(victim, name)
         for n in range(60 if self.long else sample):
             more = ("--leave-running",) if n % 3 == 0 else ()
-            when = f"restless/{name}, dump {n} {' '.join(more)}"
+            when = f"{victim}/{name}, dump {n} {' '.join(more)}"
             time.sleep(self.rng.random() * 0.01)
             code, said = self.dump(*more)
             if code != 0:
@@ -38,7 +38,7 @@ class Hostile(Fault):
                 self.restore()
             self.untraced_root(when, harmed)
             shutil.rmtree(self.images)
-        self.finish(f"restless/{name}")
+        self.finish(f"{victim}/{name}")
         self.forget()
 
     def untraced_root(self, when, harmed="tTZ"):
@@ -61,7 +61,7 @@ class Hostile(Fault):
     def do_execs(self):
         """A dump that waits for a thread which waits for what the dump holds: both would do so for ever. May miss it, though."""
         for name in ("execs", "slow-execs"):
-            self.restless(name, ("vfork", "while", "No such process", "has ended", "may not be traced"),
+            self.restless(name, ("vfork", "while", "may not be traced"),
                           harmed="tT", sample=24)  # a leader is a zombie for a moment when another thread takes its place
 
     def do_maps(self):

@@ -2,7 +2,7 @@
  * Processes that do not hold still: they fork, start threads, run programs, map memory or take signals without a pause,
  * and check each step. A dump may catch them anywhere.
  */
-#include "victim.h"
+#include "every.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -18,13 +18,6 @@
 #include <unistd.h>
 
 static int weights; /* see weigh_down() */
-
-static void every(void (*step)(long round))
-{
-	victim_held();
-	for (long round = 0; !victim_gone_on(); round++)
-		step(round);
-}
 
 static void fork_once(long round)
 {
@@ -48,15 +41,6 @@ static void forks_setup(void)
 {
 	victim_fork(fork_loop, 0);
 	victim_fork(fork_loop, 1);
-}
-
-static void reap_all(void)
-{
-	int status;
-	pid_t pid;
-
-	while ((pid = wait(&status)) > 0)
-		expect(status == 0, "child %d: status %x", (int)pid, status);
 }
 
 static void *thread_once(void *arg)

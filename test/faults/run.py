@@ -22,7 +22,7 @@ import time
 
 sys.dont_write_bytecode = True
 HERE = os.path.dirname(os.path.abspath(__file__))
-GROUPS = ("stages", "kills", "child", "snapshots", "limits", "images", "hostile")
+GROUPS = ("stages", "kills", "child", "snapshots", "limits", "images", "hostile", "changing")
 
 
 def load(group):
