@@ -6,6 +6,7 @@
 
 #include "base/own.h"
 #include "net/describe.h"
+#include "net/netlink-port.h"
 #include "net/sock-opts.h"
 
 #include <errno.h>
@@ -138,6 +139,8 @@ static int netlink_dump(struct file_table *t, struct open_file *f, struct cr_err
 		r = dump_flags(t, f->fd, e, err);
 	if (r == 0)
 		r = sock_opts_dump(t, f, &e->opts, err);
+	if (r == 0)
+		r = netlink_port_dump(t, f, e, err);
 	return r == 0 ? find_obstacles(t, f, e) : r;
 }
 

@@ -6,6 +6,12 @@
 #include <fcntl.h>
 #include <linux/if_ether.h>
 #include <linux/if_packet.h>
+#include <linux/connector.h>
+#include <linux/netfilter.h>
+#include <linux/netfilter/nf_tables.h>
+#include <linux/netfilter/nfnetlink.h>
+#include <linux/netfilter/nfnetlink_log.h>
+#include <linux/netfilter/nfnetlink_queue.h>
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h>
@@ -128,6 +134,124 @@ static bool device_hears_group(void)
 	return slurp("/proc/net/dev_mcast", text, sizeof(text)) > 0 && strstr(text, GROUP_TEXT);
 }
 
+/* --- what the kernel does for the port of a socket */
+
+/* Requests of nfnetlink, with attributes; they go out together, as tables need it. */
+static char asked[512] __attribute__((aligned(4)));
+static size_t asked_len, last;
+
+static void ask_begin(uint16_t type, uint16_t flags, uint8_t family, uint16_t number)
+{
+	struct nlmsghdr head = { .nlmsg_len = NLMSG_SPACE(sizeof(struct nfgenmsg)),
+				 .nlmsg_type = type,
+				 .nlmsg_flags = NLM_F_REQUEST | flags };
+	struct nfgenmsg body = { .nfgen_family = family, .res_id = htons(number) };
+
+	last = asked_len;
+	memcpy(asked + last, &head, sizeof(head));
+	memcpy(asked + last + NLMSG_HDRLEN, &body, sizeof(body));
+	asked_len += head.nlmsg_len;
+}
+
+static void ask_attr(uint16_t type, const void *data, uint16_t len)
+{
+	struct nlattr a = { .nla_len = (uint16_t)(NLA_HDRLEN + len), .nla_type = type };
+
+	memcpy(asked + asked_len, &a, sizeof(a));
+	memcpy(asked + asked_len + NLA_HDRLEN, data, len);
+	asked_len += NLA_ALIGN(a.nla_len);
+	((struct nlmsghdr *)(void *)(asked + last))->nlmsg_len = (uint32_t)(asked_len - last);
+}
+
+static void ask_now(int fd)
+{
+	need(send(fd, asked, asked_len, 0) == (ssize_t)asked_len);
+}
+
+static void need_done(int fd)
+{
+	struct {
+		struct nlmsghdr head;
+		struct nlmsgerr error;
+		char more[256];
+	} answer = { 0 };
+
+	need(recv(fd, &answer, sizeof(answer), 0) > 0 && answer.head.nlmsg_type == NLMSG_ERROR &&
+	     answer.error.error == 0);
+}
+
+static int netfilter_socket(void)
+{
+	struct sockaddr_nl any = { .nl_family = AF_NETLINK };
+	int fd = socket(AF_NETLINK, SOCK_RAW, NETLINK_NETFILTER);
+
+	if (fd < 0)
+		victim_skip("netfilter sockets: %s", strerror(errno));
+	need(bind(fd, (struct sockaddr *)&any, sizeof(any)) == 0);
+	return fd;
+}
+
+static void set_up_queue(void)
+{
+	struct nfqnl_msg_config_cmd cmd = { .command = NFQNL_CFG_CMD_BIND };
+	int fd = netfilter_socket();
+
+	if (access("/proc/net/netfilter/nfnetlink_queue", F_OK) < 0)
+		victim_skip("no queues of netfilter");
+	ask_begin(NFNL_SUBSYS_QUEUE << 8 | NFQNL_MSG_CONFIG, NLM_F_ACK, AF_UNSPEC, 4711);
+	ask_attr(NFQA_CFG_CMD, &cmd, sizeof(cmd));
+	ask_now(fd);
+	need_done(fd);
+}
+
+static void set_up_log(void)
+{
+	struct nfulnl_msg_config_cmd cmd = { .command = NFULNL_CFG_CMD_BIND };
+	int fd = netfilter_socket();
+
+	if (access("/proc/net/netfilter/nfnetlink_log", F_OK) < 0)
+		victim_skip("no logs of netfilter");
+	ask_begin(NFNL_SUBSYS_ULOG << 8 | NFULNL_MSG_CONFIG, NLM_F_ACK, AF_UNSPEC, 815);
+	ask_attr(NFULA_CFG_CMD, &cmd, sizeof(cmd));
+	ask_now(fd);
+	need_done(fd);
+}
+
+static void set_up_table(void)
+{
+	uint32_t owner = htonl(2); /* NFT_TABLE_F_OWNER */
+	int fd = netfilter_socket();
+
+	ask_begin(NFNL_MSG_BATCH_BEGIN, 0, AF_UNSPEC, NFNL_SUBSYS_NFTABLES);
+	ask_begin(NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_NEWTABLE, NLM_F_CREATE | NLM_F_ACK, NFPROTO_INET, 0);
+	ask_attr(NFTA_TABLE_NAME, "victims", 8);
+	ask_attr(NFTA_TABLE_FLAGS, &owner, sizeof(owner));
+	ask_begin(NFNL_MSG_BATCH_END, 0, AF_UNSPEC, NFNL_SUBSYS_NFTABLES);
+	ask_now(fd);
+	need_done(fd);
+}
+
+/* one that asks for nothing of the kind */
+static void set_up_quiet(void)
+{
+	s[0] = netfilter_socket();
+	note(0);
+}
+
+static void check_quiet(void)
+{
+	same(0);
+}
+
+static void set_up_processes(void)
+{
+	struct sockaddr_nl group = { .nl_family = AF_NETLINK, .nl_groups = CN_IDX_PROC };
+	int fd = socket(AF_NETLINK, SOCK_DGRAM, NETLINK_CONNECTOR);
+
+	if (fd < 0 || bind(fd, (struct sockaddr *)&group, sizeof(group)) < 0)
+		victim_skip("no events of processes: %s", strerror(errno));
+}
+
 static int fanout; /* with a flag in the sign bit */
 
 static void set_up_packet(void)
@@ -184,6 +308,11 @@ static void check_packet(void)
 const struct victim_case victim_cases[] = {
 	{ "netlink", set_up_plain, check_plain, OWN_NETWORK, .flags = CASE_MORE },
 	{ "netlink-unread", set_up_unread, check_unread, .refuse = "netlink|unread" },
+	{ "netfilter", set_up_quiet, check_quiet, OWN_NETWORK },
+	{ "netfilter-queue", set_up_queue, NULL, OWN_NETWORK, .refuse = "queue 4711" },
+	{ "netfilter-log", set_up_log, NULL, OWN_NETWORK, .refuse = "log group 815" },
+	{ "netfilter-table", set_up_table, NULL, OWN_NETWORK, .refuse = "owns the table victims" },
+	{ "process-events", set_up_processes, NULL, .refuse = "events of processes" },
 	{ "packet", set_up_packet, check_packet, OWN_NETWORK, .flags = CASE_MORE },
 	{ 0 },
 };
