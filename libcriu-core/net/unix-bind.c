@@ -5,6 +5,7 @@
 #include "net/unix-internal.h"
 
 #include "base/own.h"
+#include "files/xattr.h"
 #include "kernel/uapi.h"
 
 #include <errno.h>
@@ -171,6 +172,8 @@ static int bind_there(void *arg)
 		r = failed(b, "owner and mode of its file");
 	if ((r < 0 || !b->live) && unlink(b->name) < 0 && r == 0)
 		r = failed(b, "remove its file");
+	if (r < 0 && b->was_there)
+		put_back(b->name, b->old.st_mode, b->old.st_uid, b->old.st_gid);
 	return r;
 }
 
@@ -299,6 +302,8 @@ int unix_bind(struct files *fs, struct restored_sock *s, struct cr_error *err)
 		return r;
 	s->path_fd = b.path_fd;
 	s->made_file = true;
+	if (e->ext)
+		xattrs_set(fs->ctx, s->path_fd, &e->ext->xattrs, b.name);
 	s->was_there = b.was_there;
 	s->old_mode = b.old.st_mode;
 	s->old_uid = b.old.st_uid;

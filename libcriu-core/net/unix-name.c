@@ -5,6 +5,7 @@
 #include "net/unix-internal.h"
 
 #include "base/own.h"
+#include "files/xattr.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -61,6 +62,7 @@ struct place {
 	struct stat st;
 	bool known;                   /* st is that of the file */
 	bool gone;                    /* it has no name any more, or is not to be found */
+	int fd;                       /* O_PATH, -1: not known; owned */
 	char path[LINK_TEXT_MAX + 1]; /* where it is, as we see it; "" unknown */
 };
 
@@ -86,6 +88,7 @@ static int place_open(struct file_table *t, const struct open_file *f, struct pl
 	if (len >= tail && p->gone && strcmp(t->text + len - tail, deleted) == 0)
 		t->text[len -= tail] = '\0';
 	memcpy(p->path, t->text, len + 1);
+	p->fd = take_fd(&fd);
 	return 0;
 }
 
@@ -116,6 +119,8 @@ static bool leads_there(const struct task *task, const char *link, const char *n
 		return false;
 	p->st = st;
 	p->known = true;
+	if (p->fd < 0)
+		p->fd = take_fd(&fd);
 	return true;
 }
 
@@ -177,39 +182,61 @@ static bool needs_file(const img_unix_sk_entry *e)
 	return e->type == SOCK_DGRAM || e->state != UNIX_STATE_CONNECTED;
 }
 
-int unix_name_dump(struct file_table *t, struct open_file *f, img_unix_sk_entry *e, struct cr_error *err)
+/* Access control lists, above all. */
+static int dump_attributes(struct file_table *t, img_unix_sk_entry *e, int fd, struct cr_error *err)
+{
+	struct img_xattr_vec attrs = { 0 };
+	int r = xattrs_read(&t->pool, fd, &attrs, err);
+
+	if (r < 0 || !attrs.nr)
+		return r;
+	if (!unix_ext(t, e, err))
+		return -ENOMEM;
+	e->ext->xattrs = attrs;
+	return 0;
+}
+
+static int name_dump(struct file_table *t, struct open_file *f, img_unix_sk_entry *e, struct place *at,
+		     struct cr_error *err)
 {
 	const struct unix_fact *fact = unix_facts_find(&t->sockets->facts, e->ino);
-	struct place p = { 0 };
-	const char *name;
-	int r = unix_name_read(t, f->fd, false, &e->name, err);
+	const char *name = (const char *)e->name.data; /* it ends in a NUL */
+	int r = place_open(t, f, at, err);
 
-	if (r < 0 || !e->name.len || !e->name.data[0])
-		return r;
-	name = (const char *)e->name.data; /* it ends in a NUL */
-	r = place_open(t, f, &p, err);
 	if (r < 0)
 		return r;
-	r = name[0] == '/' ? find_root(t, f, e, name, &p, fact, err) : find_dir(t, f, e, name, &p, fact, err);
+	r = name[0] == '/' ? find_root(t, f, e, name, at, fact, err) : find_dir(t, f, e, name, at, fact, err);
 	if (r < 0)
 		return r;
-	if (p.gone && p.known && p.st.st_nlink && needs_file(e))
+	if (at->gone && at->known && at->st.st_nlink && needs_file(e))
 		return file_refuse(t, f, "give the file its old name back",
 				   "UNIX socket bound to %.60s, whose file was renamed or linked to %.60s", name,
-				   p.path);
-	if (p.gone && !p.known && needs_file(e))
+				   at->path);
+	if (at->gone && !at->known && needs_file(e))
 		log_warn(&t->ctx->log,
 			 "the file of UNIX socket %s is not there; without CAP_NET_ADMIN nobody can tell whether it "
 			 "has another "
 			 "name, continuing as if it had none",
 			 name);
-	if (p.gone)
+	if (at->gone)
 		e->has_deleted = e->deleted = true;
-	if (!p.known)
+	if (!at->known)
 		return 0;
 	e->file_perms = pool_new(&t->pool, img_file_perms_entry);
 	if (!e->file_perms)
 		return pool_failed(err);
-	*e->file_perms = (img_file_perms_entry){ .mode = p.st.st_mode, .uid = p.st.st_uid, .gid = p.st.st_gid };
-	return 0;
+	*e->file_perms = (img_file_perms_entry){ .mode = at->st.st_mode, .uid = at->st.st_uid, .gid = at->st.st_gid };
+	return at->gone || !needs_file(e) ? 0 : dump_attributes(t, e, at->fd, err);
+}
+
+int unix_name_dump(struct file_table *t, struct open_file *f, img_unix_sk_entry *e, struct cr_error *err)
+{
+	struct place at = { .fd = -1 };
+	int r = unix_name_read(t, f->fd, false, &e->name, err);
+
+	if (r == 0 && e->name.len && e->name.data[0])
+		r = name_dump(t, f, e, &at, err);
+	if (at.fd >= 0)
+		close(at.fd);
+	return r;
 }

@@ -4,6 +4,7 @@
  */
 #include "net/unix-internal.h"
 
+#include "files/xattr.h"
 #include "image/image-set.h"
 #include "net/sock-opts.h"
 
@@ -43,6 +44,8 @@ static int ext_check(const img_unix_sk_ext *x, uint32_t id, struct cr_error *err
 		return 0;
 	if (x->name_root && (x->name_root[0] != '/' || strlen(x->name_root) >= LINK_TEXT_MAX))
 		return cr_refuse(err, -EBADMSG, "UNIX socket %u: root directory that is not an absolute path", id);
+	if (xattrs_check(&x->xattrs, err) < 0)
+		return -EBADMSG;
 	return name_check(x->peer_name, id, err);
 }
 

@@ -4,10 +4,11 @@ import ctypes
 import os
 import re
 import socket
+import stat
 import struct
 import threading
 
-from case import first_error
+from case import TIMEOUT, first_error
 from world import Failed
 
 IPC_SET, IPC_STAT, SHM_UNLOCK = 1, 2, 12   # linux/ipc.h, linux/shm.h
@@ -160,6 +161,22 @@ class Outside:
         same("no")
         self.finish("after the restore")
         self.images = images
+
+    def do_unix_file_not_ours_to_give(self):
+        """A restore that may not give the file of a socket to its owner fails, and leaves the older one where it was."""
+        self.use("unix-named", "path")
+        self.must_dump()
+        self.must_be_gone()
+        plain = self.criu_run
+        self.criu_run = lambda *cmd, **kw: self.world.run(["setpriv", "--bounding-set", "-chown", self.criu, *cmd], TIMEOUT, **kw)
+        try:
+            self.must_fail_to_restore("without CAP_CHOWN", "owner and mode", os.path.join(self.dir, "server"))
+        finally:
+            self.criu_run = plain
+        if not stat.S_ISSOCK(self.socket_file()[0]):
+            raise Failed("the file of the socket is another one")
+        self.restore()
+        self.finish("after the restore")
 
     def do_unix_name_taken(self):
         """What others have put in the place of a socket's file stays, and the error names it."""

@@ -4,11 +4,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 static int l, c, a, d[4];
@@ -112,6 +114,34 @@ static void check_path(void)
 	expect(stat(path, &st) == 0 && st.st_mode == before.st_mode && st.st_uid == 12 && st.st_gid == 34, "mode 0%o, owner %u %u",
 	       st.st_mode, st.st_uid, st.st_gid);
 	check_new_client(path);
+}
+
+/* one user more may connect to it; linux/posix_acl_xattr.h, little endian as here */
+#define ACL "system.posix_acl_access"
+
+static const struct {
+	uint32_t version;
+	struct {
+		uint16_t tag, perm;
+		uint32_t id;
+	} of[5];
+} acl = { 2, { { 1, 6, ~0u }, { 2, 2, 1234 }, { 4, 0, ~0u }, { 0x10, 6, ~0u }, { 0x20, 0, ~0u } } };
+
+static void set_up_acl(void)
+{
+	serve(victim_path("server"));
+	if (setxattr(victim_path("server"), ACL, &acl, sizeof(acl), 0) < 0)
+		victim_skip("no access control lists here: %s", strerror(errno));
+}
+
+static void check_acl(void)
+{
+	char now[128];
+
+	expect(getxattr(victim_path("server"), ACL, now, sizeof(now)) == (ssize_t)sizeof(acl) &&
+		       memcmp(now, &acl, sizeof(acl)) == 0,
+	       "the access control list is lost, or is another");
+	check_new_client(victim_path("server"));
 }
 
 static void set_up_abstract(void)
@@ -350,6 +380,7 @@ static void check_renamed(void)
 
 const struct victim_case victim_cases[] = {
 	{ "path", set_up_path, check_path, .flags = CASE_MORE },
+	{ "acl", set_up_acl, check_acl, .flags = CASE_MORE },
 	{ "abstract", set_up_abstract, check_abstract, .flags = CASE_MORE },
 	{ "unlinked", set_up_unlinked, check_unlinked, .flags = CASE_MORE },
 	{ "replaced", set_up_replaced, check_replaced, .flags = CASE_MORE },
