@@ -101,6 +101,20 @@ static void reg_build_id(struct file_table *t, const struct open_file *f, img_re
 	e->build_id.nr = ((size_t)len + 3) / 4;
 }
 
+/* Of the inode, in the kernel's memory alone: who opens it anew may find another one, or none. Linux 4.13 */
+static int reg_write_hint(struct file_table *t, const struct open_file *f, img_reg_file_entry *e, struct cr_error *err)
+{
+	uint64_t hint = 0;
+
+	if (fcntl(f->fd, F_GET_RW_HINT, &hint) < 0 || !hint)
+		return 0;
+	if (!e->more && !(e->more = pool_new(&t->pool, img_reg_file_ext)))
+		return pool_failed(err);
+	e->more->has_write_hint = true;
+	e->more->write_hint = hint;
+	return 0;
+}
+
 static int reg_fill(struct file_table *t, struct open_file *f, uint32_t id, uint32_t flags, bool validate,
 		    size_t name_len, img_reg_file_entry *e, struct cr_error *err)
 {
@@ -126,7 +140,7 @@ static int reg_fill(struct file_table *t, struct open_file *f, uint32_t id, uint
 	e->size = e->has_size ? (uint64_t)st->st_size : 0;
 	if (f->fd_there < 0)
 		reg_build_id(t, f, e);
-	return 0;
+	return f->fd_there < 0 ? 0 : reg_write_hint(t, f, e, err);
 }
 
 static int path_elsewhere(struct file_table *t, struct open_file *f, enum path_state state, uint32_t id,

@@ -273,6 +273,16 @@ static int reg_inherited(struct files *fs, const img_reg_file_entry *e, struct c
 	return e->name[1] ? inherit_find(fs, e->name + 1, kind, e->flags, err) : -ENOENT;
 }
 
+static void set_write_hint(struct files *fs, int fd, const img_reg_file_entry *e)
+{
+	uint64_t hint = e->more ? e->more->write_hint : 0;
+
+	if (hint && fcntl(fd, F_SET_RW_HINT, &hint) < 0)
+		log_warn(&fs->ctx->log,
+			 "%s: the hint of how long its data lives cannot be given (%s), continuing without", e->name,
+			 strerror(errno));
+}
+
 int regular_open(struct files *fs, struct restored_file *f, struct cr_error *err)
 {
 	const img_reg_file_entry *e = f->entry->reg;
@@ -297,5 +307,6 @@ int regular_open(struct files *fs, struct restored_file *f, struct cr_error *err
 		return take_fd(&fd);
 	if (e->pos != 0 && e->pos != UINT64_MAX && lseek(fd, (off_t)e->pos, SEEK_SET) < 0 && errno != ESPIPE)
 		return cr_fail(err, -errno, "go to position %llu of %s", (unsigned long long)e->pos, e->name);
+	set_write_hint(fs, fd, e);
 	return cr_within(err, fown_finish(take_fd(&fd), e->fown, err), "%s", e->name);
 }

@@ -42,6 +42,8 @@ static void expect_attr(bool there, int fd, const char *name, const void *value,
 	       "attribute %s is lost, or is another", name);
 }
 
+static uint64_t hint = RWH_WRITE_LIFE_LONG;
+
 static void set_up_unlinked(void)
 {
 	need((file = open(victim_path("file"), O_RDWR | O_CREAT, 0640)) >= 0 && write(file, "text", 4) == 4);
@@ -51,13 +53,17 @@ static void set_up_unlinked(void)
 	has_security = put(file, "security.victim", "label", 5);
 	if (!has_user && !has_acl && !has_security)
 		victim_skip("no extended attributes here");
+	need(fcntl(file, F_SET_RW_HINT, &hint) == 0);
 	need(unlink(victim_path("file")) == 0 && rmdir(victim_path("dir")) == 0);
 }
 
 static void check_unlinked(void)
 {
+	uint64_t now = 0;
 	struct stat st;
 
+	expect(fcntl(file, F_GET_RW_HINT, &now) == 0 && now == hint, "the hint of how long data lives is %lu",
+	       (unsigned long)now);
 	expect_attr(has_user, file, "user.victim", "a value", 7);
 	expect_attr(has_user, file, "user.empty", "", 0);
 	expect_attr(has_user, dir, "user.victim", "dir", 3);
