@@ -16,6 +16,7 @@ import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(HERE))
+UNIT_LIMIT = 300   # seconds: the longest takes 12 of a processor of its own
 
 
 class Tally:
@@ -62,7 +63,7 @@ def unit_env(san):
 
 def unit_one(binary, name, env):
     start = time.monotonic()
-    code, text = run([binary], 120, env)
+    code, text = run([binary], UNIT_LIMIT, env)
     verdicts, notes = [], []
     for line in text.splitlines():
         m = re.match(r"(not ok|ok) \d+ - (\S+)(.*)$", line)
@@ -75,7 +76,7 @@ def unit_one(binary, name, env):
         elif line.startswith("#") or line.strip():
             notes.append(line.lstrip("# ").strip())
     if code != 0 and not any(v.startswith("FAIL") for v in verdicts):
-        how = "timeout after 120 s" if code is None else f"exit status {code}"
+        how = f"timeout after {UNIT_LIMIT} s" if code is None else f"exit status {code}"
         verdicts.append(f"FAIL {name}: {how}; {' | '.join(text.splitlines()[-8:])}")
     elif code == 0 and not verdicts:
         verdicts.append(f"PASS {name}")

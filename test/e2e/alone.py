@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import traceback
 
 from world import Failed, Skipped
 
@@ -51,6 +52,8 @@ def run_case(args, prefix, name, case):
         case(args, base)
     except (Failed, Skipped) as e:
         why = e
+    except Exception:   # the other cases have their turn nevertheless
+        why = Failed("runner: " + traceback.format_exc()[-600:].replace("\n", " / "))
     if isinstance(why, Skipped):
         print(f"SKIP {name}: {why}")
     elif why:

@@ -58,7 +58,7 @@ class Case:
                                  or (self.root in self.world.ended and "ended"), TIMEOUT, "the victim's setup")
         if stage != "ready":
             # the file is there before its words are
-            self.world.until(lambda: self.root in self.world.ended, 5, "the victim ends after it gave up")
+            self.world.until(lambda: self.root in self.world.ended, 10, "the victim ends after it gave up")
         if stage == "skip":
             raise Skipped(self.text("skip"))
         if stage != "ready":
@@ -100,7 +100,7 @@ class Case:
         if self.text("result") != "ok":
             status = self.world.ended.get(self.root)
             raise Failed(f"{when}: the victim ended without a verdict, status {status}; {self.text('out')[-300:]}")
-        self.world.until(lambda: not self.world.tree(), 5, f"all processes end {when}")
+        self.world.until(lambda: not self.world.tree(), 10, f"all processes end {when}")
         for name in ("go", "result"):
             os.unlink(os.path.join(self.dir, name))
 
@@ -148,7 +148,7 @@ class Case:
         return any(state.read(f"/proc/{p}/comm").startswith(b"criu") for p in self.world.tree())
 
     def must_be_gone(self):
-        self.world.until(lambda: not self.world.tree(), 5, "the tree is gone after the dump")
+        self.world.until(lambda: not self.world.tree(), 10, "the tree is gone after the dump")
 
     def restore(self):
         code, said = self.world.run([self.criu, "restore", "-d", "-D", self.images, "-o", "restore.log", "-v4",
@@ -281,14 +281,14 @@ class Case:
                 if kind == rpc.DUMP:
                     self.complete()
                     self.must_be_gone()
-            self.world.until(lambda: set(self.world.tree()) <= set(self.before.tasks), 5, "the workers end")
+            self.world.until(lambda: set(self.world.tree()) <= set(self.before.tasks), 10, "the workers end")
             self.expect_same("after the restore")
             self.finish("after the restore")
         finally:
             if service not in self.world.ended:
                 os.kill(service, signal.SIGTERM)
                 try:
-                    self.world.until(lambda: service in self.world.ended, 5, "the service ends on SIGTERM")
+                    self.world.until(lambda: service in self.world.ended, 10, "the service ends on SIGTERM")
                 finally:
                     self.world.kill([service])
             self.world.others.discard(service)

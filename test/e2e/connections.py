@@ -86,7 +86,7 @@ class Connections:
         other = self.world.start(["unshare", "--net", "sleep", "600"], stdin=subprocess.DEVNULL)
         self.world.others.add(other)
         ours = os.readlink("/proc/self/ns/net")
-        self.world.until(lambda: os.readlink(f"/proc/{other}/ns/net") != ours, 5, "another network")
+        self.world.until(lambda: os.readlink(f"/proc/{other}/ns/net") != ours, 10, "another network")
         inside = ["nsenter", f"--net=/proc/{other}/ns/net"]
         net.run("ip", "link", "add", "veth0", "type", "veth", "peer", "name", "veth1", "netns", str(other))
         net.run("ip", "addr", "add", "10.99.0.1/24", "dev", "veth0")
@@ -194,7 +194,7 @@ class Connections:
         self.use("tcp-outside", "server")
         both = int(self.peer_file("server").split()[1])
         net.begin_connection("192.0.2.77", "192.0.2.1", both)
-        self.world.until(lambda: net.half_open() == 1, 5, "a connection is being made")
+        self.world.until(lambda: net.half_open() == 1, 10, "a connection is being made")
         self.must_dump()
         if net.half_open() > 1 or "1 connections are being made to listening sockets, continuing without" not in self.log("dump.log"):
             raise Failed("the dump does not tell of the connection that was being made")
@@ -233,7 +233,7 @@ class Connections:
             if len(net.ours()) != 1:
                 raise Failed(f"after a restore that failed at stage {n} there are {net.ours()}")
             self.lines()
-            self.world.until(lambda: not self.world.tree(), 5, "a failed restore leaves no process")
+            self.world.until(lambda: not self.world.tree(), 10, "a failed restore leaves no process")
         net.no_tables("after the restore")
         self.more_lines("after the restore")
         self.end_talk("after the restore")
@@ -252,7 +252,7 @@ class Connections:
             except ProcessLookupError:
                 pass
         self.world.until(lambda: pid in self.world.ended, TIMEOUT, "the dumper ends")
-        self.world.until(lambda: not set(self.world.tree()) - set(self.before.tasks), 5, "its child ends")
+        self.world.until(lambda: not set(self.world.tree()) - set(self.before.tasks), 10, "its child ends")
         self.world.until(lambda: not net.ours(), 10, "no lock is left")
         self.more_lines("after a dumper was killed")
 

@@ -39,7 +39,7 @@ class Devices:
             code, _ = self.criu_run("restore", "-d", "-D", self.images, "-o", "restore.log", "-v4", "--inject-stage", str(n))
             if code == 0:
                 break
-            self.world.until(lambda: not self.world.tree(), 5, "a failed restore leaves no process")
+            self.world.until(lambda: not self.world.tree(), 10, "a failed restore leaves no process")
         self.must_be("passes", "after the restore")
         self.finish("after the restore")
         self.must_be("gone", "after the tree")

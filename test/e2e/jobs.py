@@ -172,14 +172,14 @@ class Jobs:
                                                   "-v4"], self.dir)
             self.world.others.add(waiter)
             if stopped:
-                self.world.until(lambda: self.state() == "T" and "Tasks resumed" in self.log("restore.log"), 5, "it is stopped")
-                self.world.until(lambda: field(self.root, 7) == waiter, 5, "criu has the terminal back")
+                self.world.until(lambda: self.state() == "T" and "Tasks resumed" in self.log("restore.log"), 10, "it is stopped")
+                self.world.until(lambda: field(self.root, 7) == waiter, 10, "criu has the terminal back")
                 os.kill(self.root, signal.SIGCONT)
-                self.world.until(lambda: self.runs(), 5, "it goes on")
+                self.world.until(lambda: self.runs(), 10, "it goes on")
             else:
-                self.world.until(self.has_terminal, 5, "the job has the terminal")
+                self.world.until(self.has_terminal, 10, "the job has the terminal")
                 os.write(master, b"\x1a")
-                self.world.until(self.has_terminal, 5, "^Z did no harm")
+                self.world.until(self.has_terminal, 10, "^Z did no harm")
             with open(os.path.join(self.dir, "go"), "w", encoding="utf-8"):
                 pass
             self.world.until(lambda: waiter in self.world.ended, TIMEOUT, "criu ends with the victim")
@@ -199,8 +199,8 @@ class Jobs:
         waiter, master, _ = self.on_terminal([self.criu, "restore", "--shell-job", "-D", self.images, "-o", "restore.log",
                                               "-v4", "--action-script", script], self.dir)
         self.world.others.add(waiter)
-        self.world.until(lambda: "Tasks resumed" in self.log("restore.log"), 5, "it is restored")
-        self.world.until(self.has_terminal, 5, "the stop did no harm")
+        self.world.until(lambda: "Tasks resumed" in self.log("restore.log"), 10, "it is restored")
+        self.world.until(self.has_terminal, 10, "the stop did no harm")
         with open(os.path.join(self.dir, "go"), "w", encoding="utf-8"):
             pass
         self.world.until(lambda: waiter in self.world.ended, TIMEOUT, "criu ends with the victim")
@@ -220,7 +220,7 @@ class Jobs:
         self.world.until(lambda: os.path.exists(os.path.join(self.dir, "ready")) and pids(), TIMEOUT, "the victim's setup")
         self.root = pids()[0]
         os.kill(self.root, signal.SIGTSTP)
-        self.world.until(lambda: state.Snapshot.stat_of(f"/proc/{self.root}")[2] == "T", 2, "the victim stops")
+        self.world.until(lambda: state.Snapshot.stat_of(f"/proc/{self.root}")[2] == "T", 10, "the victim stops")
         self.must_dump("--shell-job")
         self.world.clear()
         pid = self.world.start([self.criu, "restore", "-d", "--shell-job", "-D", self.images, "-o", "restore.log", "-v4"],
@@ -267,7 +267,7 @@ class Jobs:
         self.must_dump("--shell-job")
         self.must_be_gone()
         os.close(master)
-        self.world.until(lambda: shell in self.world.ended, 5, "the shell ends")
+        self.world.until(lambda: shell in self.world.ended, 10, "the shell ends")
         self.world.others.discard(shell)
         waiter, master, path = self.on_terminal([self.criu, "restore", "--shell-job", "-D", self.images, "-o", "restore.log", "-v4"],
                                                 self.dir)

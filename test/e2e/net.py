@@ -49,7 +49,7 @@ def tables():
     """Names of all nf_tables tables of this network; None where that cannot be told."""
     try:
         with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 12) as s:
-            s.settimeout(2)
+            s.settimeout(10)
             s.send(struct.pack("=IHHII", 20, NFT_GETTABLE, 0x301, 1, 0) + struct.pack("=BBH", 0, 0, 0))
             names = []
             while True:
@@ -77,7 +77,7 @@ def add_table(name):
     text = name.encode() + b"\0"
     attribute = struct.pack("=HH", 4 + len(text), 1) + text + b"\0" * (-len(text) % 4)
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 12) as s:
-        s.settimeout(2)
+        s.settimeout(10)
         # NFNL_MSG_BATCH_BEGIN, NFT_MSG_NEWTABLE with NLM_F_CREATE and an answer, NFNL_MSG_BATCH_END
         s.send(message(16, 1, 0, b"", 10) + message(10 << 8, 0x405, 1, attribute) + message(17, 1, 0, b"", 10))
         _, kind, _, _, _, code = struct.unpack_from("=IHHIIi", s.recv(4096))

@@ -81,7 +81,7 @@ class Outside:
                             "outside of the tree")
         self.restored_with("--ext-unix-sk")
         self.finish("after the restore")
-        service.log.settimeout(5)
+        service.log.settimeout(20)
         if service.log.recv(64) != b"alive":
             raise Failed("the datagram did not come to the service")
 

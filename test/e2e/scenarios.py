@@ -74,9 +74,9 @@ class Scenario(Jobs, Terminals, Outside, Given, Restorers, Connections, Devices,
     def do_leave_stopped(self):
         self.use("tree", "bush")
         self.must_dump("--leave-stopped")
-        self.world.until(self.stopped, 2, "all tasks are stopped")
+        self.world.until(self.stopped, 10, "all tasks are stopped")
         self.resume()
-        self.world.until(lambda: not self.stopped(), 2, "the tasks go on")
+        self.world.until(lambda: not self.stopped(), 10, "the tasks go on")
         self.expect_same("after a dump that left it stopped")
         self.finish("after a dump that left it stopped")
 
@@ -84,7 +84,7 @@ class Scenario(Jobs, Terminals, Outside, Given, Restorers, Connections, Devices,
         """What was stopped before keeps the signal that it was stopped by."""
         self.use("stops", "seen")
         self.must_dump("--leave-stopped")
-        self.world.until(self.stopped, 2, "all tasks are stopped")
+        self.world.until(self.stopped, 10, "all tasks are stopped")
         os.kill(self.root, signal.SIGCONT)
         self.finish("after a dump that left it stopped")
 
@@ -95,7 +95,7 @@ class Scenario(Jobs, Terminals, Outside, Given, Restorers, Connections, Devices,
         code, said = self.criu_run("restore", "-d", "-s", "-D", self.images, "-o", "restore.log", "-v4")
         if code != 0:
             raise Failed(f"restore -s: {first_error(said + self.log('restore.log'))}")
-        self.world.until(self.stopped, 2, "all tasks are stopped")
+        self.world.until(self.stopped, 10, "all tasks are stopped")
         os.kill(self.root, signal.SIGCONT)
         self.finish("after a restore that left it stopped")
 
@@ -106,9 +106,9 @@ class Scenario(Jobs, Terminals, Outside, Given, Restorers, Connections, Devices,
         code, said = self.criu_run("restore", "-d", "-s", "-D", self.images, "-o", "restore.log", "-v4")
         if code != 0:
             raise Failed(f"restore -s: {first_error(said + self.log('restore.log'))}")
-        self.world.until(self.stopped, 2, "all tasks are stopped")
+        self.world.until(self.stopped, 10, "all tasks are stopped")
         self.resume()
-        self.world.until(lambda: not self.stopped(), 2, "the tasks go on")
+        self.world.until(lambda: not self.stopped(), 10, "the tasks go on")
         self.finish("after a restore that left it stopped")
 
     def do_zeroes_stay_holes(self):
@@ -148,7 +148,7 @@ class Scenario(Jobs, Terminals, Outside, Given, Restorers, Connections, Devices,
         if pid in self.world.ended:
             raise Failed(f"criu did not wait: {first_error(self.log('restore.log'))}")
         os.kill(self.root, signal.SIGTERM)
-        self.world.until(lambda: pid in self.world.ended, 5, "criu ends with its root")
+        self.world.until(lambda: pid in self.world.ended, 10, "criu ends with its root")
         code = os.waitstatus_to_exitcode(self.world.ended[pid])
         if code == 0:
             raise Failed("the root was killed, and criu ended with 0")
@@ -270,7 +270,7 @@ class Scenario(Jobs, Terminals, Outside, Given, Restorers, Connections, Devices,
                 raise Failed(f"the service grew from {before} to {rss()} KiB")
         finally:
             os.kill(service, signal.SIGTERM)
-            self.world.until(lambda: service in self.world.ended, 5, "the service ends on SIGTERM")
+            self.world.until(lambda: service in self.world.ended, 10, "the service ends on SIGTERM")
             self.world.others.discard(service)
 
     # --- what can go wrong
@@ -326,7 +326,7 @@ class Scenario(Jobs, Terminals, Outside, Given, Restorers, Connections, Devices,
             self.finish("after the restore")
         finally:
             self.world.clear()
-            self.world.until(lambda: not state.read(os.path.join(group, "cgroup.procs")), 5, "the cgroup is empty")
+            self.world.until(lambda: not state.read(os.path.join(group, "cgroup.procs")), 10, "the cgroup is empty")
             os.rmdir(group)
 
     def do_no_such_process(self):
@@ -466,7 +466,7 @@ class Scenario(Jobs, Terminals, Outside, Given, Restorers, Connections, Devices,
                         os.kill(pid, signal.SIGKILL)
                     except ProcessLookupError:
                         pass
-                self.world.until(lambda: pid in self.world.ended, 5, "the dumper is gone")
+                self.world.until(lambda: pid in self.world.ended, 10, "the dumper is gone")
                 self.world.others.discard(pid)
                 when = f"after the dumper of {victim}/{name} was killed ({n} of 12)"
                 self.until_same(when)
@@ -508,11 +508,11 @@ class Scenario(Jobs, Terminals, Outside, Given, Restorers, Connections, Devices,
                 self.world.reap()
                 if pid not in self.world.ended:
                     os.kill(pid, signal.SIGKILL)
-                self.world.until(lambda: pid in self.world.ended, 5, "criu is gone")
+                self.world.until(lambda: pid in self.world.ended, 10, "criu is gone")
                 self.world.others.discard(pid)
                 if self.world.ended[pid] != 0:
                     try:
-                        self.world.until(lambda: not self.world.tree() or self.running_freely(), 3, "the half-made tree is gone")
+                        self.world.until(lambda: not self.world.tree() or self.running_freely(), 10, "the half-made tree is gone")
                     except Failed:
                         self.world.reap()
                         if not self.world.tree():

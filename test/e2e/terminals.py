@@ -133,4 +133,4 @@ class Terminals:
         self.world.until(lambda: os.path.exists(path("text")) and state.read(path("text")) == b"hello and more\n", TIMEOUT,
                          "the editor writes what was typed before and after")
         tmux("kill-server")
-        self.world.until(lambda: not self.world.tree(), 5, "all processes end")
+        self.world.until(lambda: not self.world.tree(), 10, "all processes end")

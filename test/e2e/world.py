@@ -92,7 +92,7 @@ class World:
                 pass
         gone = lambda: not set(pids) & set(state.pids())
         try:
-            self.until(gone, 5, "killing")
+            self.until(gone, 20, "killing")
         except Failed as e:
             print(e, file=sys.stderr)
 

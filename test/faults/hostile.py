@@ -110,7 +110,7 @@ class Hostile(Fault):
             for _ in range(20):
                 if LIBC.sigqueue(self.root, SIGRTMIN, ctypes.c_void_p(queued)) == 0:
                     queued += 1
-            deadline = time.monotonic() + 5
+            deadline = time.monotonic() + 20
             while struct.unpack_from("Q", counter)[0] < plain and not lost:
                 lost = time.monotonic() > deadline
                 time.sleep(0)
@@ -125,14 +125,14 @@ class Hostile(Fault):
         counter = self.counter()
         counts = lambda: struct.unpack_from("QQQ", counter)
         try:
-            self.world.until(lambda: counts()[:2] == (plain, queued), 3, "")
+            self.world.until(lambda: counts()[:2] == (plain, queued), 10, "")
         except Failed:
             raise Failed(f"{when}: {plain} and {queued} signals were sent, arrived are (plain, queued, strange) {counts()}") from None
 
     def pending_across(self, plain, queued):
         """Sent to a stopped process, they wait, and are in the images."""
         os.kill(self.root, signal.SIGSTOP)
-        self.world.until(lambda: state.Snapshot.stat_of(f"/proc/{self.root}")[2] == "T", 2, "the victim stops")
+        self.world.until(lambda: state.Snapshot.stat_of(f"/proc/{self.root}")[2] == "T", 10, "the victim stops")
         os.kill(self.root, signal.SIGUSR1)
         for n in range(50):
             if LIBC.sigqueue(self.root, SIGRTMIN, ctypes.c_void_p(queued + n)) != 0:

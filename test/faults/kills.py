@@ -83,7 +83,7 @@ class Kills(Fault):
 
     def at_rest(self, when):
         """The child of a killed dumper decides whether all was done or all is undone: images may go again until it has."""
-        self.world.until(lambda: not self.criu_at_work(), 3, f"{when}: the dumper's child ends")
+        self.world.until(lambda: not self.criu_at_work(), 10, f"{when}: the dumper's child ends")
 
     def whole_set(self, when):
         """The images were committed: they count, whatever is left of the tree was to be ended anyway."""
@@ -101,7 +101,7 @@ class Kills(Fault):
         while True:
             self.world.reap()
             different = self.differences() if self.world.tree() else ["the tree is gone"]
-            if not different or time.monotonic() > start + 1.5:
+            if not different or time.monotonic() > start + 10:
                 break
             time.sleep(0.01)
         if different:
@@ -179,7 +179,7 @@ class Kills(Fault):
     def whole_or_none(self, when):
         self.note("cut off")
         try:
-            self.world.until(lambda: not self.world.tree() or self.running_freely(), 3, "")
+            self.world.until(lambda: not self.world.tree() or self.running_freely(), 10, "")
         except Failed:
             raise Failed(f"{when}: left {self.words_on_tree()}: {'; '.join(self.differences()[:4])}") from None
         self.note("all left" if self.world.tree() else "none left")
@@ -220,7 +220,7 @@ class Kills(Fault):
             raise Failed(f"{when}: exit status {code}: {self.log('restore.log')[-200:]}")
         if code < 0:
             try:
-                self.world.until(lambda: not self.world.tree() or self.running_freely(), 3, "")
+                self.world.until(lambda: not self.world.tree() or self.running_freely(), 10, "")
             except Failed:
                 raise Failed(f"{when}: left {self.words_on_tree()}: {'; '.join(self.differences()[:4])}") from None
             self.note("restored although killed" if self.world.tree() else "nothing left")

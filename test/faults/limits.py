@@ -253,10 +253,13 @@ class Limits(Fault):
             self.use("pipes", "ring")
             self.new_images()
             when = f"dump under prlimit {limit}"
-            code, said = self.world.run(["prlimit", limit, self.criu, "dump", "-t", str(self.root), "-D", self.images, "-o",
-                                         "dump.log", "-v4"], 20)
+            code, said = self.limited(limit, "dump", "-t", str(self.root), "-D", self.images, "-o", "dump.log", "-v4")
             self.after_limit(when, code, said)
             self.forget()
+
+    def limited(self, limit, *cmd):
+        """What is said goes through a pipe: where no file may be written, a word to one would be lost."""
+        return self.world.run(["bash", "-o", "pipefail", "-c", '"$@" 2>&1 | cat', "bash", "prlimit", limit, self.criu, *cmd], 20)
 
     def after_limit(self, when, code, said):
         said += self.log("dump.log")
@@ -287,8 +290,7 @@ class Limits(Fault):
         space = [] if "ASAN_OPTIONS" in os.environ else [f"--as={n << 20}:" for n in (4, 6, 8, 12, 16, 24, 32, 64)]
         for limit in self.few([f"--nofile={n}:" for n in (3, 5, 8, 12, 16, 20, 24, 32, 48)] + space + ["--nproc=1:", "--fsize=0:"], 8):
             when = f"restore under prlimit {limit}"
-            code, said = self.world.run(["prlimit", limit, self.criu, "restore", "-d", "-D", self.images, "-o", "restore.log",
-                                         "-v4"], 20)
+            code, said = self.limited(limit, "restore", "-d", "-D", self.images, "-o", "restore.log", "-v4")
             said += self.log("restore.log")
             if code == 0:
                 self.note("enough")

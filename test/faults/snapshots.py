@@ -44,18 +44,14 @@ class Snapshots(Fault):
     def spawned(self):
         self.new_images()
         front = self.spawn("dump", "-t", str(self.root), "-D", self.images, "-o", "dump.log", "-v1", *self.dump_args, *SNAPSHOT)
-        deadline = time.monotonic() + 2
-        while time.monotonic() < deadline:
-            children = state.read(f"/proc/{front}/task/{front}/children").split()
-            if children:
-                return front, int(children[0])
-        raise Failed("the dumper has no child")
+        return front, self.child_of(front)
 
     def took(self):
         out = []
         for _ in range(3):
-            front, _ = self.spawned()
-            begun = time.monotonic()
+            start = time.monotonic()
+            front, child = self.spawned()
+            begun = time.monotonic() if child else start
             if self.reaped(front) != 0:
                 raise Failed(f"snapshot: {first_error(self.log('dump.log'))}")
             out.append(time.monotonic() - begun)
@@ -63,8 +59,18 @@ class Snapshots(Fault):
 
     def settled(self, when):
         """All that is ours is gone, be it by itself: what is left is the tree."""
-        self.world.until(lambda: set(self.world.tree()) == set(self.before.tasks), 5, f"{when}: nothing but the tree is there")
+        self.world.until(lambda: set(self.world.tree()) == set(self.before.tasks), 10, f"{when}: nothing but the tree is there")
         self.untraced()
+
+    def lasting_differences(self):
+        """All of them, and those that matter. A task that is on its way back finds it by itself, when it gets to run."""
+        end = time.monotonic() + 5
+        while True:
+            different = self.differences()
+            harm = [d for d in different if not d.endswith(STOP_SEEN)]
+            if not harm or time.monotonic() > end:
+                return different, harm
+            time.sleep(0.02)
 
     def mappings(self):
         return {p: {line.split(b" ", 1)[0] for line in state.read(f"/proc/{p}/maps").splitlines()} for p in self.world.tree()}
@@ -78,13 +84,13 @@ class Snapshots(Fault):
             front, child = self.spawned()
             sleep_until(time.monotonic() + after)
             try:
-                os.kill(front if front_too else child, signal.SIGKILL)
+                if child:
+                    os.kill(front if front_too else child, signal.SIGKILL)
             except ProcessLookupError:
                 pass
             self.note("kills" if self.reaped(front) != 0 else "too late")
             self.settled(when)
-            different = self.differences()
-            harm = [d for d in different if not d.endswith(STOP_SEEN)]
+            different, harm = self.lasting_differences()
             if harm and self.mappings() != maps and not front_too:
                 residue += 1
                 self.note("mappings left")

@@ -374,7 +374,7 @@ def fails_late(args, base, seed):
             s.dumper_ends(ends)
             s.daemon_ends()
             if here:
-                s.world.until(lambda: s.state_of(s.root) == [here], 5, f"{words}: its state here is {here.decode()}")
+                s.world.until(lambda: s.state_of(s.root) == [here], 10, f"{words}: its state here is {here.decode()}")
             elif os.path.exists(f"/proc/{s.root}"):
                 raise Failed(f"{words}: it is still here")
         finally:
@@ -414,7 +414,7 @@ def cut(args, base, seed):
         if s.see("done") == lazy.CHECK:
             raise Failed("it has seen everything, although half of it was cut off")
         s.world.until(lambda: s.named("sleeper") == [s.root], 10, "it is gone there")
-        s.world.until(lambda: s.state_of(s.root) == [b"T"], 5, "it is stopped here")
+        s.world.until(lambda: s.state_of(s.root) == [b"T"], 10, "it is stopped here")
         if "left stopped here" not in s.read_log("dump.log"):
             raise Failed(f"no word about it: {s.read_log('dump.log')[-300:]}")
         s.tell(NOTHING)
@@ -450,7 +450,7 @@ def killed(who):
             s.world.until(lambda: not s.named("criu"), 10, "nobody is left of it")
             s.world.until(lambda: s.named("sleeper") == [s.root], 10, "it is gone there")
             s.judge(f"after the kill of the {who}")
-            s.world.until(lambda: s.state_of(s.root) == [b"T"], 5, "it is stopped here")
+            s.world.until(lambda: s.state_of(s.root) == [b"T"], 10, "it is stopped here")
             s.tell(NOTHING)
             os.kill(s.root, signal.SIGCONT)
             s.goes_on_here(f"after the kill of the {who}")

@@ -105,7 +105,7 @@ def compressed_again(s):
         must_be(s, packed)
         if re.search("Warn", s.log("log")):
             raise Failed(f"a warning: {re.findall('Warn.*', s.log('log'))}")
-    s.world.until(lambda: not s.writers(), 5, "the tree is gone")
+    s.world.until(lambda: not s.writers(), 10, "the tree is gone")
     s.restore()
 
 
@@ -130,8 +130,8 @@ def compressed_by_rpc(s):
             raise Failed(f"request {kind}: {resp}; {s.log('log')[-300:]}")
         must_be(s, True)
     ours.close()
-    s.world.until(lambda: pid in s.world.ended, 5, "the worker's end")
-    s.world.until(lambda: not s.writers(), 5, "the tree is gone after the dump")
+    s.world.until(lambda: pid in s.world.ended, 10, "the worker's end")
+    s.world.until(lambda: not s.writers(), 10, "the tree is gone after the dump")
     s.restore()
 
 

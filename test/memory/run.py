@@ -122,12 +122,12 @@ class Series:
 
     def wait(self, low=0.01, high=0.2):
         until = time.monotonic() + self.random.uniform(low, high)
-        self.world.until(lambda: time.monotonic() > until, 5 * SLOW, "time")
+        self.world.until(lambda: time.monotonic() > until, 10 * SLOW, "time")
 
     def final(self, *more, parent=True):
         log = self.criu("dump", *more, parent=parent)
-        self.world.until(lambda: not self.writers(), 5 * SLOW, "the tree is gone after the dump")
-        self.world.until(lambda: not self.keepers(), 5 * SLOW, "the keeper ends with the tree")
+        self.world.until(lambda: not self.writers(), 10 * SLOW, "the tree is gone after the dump")
+        self.world.until(lambda: not self.keepers(), 10 * SLOW, "the keeper ends with the tree")
         return log
 
     def restore(self, *more):
@@ -150,7 +150,7 @@ class Series:
     def end(self):
         self.world.kill(self.writers())
         try:
-            self.world.until(lambda: not self.world.tree(), 5 * SLOW, "all ends with the writer")
+            self.world.until(lambda: not self.world.tree(), 10 * SLOW, "all ends with the writer")
         finally:
             left = self.world.clear()
         if left:
@@ -254,14 +254,14 @@ def pressure(s):
         s.restore()
     finally:
         s.world.kill(s.writers())
-        s.world.until(lambda: not s.writers(), 5 * SLOW, "the writers are gone")
-        s.world.until(lambda: not state.read(os.path.join(group, "cgroup.procs")), 5 * SLOW, "the cgroup is empty")
+        s.world.until(lambda: not s.writers(), 10 * SLOW, "the writers are gone")
+        s.world.until(lambda: not state.read(os.path.join(group, "cgroup.procs")), 10 * SLOW, "the cgroup is empty")
         os.rmdir(group)
 
 
 def lost_keeper(s):
     s.criu("pre-dump")
-    keepers = s.world.until(s.keepers, 5 * SLOW, "a keeper is there")
+    keepers = s.world.until(s.keepers, 10 * SLOW, "a keeper is there")
     if len(keepers) != 1:
         raise Failed(f"{len(keepers)} keepers after a pre-dump")
     s.world.kill(keepers)
@@ -340,7 +340,7 @@ def ends_tracking(s):
     s.criu("pre-dump")
     s.wait()
     s.criu("dump", "--leave-running")
-    s.world.until(lambda: not s.keepers(), 5 * SLOW, "the keeper ends")
+    s.world.until(lambda: not s.keepers(), 10 * SLOW, "the keeper ends")
     for pid in s.writers():
         with open(f"/proc/{pid}/smaps", encoding="utf-8") as f:
             if re.search(r"VmFlags:.* uw", f.read()):
@@ -399,7 +399,7 @@ def used_up(s):
     if left or blocks(s) >= before or sum(os.stat(f).st_blocks for f in glob.glob(os.path.join(s.images, "pages-*.img"))):
         raise Failed(f"{before} blocks before the restore, {blocks(s)} after it, {left} of {len(there)} pages are still there")
     s.world.kill(s.writers())
-    s.world.until(lambda: not s.world.tree(), 5 * SLOW, "the tree is gone")
+    s.world.until(lambda: not s.world.tree(), 10 * SLOW, "the tree is gone")
     status, said = s.world.run(restore, 30 * SLOW)
     if status != 1 or "inventory" not in said or s.writers():
         raise Failed(f"restore of a set that was used up: exit status {status}: {said.strip()[-300:]}")
@@ -463,8 +463,8 @@ def by_rpc(s):
             s.must_skip(f"request {i}")
         s.wait()
     ours.close()
-    s.world.until(lambda: pid in s.world.ended, 5 * SLOW, "the worker's end")
-    s.world.until(lambda: not s.writers(), 5 * SLOW, "the tree is gone after the dump")
+    s.world.until(lambda: pid in s.world.ended, 10 * SLOW, "the worker's end")
+    s.world.until(lambda: not s.writers(), 10 * SLOW, "the tree is gone after the dump")
     s.restore()
 
 

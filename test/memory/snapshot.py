@@ -81,6 +81,8 @@ class Subject:
 
     def look(self, when):
         looks = self.beats()[RING]
+        if self.root in self.world.ended:
+            raise Failed(f"{when}: the root has ended with status {self.world.ended[self.root]}; {self.differences()}")
         os.kill(self.root, signal.SIGUSR2)
         self.world.until(lambda: self.beats()[RING] > looks or self.differences(), 30, f"{when}: a look at all memory")
         if self.differences():
@@ -108,14 +110,14 @@ class Subject:
         return text_of(os.path.join(self.images, "log"))
 
     def nothing_added(self, when):
-        self.world.until(lambda: not self.added() or self.differences(), 5, f"{when}: nothing is left")
+        self.world.until(lambda: not self.added() or self.differences(), 10, f"{when}: nothing is left")
 
     def snapshot(self, *more):
         self.new_images()
         code, said = self.world.run(self.command(*more), 60)
         if code != 0:
             raise Failed(f"snapshot: exit status {code}: {said.strip()[-300:]}")
-        self.world.until(lambda: not self.added(), 5, "nothing is left")   # a keeper of the round before ends by itself
+        self.world.until(lambda: not self.added(), 10, "nothing is left")   # a keeper of the round before ends by itself
 
     def held(self, then, *more, rounds=1):
         """A snapshot whose dumper is stopped while it writes pages, of its last round or of the one before, for as long as
@@ -129,7 +131,8 @@ class Subject:
             dumpers = [p for p in self.world.tree() if p not in known and state.read(f"/proc/{p}/comm").strip() == b"criu"]
             for pid in dumpers:
                 os.kill(pid, signal.SIGSTOP)
-            stopped = lambda: all(state_of(p) in "TZ" for p in dumpers)
+            # every thread: one that is still in the middle of reading a copy keeps the kernel from taking its memory back
+            stopped = lambda: all(s in "TZ" for p in dumpers for s in states_of(p))
             self.world.until(stopped, 10, "the dumper is stopped")
             if self.log().count("stage write memory") >= rounds or front in self.world.ended:
                 raise Skipped("the dumper was done before it could be stopped")
@@ -204,6 +207,14 @@ class Subject:
 def state_of(pid):
     """The letter of /proc/PID/stat, "" for those that are gone."""
     return text_of(f"/proc/{pid}/stat").rpartition(") ")[2][:1]
+
+
+def states_of(pid):
+    """Of all its threads."""
+    try:
+        return [text_of(f"/proc/{pid}/task/{tid}/stat").rpartition(") ")[2][:1] for tid in os.listdir(f"/proc/{pid}/task")]
+    except OSError:
+        return []
 
 
 def text_of(path):
@@ -348,7 +359,7 @@ def tracked(s, more):
     if code != 0:
         raise Failed(f"snapshot: exit status {code}: {said.strip()[-300:]}")
     # a keeper gives itself its name, which may be after the dumper has ended
-    s.world.until(lambda: all(a.endswith("criu-keeper") for a in s.added()), 5, "a keeper at most is left")
+    s.world.until(lambda: all(a.endswith("criu-keeper") for a in s.added()), 10, "a keeper at most is left")
 
 
 def killed(args, base):
@@ -367,7 +378,7 @@ def killed(args, base):
             s.nothing_added("after the dumper's child was killed")
         else:
             alive = lambda: [p for p in s.world.tree() if p not in s.tree() and state_of(p) not in "Z"]
-            s.world.until(lambda: not alive(), 5, "no copy is left")
+            s.world.until(lambda: not alive(), 10, "no copy is left")
         s.look("after the kill")
         if whom == "child":
             s.snapshot()

@@ -23,7 +23,7 @@ def streamed(s):
         joined(capture, "dump")
         if status != 0:
             raise Failed(f"dump: exit status {status}: {said.strip()[-300:]}")
-        s.world.until(lambda: not s.writers(), 5, "the tree is gone after the dump")
+        s.world.until(lambda: not s.writers(), 10, "the tree is gone after the dump")
         serve = streamer.Serve(s.images, capture.images)
         s.restore("--stream")
         joined(serve, "restore")
