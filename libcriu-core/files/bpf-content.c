@@ -4,6 +4,8 @@
  */
 #include "files/bpf-map.h"
 
+#include "files/bpf-lru.h"
+
 #include "base/buf.h"
 #include "base/io.h"
 #include "base/own.h"
@@ -63,7 +65,7 @@ static bool is_array(uint32_t type)
 }
 
 /* "0-3,5": how many that is; 0 if it is not understood */
-static size_t possible_cpus(void)
+size_t bpf_possible_cpus(void)
 {
 	autofd int fd = open("/sys/devices/system/cpu/possible", O_RDONLY | O_CLOEXEC);
 	char text[512], *at = text;
@@ -86,7 +88,8 @@ static size_t possible_cpus(void)
 
 size_t bpf_value_room(const img_bpfmap_file_entry *e)
 {
-	return is_per_cpu(e->map_type) ? (((size_t)e->value_size + 7) & ~(size_t)7) * possible_cpus() : e->value_size;
+	return is_per_cpu(e->map_type) ? (((size_t)e->value_size + 7) & ~(size_t)7) * bpf_possible_cpus()
+				       : e->value_size;
 }
 
 static int element(int cmd, int fd, const void *key, void *value)
@@ -170,10 +173,11 @@ static bool is_zero(const char *p, size_t len)
 }
 
 int bpf_content_fill(int fd, const img_bpfmap_file_entry *e, const img_bpfmap_data_entry *d,
-		     struct image_reader *reader, struct cr_error *err)
+		     struct image_reader *reader, uint64_t *missing, struct cr_error *err)
 {
 	size_t room = bpf_value_room(e);
 	autofree char *keys = malloc((size_t)d->keys_bytes + 1), *copy = malloc(room + 1);
+	autolru struct lru_place place = lru_place_begin(e);
 	const void *raw = NULL;
 	int r = keys && copy ? image_read_raw(reader, d->keys_bytes, &raw, err) : cr_fail(err, -ENOMEM, "fill it");
 
@@ -187,6 +191,11 @@ int bpf_content_fill(int fd, const img_bpfmap_file_entry *e, const img_bpfmap_da
 		/* elements of a new array are zero */
 		if (is_array(e->map_type) && is_zero(raw, room))
 			continue;
+		if (missing && element(BPF_MAP_LOOKUP_ELEM, fd, keys + (size_t)i * e->key_size, copy) == 0)
+			continue;
+		if (missing)
+			(*missing)++;
+		lru_place_for(&place, i);
 		memcpy(copy, raw, room);
 		r = element(BPF_MAP_UPDATE_ELEM, fd, keys + (size_t)i * e->key_size, copy);
 		if (r < 0)

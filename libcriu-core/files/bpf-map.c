@@ -4,6 +4,7 @@
  */
 #include "files/bpf-map.h"
 
+#include "files/bpf-lru.h"
 #include "files/dump-internal.h"
 #include "files/family.h"
 #include "files/restore-internal.h"
@@ -17,6 +18,7 @@
 #include <unistd.h>
 
 #define PROGRAM_MAPS_MAX 4096u
+#define REFILLS          4
 
 /* Flags of the creation that a new map can have just as well. Those of access belong to descriptors, and others bind it to something. */
 #define KEPT_FLAGS                                                                                         \
@@ -272,6 +274,7 @@ struct restored_map {
 	int fd;
 	uint32_t id;  /* of the new one */
 	bool content; /* of it was met in the images */
+	uint64_t missing; /* elements that were not there when they were looked for last */
 	bool given;   /* its description is one of the tree's */
 };
 DEFINE_VEC(restored_map_vec, struct restored_map)
@@ -325,8 +328,21 @@ static int note_map(struct files *fs, const img_bpfmap_file_entry *e, struct cr_
 	return 0;
 }
 
-/* @fill: else only look. Return: 0, negative errno. */
-static int each_content(struct files *fs, bool fill, struct cr_error *err)
+enum content_use {
+	CONTENT_CHECK,
+	CONTENT_FILL,
+	CONTENT_REFILL, /* with what tables have forgotten already */
+};
+
+static int fill(struct restored_map *m, const img_bpfmap_data_entry *d, bool again, struct image_reader *reader,
+		struct cr_error *err)
+{
+	m->missing = 0;
+	return cr_within(err, bpf_content_fill(m->fd, m->entry, d, reader, again ? &m->missing : NULL, err),
+			 "BPF map %u", d->map_id);
+}
+
+static int each_content(struct files *fs, enum content_use use, struct cr_error *err)
 {
 	autofree_by(image_reader_close) struct image_reader *reader = NULL;
 	void *entry = NULL;
@@ -339,12 +355,13 @@ static int each_content(struct files *fs, bool fill, struct cr_error *err)
 		struct restored_map *m = find_map(fs, d->map_id);
 		uint64_t len = (uint64_t)d->keys_bytes + d->values_bytes;
 
-		if (m && !fill && m->content)
+		if (m && use == CONTENT_CHECK && m->content)
 			r = cr_refuse(err, -EBADMSG, "BPF map %u has two contents", d->map_id);
-		else if (m && !fill)
+		else if (m && use == CONTENT_CHECK)
 			r = bpf_content_check(d, m->entry, err);
-		if (r >= 0 && m && fill && m->fd >= 0)
-			r = cr_within(err, bpf_content_fill(m->fd, m->entry, d, reader, err), "BPF map %u", d->map_id);
+		if (r >= 0 && m && m->fd >= 0 &&
+		    (use == CONTENT_FILL || (use == CONTENT_REFILL && bpf_is_lru(m->entry))))
+			r = fill(m, d, use == CONTENT_REFILL, reader, err);
 		else if (r >= 0)
 			r = image_reader_skip(reader, len, err);
 		if (m)
@@ -367,7 +384,7 @@ static int bpf_maps_read(struct files *fs, struct cr_error *err)
 		return r;
 	if (fs->ctx->opts->client_is_peer)
 		return cr_refuse(err, -EPERM, "BPF maps can only be restored for root");
-	r = each_content(fs, false, err);
+	r = each_content(fs, CONTENT_CHECK, err);
 	for (size_t i = 0; i < fs->bpf->maps.nr && r == 0; i++)
 		if (!fs->bpf->maps.items[i].content)
 			r = cr_refuse(err, -EBADMSG, "the content of BPF map %u is missing",
@@ -399,6 +416,30 @@ static int make_map(struct restored_map *m, struct cr_error *err)
 	return r < 0 ? cr_fail(err, r, "look at it") : 0;
 }
 
+/* The last places are had by driving out elements that have just come; when these come again there are places enough. */
+static int remember(struct files *fs, struct cr_error *err)
+{
+	const struct restored_map_vec *v = &fs->bpf->maps;
+	bool again = false;
+	int r = 0;
+
+	for (size_t i = 0; i < v->nr; i++)
+		again |= bpf_is_lru(v->items[i].entry);
+	for (int pass = 0; pass < REFILLS && again && r == 0; pass++) {
+		r = each_content(fs, CONTENT_REFILL, err);
+		again = false;
+		for (size_t i = 0; i < v->nr; i++)
+			again |= v->items[i].missing > 0;
+	}
+	for (size_t i = 0; i < v->nr && again && r == 0; i++)
+		if (v->items[i].missing)
+			log_warn(&fs->ctx->log,
+				 "BPF map %u (%s) has forgotten elements for which only other processors have places, "
+				 "continuing",
+				 v->items[i].entry->map_id, v->items[i].entry->map_name);
+	return r;
+}
+
 static int freeze(int fd)
 {
 	union bpf_attr attr;
@@ -421,7 +462,9 @@ static int bpf_maps_make(struct files *fs, struct cr_error *err)
 			r = cr_within(err, make_map(m, err), "BPF map %u (%s)", m->entry->map_id, m->entry->map_name);
 	}
 	if (r == 0 && fs->bpf)
-		r = each_content(fs, true, err);
+		r = each_content(fs, CONTENT_FILL, err);
+	if (r == 0 && fs->bpf)
+		r = remember(fs, err);
 	for (size_t i = 0; fs->bpf && i < fs->bpf->maps.nr && r == 0; i++) {
 		const struct restored_map *m = &fs->bpf->maps.items[i];
 

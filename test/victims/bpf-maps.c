@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/bpf.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
@@ -234,6 +235,73 @@ static void check_tables(void)
 	expect(count(empty, 3) == 0, "the empty one has %zu elements", count(empty, 3));
 }
 
+/* --- tables that forget, full to the last place */
+
+#define FULL 300u
+
+static int forgetful[2];
+static uint32_t full_nr[2];
+
+static void move_to(const cpu_set_t *all, int nth)
+{
+	cpu_set_t one;
+	int cpu = 0;
+
+	for (int left = nth; !CPU_ISSET(cpu, all) || left--; cpu++)
+		;
+	CPU_ZERO(&one);
+	CPU_SET(cpu, &one);
+	need(sched_setaffinity(0, sizeof(one), &one) == 0);
+}
+
+static void put(int map, uint32_t key)
+{
+	uint64_t value = key * 3ul;
+
+	need(element(BPF_MAP_UPDATE_ELEM, map, &key, &value) == 0);
+}
+
+static void set_up_full(void)
+{
+	uint64_t value;
+	uint32_t share;
+	cpu_set_t all;
+
+	need(sched_getaffinity(0, sizeof(all), &all) == 0);
+	forgetful[0] = make(BPF_MAP_TYPE_LRU_HASH, 4, 8, FULL, 0, "common");
+	forgetful[1] = make(BPF_MAP_TYPE_LRU_HASH, 4, 8, FULL, BPF_F_NO_COMMON_LRU, "shares");
+	/* each time what was driven out of the first one comes again */
+	move_to(&all, 0);
+	for (int pass = 0; pass < 3; pass++)
+		for (uint32_t key = 0; key < FULL; key++)
+			if (element(BPF_MAP_LOOKUP_ELEM, forgetful[0], &key, &value) < 0)
+				put(forgetful[0], key);
+	/* and the places of the other belong to processors */
+	share = info_of(forgetful[1]).max_entries / (uint32_t)sysconf(_SC_NPROCESSORS_CONF);
+	for (int cpu = 0; cpu < CPU_COUNT(&all); cpu++) {
+		move_to(&all, cpu);
+		for (uint32_t i = 0; i < share; i++)
+			put(forgetful[1], full_nr[1]++);
+	}
+	need(sched_setaffinity(0, sizeof(all), &all) == 0);
+	full_nr[0] = FULL;
+	need(count(forgetful[0], 4) == FULL && count(forgetful[1], 4) == full_nr[1]);
+}
+
+static void check_full(void)
+{
+	for (int m = 0; m < 2; m++) {
+		uint32_t lost = 0;
+
+		for (uint32_t key = 0; key < full_nr[m]; key++) {
+			uint64_t value = 0;
+
+			lost += element(BPF_MAP_LOOKUP_ELEM, forgetful[m], &key, &value) < 0 || value != key * 3ul;
+		}
+		expect(!lost, "table %d has lost %u of %u elements", m, lost, full_nr[m]);
+	}
+}
+
 /* --- a value for each processor */
 
 static int per_cpu[2];
@@ -333,6 +401,7 @@ const struct victim_case victim_cases[] = {
 	{ "array", set_up_array, check_array, .flags = CASE_MORE | CASE_ALTERS },
 	{ "write-only", set_up_write_only, check_write_only, .flags = CASE_ALTERS },
 	{ "tables", set_up_tables, check_tables, .flags = CASE_MORE | CASE_ALTERS },
+	{ "full", set_up_full, check_full, .flags = CASE_ALTERS },
 	{ "per-cpu", set_up_per_cpu, check_per_cpu, .flags = CASE_ALTERS },
 	{ "frozen", set_up_frozen, check_frozen, .flags = CASE_ALTERS },
 	{ "ring", set_up_ring, NULL, .refuse = "BPF map|ring|type 27" },
