@@ -16,6 +16,7 @@
 #define DEATH_MS 10000 /* a process with much memory takes a while to give it back */
 #define STOP_MS  500   /* a thread in a system call that nothing interrupts; another may be to be had */
 #define TRIES    5
+#define TRY_MS   1000 /* one that runs new programs all the time, or whose threads come and go, is to be had in between */
 #define PAUSE_US 2000
 
 /* Return: 1 it is a zombie of @parent's; 0 it is not @parent's; -EAGAIN it is not dead yet. */
@@ -92,8 +93,9 @@ static int reap_once(pid_t parent, pid_t child, const struct xstate_layout *layo
 int remote_reap(pid_t parent, pid_t child, const struct xstate_layout *layout)
 {
 	int r = await_death(parent, child);
+	uint64_t deadline = deadline_in(TRY_MS);
 
-	for (int i = 0; r > 0 && i < TRIES; i++) {
+	for (int i = 0; r > 0 && (i < TRIES || monotonic_ns() < deadline); i++) {
 		if (i)
 			usleep(PAUSE_US);
 		if (reap_once(parent, child, layout) == 0)

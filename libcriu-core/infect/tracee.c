@@ -487,6 +487,16 @@ static void repeat_call(struct tracee *t)
 		regs_set(t->tid, &r);
 }
 
+/*
+ * It was killed in its stop. Whoever did that to run a new program waits until we have seen it, and we may be about to wait for that
+ * new program (infect/exec-guard.h). For a leader it does not wait so long, and one with other threads reports nothing yet.
+ */
+static void see_the_end(struct tracee *t)
+{
+	if (t->tid != t->tgid)
+		tracee_reap(t, deadline_in(1000));
+}
+
 int tracee_detach(struct tracee *t, struct cr_error *err)
 {
 	int r = 0;
@@ -503,8 +513,12 @@ int tracee_detach(struct tracee *t, struct cr_error *err)
 	r = tracee_return(t, err);
 	repeat_call(t);
 	send_kept(t);
-	if (ptrace(PTRACE_DETACH, t->tid, NULL, NULL) < 0 && errno != ESRCH && r == 0)
-		r = cr_fail(err, -errno, "detach from thread %d", t->tid);
+	if (ptrace(PTRACE_DETACH, t->tid, NULL, NULL) < 0) {
+		if (errno == ESRCH)
+			see_the_end(t);
+		else if (r == 0)
+			r = cr_fail(err, -errno, "detach from thread %d", t->tid);
+	}
 	t->state = TRACEE_GONE;
 	return r;
 }

@@ -183,6 +183,100 @@ static void maps_setup(void)
 	victim_fork(map_loop, 0);
 }
 
+/* --- memory that is moved, dropped, grown and shared with children, each piece of which says what it is to hold */
+
+#define PIECES      64
+#define PIECE_BYTES (8u * 4096)
+
+static struct {
+	char *at;
+	size_t len;
+	uint64_t seed; /* 0: dropped */
+} pieces[PIECES];
+
+static bool piece_same(long i)
+{
+	if (pieces[i].seed)
+		return pattern_same(pieces[i].at, pieces[i].len, pieces[i].seed);
+	for (size_t k = 0; k < pieces[i].len; k++)
+		if (pieces[i].at[k])
+			return false;
+	return true;
+}
+
+static void remake_piece(long i, uint64_t seed)
+{
+	munmap(pieces[i].at, pieces[i].len);
+	pieces[i].len = PIECE_BYTES;
+	pieces[i].at = mmap(NULL, PIECE_BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	need(pieces[i].at != MAP_FAILED);
+	pieces[i].seed = seed;
+	pattern_fill(pieces[i].at, PIECE_BYTES, seed);
+}
+
+static void move_piece(long i)
+{
+	char *to = mmap(NULL, pieces[i].len, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	need(to != MAP_FAILED);
+	expect(mremap(pieces[i].at, pieces[i].len, pieces[i].len, MREMAP_MAYMOVE | MREMAP_FIXED, to) == to, "move");
+	pieces[i].at = to;
+}
+
+static void look_in_child(long round)
+{
+	int status = 0;
+	pid_t pid = fork();
+
+	if (pid == 0) {
+		for (long i = 0; i < PIECES; i++)
+			if (!piece_same(i))
+				_exit(1);
+		_exit(0);
+	}
+	expect(pid > 0 && waitpid(pid, &status, 0) == pid && status == 0, "round %ld: a child sees other memory: %x", round, status);
+}
+
+static void remap_once(long round)
+{
+	long i = round * 7 % PIECES;
+
+	expect(piece_same(i), "round %ld: piece %ld", round, i);
+	switch (round % 5) {
+	case 0:
+		move_piece(i);
+		break;
+	case 1:
+		expect(madvise(pieces[i].at, pieces[i].len, MADV_DONTNEED) == 0, "drop");
+		pieces[i].seed = 0;
+		break;
+	case 2:
+		remake_piece(i, (uint64_t)round + 1);
+		break;
+	case 3:
+		pieces[i].seed = (uint64_t)round + 1;
+		pattern_fill(pieces[i].at, pieces[i].len, pieces[i].seed);
+		break;
+	default:
+		if (round % 16 == 4)
+			look_in_child(round);
+	}
+}
+
+static void remap_loop(long arg)
+{
+	for (long i = 0; i < PIECES; i++)
+		remake_piece(i, (uint64_t)i + 1);
+	every(remap_once);
+	for (long i = 0; i < PIECES; i++)
+		expect(piece_same(i), "in the end: piece %ld", i);
+}
+
+static void remaps_setup(void)
+{
+	victim_fork(remap_loop, 0);
+}
+
 /* --- signals counted in a file that the runner reads, too */
 
 struct counter {
@@ -233,6 +327,7 @@ const struct victim_case victim_cases[] = {
 	{ "execs", execs_setup, NULL, .flags = CASE_ALTERS },
 	{ "slow-execs", slow_execs_setup, NULL, .flags = CASE_ALTERS },
 	{ "maps", maps_setup, reap_all, .flags = CASE_ALTERS },
+	{ "remaps", remaps_setup, reap_all, .flags = CASE_ALTERS },
 	{ "counts", counts_setup, counts_check },
 	{ NULL },
 };
