@@ -290,6 +290,8 @@ class Connections:
     def goes_on_either_way(self, when):
         """Returns whether the tree had to be restored for that."""
         self.world.until(lambda: not self.criu_at_work(), TIMEOUT, f"what the dumper left to be done is done {when}")
+        # one that was killed may not have got to its end yet; one that goes on has no lock
+        self.world.until(lambda: not self.world.tree() or not net.ours(), 10, f"the tree ends or goes on {when}")
         ended = not self.world.tree()
         try:
             if ended:
