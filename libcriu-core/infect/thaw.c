@@ -40,12 +40,22 @@ static int detach_all(struct tree *tree, struct cr_error *err)
 	return r;
 }
 
-/* The signal waits until the thread is let go, and is the first thing it sees then: it executes nothing in between. */
-static void stop_all(struct tree *tree)
+static void send_stops(void *arg)
 {
+	const struct tree *tree = arg;
+
 	for (size_t i = 0; i < tree->tasks.nr; i++)
 		if (tree->tasks.items[i]->state == TASK_ALIVE)
 			kill(tree->tasks.items[i]->host_pid, SIGSTOP);
+}
+
+/* The signal waits until the thread is let go, and is the first thing it sees then: it executes nothing in between. */
+static void stop_all(struct tree *tree)
+{
+	struct last_will *will = tree->tasks.nr > 1 ? last_will_make(send_stops, tree) : NULL;
+
+	send_stops(tree);
+	last_will_revoke(will);
 }
 
 struct reaping {

@@ -162,6 +162,26 @@ class Kills(Fault):
             self.whole_or_none(f"dumper killed when it sends its {n}. signal")
             self.forget()
 
+    def do_no_half_stops(self):
+        """Killed between two SIGSTOPs of a dump that leaves the tree stopped: it stops as a whole, or goes on."""
+        for n in range(1, 400, 1 if self.long else 8):
+            self.use("tree", "bush")
+            self.new_images()
+            code, _ = self.cut_off("dump", KILL, -1, n, "-s")
+            self.at_rest("the dumper was killed")
+            if code == 0:
+                break
+            states = lambda: [state.Snapshot.stat_of(f"/proc/{p}")[2] for p in self.world.tree()]
+            stopped = lambda: {s == "T" for s in states() if s != "Z"}
+            self.world.until(lambda: len(stopped()) == 1, 10, f"dumper killed when it sends its {n}. signal: all are stopped, or none is")
+            self.note("all stopped" if True in stopped() else "none stopped")
+            if True in stopped():
+                self.whole_set("stopped as a whole")
+            else:
+                self.carries_on(f"dumper killed when it sends its {n}. signal")
+            self.forget()
+        self.forget()
+
     def instants(self, verb, call, arg):
         """Which of its calls to cut it off at, by number."""
         code, said = self.cut_off(verb, call, arg, 0)
@@ -171,10 +191,10 @@ class Kills(Fault):
             raise Failed(f"{verb}: exit status {code}, {said[-200:]}")
         return self.few(range(1, count + 1), 16)
 
-    def cut_off(self, verb, call, arg, n):
+    def cut_off(self, verb, call, arg, n, *more):
         dump = verb == "dump"
         return self.world.run([os.path.join(self.own, "cut-off"), str(call), str(arg), str(n), "all" if dump else "own", self.criu, verb,
-                               *(("-t", str(self.root)) if dump else ("-d",)), "-D", self.images, "-o", f"{verb}.log", "-v4"], 20)
+                               *(("-t", str(self.root)) if dump else ("-d",)), "-D", self.images, "-o", f"{verb}.log", "-v4", *more], 20)
 
     def whole_or_none(self, when):
         self.note("cut off")
