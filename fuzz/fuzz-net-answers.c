@@ -1,7 +1,11 @@
-/* What the kernel tells of sockets: answers of sock_diag(7) in the way of netlink, lists of multicast groups. The first byte says which. */
+/*
+ * What the kernel tells of sockets: answers of sock_diag(7) and nf_tables in the way of netlink, lists of multicast groups and of
+ * netfilter's queues. The first byte says which.
+ */
 #include "base/error.h"
 #include "net/inet-diag.h"
 #include "net/inet-groups.h"
+#include "net/netlink-port.h"
 #include "net/packet-diag.h"
 #include "net/unix-diag.h"
 
@@ -11,7 +15,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define INO 77 /* of the packet socket that is asked about */
+#define INO  77 /* of the packet socket that is asked about */
+#define PORT 78 /* of the netlink socket */
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -65,6 +70,22 @@ static void groups(const void *text, size_t len, int (*parse)(const char *, size
 	inet_group_seen_vec_done(&seen);
 }
 
+static void tables(const void *packet, size_t len)
+{
+	struct owned_table table = { 0 };
+	int r = nft_owner_parse(packet, len, PORT, &table);
+
+	if (r < -4095 || r > 1 || !memchr(table.name, 0, sizeof(table.name)))
+		abort();
+}
+
+static void queues(const char *text, size_t len)
+{
+	uint64_t number;
+
+	netfilter_queue_find(text, len, PORT, &number);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	size_t len = size ? size - 1 : 0;
@@ -75,7 +96,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	if (len)
 		memcpy(copy, data + 1, len);
-	switch (size ? data[0] % 5 : 5) {
+	switch (size ? data[0] % 7 : 7) {
 	case 0:
 		inet_diag(copy, len);
 		break;
@@ -90,6 +111,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		break;
 	case 4:
 		groups(copy, len, igmp6_parse);
+		break;
+	case 5:
+		tables(copy, len);
+		break;
+	case 6:
+		queues(copy, len);
 		break;
 	}
 	free(copy);

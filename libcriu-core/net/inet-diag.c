@@ -1,6 +1,7 @@
 #include "net/inet-diag.h"
 
 #include "base/own.h"
+#include "net/netlink-error.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -43,15 +44,12 @@ int inet_diag_parse(const void *packet, size_t len, struct tcp_fact_vec *ret, st
 	ssize_t left = (ssize_t)len;
 
 	for (const struct nlmsghdr *h = packet; NLMSG_OK(h, left); h = NLMSG_NEXT(h, left)) {
-		int r = 0, code = 0;
+		int r = 0;
 
 		if (h->nlmsg_type == NLMSG_DONE)
 			return 1;
-		if (h->nlmsg_type == NLMSG_ERROR) {
-			if (h->nlmsg_len >= NLMSG_LENGTH(sizeof(code)))
-				memcpy(&code, NLMSG_DATA(h), sizeof(code));
-			return cr_fail(err, code < 0 && code > -4096 ? code : -EPROTO, "INET_DIAG");
-		}
+		if (h->nlmsg_type == NLMSG_ERROR)
+			return cr_fail(err, netlink_error(h), "INET_DIAG");
 		if (h->nlmsg_type == SOCK_DIAG_BY_FAMILY)
 			r = parse_socket(h, ret, err);
 		if (r < 0)

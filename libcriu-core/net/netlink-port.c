@@ -5,6 +5,7 @@
 #include "base/buf.h"
 #include "base/io.h"
 #include "base/own.h"
+#include "net/netlink-error.h"
 #include "procfs/scan.h"
 
 #include <arpa/inet.h>
@@ -106,17 +107,12 @@ int nft_owner_parse(const void *packet, size_t len, uint32_t port, struct owned_
 	ssize_t left = (ssize_t)len;
 
 	for (; NLMSG_OK(head, left); head = NLMSG_NEXT(head, left)) {
-		int code = 0;
-
 		if (head->nlmsg_flags & NLM_F_DUMP_INTR)
 			return -EAGAIN;
 		if (head->nlmsg_type == NLMSG_DONE)
 			return 1;
-		if (head->nlmsg_type == NLMSG_ERROR) {
-			if (head->nlmsg_len >= NLMSG_LENGTH(sizeof(code)))
-				memcpy(&code, NLMSG_DATA(head), sizeof(code));
-			return code < 0 && code > -4096 ? code : -EPROTO;
-		}
+		if (head->nlmsg_type == NLMSG_ERROR)
+			return netlink_error(head);
 		if (head->nlmsg_type == (NFNL_SUBSYS_NFTABLES << 8 | NFT_MSG_NEWTABLE))
 			parse_table(head, port, ret);
 	}

@@ -1,6 +1,7 @@
 #include "net/packet-diag.h"
 
 #include "base/own.h"
+#include "net/netlink-error.h"
 
 #include <errno.h>
 #include <linux/netlink.h>
@@ -73,9 +74,7 @@ int packet_diag_parse(const void *packet, size_t len, uint32_t ino, struct packe
 		if (h->nlmsg_type == NLMSG_DONE)
 			return 1;
 		if (h->nlmsg_type == NLMSG_ERROR)
-			return h->nlmsg_len >= NLMSG_LENGTH(sizeof(int)) && *(const int *)NLMSG_DATA(h) < 0
-				       ? *(const int *)NLMSG_DATA(h)
-				       : -EBADMSG;
+			return netlink_error(h);
 		if (h->nlmsg_type == SOCK_DIAG_BY_FAMILY)
 			r = parse_socket(h, ino, ret);
 	}

@@ -5,6 +5,7 @@
 #include "net/unix-diag.h"
 
 #include "base/own.h"
+#include "net/netlink-error.h"
 
 #include <errno.h>
 #include <linux/netlink.h>
@@ -105,17 +106,14 @@ int unix_diag_parse(const void *packet, size_t len, struct unix_facts *f, struct
 	ssize_t left = (ssize_t)len;
 
 	while (NLMSG_OK(head, left)) {
-		int r = 0, code = 0;
+		int r = 0;
 
 		if (head->nlmsg_flags & NLM_F_DUMP_INTR)
 			return -EAGAIN;
 		if (head->nlmsg_type == NLMSG_DONE)
 			return 1;
-		if (head->nlmsg_type == NLMSG_ERROR) {
-			if (head->nlmsg_len >= NLMSG_LENGTH(sizeof(code)))
-				memcpy(&code, NLMSG_DATA(head), sizeof(code));
-			return cr_fail(err, code < 0 && code > -4096 ? code : -EPROTO, "UNIX_DIAG");
-		}
+		if (head->nlmsg_type == NLMSG_ERROR)
+			return cr_fail(err, netlink_error(head), "UNIX_DIAG");
 		if (head->nlmsg_type == SOCK_DIAG_BY_FAMILY)
 			r = parse_socket(head, f, err);
 		if (r < 0)
