@@ -103,6 +103,12 @@ void leftover_lowered(struct leftover *o, enum room_limit which)
 		set(&o->limits[which].raised, 0);
 }
 
+void leftover_descriptor(struct leftover *o, int fd)
+{
+	if (o)
+		set(&o->fd, fd < 0 ? 0 : (uint64_t)fd + 1);
+}
+
 int room_resource(enum room_limit which)
 {
 	return which == ROOM_SPACE ? RLIMIT_AS : RLIMIT_DATA;
@@ -268,9 +274,8 @@ static bool is_inside(const struct tracee_vec *held, const struct leftover *o)
 	return false;
 }
 
-static int unmap_through(const struct tracee_vec *held, const struct leftover *o)
+static int call_through(const struct tracee_vec *held, long nr, const uint64_t arg[6])
 {
-	const uint64_t arg[6] = { o->base, o->size };
 	int64_t result = 0;
 	uint64_t insn;
 	int r = -ESRCH;
@@ -282,9 +287,28 @@ static int unmap_through(const struct tracee_vec *held, const struct leftover *o
 			continue;
 		r = remote_find_syscall(t, &insn, NULL);
 		if (r == 0)
-			r = remote_syscall(t, insn, SYS_munmap, arg, &result, NULL);
+			r = remote_syscall(t, insn, nr, arg, &result, NULL);
 	}
 	return r < 0 ? r : (int)result;
+}
+
+/* Not one of the process's own, by the number: those are there before ours is made. */
+static bool has_our_descriptor(const struct leftover *o)
+{
+	char path[64], text[64] = "";
+
+	if (!o->fd)
+		return false;
+	snprintf(path, sizeof(path), "/proc/%d/fd/%" PRIu64, o->pid, o->fd - 1);
+	return readlink(path, text, sizeof(text) - 1) > 0 && strcmp(text, "anon_inode:[userfaultfd]") == 0;
+}
+
+static int clear_through(const struct tracee_vec *held, const struct leftover *o)
+{
+	const uint64_t descriptor[6] = { o->fd - 1 }, mappings[6] = { o->base, o->size };
+	int r = has_our_descriptor(o) ? call_through(held, SYS_close, descriptor) : 0;
+
+	return r < 0 ? r : call_through(held, SYS_munmap, mappings);
 }
 
 /*
@@ -304,7 +328,7 @@ static int unmap(const struct leftover *o)
 		if (!is_ours(&dir, o)) {
 			absent++;
 		} else if (!is_inside(&held, o)) {
-			r = unmap_through(&held, o);
+			r = clear_through(&held, o);
 			break;
 		}
 		let_go(&held);

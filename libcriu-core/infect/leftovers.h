@@ -29,6 +29,7 @@ struct leftover {
 	pid_t pid;
 	struct leftover_limit limits[ROOM_LIMITS];
 	uint64_t base, size; /* our mappings */
+	uint64_t fd;         /* 1 more than the number that a userfaultfd of ours has, or is about to have */
 };
 
 struct leftover_twin {
@@ -43,6 +44,8 @@ struct leftover *leftover_begin(struct cr_leftovers *l, pid_t pid);
 void leftover_mapped(struct leftover *o, uint64_t base, uint64_t size);
 void leftover_raised(struct leftover *o, enum room_limit which, uint64_t soft, uint64_t hard);
 void leftover_lowered(struct leftover *o, enum room_limit which);
+/** leftover_descriptor() - a userfaultfd that is made and closed by our code at @fd; -1: no more */
+void leftover_descriptor(struct leftover *o, int fd);
 /** room_resource() - RLIMIT_* */
 int room_resource(enum room_limit which);
 

@@ -453,6 +453,11 @@ static int end_run(struct parasite *p, struct cr_error *err)
 	return cr_within(err, r, "pid %d", p->task->host_pid);
 }
 
+void parasite_note_descriptor(struct parasite *p, int fd)
+{
+	leftover_descriptor(p->note, fd);
+}
+
 int parasite_mend(const struct parasite *p, pid_t copy, struct cr_error *err)
 {
 	int r = p->way.was ? remote_write(copy, p->way.at, p->way.was, p->way.size) : 0;

@@ -67,6 +67,9 @@ int parasite_run_begin(struct parasite *p, struct thread *const *threads, const 
 int parasite_run(struct parasite *p, struct thread *const *threads, const uint32_t *routines, size_t nr,
 		 struct cr_error *err);
 
+/** parasite_note_descriptor() - for who cleans up after us: a userfaultfd that a routine makes and another one closes. -1: no more */
+void parasite_note_descriptor(struct parasite *p, int fd);
+
 /**
  * parasite_mend() - put back, in a copy that was made of the process's memory meanwhile, what we have changed in there
  * @copy: its pid. Our own mappings stay in it. Return: 0, negative errno.

@@ -7,6 +7,7 @@
 #include "infect/task.h"
 #include "kernel/context.h"
 #include "kernel/uapi.h"
+#include "procfs/lists.h"
 #include "xstate.h"
 
 #include <errno.h>
@@ -116,6 +117,17 @@ static int one_call(struct parasite *host, struct task *task, const char *what, 
 	return 0;
 }
 
+/* The number that the kernel gives to a new descriptor of a process of which no thread runs. */
+static int lowest_free(const struct task *task, struct cr_error *err)
+{
+	autointvec struct int_vec fds = { 0 };
+	int r = proc_fds_read(&task->dir, &fds, err), number = 0;
+
+	for (size_t i = 0; r == 0 && i < fds.nr && fds.items[i] == number; i++)
+		number++;
+	return r < 0 ? r : number;
+}
+
 /*
  * The descriptor is in the task for the time between two runs, while all of its threads are stopped. User mode only: that
  * needs no right, and faults of the kernel are resolved like others when protection is asynchronous.
@@ -123,14 +135,20 @@ static int one_call(struct parasite *host, struct task *task, const char *what, 
 static int make_inside(struct parasite *host, struct task *task, int *ret_fd, struct cr_error *err)
 {
 	int64_t there = -1, closed = 0;
-	int r = one_call(host, task, "make a userfaultfd", SYS_userfaultfd,
-			 O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY, &there, err);
+	int r = lowest_free(task, err);
+
+	if (r < 0)
+		return r;
+	parasite_note_descriptor(host, r);
+	r = one_call(host, task, "make a userfaultfd", SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK | UFFD_USER_MODE_ONLY, &there,
+		     err);
 	int fd, r2;
 
 	if (r < 0)
 		return r;
 	if (there < 0 || there > INT32_MAX)
 		return cr_fail(err, there < 0 && there >= -4095 ? (int)there : -EPROTO, "make a userfaultfd");
+	parasite_note_descriptor(host, (int)there);
 	fd = (int)syscall(__NR_pidfd_getfd, task->pidfd, (int)there, 0);
 	if (fd < 0)
 		r = cr_fail(err, -errno, "take the userfaultfd");
@@ -139,6 +157,8 @@ static int make_inside(struct parasite *host, struct task *task, int *ret_fd, st
 		close(fd);
 		r = r2 < 0 ? r2 : cr_fail(err, (int)closed, "close the userfaultfd");
 	}
+	if (r2 == 0 && closed == 0)
+		parasite_note_descriptor(host, -1);
 	if (r == 0)
 		*ret_fd = fd;
 	return r;

@@ -6,7 +6,7 @@ import time
 from fault import Failed, Fault, TARGETS, sleep_until, state
 
 STEP = 0.0002
-KILL, PTRACE, SETOPTIONS = 62, 101, 0x4200
+KILL, PTRACE, CONT, SETOPTIONS = 62, 101, 7, 0x4200
 SIGNALS = [signal.SIGKILL, signal.SIGTERM, signal.SIGINT]
 WATCHED = [t for t in TARGETS if t[1] in ("bush", "masks", "ring", "poll", "pending-threads", "unlinked", "anonymous")]
 
@@ -182,6 +182,28 @@ class Kills(Fault):
             self.forget()
         self.forget()
 
+    def do_pre_dumper(self):
+        """Killed when it lets a task run: neither our memory nor the descriptor by which memory is watched stays in there."""
+        self.use("tree", "bush")
+        self.new_images()
+        code, said = self.cut_off("pre-dump", PTRACE, CONT, 0)
+        self.forget()
+        count = int(said.split()[-1])
+        if code != 0 or count < 41:
+            raise Failed(f"pre-dump: exit status {code}, {said[-200:]}")
+        for n in self.few(range(1, count + 1), 30):
+            self.use("tree", "bush")
+            self.new_images()
+            self.cut_off("pre-dump", PTRACE, CONT, n)
+            self.world.until(lambda: not self.named(b"criu\n"), 10, "the dumper's child ends")
+            self.world.kill(self.named(b"criu-keeper\n"))
+            self.unharmed(f"pre-dump killed when it lets a task go on for the {n}. time")
+            self.note("kills")
+            self.forget()
+
+    def named(self, comm):
+        return [p for p in self.world.tree() if state.read(f"/proc/{p}/comm") == comm]
+
     def instants(self, verb, call, arg):
         """Which of its calls to cut it off at, by number."""
         code, said = self.cut_off(verb, call, arg, 0)
@@ -192,7 +214,7 @@ class Kills(Fault):
         return self.few(range(1, count + 1), 16)
 
     def cut_off(self, verb, call, arg, n, *more):
-        dump = verb == "dump"
+        dump = "dump" in verb
         return self.world.run([os.path.join(self.own, "cut-off"), str(call), str(arg), str(n), "all" if dump else "own", self.criu, verb,
                                *(("-t", str(self.root)) if dump else ("-d",)), "-D", self.images, "-o", f"{verb}.log", "-v4", *more], 20)
 
