@@ -19,7 +19,6 @@
 #include <sys/ptrace.h>
 #include <sys/random.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #define TWIN_CLONE_FILES  0x400u
@@ -258,11 +257,10 @@ const struct proc_dir *twin_dir(const struct twin *t)
 	return &t->dir;
 }
 
+/* Nothing but SIGKILL gets it out of its stop, and does so at once; until it is a zombie, which is what wait(2) tells, time goes by. */
 bool twin_is_lost(const struct twin *t)
 {
-	siginfo_t info = { 0 };
-
-	return waitid(P_PID, (id_t)t->pid, &info, WEXITED | WNOHANG | WNOWAIT | __WALL) < 0 || info.si_pid == t->pid;
+	return !tracee_is_stopped(t->tracee);
 }
 
 int twin_end(struct twin *t)

@@ -65,7 +65,7 @@ void twin_advise(int r, struct cr_error *err);
 pid_t twin_pid(const struct twin *t);
 const struct proc_dir *twin_dir(const struct twin *t);
 
-/** twin_is_lost() - has somebody killed it? What was read of it since then is not to be trusted. */
+/** twin_is_lost() - has somebody killed it? What was read of it since then is not to be trusted. For the thread that took it. */
 bool twin_is_lost(const struct twin *t);
 
 /** twin_end() - end it, and have its parent reap it. Return: 0; negative errno: a zombie stays until the parent ends. Frees @t. */

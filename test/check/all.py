@@ -9,6 +9,7 @@ import concurrent.futures
 import glob
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -218,6 +219,10 @@ SUITES = {"unit": suite_unit, "repo": suite_repo, "e2e": suite_e2e, "faults": su
 
 
 def main():
+    # what was started behind a shell (sh -c "... &", nohup) ignores these, and would have all tests do so
+    for signo in (signal.SIGHUP, signal.SIGQUIT):
+        signal.signal(signo, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     ap = argparse.ArgumentParser()
     ap.add_argument("--build", default="build")
     ap.add_argument("--jobs", type=int, default=2)

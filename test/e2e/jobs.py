@@ -31,7 +31,8 @@ class Shell:
         try:
             self.world.until(lambda: self.read() is not None and condition(), 10, what)
         except Failed as e:
-            raise Failed(f"{e}; on the terminal: {self.read()[-300:]!r}") from None
+            rows = [(p, [field(p, n) for n in (4, 7)], signals_of(p)) for p in (self.pid, *self.world.tree())]
+            raise Failed(f"{e}; group, foreground, signals: {rows}; on the terminal: {self.read()[-300:]!r}") from None
 
     def close(self):
         os.close(self.master)
@@ -43,6 +44,11 @@ def field(pid, n):
     """A number of /proc/PID/stat: 4 process group, 7 foreground group of the terminal."""
     stat = state.Snapshot.stat_of(f"/proc/{pid}")
     return int(stat[n]) if stat else None
+
+
+def signals_of(pid):
+    text = state.read(f"/proc/{pid}/status").decode()
+    return " ".join(l.replace("\t", "") for l in text.splitlines() if l.startswith(("State", "TracerPid", "Sig", "Shd")))
 
 
 class Jobs:
@@ -250,6 +256,8 @@ class Jobs:
             for n in range(3):
                 os.dup2(fd, n)
             os.closerange(3, 64)
+            for signo in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):   # ignored by what runs behind a shell, and inherited
+                signal.signal(signo, signal.SIG_DFL)
         pid = self.world.start(cmd, cwd=cwd, preexec_fn=take, env={"PATH": "/usr/bin:/bin"})
         os.close(slave)
         return pid, master, path
