@@ -1,7 +1,7 @@
 /*
  * The one who carries it out sleeps until it is sent a signal: by us, or by the kernel at our end (PR_SET_PDEATHSIG). All signals are
  * blocked there, so it is queued whatever its action is (sig_ignored() in kernel/signal.c). As long as we live, none of its system
- * calls may fail: it shares even our errno.
+ * calls fails, unless it is stopped and continued: it shares even our errno.
  */
 #include "kernel/last-will.h"
 
@@ -41,7 +41,8 @@ __attribute__((no_sanitize("address"))) static int execute(void *arg)
 	prctl(PR_SET_PDEATHSIG, WILL_SIGNAL);
 	/* not among those that a signal to our process group ends */
 	setpgid(0, 0);
-	if (getppid() == w->testator)
+	/* others may send that signal as well, and a stop interrupts the wait: who is our parent changes before the kernel sends it */
+	while (getppid() == w->testator && !atomic_load(&w->revoked))
 		sigwaitinfo(&set, NULL);
 	if (!atomic_load(&w->revoked))
 		w->fn(w->arg);

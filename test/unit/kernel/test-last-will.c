@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -75,6 +76,36 @@ static void make_with_ignored_signals(int fd)
 	make(fd);
 }
 
+static pid_t only_child(void)
+{
+	char path[64];
+	int pid = 0;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d/children", (int)getpid());
+	f = fopen(path, "r");
+	if (!f || fscanf(f, "%d", &pid) != 1)
+		_exit(1);
+	fclose(f);
+	return pid;
+}
+
+/* Whoever has all processes of a name stopped and continued, or sends them signals, does not end anything by that. */
+static void make_disturb_and_revoke(int fd)
+{
+	static const int signals[] = { SIGUSR1, SIGSTOP, SIGCONT };
+	struct last_will *will = last_will_make(say, &fd);
+
+	if (!will)
+		_exit(1);
+	for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++) {
+		usleep(10000);
+		kill(only_child(), signals[i]);
+	}
+	usleep(10000);
+	last_will_revoke(will);
+}
+
 static void test_carried_out(void **state)
 {
 	(void)state;
@@ -95,12 +126,19 @@ static void test_ignored_signals(void **state)
 	assert_true(said_by(make_with_ignored_signals));
 }
 
+static void test_disturbed(void **state)
+{
+	(void)state;
+	assert_false(said_by(make_disturb_and_revoke));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_carried_out),
 		cmocka_unit_test(test_revoked),
 		cmocka_unit_test(test_ignored_signals),
+		cmocka_unit_test(test_disturbed),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
