@@ -19,7 +19,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define WILL_STACK ((size_t)32 << 10)
+#define WILL_STACK  ((size_t)32 << 10)
 #define WILL_SIGNAL SIGUSR1
 
 struct last_will {
