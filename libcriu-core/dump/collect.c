@@ -84,7 +84,10 @@ static int check_room(struct dump *d, struct cr_error *err)
 /* A copy is what the kernel kills first; to end it before that is better for everybody. */
 static int watch_room(void *arg, struct cr_error *err)
 {
-	return cgroup_limits_check(arg, err);
+	const struct dump *d = arg;
+	int r = mm_watch_copies(d->mm, err);
+
+	return r == 0 ? cgroup_limits_check(&d->limits, err) : r;
 }
 
 int dump_collect(struct dump *d, struct cr_error *err)
@@ -93,7 +96,7 @@ int dump_collect(struct dump *d, struct cr_error *err)
 		.sink = &d->sink, .parent = d->parent, .parent_pages = d->parent_pages, .early = d->early,
 		.parent_round = d->parent_round, .round = dump_sums_round(d),
 		.snapshot = d->snapshot, .unsparing = d->unsparing, .before = d->before,
-		.watch = d->snapshot ? watch_room : NULL, .watch_arg = &d->limits,
+		.watch = d->snapshot ? watch_room : NULL, .watch_arg = d,
 		.server = d->server, .leaves = d->source != NULL,
 	};
 	uint32_t own_ipc;

@@ -179,6 +179,13 @@ bool tracee_is_stopped(const struct tracee *t)
 	return ptrace(PTRACE_GETSIGMASK, t->tid, sizeof(mask), &mask) == 0;
 }
 
+bool tracee_is_ending(const struct tracee *t)
+{
+	siginfo_t why;
+
+	return ptrace(PTRACE_GETSIGINFO, t->tid, NULL, &why) == 0 && why.si_code == (SIGTRAP | PTRACE_EVENT_EXIT << 8);
+}
+
 int tracee_resume(struct tracee *t)
 {
 	return resume_with(t, PTRACE_CONT, 0);

@@ -90,6 +90,9 @@ int tracee_next_status(struct tracee *t, uint64_t deadline, int *ret);
 /** tracee_is_stopped() - is it still? One that was killed is not. */
 bool tracee_is_stopped(const struct tracee *t);
 
+/** tracee_is_ending() - is it in the stop of PTRACE_EVENT_EXIT? */
+bool tracee_is_ending(const struct tracee *t);
+
 /** tracee_resume() - out of a stop, without a signal. Return: 0, negative errno. */
 int tracee_resume(struct tracee *t);
 

@@ -6,6 +6,7 @@
 #include "infect/remote-reap.h"
 #include "infect/task.h"
 #include "infect/tracee.h"
+#include "kernel/uapi.h"
 #include "blob-layout.h"
 #include "xstate.h"
 
@@ -39,6 +40,7 @@ struct twin {
 	struct xstate_layout layout; /* for the reaping */
 	struct leftover_twin *note;
 	struct tracee *tracee;
+	int pidfd;
 	struct proc_dir dir;
 };
 
@@ -202,12 +204,21 @@ static int let_it_die_first(const struct twin *t, struct cr_error *err)
 	return write(fd, "1000", 4) == 4 ? 0 : cr_fail(err, -errno, "set oom_score_adj of the copy %d", t->pid);
 }
 
+/*
+ * One that is killed waits for us with its memory still there (PTRACE_EVENT_EXIT), so that this can be given back as a whole
+ * before the kernel looks for more. While exit_mmap() in mm/mmap.c is at it, the process has none for the OOM killer to wait for
+ * (exit_mm()), or MMF_OOM_SKIP is set although up to 40 MiB are only gathered to be freed (tlb_finish_mmu()): in either case one
+ * of the tree is next. What takes it before is process_mrelease(2), or, if we do not come to it, the OOM reaper after two seconds.
+ */
 static int take(struct twin *t, struct cr_error *err)
 {
-	int r = tracee_seize(t->pid, t->pid, PTRACE_O_EXITKILL, &t->tracee, err);
+	int r = tracee_seize(t->pid, t->pid, PTRACE_O_EXITKILL | PTRACE_O_TRACEEXIT, &t->tracee, err);
 
 	if (r < 0)
 		return cr_fail(err, r, "seize the copy %d", t->pid);
+	t->pidfd = (int)syscall(SYS_pidfd_open, t->pid, 0);
+	if (t->pidfd < 0)
+		return cr_fail(err, -errno, "get hold of the copy %d", t->pid);
 	r = tracee_interrupt(t->tracee);
 	if (r == 0)
 		r = tracee_wait(t->tracee, deadline_in(TAKE_MS), NULL);
@@ -238,6 +249,7 @@ int twin_take(const struct twin_plan *plan, const struct program *p, const struc
 	t->parent = task->host_pid;
 	t->layout = *layout;
 	t->note = leftover_twin(left, t->parent, t->pid);
+	t->pidfd = -1;
 	t->dir = (struct proc_dir)PROC_DIR_NONE;
 	r = take(t, err);
 	if (r == 0)
@@ -257,10 +269,16 @@ const struct proc_dir *twin_dir(const struct twin *t)
 	return &t->dir;
 }
 
-/* Nothing but SIGKILL gets it out of its stop, and does so at once; until it is a zombie, which is what wait(2) tells, time goes by. */
+/* Nothing but SIGKILL gets it out of its stop, and does so at once; the next one is that before its end. */
 bool twin_is_lost(const struct twin *t)
 {
-	return !tracee_is_stopped(t->tracee);
+	return !tracee_is_stopped(t->tracee) || tracee_is_ending(t->tracee);
+}
+
+/* Of one that nobody has killed the kernel says EINVAL; what this says of an ending one does not matter. */
+bool twin_give_back(const struct twin *t)
+{
+	return syscall(__NR_process_mrelease, t->pidfd, 0) == 0 || (errno != EINVAL && errno != ENOSYS);
 }
 
 int twin_end(struct twin *t)
@@ -268,6 +286,7 @@ int twin_end(struct twin *t)
 	int r;
 
 	kill(t->pid, SIGKILL);
+	twin_give_back(t);
 	if (t->tracee) {
 		tracee_reap(t->tracee, deadline_in(DEATH_MS));
 		tracee_free(t->tracee);
@@ -275,6 +294,8 @@ int twin_end(struct twin *t)
 	r = remote_reap(t->parent, t->pid, &t->layout);
 	leftover_twin_end(t->note);
 	proc_dir_close(&t->dir);
+	if (t->pidfd >= 0)
+		close(t->pidfd);
 	free(t);
 	return r;
 }

@@ -68,6 +68,12 @@ const struct proc_dir *twin_dir(const struct twin *t);
 /** twin_is_lost() - has somebody killed it? What was read of it since then is not to be trusted. For the thread that took it. */
 bool twin_is_lost(const struct twin *t);
 
+/**
+ * twin_give_back() - if somebody has killed it, have the kernel take its memory back at once
+ * Return: has somebody? Before Linux 5.15 nothing can be told. In any thread.
+ */
+bool twin_give_back(const struct twin *t);
+
 /** twin_end() - end it, and have its parent reap it. Return: 0; negative errno: a zombie stays until the parent ends. Frees @t. */
 int twin_end(struct twin *t);
 /** twin_free() - the same; NULL is fine */

@@ -164,6 +164,12 @@ int mm_dump_shared(struct mm_dump *d, struct image_set *set, struct mm_dump_stat
  */
 int mm_select_copied(struct mm_dump *d, struct cr_error *err);
 
+/**
+ * mm_watch_copies() - while pages are read: give back the memory of those that were killed
+ * Return: 0; -ENOMEM there is one, as mm_drop_copies() says. In any thread.
+ */
+int mm_watch_copies(const struct mm_dump *d, struct cr_error *err);
+
 /** mm_drop_copies() - end them. Return: 0; -ENOMEM one had been killed before: what was read is not to be trusted. */
 int mm_drop_copies(struct mm_dump *d, struct cr_error *err);
 

@@ -127,6 +127,28 @@ int mm_take_copy(struct mm_dump *d, struct task *task, struct parasite *host, co
 	return r == 0 ? parasite_mend(host, twin_pid(mt->copy->twin), err) : r;
 }
 
+static int refuse_lost(const struct mm_task *mt, struct cr_error *err)
+{
+	int r = cr_refuse(err, -ENOMEM, "pid %d: its copy was killed before all of it was saved", mt->task->host_pid);
+
+	cr_advise(err, "memory has run short: a snapshot takes what the tree writes to meanwhile once more");
+	return r;
+}
+
+int mm_watch_copies(const struct mm_dump *d, struct cr_error *err)
+{
+	int r = 0;
+
+	/* all that were killed: whoever needs memory waits for each of them */
+	for (size_t i = 0; i < d->tasks.nr; i++) {
+		const struct mm_task *mt = d->tasks.items[i];
+
+		if (mt->copy && mt->copy->twin && twin_give_back(mt->copy->twin) && r == 0)
+			r = refuse_lost(mt, err);
+	}
+	return r;
+}
+
 int mm_drop_copies(struct mm_dump *d, struct cr_error *err)
 {
 	int r = 0;
@@ -134,12 +156,8 @@ int mm_drop_copies(struct mm_dump *d, struct cr_error *err)
 	for (size_t i = 0; i < d->tasks.nr; i++) {
 		const struct mm_task *mt = d->tasks.items[i];
 
-		if (r == 0 && mt->copy && mt->copy->twin && twin_is_lost(mt->copy->twin)) {
-			r = cr_refuse(err, -ENOMEM, "pid %d: its copy was killed before all of it was saved",
-				      mt->task->host_pid);
-			cr_advise(err,
-				  "memory has run short: a snapshot takes what the tree writes to meanwhile once more");
-		}
+		if (r == 0 && mt->copy && mt->copy->twin && twin_is_lost(mt->copy->twin))
+			r = refuse_lost(mt, err);
 	}
 	for (size_t i = 0; i < d->tasks.nr; i++) {
 		const struct mm_task *mt = d->tasks.items[i];

@@ -80,6 +80,22 @@ static bool has_children(pid_t pid)
 	return text[0] != '\0';
 }
 
+/* Pages, 0 also if it has no memory at all any more */
+static unsigned long resident(pid_t pid)
+{
+	unsigned long pages = 0;
+	char path[64];
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/statm", pid);
+	f = fopen(path, "re");
+	assert_non_null(f);
+	if (fscanf(f, "%*u %lu", &pages) != 1)
+		pages = 0;
+	fclose(f);
+	return pages;
+}
+
 static struct twin *copy(struct task *t, const struct place *where)
 {
 	autofree_by(parasite_free) struct parasite *p = NULL;
@@ -160,8 +176,15 @@ static void test_lost(void **state)
 	twin = copy(tree->root, (struct place *)(l + 1));
 	assert_int_equal(thaw_tree(tree, THAW_RUNNING, &err), 0);
 	tree_free(tree);
+	assert_false(twin_give_back(twin));
+	assert_true(resident(twin_pid(twin)) > 0);
 	kill(twin_pid(twin), SIGKILL);
 	/* at once: what is read of it from now on may be nothing */
+	assert_true(twin_is_lost(twin));
+	/* before it ends: the kernel has nobody to wait for then */
+	assert_true(twin_give_back(twin));
+	assert_int_equal(resident(twin_pid(twin)), 0);
+	usleep(10000);
 	assert_true(twin_is_lost(twin));
 	assert_int_equal(twin_end(twin), 0);
 	assert_false(has_children(pid));
