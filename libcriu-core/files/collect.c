@@ -9,6 +9,7 @@
 #include "files/family.h"
 #include "files/own-table.h"
 #include "files/sweep.h"
+#include "files/tree-root.h"
 #include "kernel/uapi.h"
 #include "procfs/fdinfo.h"
 #include "procfs/lists.h"
@@ -265,7 +266,7 @@ static int collect_swept(struct file_table *t, struct fd_table *tab, int pidfd, 
 	int r;
 
 	own_table_grow(count);
-	r = sweep_run(pidfd, room, &s, err);
+	r = sweep_run(t->root_fd, pidfd, room, &s, err);
 	if (r == -EMFILE) {
 		cr_error_clear(err);
 		return 1;
@@ -459,12 +460,13 @@ static int collect_fs(struct file_table *t, struct task *task, struct cr_error *
 
 int files_collect(struct file_table *t, struct task *task, struct cr_error *err)
 {
-	int r = 0;
+	const struct proc_mount_list *mounts;
+	int r = t->root_fd < 0 ? 0 : tree_mounts(t, &mounts, err);
 
 	if (!kernel_has(&t->ctx->probes, KERNEL_KCMP) || !kernel_has(&t->ctx->probes, KERNEL_PIDFD_GETFD))
 		return cr_refuse(err, -ENOSYS, "this kernel cannot tell which descriptors are shared (%s is missing)",
 				 kernel_has(&t->ctx->probes, KERNEL_KCMP) ? "pidfd_getfd" : "kcmp");
-	if (!map_find(&t->by_files_id, (uint64_t)task->ids.files_id + 1))
+	if (r == 0 && !map_find(&t->by_files_id, (uint64_t)task->ids.files_id + 1))
 		r = collect_table(t, task, err);
 	if (r == 0)
 		r = collect_fs(t, task, err);
@@ -503,6 +505,7 @@ int file_table_new(struct cr_context *ctx, const struct tree *tree, struct file_
 		return pool_failed(err);
 	t->ctx = ctx;
 	t->tree = tree;
+	t->root_fd = t->self_fd = t->self_fdinfo = -1;
 	t->fdinfo_text = (struct buf)BUF_INIT(PROC_FDINFO_MAX);
 	t->self_fd = open("/proc/self/fd", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	t->self_fdinfo = open("/proc/self", O_PATH | O_DIRECTORY | O_CLOEXEC);
@@ -545,6 +548,8 @@ void file_table_free(struct file_table *t)
 	remap_vec_done(&t->remaps);
 	tty_info_vec_done(&t->ttys);
 	file_lock_vec_done(&t->locks);
+	proc_mount_list_done(&t->mounts);
+	map_done(&t->mounts_by_id);
 	map_done(&t->by_files_id);
 	map_done(&t->by_path);
 	map_done(&t->fs_types);

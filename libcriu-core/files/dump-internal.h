@@ -11,6 +11,7 @@
 #include "infect/task.h"
 #include "kernel/context.h"
 #include "procfs/locks.h"
+#include "procfs/mountinfo.h"
 #include "proto/images.h"
 
 #include <stdbool.h>
@@ -24,6 +25,7 @@ struct path_look {
 	dev_t dev;
 	ino_t ino;
 	mode_t mode;
+	uint32_t mnt_id; /* 0 unknown */
 };
 
 /* One open file description, or one file that is only mapped, or a directory of fs-PID.img. */
@@ -123,6 +125,10 @@ struct file_table {
 	struct map locked_inodes;    /* st_ino + 1 -> table (anything) */
 	struct map locks_met;        /* hash of a lock and its owner -> table (anything) */
 	dev_t own_queues;            /* file system of the tree's POSIX message queues, 0: they are not the tree's */
+	int root_fd;                 /* root directory of the tree's own mount namespace, borrowed; -1: it has ours */
+	bool mounts_known;
+	struct proc_mount_list mounts; /* of the tree; tree_mounts() */
+	struct map mounts_by_id;       /* id + 1 -> struct proc_mount */
 	int self_fd;                 /* /proc/self/fd, O_PATH */
 	int self_fdinfo;
 	struct buf fdinfo_text;
@@ -162,8 +168,6 @@ int file_refuse_passing(struct file_table *t, struct open_file *f, const char *a
 int facts_of(int fd, struct file_facts *ret, uint32_t *ret_mnt_id, struct cr_error *err);
 /** fs_type_of() - file system type of device @dev; asked of @fd once per device */
 int fs_type_of(struct file_table *t, int fd, dev_t dev, uint32_t *ret, struct cr_error *err);
-/** path_look_at() - where a name leads. Touches nothing shared. */
-struct path_look path_look_at(const char *path);
 /** number_text() - digits of @n, NUL terminated */
 void number_text(unsigned int n, char ret[static 12]);
 /** facts_read() - everything about our copy @fd but the link text. @ret->link is "". */
@@ -208,10 +212,18 @@ int owned_begin(struct file_table *t, struct open_file *f, img_fd_types type, st
 int owned_begin_fdinfo(struct file_table *t, struct open_file *f, img_fd_types type, struct owned_entry part,
 		       struct scan *ret_rest, struct cr_error *err);
 
+/* tree-root.c */
+/** open_below() - a name in the root directory @root_fd, out of which nothing leads; -1: in our own. Return: descriptor, close-on-exec; negative errno */
+int open_below(int root_fd, const char *path, int flags);
+/** path_look_at() - where a name leads, below @root_fd if that is >= 0. Touches nothing shared. */
+struct path_look path_look_at(int root_fd, const char *path);
+
 /* paths.c */
 /** path_dump() - a reg_file_entry for the name of @f, with remaps where the path does not lead to it. Return as file_describe(). */
 int path_dump(struct file_table *t, struct open_file *f, uint32_t id, uint32_t flags, bool validate,
 	      img_reg_file_entry **ret, struct cr_error *err);
+/** path_mount() - note the mount of a name, where the tree has mounts of its own */
+void path_mount(const struct file_table *t, uint32_t mnt_id, img_reg_file_entry *e);
 
 /* ghost.c, link-remap.c */
 int ghost_note(struct file_table *t, struct open_file *f, uint32_t id, struct cr_error *err);

@@ -112,16 +112,6 @@ int facts_read(struct file_table *t, int fd, struct file_facts *ret, uint32_t *r
 	return r < 0 ? r : fs_type_of(t, fd, ret->st.st_dev, &ret->fs_type, err);
 }
 
-struct path_look path_look_at(const char *path)
-{
-	struct path_look look = { .done = true };
-	struct stat st;
-
-	if (fstatat(AT_FDCWD, path, &st, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT) == 0)
-		look = (struct path_look){ true, true, st.st_dev, st.st_ino, st.st_mode };
-	return look;
-}
-
 /* Decimal digits by hand: this runs for every descriptor, and snprintf would take a good part of the time. */
 void number_text(unsigned int n, char ret[static 12])
 {

@@ -8,8 +8,8 @@
 
 #include "base/own.h"
 #include "files/family.h"
+#include "files/tree-root.h"
 #include "procfs/fdinfo.h"
-#include "procfs/mountinfo.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -63,12 +63,14 @@ static int mount_find(struct file_table *t, const struct proc_mount_list *mounts
 {
 	for (size_t i = 0; i < mounts->nr; i++) {
 		const struct proc_mount *m = &mounts->items[i];
-		struct statx sx;
+		struct path_look at;
 
 		if (by_id ? (uint32_t)m->id != id : (m->dev_major << 20 | m->dev_minor) != dev)
 			continue;
-		if (m->mountpoint[0] != '/' || statx(AT_FDCWD, m->mountpoint, AT_NO_AUTOMOUNT, STATX_MNT_ID, &sx) < 0 ||
-		    !(sx.stx_mask & STATX_MNT_ID) || (int)sx.stx_mnt_id != m->id)
+		if (m->mountpoint[0] != '/')
+			continue;
+		at = tree_look(t, m->mountpoint);
+		if (!at.there || at.mnt_id != (uint32_t)m->id)
 			continue;
 		e->mnt_id = (uint32_t)m->id;
 		e->path = pool_text(&t->pool, m->mountpoint, strlen(m->mountpoint));
@@ -128,10 +130,9 @@ static int mark_refused(struct file_table *t, struct open_file *f, const img_fan
 static int marks_dump(struct file_table *t, struct open_file *f, struct scan rest, size_t nr,
 		      img_fanotify_file_entry *e, struct cr_error *err)
 {
-	struct proc_dir self = { .fd = t->self_fdinfo, .pid = getpid() };
-	automounts struct proc_mount_list mounts = { 0 };
+	const struct proc_mount_list *mounts = NULL;
 	struct scan line;
-	int r = nr ? proc_mountinfo_read(&self, &mounts, err) : 0;
+	int r = nr ? tree_mounts(t, &mounts, err) : 0;
 
 	e->mark.items = pool_alloc(&t->pool, nr * sizeof(*e->mark.items));
 	if (r == 0 && !e->mark.items)
@@ -148,7 +149,7 @@ static int marks_dump(struct file_table *t, struct open_file *f, struct scan res
 			continue;
 		e->mark.nr++;
 		m->id = f->id;
-		r = mark_parse(t, &mounts, line, m, err);
+		r = mark_parse(t, mounts, line, m, err);
 		if (r == 0)
 			r = mark_refused(t, f, m);
 	}

@@ -63,7 +63,8 @@ struct file_ops {
 	 * In place of open, for what cannot exist before the tasks do (restored_file.late): emits what makes it arrive at @fd,
 	 * the lowest free number of the task, with close-on-exec set. NULL: it can always be opened.
 	 */
-	void (*arrive)(const struct restored_file *f, int fd, struct program *p, struct routine *r);
+	void (*arrive)(const struct files *fs, const struct restored_file *f, int fd, struct program *p,
+		       struct routine *r);
 
 	/* Owner of asynchronous I/O where the entry itself does not hold it; NULL: it does, or has none. */
 	const img_fown_entry *(*fown)(const struct files *fs, const img_file_entry *e);

@@ -38,6 +38,9 @@ int file_table_new(struct cr_context *ctx, const struct tree *tree, struct file_
 /** files_own_queues() - POSIX message queues on file system @dev come back with the tree: its IPC namespace. Before files_collect(). */
 void files_own_queues(struct file_table *t, dev_t dev);
 
+/** files_in_root() - paths of the tree begin at @root_fd, the root of its own mount namespace; borrowed. Before files_collect(). */
+void files_in_root(struct file_table *t, int root_fd);
+
 /** file_table_free() - releases everything; hard links made for the dump are removed unless it was committed. NULL is fine. */
 void file_table_free(struct file_table *t);
 DEFINE_SLOT(struct file_table, file_table_free)
@@ -118,7 +121,8 @@ DEFINE_SLOT(struct files, files_free)
 
 /**
  * files_open() - open every description, once, in the coordinator, before any task exists
- * @root_fd: directory that stands for "/" of the paths in the images; -1: the coordinator's own root
+ * @root_fd: root of the mount namespace that the root of the tree will enter: "/" of the paths in the images; -1: tasks stay in the
+ *           coordinator's own, and paths begin at its root. Borrowed until files_commit() and files_free()
  *
  * Raises the coordinator's own limit of open files as far as needed. Tasks inherit the raised soft limit, and their plan
  * relies on it: restore RLIMIT_NOFILE after files_plan() has run.

@@ -3,11 +3,13 @@
 
 #include "base/own.h"
 #include "files/irmap.h"
+#include "files/tree-root.h"
 #include "procfs/mountinfo.h"
 
 #include <errno.h>
 #include <limits.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/sysmacros.h>
 
 int watch_field(struct scan *s, const char *name, uint64_t *ret)
@@ -40,9 +42,10 @@ int watch_handle_parse(struct scan *s, struct watch_handle *ret)
 static int name_on_mount(struct file_table *t, const struct proc_mount *m, struct watch_handle *h,
 			 uint64_t ino, struct cr_error *err)
 {
-	autofd int mount = open(m->mountpoint, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
+	autofd int mount = tree_open(t, m->mountpoint, O_RDONLY | O_NONBLOCK | O_NOCTTY);
 	autofd int fd = mount < 0 ? -1 : open_by_handle_at(mount, &h->h, O_PATH | O_CLOEXEC);
 	struct path_look look;
+	struct stat st;
 	int len;
 
 	if (fd < 0)
@@ -50,8 +53,9 @@ static int name_on_mount(struct file_table *t, const struct proc_mount *m, struc
 	len = facts_read_link(t, fd, err);
 	if (len < 0)
 		return len == -ENAMETOOLONG ? 0 : len;
-	look = path_look_at(t->text);
-	return t->text[0] == '/' && look.there && look.ino == ino ? len : 0;
+	look = tree_look(t, t->text);
+	/* numbers of inodes are the same on many file systems */
+	return t->text[0] == '/' && look.there && look.ino == ino && fstat(fd, &st) == 0 && look.dev == st.st_dev ? len : 0;
 }
 
 static int find_by_handle(struct file_table *t, const struct proc_mount_list *mounts, struct watch_handle *h, uint32_t dev,
@@ -80,7 +84,7 @@ static int find_by_handle(struct file_table *t, const struct proc_mount_list *mo
  */
 static int find_by_walk(struct file_table *t, uint32_t dev, uint64_t ino, img_fh_entry *e, struct cr_error *err)
 {
-	size_t len = irmap_find(t->ctx->opts->rpc, makedev(dev >> 20, dev & 0xfffff), ino, t->text, sizeof(t->text));
+	size_t len = irmap_find(t->root_fd, t->ctx->opts->rpc, makedev(dev >> 20, dev & 0xfffff), ino, t->text, sizeof(t->text));
 
 	if (!len)
 		return 0;

@@ -11,8 +11,8 @@
 #include "files/family.h"
 #include "files/fs-watch.h"
 #include "files/inotify-lost.h"
+#include "files/tree-root.h"
 #include "procfs/fdinfo.h"
-#include "procfs/mountinfo.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -71,8 +71,7 @@ static int watch_dump(struct file_table *t, const struct proc_mount_list *mounts
 static int watches_dump(struct file_table *t, struct open_file *f, struct scan rest, img_inotify_file_entry *e,
 			struct cr_error *err)
 {
-	struct proc_dir self = { .fd = t->self_fdinfo, .pid = getpid() };
-	automounts struct proc_mount_list mounts = { 0 };
+	const struct proc_mount_list *mounts = NULL;
 	struct open_file **nameless = NULL;
 	struct scan count = rest, line;
 	size_t nr = 0;
@@ -83,7 +82,7 @@ static int watches_dump(struct file_table *t, struct open_file *f, struct scan r
 	if (nr > MAX_WATCHES)
 		return cr_refuse(err, -E2BIG, "inotify with %zu watches", nr);
 	if (nr)
-		r = proc_mountinfo_read(&self, &mounts, err);
+		r = tree_mounts(t, &mounts, err);
 	e->wd.items = pool_alloc(&t->pool, nr * sizeof(*e->wd.items));
 	if (r == 0 && !e->wd.items)
 		return pool_failed(err);
@@ -92,7 +91,7 @@ static int watches_dump(struct file_table *t, struct open_file *f, struct scan r
 
 		if (scan_lit(&probe, "inotify ") != 0)
 			continue;
-		r = watch_dump(t, &mounts, line, &e->wd.items[e->wd.nr++], err);
+		r = watch_dump(t, mounts, line, &e->wd.items[e->wd.nr++], err);
 		if (r == 0 && !e->wd.items[e->wd.nr - 1].f_handle->path && !nameless) {
 			nameless = open_file_vec_add(&t->inotifies);
 			if (!nameless)

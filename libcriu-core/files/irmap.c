@@ -3,6 +3,7 @@
 
 #include "base/io.h"
 #include "base/own.h"
+#include "files/dump-internal.h"
 
 #include <fcntl.h>
 #include <fts.h>
@@ -47,9 +48,10 @@ static size_t walk_below(const char *top, int fd, dev_t dev, ino_t ino, unsigned
 }
 
 /* Somebody who is not root may have named it: see open_by_name(). */
-static size_t find_below(const char *top, dev_t dev, ino_t ino, unsigned int *left, char *ret, size_t size)
+static size_t find_below(int root_fd, const char *top, dev_t dev, ino_t ino, unsigned int *left, char *ret, size_t size)
 {
-	autofd int fd = open_by_name(AT_FDCWD, top, O_PATH | O_NOFOLLOW);
+	autofd int fd = root_fd < 0 ? open_by_name(AT_FDCWD, top, O_PATH | O_NOFOLLOW)
+				    : open_below(root_fd, top, O_PATH | O_NOFOLLOW);
 	struct stat st;
 
 	if (fd < 0 || fstat(fd, &st) < 0)
@@ -59,13 +61,13 @@ static size_t find_below(const char *top, dev_t dev, ino_t ino, unsigned int *le
 	return S_ISDIR(st.st_mode) ? walk_below(top, fd, dev, ino, left, ret, size) : 0;
 }
 
-size_t irmap_find(const rpc_criu_opts *opts, dev_t dev, ino_t ino, char *ret, size_t size)
+size_t irmap_find(int root_fd, const rpc_criu_opts *opts, dev_t dev, ino_t ino, char *ret, size_t size)
 {
 	unsigned int left = IRMAP_MAX_NAMES;
 	size_t found = 0;
 
 	for (size_t i = 0; i < opts->irmap_scan_paths.nr && !found; i++)
 		if (opts->irmap_scan_paths.items[i][0] == '/')
-			found = find_below(opts->irmap_scan_paths.items[i], dev, ino, &left, ret, size);
+			found = find_below(root_fd, opts->irmap_scan_paths.items[i], dev, ino, &left, ret, size);
 	return found;
 }

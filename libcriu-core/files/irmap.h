@@ -8,11 +8,12 @@
 
 /**
  * irmap_find() - walk the directories of irmap_scan_paths until a name leads to the file
+ * @root_fd: where their names begin, -1: our own root
  * The walk stays on the file system of each directory, follows no links, and ends after IRMAP_MAX_NAMES names.
  * @ret: the name, NUL terminated, if it fits into @size
  * Return: its length; 0 none was found.
  */
-size_t irmap_find(const rpc_criu_opts *opts, dev_t dev, ino_t ino, char *ret, size_t size);
+size_t irmap_find(int root_fd, const rpc_criu_opts *opts, dev_t dev, ino_t ino, char *ret, size_t size);
 
 #define IRMAP_MAX_NAMES 1000000u
 

@@ -8,6 +8,7 @@
 #include "base/own.h"
 #include "kernel/apart.h"
 #include "files/family.h"
+#include "files/tree-root.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -57,8 +58,9 @@ static int link_prepare(struct file_table *t, struct open_file *f, struct link_r
 	if (r < 0)
 		return r;
 	snprintf(dir, sizeof(dir), "%.*s", (int)(l->base - l->reg.name), path);
-	l->dir = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	if (l->dir < 0 && errno == ENOENT)
+	path_mount(t, f->mnt_id, &l->reg);
+	l->dir = tree_open(t, dir, O_PATH | O_DIRECTORY);
+	if (l->dir == -ENOENT)
 		return file_refuse(t, f, "", "unlinked file that has other names, but whose directory is gone, %s",
 				   path);
 	/* links of earlier dumps may still be there, for their own restore */
@@ -69,8 +71,10 @@ static int link_prepare(struct file_table *t, struct open_file *f, struct link_r
 		if (r < 0)
 			return r;
 	}
+	if (l->dir < 0)
+		return cr_fail(err, l->dir, "prepare a link for %s", path);
 	snprintf(self, sizeof(self), "/proc/self/fd/%d", f->fd);
-	l->fd = l->dir < 0 ? -1 : open(self, O_PATH | O_CLOEXEC);
+	l->fd = open(self, O_PATH | O_CLOEXEC);
 	return l->fd < 0 ? cr_fail(err, -errno, "prepare a link for %s", path) : 0;
 }
 

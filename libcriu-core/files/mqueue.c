@@ -8,7 +8,7 @@
 #include "files/restore-internal.h"
 
 #include "base/own.h"
-#include "procfs/mountinfo.h"
+#include "files/tree-root.h"
 #include "procfs/scan.h"
 
 #include <errno.h>
@@ -25,9 +25,9 @@ static bool message_queue_claims(const struct file_facts *facts)
 	return facts->fs_type == MQUEUE_MAGIC && S_ISREG(facts->st.st_mode) && !(facts->flags & O_PATH);
 }
 
-static bool leads_there(const char *path, const struct open_file *f)
+static bool leads_there(const struct file_table *t, const char *path, const struct open_file *f)
 {
-	struct path_look look = path_look_at(path);
+	struct path_look look = tree_look(t, path);
 
 	return look.there && look.dev == f->facts.st.st_dev && look.ino == f->facts.st.st_ino;
 }
@@ -36,7 +36,7 @@ static bool leads_there(const char *path, const struct open_file *f)
 static char *path_below(struct file_table *t, const struct open_file *f, const struct proc_mount_list *mounts)
 {
 	/* it was opened by a path, as by a restore */
-	if (leads_there(f->facts.link, f))
+	if (leads_there(t, f->facts.link, f))
 		return pool_text(&t->pool, f->facts.link, strlen(f->facts.link));
 	for (size_t i = 0; i < mounts->nr; i++) {
 		const struct proc_mount *m = &mounts->items[i];
@@ -45,16 +45,16 @@ static char *path_below(struct file_table *t, const struct open_file *f, const s
 		if (strcmp(m->fstype, "mqueue") != 0 || strcmp(m->root, "/") != 0 || m->mountpoint[0] != '/')
 			continue;
 		path = pool_printf(&t->pool, "%s%s", m->mountpoint, f->facts.link);
-		if (path && leads_there(path, f))
+		if (path && leads_there(t, path, f))
 			return path;
 	}
 	return NULL;
 }
 
 /* "QSIZE:0          NOTIFY:0     SIGNO:0     NOTIFY_PID:0     "; mqueue_read_file(). Return: the process that is to be told, 0 nobody */
-static int notified(const char *path, int *ret, struct cr_error *err)
+static int notified(const struct file_table *t, const char *path, int *ret, struct cr_error *err)
 {
-	autofd int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+	autofd int fd = tree_open(t, path, O_RDONLY | O_NONBLOCK);
 	static const char field[] = "NOTIFY_PID:";
 	char text[128];
 	ssize_t len = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
@@ -62,7 +62,7 @@ static int notified(const char *path, int *ret, struct cr_error *err)
 	struct scan s;
 
 	if (len < 0)
-		return cr_fail(err, -errno, "read %s", path);
+		return cr_fail(err, fd < 0 ? fd : -errno, "read %s", path);
 	text[len] = '\0';
 	at = strstr(text, field);
 	if (!at)
@@ -112,9 +112,8 @@ static int own_queue_dump(struct file_table *t, struct open_file *f, struct cr_e
 
 static int message_queue_dump(struct file_table *t, struct open_file *f, struct cr_error *err)
 {
-	struct proc_dir self = { .fd = t->self_fdinfo, .pid = getpid() };
-	automounts struct proc_mount_list mounts = { 0 };
-	int r = proc_mountinfo_read(&self, &mounts, err), told = 0;
+	const struct proc_mount_list *mounts = NULL;
+	int r = tree_mounts(t, &mounts, err), told = 0;
 	pid_t own = 0;
 	char *path;
 
@@ -124,11 +123,11 @@ static int message_queue_dump(struct file_table *t, struct open_file *f, struct 
 		return file_refuse(t, f, "", "POSIX message queue without a name, %s", f->facts.link);
 	if (t->own_queues && f->facts.st.st_dev == t->own_queues)
 		return own_queue_dump(t, f, err);
-	path = path_below(t, f, &mounts);
+	path = path_below(t, f, mounts);
 	if (!path)
 		return file_refuse(t, f, "mount -t mqueue none /dev/mqueue",
 				   "POSIX message queue that is mounted nowhere, %s", f->facts.link);
-	r = notified(path, &told, err);
+	r = notified(t, path, &told, err);
 	if (r == 0 && told > 0)
 		r = owner_pid(t, told, F_OWNER_PID, &own, err);
 	if (r < 0)
@@ -136,7 +135,10 @@ static int message_queue_dump(struct file_table *t, struct open_file *f, struct 
 	if (own > 0)
 		return file_refuse(t, f, "", "POSIX message queue of whose messages process %d is to be notified, %s",
 				   told, f->facts.link);
-	return queue_entry(t, f, path, err);
+	r = queue_entry(t, f, path, err);
+	if (r == 0)
+		path_mount(t, tree_look(t, path).mnt_id, f->entry->reg);
+	return r;
 }
 
 void files_set_message_queues(struct files *fs, struct files_message_queues how)

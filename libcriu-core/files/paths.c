@@ -7,6 +7,7 @@
 
 #include "base/own.h"
 #include "files/build-id.h"
+#include "files/tree-root.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -24,6 +25,7 @@ enum path_state {
 	PATH_GONE,     /* no name leads to the file any more */
 	PATH_UNLINKED, /* this name does not, but others do */
 	PATH_HIDDEN,   /* something lies over it */
+	PATH_OUTSIDE,  /* it is open through a mount that is not the tree's, where its name does not lead to it */
 };
 
 static bool ends_deleted(const char *text, size_t *ret_len)
@@ -45,7 +47,7 @@ static bool leads_to(const struct path_look *at, const struct stat *is)
  * The name was given to it again, or was only forgotten: of /proc/net, and of file systems that ask a server, each look makes the
  * kernel forget who was there before (d_invalidate() in fs/dcache.c), and call open files deleted.
  */
-static bool leads_there_again(const char *text, size_t len, const struct stat *is)
+static bool leads_there_again(const struct file_table *t, const char *text, size_t len, const struct stat *is)
 {
 	char name[PATH_MAX];
 	struct path_look at;
@@ -54,20 +56,27 @@ static bool leads_there_again(const char *text, size_t len, const struct stat *i
 		return false;
 	memcpy(name, text, len);
 	name[len] = '\0';
-	at = path_look_at(name);
+	at = tree_look(t, name);
 	return leads_to(&at, is);
 }
 
-static enum path_state path_state(const struct open_file *f, size_t *ret_len)
+/* @ret_mnt_id: of the mount that it is on in the tree, 0 unknown */
+static enum path_state path_state(const struct file_table *t, const struct open_file *f, size_t *ret_len,
+				  uint32_t *ret_mnt_id)
 {
 	const char *text = f->facts.link;
 	const struct stat *is = &f->facts.st;
-	struct path_look at = f->look.done ? f->look : path_look_at(text);
+	struct path_look at = f->look.done ? f->look : tree_look(t, text);
 
 	*ret_len = strlen(text);
+	*ret_mnt_id = f->mnt_id;
+	if (!tree_has_mount(t, f->mnt_id)) {
+		*ret_mnt_id = at.mnt_id;
+		return tree_same_file(t, f, &at) ? PATH_GOOD : PATH_OUTSIDE;
+	}
 	if (leads_to(&at, is))
 		return PATH_GOOD;
-	if (ends_deleted(text, ret_len) && is->st_nlink && leads_there_again(text, *ret_len, is))
+	if (ends_deleted(text, ret_len) && is->st_nlink && leads_there_again(t, text, *ret_len, is))
 		return PATH_GOOD;
 	if (ends_deleted(text, ret_len))
 		/* some file systems (btrfs) keep the link count of a removed directory at one; it has no other name */
@@ -115,6 +124,12 @@ static int reg_write_hint(struct file_table *t, const struct open_file *f, img_r
 	return 0;
 }
 
+void path_mount(const struct file_table *t, uint32_t mnt_id, img_reg_file_entry *e)
+{
+	e->has_mnt_id = t->root_fd >= 0 && mnt_id && mnt_id <= INT32_MAX;
+	e->mnt_id = e->has_mnt_id ? (int32_t)mnt_id : 0;
+}
+
 static int reg_fill(struct file_table *t, struct open_file *f, uint32_t id, uint32_t flags, bool validate,
 		    size_t name_len, img_reg_file_entry *e, struct cr_error *err)
 {
@@ -143,9 +158,20 @@ static int reg_fill(struct file_table *t, struct open_file *f, uint32_t id, uint
 	return f->fd_there < 0 ? 0 : reg_write_hint(t, f, e, err);
 }
 
+static int path_outside(struct file_table *t, struct open_file *f)
+{
+	char advice[96];
+
+	snprintf(advice, sizeof(advice), f->fd_there < 0 ? "" : "--external file[%x:%llx], and --inherit-fd for the restore",
+		 f->mnt_id, (unsigned long long)f->facts.st.st_ino);
+	return file_refuse(t, f, advice, "file of a mount outside of the tree's mount namespace, %s", f->facts.link);
+}
+
 static int path_elsewhere(struct file_table *t, struct open_file *f, enum path_state state, uint32_t id,
 			  const char *name, struct cr_error *err)
 {
+	if (state == PATH_OUTSIDE)
+		return path_outside(t, f);
 	if (f->facts.fs_type == PROC_SUPER_MAGIC)
 		return file_refuse(t, f, "close it, or end the program that uses it",
 				   "file of a process that has ended, %s", f->facts.link);
@@ -171,6 +197,7 @@ int path_dump(struct file_table *t, struct open_file *f, uint32_t id, uint32_t f
 	const char *key = f->fd_there >= 0 ? external_file_key(t, f) : NULL;
 	enum path_state state = PATH_GOOD;
 	size_t len = strlen(f->facts.link);
+	uint32_t mnt_id = f->mnt_id;
 	int r;
 
 	if (!e)
@@ -180,10 +207,11 @@ int path_dump(struct file_table *t, struct open_file *f, uint32_t id, uint32_t f
 	if (!key && f->facts.link[0] != '/')
 		return file_refuse(t, f, "", "file that cannot be reached from here, %s", f->facts.link);
 	if (!key)
-		state = path_state(f, &len);
+		state = path_state(t, f, &len, &mnt_id);
 	r = reg_fill(t, f, id, flags, validate, len, e, err);
 	if (r != 0)
 		return r;
+	path_mount(t, mnt_id, e);
 	if (key) {
 		e->name = (char *)key;
 		e->has_ext = e->ext = true;

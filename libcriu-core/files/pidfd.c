@@ -98,10 +98,12 @@ static int pidfd_check(const img_file_entry *e, struct cr_error *err)
 	return fown_check(e->pidfd->fown, err);
 }
 
-static void pidfd_arrive(const struct restored_file *f, int fd, struct program *p, struct routine *r)
+static void pidfd_arrive(const struct files *fs, const struct restored_file *f, int fd, struct program *p,
+			   struct routine *r)
 {
 	const img_pidfd_entry *e = f->entry->pidfd;
 
+	(void)fs;
 	op_equal(emit_call(p, r, "open a pidfd", __NR_pidfd_open, e->nspid, e->flags & (O_NONBLOCK | PIDFD_THREAD)),
 		 (uint64_t)fd);
 }

@@ -21,13 +21,17 @@
 
 /* -------------------------------------------------------------------- open */
 
-/* Tasks whose root is the root we have ourselves are not made to chroot(2), which needs a privilege. */
+/*
+ * Tasks whose root is the root we have ourselves, or that of the mount namespace that they are born into, are not made to
+ * chroot(2), which needs a privilege.
+ */
 static bool is_own_root(const struct files *fs, const struct restored_file *f)
 {
 	struct statx here, there;
+	int r = fs->root_fd < 0 ? statx(AT_FDCWD, "/", 0, STATX_INO | STATX_MNT_ID, &here) :
+				  statx(fs->root_fd, "", AT_EMPTY_PATH, STATX_INO | STATX_MNT_ID, &here);
 
-	(void)fs;
-	if (statx(AT_FDCWD, "/", 0, STATX_INO | STATX_MNT_ID, &here) < 0 ||
+	if (r < 0 ||
 	    statx(f->fd, "", AT_EMPTY_PATH, STATX_INO | STATX_MNT_ID, &there) < 0)
 		return false;
 	return here.stx_ino == there.stx_ino && here.stx_dev_major == there.stx_dev_major &&
@@ -221,7 +225,7 @@ struct fd_emitter {
 static void emit_take(struct fd_emitter *e, const struct restored_file *f, int fd)
 {
 	if (f->late)
-		f->ops->arrive(f, fd, e->p, e->r);
+		f->ops->arrive(e->fs, f, fd, e->p, e->r);
 	else
 		op_equal(emit_call(e->p, e->r, "take a descriptor", __NR_pidfd_getfd, e->tab->service, f->fd, 0),
 			 (uint64_t)fd);

@@ -6,6 +6,7 @@
 #include "files/tty-info.h"
 
 #include "base/own.h"
+#include "files/tree-root.h"
 #include "files/tty-line.h"
 #include "image/image-set.h"
 
@@ -48,13 +49,17 @@ static struct pty_table *pty_table_of(struct file_table *t)
 	return t->ptys;
 }
 
-/* A master is of the instance that is mounted at "pts" beside its node, or is in it; devpts_mntget() in fs/devpts/inode.c */
-static int instance_of(const struct open_file *f, dev_t *ret, struct cr_error *err)
+/*
+ * A master is of the instance that is mounted at "pts" beside its node, or is in it; devpts_mntget() in fs/devpts/inode.c.
+ * One that was opened through a mount from outside, in a namespace that we take for ours, must be of the one that is there in
+ * the tree as well. Return: 0; 1 an obstacle was noted; negative errno
+ */
+static int instance_of(struct file_table *t, struct open_file *f, dev_t *ret, struct cr_error *err)
 {
 	static const char beside[] = "pts";
 	const char *slash = strrchr(f->facts.link, '/');
 	char path[LINK_TEXT_MAX + sizeof(beside)];
-	struct stat st;
+	struct path_look at, outside;
 	size_t len;
 
 	*ret = f->facts.st.st_dev;
@@ -65,9 +70,11 @@ static int instance_of(const struct open_file *f, dev_t *ret, struct cr_error *e
 	len = (size_t)(slash + 1 - f->facts.link);
 	memcpy(path, f->facts.link, len);
 	memcpy(path + len, beside, sizeof(beside));
-	if (stat(path, &st) < 0)
-		return cr_fail(err, -errno, "stat %s", path);
-	*ret = st.st_dev;
+	at = tree_look(t, path);
+	outside = tree_has_mount(t, f->mnt_id) ? at : path_look_at(-1, path);
+	if (!at.there || !outside.there || at.dev != outside.dev)
+		return file_refuse(t, f, "", "master of a pseudo terminal whose devpts is not at %s in the tree", path);
+	*ret = at.dev;
 	return 0;
 }
 
@@ -99,8 +106,8 @@ int pty_note(struct file_table *t, struct open_file *f, bool master, bool hung_u
 	if (master && ioctl(f->fd, TIOCGPTN, &index) < 0)
 		return cr_fail(err, -errno, "number of a pseudo terminal");
 	if (master)
-		r = instance_of(f, &fs, err);
-	if (r < 0)
+		r = instance_of(t, f, &fs, err);
+	if (r != 0)
 		return r;
 	p = map_find(&table->by_index, (uint64_t)index + 1);
 	if (p && p->fs != fs)

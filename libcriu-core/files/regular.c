@@ -81,10 +81,12 @@ static int regular_check(const img_file_entry *e, struct cr_error *err)
 }
 
 /* Below /proc/PID of a task of the tree. */
-static void regular_arrive(const struct restored_file *f, int fd, struct program *p, struct routine *r)
+static void regular_arrive(const struct files *fs, const struct restored_file *f, int fd, struct program *p,
+			   struct routine *r)
 {
 	const img_reg_file_entry *e = f->entry->reg;
 
+	(void)fs;
 	op_equal(emit_call(p, r, "open a file of procfs", SYS_openat, AT_FDCWD,
 			   emit_data(p, r, e->name, strlen(e->name) + 1, 1), open_flags(e->flags)),
 		 (uint64_t)fd);

@@ -22,7 +22,7 @@
 
 /* Shared by the jobs; each writes its own part only. */
 struct sweeping {
-	int pidfd, self_fd, self_fdinfo;
+	int root_fd, pidfd, self_fd, self_fdinfo;
 	uint32_t room;
 	dev_t anon_dev;                           /* of anonymous inodes */
 	dev_t pipe_dev;                           /* of pipes without a name */
@@ -113,7 +113,7 @@ static int find_name(struct sweeping *s, struct probe *p, struct pool *pool, str
 	r = read_link(s, p, pool, err);
 	if (r < 0 || !p->facts.link || p->facts.link[0] != '/')
 		return r;
-	p->look = path_look_at(p->facts.link);
+	p->look = path_look_at(s->root_fd, p->facts.link);
 	if (p->look.there)
 		atomic_store_explicit(slot, p, memory_order_release);
 	return 0;
@@ -193,10 +193,11 @@ static void close_unused(struct probe *probes, size_t nr)
 			close(probes[i].copy);
 }
 
-int sweep_run(int pidfd, uint32_t room, struct sweep *ret, struct cr_error *err)
+int sweep_run(int root_fd, int pidfd, uint32_t room, struct sweep *ret, struct cr_error *err)
 {
 	size_t nr_chunks = (room + CHUNK - 1) / CHUNK;
 	struct sweeping s = {
+		.root_fd = root_fd,
 		.pidfd = pidfd,
 		.room = room,
 		.probes = calloc(room, sizeof(*s.probes)),

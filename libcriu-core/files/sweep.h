@@ -33,9 +33,10 @@ struct sweep {
 
 /**
  * sweep_run() - look at descriptors 0 to @room - 1 of a task, those that exist
+ * @root_fd: where names begin, -1: our own root
  * Return: 0; -EMFILE we may not have so many descriptors at once; negative errno. @ret is to be given back in any case but failure.
  */
-int sweep_run(int pidfd, uint32_t room, struct sweep *ret, struct cr_error *err);
+int sweep_run(int root_fd, int pidfd, uint32_t room, struct sweep *ret, struct cr_error *err);
 void sweep_done(struct sweep *s);
 
 #endif

@@ -8,6 +8,7 @@
 
 #include "base/io.h"
 #include "base/own.h"
+#include "files/tree-root.h"
 #include "image/image-set.h"
 #include "infect/program.h"
 
@@ -95,8 +96,17 @@ static int terminal_of(struct file_table *t, struct open_file *f, bool external,
 	return r == 0 && type == img_TtyType_CTTY ? own_terminal_note(t, f, err) : r;
 }
 
-/* The node of a pair whose master has been closed is gone, and nothing is lost with it. */
-static int deleted_path(struct file_table *t, struct open_file *f, uint32_t id, img_reg_file_entry **ret,
+/*
+ * Is the name of no use? The node of a pair whose master has been closed is gone, and nothing is lost with it. What comes from
+ * outside of the tree, and is so again, has a name there.
+ */
+static bool is_name_idle(const struct file_table *t, const struct open_file *f, bool external, bool hung_up)
+{
+	return hung_up || (!tree_has_mount(t, f->mnt_id) &&
+			   (external || (rdev_is_slave(f->facts.st.st_rdev) && terminal_may_be_outside(t))));
+}
+
+static int idle_path(struct file_table *t, struct open_file *f, uint32_t id, img_reg_file_entry **ret,
 			struct cr_error *err)
 {
 	img_reg_file_entry *e = pool_new(&t->pool, img_reg_file_entry);
@@ -150,8 +160,8 @@ static int tty_dump(struct file_table *t, struct open_file *f, struct cr_error *
 	r = terminal_of(t, f, external, hung_up, &e->tty_info_id, err);
 	if (r != 0)
 		return r;
-	return hung_up ? deleted_path(t, f, f->also->id, &f->also->reg, err) :
-			 path_dump(t, f, f->also->id, f->facts.flags, false, &f->also->reg, err);
+	return is_name_idle(t, f, external, hung_up) ? idle_path(t, f, f->also->id, &f->also->reg, err) :
+						       path_dump(t, f, f->also->id, f->facts.flags, false, &f->also->reg, err);
 }
 
 /* ----------------------------------------------------------------- restore */
@@ -345,11 +355,16 @@ static int tty_open(struct files *fs, struct restored_file *f, struct cr_error *
 	return fd < 0 ? fd : fown_finish(take_fd(&fd), e->fown, err);
 }
 
-static void tty_arrive(const struct restored_file *f, int fd, struct program *p, struct routine *r)
+static void tty_arrive(const struct files *fs, const struct restored_file *f, int fd, struct program *p,
+			   struct routine *r)
 {
-	static const char name[] = "/dev/tty";
+	/* where /dev is the tree's own, that may be anywhere */
+	const struct restored_file *path = fs->root_fd >= 0 && f->entry->tty->has_regf_id
+						   ? files_find(fs, f->entry->tty->regf_id)
+						   : NULL;
+	const char *name = path ? path->entry->reg->name : "/dev/tty";
 
-	op_equal(emit_call(p, r, "open the controlling terminal", SYS_open, emit_data(p, r, name, sizeof(name), 1),
+	op_equal(emit_call(p, r, "open the controlling terminal", SYS_open, emit_data(p, r, name, strlen(name) + 1, 1),
 			   open_flags(f->entry->tty->flags)),
 		 (uint64_t)fd);
 }

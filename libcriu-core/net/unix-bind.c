@@ -70,6 +70,7 @@ struct binding {
 	struct sockaddr_un addr;
 	socklen_t len;
 	char name[UNIX_NAME_MAX + 1]; /* the same as a text */
+	int root;                     /* to be the root, where a name that is relative begins in @dir; -1: ours is */
 	int dir;                      /* to go to, -1: where we are */
 	bool chroot, nowhere;
 	const struct map *live;
@@ -90,7 +91,7 @@ static void binding_init(struct binding *b, int fd, struct proto_bytes name)
 	b->len = unix_address(name, -1, &b->addr);
 	len = b->len - offsetof(struct sockaddr_un, sun_path);
 	memcpy(b->name, b->addr.sun_path, len);
-	b->dir = b->path_fd = -1;
+	b->root = b->dir = b->path_fd = -1;
 }
 
 static int failed(struct binding *b, const char *what)
@@ -146,12 +147,20 @@ static int put_back(const char *name, mode_t mode, uid_t uid, gid_t gid)
 	return chmod(name, mode & 07777) < 0 ? -errno : 0;
 }
 
+/* @root: to be the root directory, unless @as_root says that @dir is; each may be -1 */
+static int go_to(int root, int dir, bool as_root)
+{
+	if (root >= 0 && !as_root && (fchdir(root) < 0 || chroot(".") < 0))
+		return -1;
+	return dir >= 0 && (fchdir(dir) < 0 || (as_root && chroot(".") < 0)) ? -1 : 0;
+}
+
 static int bind_there(void *arg)
 {
 	struct binding *b = arg;
 	int r;
 
-	if (b->dir >= 0 && (fchdir(b->dir) < 0 || (b->chroot && chroot(".") < 0)))
+	if (go_to(b->root, b->dir, b->chroot) < 0)
 		return failed(b, "go to its directory");
 	r = b->nowhere ? make_parents(b) : b->live ? make_room(b) : 0;
 	if (r < 0)
@@ -293,6 +302,7 @@ int unix_bind(struct files *fs, struct restored_sock *s, struct cr_error *err)
 	r = open_place(fs, e, &b.dir, &b.chroot, err);
 	if (r < 0)
 		return r;
+	b.root = fs->root_fd;
 	b.live = &fs->sockets->live;
 	b.perms = e->file_perms;
 	r = run_binding(&b, err);
@@ -315,7 +325,7 @@ int unix_bind(struct files *fs, struct restored_sock *s, struct cr_error *err)
 
 struct unbinding {
 	char name[UNIX_NAME_MAX + 1];
-	int dir;
+	int root, dir;
 	bool chroot;
 	struct stat own;
 	const struct restored_sock *s;
@@ -326,7 +336,7 @@ static int unbind_there(void *arg)
 	struct unbinding *u = arg;
 	struct stat st;
 
-	if (u->dir >= 0 && (fchdir(u->dir) < 0 || (u->chroot && chroot(".") < 0)))
+	if (go_to(u->root, u->dir, u->chroot) < 0)
 		return -errno;
 	if (lstat(u->name, &st) < 0 || st.st_ino != u->own.st_ino || st.st_dev != u->own.st_dev)
 		return 0; /* somebody has taken the name since */
@@ -338,7 +348,7 @@ static int unbind_there(void *arg)
 void unix_unbind(struct files *fs, struct restored_sock *s)
 {
 	struct cr_error err = { 0 };
-	struct unbinding u = { .s = s };
+	struct unbinding u = { .root = fs->root_fd, .dir = -1, .s = s };
 	int r = s->path_fd < 0 || fstat(s->path_fd, &u.own) < 0 ? -EBADF : 0;
 
 	if (r == 0) {

@@ -5,6 +5,7 @@
 #include "net/unix-internal.h"
 
 #include "base/own.h"
+#include "files/tree-root.h"
 #include "files/xattr.h"
 
 #include <errno.h>
@@ -103,18 +104,32 @@ static bool is_place(const struct stat *st, const struct place *p, const struct 
 	       (fact->vfs_dev & 0xfffff) == minor(st->st_dev);
 }
 
-/* Does @name lead to the file, seen from the directory /proc/PID/@link of the task (NULL: from our own root)? */
-static bool leads_there(const struct task *task, const char *link, const char *name, struct place *p,
-			const struct unix_fact *fact)
+/* @name, seen from the directory /proc/PID/@link of the task. Return: descriptor; negative */
+static int open_from(const struct file_table *t, const struct task *task, const char *link, const char *name)
 {
-	struct open_how how = { .flags = O_PATH | O_CLOEXEC,
-				.resolve = strcmp(link ? link : "", "root") ? 0 : RESOLVE_IN_ROOT };
-	autofd int dir = link ? openat(task->dir.fd, link, O_PATH | O_DIRECTORY | O_CLOEXEC) : AT_FDCWD;
+	struct open_how how = { .flags = O_PATH | O_CLOEXEC, .resolve = strcmp(link, "root") ? 0 : RESOLVE_IN_ROOT };
+	char path[2 * LINK_TEXT_MAX];
+	ssize_t len;
+
+	if (!how.resolve && t->root_fd >= 0) {
+		/* absolute links on the way begin at the tree's root, not at ours */
+		len = readlinkat(task->dir.fd, link, path, LINK_TEXT_MAX);
+		if (len <= 0 || len >= LINK_TEXT_MAX ||
+		    (size_t)snprintf(path + len, sizeof(path) - (size_t)len, "/%s", name) >= sizeof(path) - (size_t)len)
+			return -1;
+		return tree_open(t, path, O_PATH);
+	}
+	autofd int dir = openat(task->dir.fd, link, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	return dir < 0 ? -1 : (int)syscall(SYS_openat2, dir, name, &how, sizeof(how));
+}
+
+/* Does @name lead to the file, seen from the directory /proc/PID/@link of the task (NULL: from the root of the tree)? */
+static bool leads_there(const struct file_table *t, const struct task *task, const char *link, const char *name,
+			struct place *p, const struct unix_fact *fact)
+{
+	autofd int fd = link ? open_from(t, task, link, name) : tree_open(t, name, O_PATH);
 	struct stat st;
 
-	if (link && dir < 0)
-		return false;
-	autofd int fd = (int)syscall(SYS_openat2, dir, name, &how, sizeof(how));
 	if (fd < 0 || fstat(fd, &st) < 0 || !is_place(&st, p, fact))
 		return false;
 	p->st = st;
@@ -150,7 +165,7 @@ static int find_dir(struct file_table *t, const struct open_file *f, img_unix_sk
 		e->name_dir = pool_text(&t->pool, p->path, all - tail - 1);
 		return e->name_dir ? 0 : pool_failed(err);
 	}
-	if (!p->gone && leads_there(f->task, "cwd", name, p, fact)) {
+	if (!p->gone && leads_there(t, f->task, "cwd", name, p, fact)) {
 		e->name_dir = link_text(t, f->task, "cwd", err);
 		return e->name_dir ? 0 : -ENOMEM;
 	}
@@ -163,9 +178,9 @@ static int find_root(struct file_table *t, const struct open_file *f, img_unix_s
 {
 	img_unix_sk_ext *ext;
 
-	if (p->gone || leads_there(f->task, NULL, name, p, fact))
+	if (p->gone || leads_there(t, f->task, NULL, name, p, fact))
 		return 0;
-	if (!leads_there(f->task, "root", name, p, fact)) {
+	if (!leads_there(t, f->task, "root", name, p, fact)) {
 		p->gone = true;
 		return 0;
 	}

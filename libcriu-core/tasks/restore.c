@@ -179,11 +179,23 @@ int plan_note(struct planner *p, struct abi_op *op, const char *text)
 
 int plan_write_file(struct planner *p, const char *path, const char *content, size_t len, const char *text)
 {
-	uint64_t name = plan_data(p, path, strlen(path) + 1, 1), data = plan_data(p, content, len, 1);
+	static const char proc[] = "/proc/";
+	/* the coordinator's /proc, where the task's may be another */
+	bool borrow = p->t->own_mounts && p->t->restorer->proc_fd >= 0 && strncmp(path, proc, sizeof(proc) - 1) == 0;
+	uint64_t name = plan_data(p, borrow ? path + sizeof(proc) - 1 : path, strlen(path) + 1 - (borrow ? sizeof(proc) - 1 : 0), 1);
+	uint64_t data = plan_data(p, content, len, 1);
 	struct abi_op *op;
 
-	op_keep(op_may_fail(plan_call(p, "open a file of /proc", __NR_openat, AT_FDCWD, name, O_WRONLY | O_CLOEXEC)),
-		SLOT_TMP);
+	if (borrow)
+		op_keep(op_from_slot(op_may_fail(plan_call(p, "take /proc", __NR_pidfd_getfd, SLOT_PIDFD,
+							   p->t->restorer->proc_fd, 0)),
+				     0),
+			SLOT_TMP2);
+	op = op_may_fail(plan_call(p, "open a file of /proc", __NR_openat, borrow ? SLOT_TMP2 : AT_FDCWD, name,
+				   O_WRONLY | O_CLOEXEC));
+	op_keep(borrow ? op_from_slot(op, 0) : op, SLOT_TMP);
+	if (borrow)
+		op_may_fail(op_from_slot(plan_call(p, "close /proc", __NR_close, SLOT_TMP2), 0));
 	/* a failed open leaves a negative number in the slot: the write fails with EBADF and is the one that is noted */
 	op = op_from_slot(plan_call(p, "write a file of /proc", __NR_write, SLOT_TMP, data, len), 0);
 	if (text) {

@@ -143,7 +143,7 @@ int restorer_init(struct cr_context *ctx, struct restorer *ret, struct cr_error 
 {
 	int r;
 
-	*ret = (struct restorer){ 0 };
+	*ret = (struct restorer){ .proc_fd = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC) };
 	r = read_caps(ret, err);
 	if (r >= 0)
 		r = read_ids(ret, err);
@@ -171,5 +171,7 @@ int restorer_init(struct cr_context *ctx, struct restorer *ret, struct cr_error 
 void restorer_done(struct restorer *r)
 {
 	free(r->groups);
+	if (r->proc_fd > 0)
+		close(r->proc_fd);
 	*r = (struct restorer){ 0 };
 }

@@ -96,6 +96,7 @@ struct restorer {
 	uint32_t loginuid; /* all ones: unset */
 	bool has_loginuid; /* the kernel has /proc/self/loginuid */
 	bool has_proc;     /* /proc is mounted */
+	int proc_fd;       /* it, O_PATH; -1 */
 	int oom_score_adj;
 	int suid_dumpable;      /* sysctl fs.suid_dumpable */
 	char label[64];         /* security label, "" if no security module has one; cut when longer */
@@ -138,6 +139,7 @@ struct task_restore {
 	size_t nr_threads;
 	const img_mm_entry *mm;
 	bool own_ipc;                 /* it is in an IPC namespace that was restored with it */
+	bool own_mounts;              /* the same of its mount namespace: there /proc may be another, or anything */
 	const img_core_entry *parent; /* core of the process that it inherits from; NULL: the restorer */
 	struct task_notes *notes;
 	bool guarded; /* others may look at it not before TASK_PHASE_OPEN */

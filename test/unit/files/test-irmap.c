@@ -66,7 +66,7 @@ static void expect(const char *name, const char *const *dirs, size_t nr, const c
 		snprintf(paths[i], sizeof(paths[i]), "%s%s%s", whole ? "" : top, whole ? "" : "/", dirs[i]);
 		items[i] = paths[i];
 	}
-	len = irmap_find(&opts, st.st_dev, st.st_ino, got, sizeof(got));
+	len = irmap_find(-1, &opts, st.st_dev, st.st_ino, got, sizeof(got));
 	if (!want) {
 		if (len)
 			fail_msg("%s: found %s", name, got);
@@ -110,8 +110,8 @@ static void bounds(void **state)
 
 	(void)state;
 	assert_int_equal(lstat(top, &st), 0);
-	assert_int_equal(irmap_find(&opts, st.st_dev, st.st_ino, small, sizeof(small)), 0);
-	assert_int_equal(irmap_find(&opts, st.st_dev + 1, st.st_ino, small, sizeof(small)), 0);
+	assert_int_equal(irmap_find(-1, &opts, st.st_dev, st.st_ino, small, sizeof(small)), 0);
+	assert_int_equal(irmap_find(-1, &opts, st.st_dev + 1, st.st_ino, small, sizeof(small)), 0);
 }
 
 int main(void)
