@@ -17,6 +17,9 @@
 #include <string.h>
 #include <unistd.h>
 
+/* Of a hardware address, in bytes: MAX_ADDR_LEN in linux/netdevice.h, which cannot be included beside net/if.h. */
+#define LONGEST_ADDRESS 32
+
 #ifndef SOL_PACKET
 #define SOL_PACKET 263
 #endif
@@ -211,7 +214,7 @@ static int packet_check(const img_file_entry *f, struct cr_error *err)
 	if (r < 0)
 		return r;
 	for (size_t i = 0; i < e->mclist.nr; i++)
-		if (e->mclist.items[i].addr.len > 8 || e->mclist.items[i].index > INT32_MAX ||
+		if (e->mclist.items[i].addr.len > LONGEST_ADDRESS || e->mclist.items[i].index > INT32_MAX ||
 		    e->mclist.items[i].type > UINT16_MAX)
 			return cr_refuse(err, -EBADMSG, "packet socket %u: membership %zu makes no sense", e->id, i);
 	for (size_t i = 0; e->ext && i < e->ext->more.nr; i++)
@@ -264,16 +267,23 @@ static int restore_copy_thresh(int fd, const img_packet_sock_entry *e, struct cr
 	return 0;
 }
 
+/* struct packet_mreq for hardware addresses of any length, of which headers know eight bytes; packet_mreq_max in net/packet/internal.h */
+struct long_mreq {
+	int ifindex;
+	unsigned short type, alen;
+	unsigned char address[LONGEST_ADDRESS];
+};
+
 static int restore_groups(int fd, const img_packet_sock_entry *e, struct cr_error *err)
 {
 	for (size_t i = 0; i < e->mclist.nr; i++) {
 		const img_packet_mclist *g = &e->mclist.items[i];
-		struct packet_mreq m = { .mr_ifindex = (int)g->index,
-					 .mr_type = (unsigned short)g->type,
-					 .mr_alen = (unsigned short)g->addr.len };
+		struct long_mreq m = { .ifindex = (int)g->index,
+				       .type = (unsigned short)g->type,
+				       .alen = (unsigned short)g->addr.len };
 
 		if (g->addr.len)
-			memcpy(m.mr_address, g->addr.data, g->addr.len);
+			memcpy(m.address, g->addr.data, g->addr.len);
 		if (setsockopt(fd, SOL_PACKET, PACKET_ADD_MEMBERSHIP, &m, sizeof(m)) < 0)
 			return cr_fail(err, -errno, "membership of a packet socket on interface %u", g->index);
 	}

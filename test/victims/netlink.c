@@ -4,9 +4,10 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/connector.h>
 #include <linux/if_ether.h>
 #include <linux/if_packet.h>
-#include <linux/connector.h>
+#include <linux/if_tun.h>
 #include <linux/netfilter.h>
 #include <linux/netfilter/nf_tables.h>
 #include <linux/netfilter/nfnetlink.h>
@@ -15,8 +16,10 @@
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h>
+#include <net/if_arp.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -305,6 +308,45 @@ static void check_packet(void)
 	expect(recv(s[1], buf, sizeof(buf), MSG_DONTWAIT) == 5 && memcmp(buf, "frame", 5) == 0, "nothing is received");
 }
 
+/* A device whose hardware addresses have 16 bytes. It is persistent, so that no descriptor of it is in the tree. */
+static int long_device(bool stays)
+{
+	struct ifreq ifr = { .ifr_name = "long", .ifr_flags = IFF_TUN | IFF_NO_PI };
+	int fd = open("/dev/net/tun", O_RDWR), index;
+
+	if (fd < 0 || ioctl(fd, TUNSETIFF, &ifr) < 0 || ioctl(fd, TUNSETPERSIST, stays) < 0)
+		victim_skip("/dev/net/tun: %s", strerror(errno));
+	if (stays && ioctl(fd, TUNSETLINK, ARPHRD_TUNNEL6) < 0)
+		victim_skip("TUNSETLINK: %s", strerror(errno));
+	index = (int)if_nametoindex("long");
+	close(fd);
+	return index;
+}
+
+static struct {
+	struct packet_mreq m;
+	unsigned char rest[8];
+} long_group = { .m = { .mr_type = PACKET_MR_MULTICAST, .mr_alen = 16, .mr_address = "0123456" }, .rest = "89abcde" };
+
+static void set_up_long(void)
+{
+	long_group.m.mr_ifindex = long_device(true);
+	need((s[0] = socket(AF_PACKET, SOCK_RAW, 0)) >= 0);
+	if (setsockopt(s[0], SOL_PACKET, PACKET_ADD_MEMBERSHIP, &long_group, sizeof(long_group)) < 0) {
+		long_device(false);
+		victim_skip("before Linux 5.14 such a device has no addresses");
+	}
+}
+
+static void check_long(void)
+{
+	bool there = setsockopt(s[0], SOL_PACKET, PACKET_DROP_MEMBERSHIP, &long_group, sizeof(long_group)) == 0;
+
+	if (there)
+		need(setsockopt(s[0], SOL_PACKET, PACKET_ADD_MEMBERSHIP, &long_group, sizeof(long_group)) == 0);
+	expect(there, "the membership is lost");
+}
+
 const struct victim_case victim_cases[] = {
 	{ "netlink", set_up_plain, check_plain, OWN_NETWORK, .flags = CASE_MORE },
 	{ "netlink-unread", set_up_unread, check_unread, .refuse = "netlink|unread" },
@@ -314,5 +356,6 @@ const struct victim_case victim_cases[] = {
 	{ "netfilter-table", set_up_table, NULL, OWN_NETWORK, .refuse = "owns the table victims" },
 	{ "process-events", set_up_processes, NULL, .refuse = "events of processes" },
 	{ "packet", set_up_packet, check_packet, OWN_NETWORK, .flags = CASE_MORE },
+	{ "packet-long-address", set_up_long, check_long, OWN_NETWORK, .flags = CASE_MORE },
 	{ 0 },
 };
