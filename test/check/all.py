@@ -65,17 +65,16 @@ def unit_env(san):
 def unit_one(binary, name, env):
     start = time.monotonic()
     code, text = run([binary], UNIT_LIMIT, env)
-    verdicts, notes = [], []
+    verdicts = []
     for line in text.splitlines():
         m = re.match(r"(not ok|ok) \d+ - (\S+)(.*)$", line)
         if m:
             skip = "# SKIP" in m.group(3).upper()
             word = "SKIP" if skip else "PASS" if m.group(1) == "ok" else "FAIL"
-            why = " ".join(notes[-3:]) if word == "FAIL" else "skipped itself" if skip else ""
-            verdicts.append(f"{word} {name}/{m.group(2)}" + (f": {why}" if why else ""))
-            notes = []
-        elif line.startswith("#") or line.strip():
-            notes.append(line.lstrip("# ").strip())
+            verdicts.append(f"{word} {name}/{m.group(2)}:" + (" skipped itself" if skip else ""))
+        elif verdicts and verdicts[-1].startswith("FAIL") and line.startswith("#") and len(verdicts[-1]) < 400:
+            verdicts[-1] += line[1:]  # what was wrong comes behind the verdict
+    verdicts = [v.rstrip(":") for v in verdicts]
     if code != 0 and not any(v.startswith("FAIL") for v in verdicts):
         how = f"timeout after {UNIT_LIMIT} s" if code is None else f"exit status {code}"
         verdicts.append(f"FAIL {name}: {how}; {' | '.join(text.splitlines()[-8:])}")
