@@ -222,11 +222,16 @@ static int fanotify_check(const img_file_entry *e, struct cr_error *err)
 static int fanotify_open(struct files *fs, struct restored_file *f, struct cr_error *err)
 {
 	const img_fanotify_file_entry *e = f->entry->ffy;
-	int fd = fanotify_init(e->faflags | FAN_CLOEXEC, e->evflags);
+	/* close-on-exec would stay among the flags of the group */
+	int fd = fanotify_init(e->faflags, e->evflags);
 
 	(void)fs;
-	if (fd >= 0)
+	if (fd >= 0 && fcntl(fd, F_SETFD, FD_CLOEXEC) == 0)
 		return fown_finish(fd, e->fown, err);
+	if (fd >= 0) {
+		close(fd);
+		return cr_fail(err, -errno, "close-on-exec");
+	}
 	fd = cr_fail(err, -errno, "fanotify_init 0x%x", e->faflags);
 	if (fd == -EPERM)
 		cr_advise(err, "needs CAP_SYS_ADMIN");

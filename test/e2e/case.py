@@ -402,7 +402,8 @@ class Case:
         """Every image through crit, inside one process for all of them, of the interpreter that crit asks for."""
         if not self.crit:
             return
-        names = sorted(n for n in os.listdir(self.images) if n.endswith(".img") and not n.startswith("pages-"))
+        raw = re.compile(r"pages-|.*\.tar\.gz\.img$")
+        names = sorted(n for n in os.listdir(self.images) if n.endswith(".img") and not raw.match(n))
         out = os.path.join(os.path.dirname(self.dir), "decoded.json")
         crit = shutil.which("crit") or "/usr/bin/crit"
         code, said = self.world.run([*interpreter_of(crit), os.path.join(HERE, "decode.py"), crit, out,

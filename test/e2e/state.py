@@ -41,6 +41,12 @@ def pids():
     return sorted(int(n) for n in os.listdir("/proc") if n.isdigit())
 
 
+def mounts(pid):
+    """Mount id: mount point, device"""
+    rows = [line.split() for line in read(f"/proc/{pid}/mountinfo").decode(errors="replace").splitlines()]
+    return {r[0]: (r[4], r[2]) for r in rows if len(r) > 4}
+
+
 class Names:
     """Numbers of kernel objects as indices."""
 
@@ -60,6 +66,9 @@ class Snapshot:
         self.outer_pgid = root_stat[4] if root_stat and root_stat[4] != str(root) and int(root_stat[4]) not in tree else None
         self.outer_sid = root_stat[5] if root_stat and root_stat[5] != str(root) and int(root_stat[5]) not in tree else None
         self.tree = set(tree)
+        self.own_mounts = link(f"/proc/{root}/ns/mnt") not in (link("/proc/self/ns/mnt"), "")
+        self.mounts = dict(mounts("self"), **(mounts(root) if self.own_mounts else {}))
+        self.shared = {dev for _, dev in mounts("self").values()}
         self.tasks = {pid: self.task(pid) for pid in tree}
 
     @staticmethod
@@ -90,7 +99,27 @@ class Snapshot:
                 out["status " + key] = value.strip()
         return out
 
-    def object_name(self, text, inode):
+    def private(self, dev):
+        """Is this a file system that only the tree sees? It is made anew, with other numbers. @dev: "major:minor" in decimal"""
+        return self.own_mounts and dev not in self.shared and not dev.startswith("0:0")
+
+    def mount_line(self, line):
+        """A line of fdinfo, with names for the numbers of mounts and of files on them."""
+        if not self.own_mounts:
+            return line
+        m = re.match(r"mnt_id: (\d+)$", line)
+        if m:
+            return "mount " + self.mounts.get(m.group(1), ("?", ""))[0]
+        m = re.match(r"lock: (.*) ([0-9a-f]+):([0-9a-f]+):(\d+) (.*)$", line)
+        if m and self.private(f"{int(m.group(2), 16)}:{int(m.group(3), 16)}"):
+            return f"lock: {m.group(1)} private {m.group(5)}"
+        m = re.search(r"sdev:([0-9a-f]+)", line)
+        if m and self.private(f"{int(m.group(1), 16) >> 20}:{int(m.group(1), 16) & 0xfffff}"):
+            line = re.sub(r"(ino|sdev|f_handle):[0-9a-f]+", r"\1:private", line)
+        m = re.search(r"mnt_id:([0-9a-f]+)", line)
+        return line.replace(m.group(0), "mount " + self.mounts.get(str(int(m.group(1), 16)), ("?", ""))[0]) if m else line
+
+    def object_name(self, text, inode, dev=""):
         """A path, and an index where the inode number cannot be the same after a restore."""
         m = re.match(r"(pipe|socket):\[(\d+)\]$", text)
         if m:
@@ -99,6 +128,8 @@ class Snapshot:
             if text.startswith("anon_inode:"):
                 return text
             return f"{text} #{self.names.index('ghost', inode)}"
+        if inode and self.private(dev) and not re.match(r"/proc/\d", text):
+            return f"{text} private #{self.names.index('private', (dev, inode))}"
         # procfs makes inodes of processes as they are asked for
         return f"{text} inode={inode}" if inode and not re.match(r"/proc/\d", text) else text
 
@@ -109,7 +140,9 @@ class Snapshot:
             m = re.match(r"([0-9a-f]+)-([0-9a-f]+) (\S+) ([0-9a-f]+) (\S+) (\d+) *(.*)$", line)
             if m:
                 start, end, perms, offset, dev, inode, name = m.groups()
-                what = self.object_name(name, inode) if inode != "0" else name
+                where = ":".join(str(int(n, 16)) for n in dev.split(":"))
+                what = self.object_name(name, inode, where) if inode != "0" else name
+                dev = "private" if inode != "0" and self.private(where) else dev
                 if name.endswith(" (deleted)"):
                     dev = "?"
                 # Anonymous shared memory is made anew as a memfd, so that all who share it can map it.
@@ -144,6 +177,8 @@ class Snapshot:
             info = read(f"/proc/{pid}/fdinfo/{n}").decode(errors="replace")
             m = re.search(r"^ino:\s*(\d+)$", info, re.M)
             inode = m.group(1) if m else ""
+            m = re.search(r"^mnt_id:\s*(\d+)$", info, re.M)
+            dev = self.mounts.get(m.group(1), ("", ""))[1] if m else ""
             lines = []
             for line in info.split("\n"):
                 key = line.partition(":")[0]
@@ -156,8 +191,9 @@ class Snapshot:
                     continue
                 line = re.sub(r" *ino:[0-9a-f]+ sdev:[0-9a-f]+", "", line) if key == "tfd" else line
                 # /proc/locks numbers its lines; the inode of a lock is that of the file
-                lines.append(re.sub(r"^lock:\s*\d+: ", "lock: ", re.sub(r"\s+", " ", line)))
-            out[f"fd {n}"] = self.object_name(target, inode) + " " + "; ".join(sorted(lines))
+                line = re.sub(r"^lock:\s*\d+: ", "lock: ", re.sub(r"\s+", " ", line))
+                lines.append(self.mount_line(line))
+            out[f"fd {n}"] = self.object_name(target, inode, dev) + " " + "; ".join(sorted(lines))
         return out
 
     def task(self, pid):
@@ -179,8 +215,9 @@ class Snapshot:
         for name in LINKS:
             out[name] = link(f"{base}/{name}")
         # A tree's own namespace is another one afterwards.
-        if out["ns/ipc"] != link("/proc/self/ns/ipc"):
-            out["ns/ipc"] = "its own" if out["ns/ipc"] == link(f"/proc/{self.root}/ns/ipc") else "another"
+        for ns in ("ns/ipc", "ns/mnt"):
+            if out[ns] != link(f"/proc/self/{ns}"):
+                out[ns] = "its own" if out[ns] == link(f"/proc/{self.root}/{ns}") else "another"
         # The inode of a file that is gone shows nowhere but in stat; the name is compared.
         out.update(self.maps(pid))
         out.update(self.descriptors(pid))

@@ -309,7 +309,7 @@ static void set_up_fanotify(void)
 	spill(victim_path("marked"), "x", 1);
 	spill(victim_path("ignored"), "x", 1);
 	need(mkdir(victim_path("dir"), 0755) == 0 || errno == EEXIST);
-	group = fanotify_init(FAN_CLASS_NOTIF | FAN_NONBLOCK | FAN_CLOEXEC | FAN_UNLIMITED_QUEUE, O_RDONLY | O_CLOEXEC);
+	group = fanotify_init(FAN_CLASS_NOTIF | FAN_NONBLOCK | FAN_UNLIMITED_QUEUE, O_RDONLY | O_CLOEXEC);
 	if (group < 0)
 		victim_skip("fanotify: %s", strerror(errno));
 	need(fanotify_mark(group, FAN_MARK_ADD, FAN_MODIFY, AT_FDCWD, victim_path("marked")) == 0);
