@@ -298,6 +298,11 @@ size_t mm_plan_size(const struct mm_space *s)
 	for (size_t i = 0; i < s->entry->vmas.nr; i++) {
 		ops += ops_of(space_vma(s, i));
 		data += space_vma(s, i)->ext ? 256 : 0;
+		/* runs that go through it are cut: a piece and a check more at both ends */
+		if (space_vma(s, i)->end - space_vma(s, i)->start >= MM_POPULATE_FROM) {
+			ops += 8;
+			data += 2 * (sizeof(struct abi_iov) + sizeof(uint64_t));
+		}
 	}
 	/* a read takes an area of an iovec array; runs that lie in kept and new memory are read by different operations */
 	data += (s->pages.nr + s->nr_vmas) * sizeof(struct abi_iov);

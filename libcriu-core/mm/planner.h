@@ -8,8 +8,9 @@
 
 #include <sys/syscall.h>
 
-/* Fresh memory is populated and read in pieces of this size. */
-#define MM_POPULATE ((uint64_t)2 << 20)
+/* Fresh memory is populated and read in pieces of this size, that of a huge page, at multiples of it. */
+#define MM_POPULATE      ((uint64_t)2 << 20)
+#define MM_POPULATE_FROM ((uint64_t)256 << 10) /* shorter areas are not */
 /* Of those, what is compared with checksums before more is read: it is in the second-level cache then. */
 #define MM_CHECK ((uint64_t)256 << 10)
 

@@ -56,6 +56,11 @@ class Bench:
         if not child.stdout.readline():
             raise Failed("warm: no memory was touched")
 
+    def touch_huge(self, kind, mib):
+        """The same for huge pages, which lasts a moment only."""
+        if kind == "huge" and self.world.run([self.tool("warm"), str(mib), "huge"], 60)[0] != 0:
+            raise Failed("warm: no huge pages were touched")
+
     def tool(self, name):
         return os.path.join(self.args.tools, name)
 
@@ -94,11 +99,12 @@ class Bench:
         if kib < (mib << 10) * 9 // 10 - 4096:
             raise Failed(f"of {mib} MiB in huge pages only {kib} KiB are so again")
 
-    def yardstick(self, where, mib):
+    def yardstick(self, where, mib, kind):
         path = os.path.join(self.place(where), "yardstick")
         out = []
         for way in ("write", "read"):
-            code, said = self.world.run([self.tool("yardstick"), way, path, str(mib)], 300)
+            self.touch_huge(kind, mib)
+            code, said = self.world.run([self.tool("yardstick"), way, path, str(mib), *(["huge"] if kind == "huge" else [])], 300)
             if code != 0:
                 raise Failed("yardstick: " + said)
             out.append(float(said))
@@ -112,12 +118,14 @@ class Bench:
         images = os.path.join(directory, "images")
         os.mkdir(images)
         try:
-            sticks = self.yardstick(where, size) if compare else (0, 0)
+            sticks = self.yardstick(where, size, kind) if compare else (0, 0)
             pid = self.start(kind, size, directory)
             if where == "disk":
                 os.sync()
+            self.touch_huge(kind, size)
             dump = self.launch("dump", "-t", str(pid), "-D", images, "-o", "dump.log", "-v1", *more)
             self.world.until(lambda: not self.world.tree(), 30, "the tree is gone")
+            self.touch_huge(kind, size)
             restore = self.launch("restore", "-d", "-D", images, "-o", "restore.log", "-v1", *more)
             if kind == "huge":
                 self.need_huge(pid, size)

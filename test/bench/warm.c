@@ -4,6 +4,9 @@
  * seconds after they became free) has it taken away, and the first touch of each page then costs many times what is measured
  * here. So this touches memory and gives it back but for one page of each such block: what is free of a block is in
  * smaller pieces then, which are not reported, and which the kernel hands out before it splits a larger one.
+ *
+ * warm MIB huge: free huge pages are such blocks themselves, so nothing keeps them. They are touched and given back right
+ * before they are wanted.
  */
 #include <fcntl.h>
 #include <stdint.h>
@@ -38,8 +41,24 @@ static size_t give_back(char *p, size_t pages, const uint64_t *entries, uint64_t
 	return kept;
 }
 
+static int touch_huge(size_t len)
+{
+	char *p = mmap(NULL, len + BLOCK * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (p == MAP_FAILED)
+		return 1;
+	p += -(uintptr_t)p % (BLOCK * PAGE);
+	madvise(p, len, MADV_HUGEPAGE);
+	for (size_t at = 0; at < len; at += PAGE)
+		p[at] = 1;
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
+	if (argc == 3)
+		return touch_huge(strtoul(argv[1], NULL, 10) << 20);
+
 	size_t pages = argc == 2 ? strtoul(argv[1], NULL, 10) << 8 : 0;
 	char *p = mmap(NULL, pages * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	uint64_t *entries = malloc(pages * sizeof(*entries));
@@ -47,7 +66,7 @@ int main(int argc, char **argv)
 	int fd = open("/proc/self/pagemap", O_RDONLY);
 
 	if (!pages || p == MAP_FAILED || !entries || !seen || fd < 0) {
-		fprintf(stderr, "usage: warm MIB, as root\n");
+		fprintf(stderr, "usage: warm MIB [huge], as root\n");
 		return 2;
 	}
 	madvise(p, pages * PAGE, MADV_NOHUGEPAGE);

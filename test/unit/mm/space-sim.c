@@ -1,6 +1,7 @@
 #include "space-sim.h"
 
 #include "kernel/uapi.h"
+#include "mm/planner.h"
 #include "page-sum.h"
 
 #include <inttypes.h>
@@ -81,6 +82,8 @@ static int sim_each(struct sim *s, uint64_t start, uint64_t len, long nr, uint64
 				p->guarded = true;
 			else if (arg == MADV_POPULATE_WRITE && !(p->prot & PROT_WRITE))
 				return no(s, "populate what cannot be written", SIM_AT(i));
+			else if (arg == MADV_POPULATE_WRITE && SIM_AT(i) > start && SIM_AT(i) % MM_POPULATE == 0)
+				return no(s, "populate beyond the end of a huge page", SIM_AT(i));
 			else if (arg == MADV_POPULATE_WRITE)
 				s->populated++;
 			else

@@ -530,7 +530,7 @@ static void test_hostile(void **state)
 	assert_in_range(passed, 100, 2900);
 }
 
-/* Long runs are populated before they are read, through a mapping that ends in the midst of one. */
+/* Long runs are populated before they are read, through a mapping that ends in the midst of one, and one of huge pages. */
 static void test_populated(void **state)
 {
 	static struct sim s;
@@ -548,6 +548,8 @@ static void test_populated(void **state)
 			.fd = -1,
 			.flags = MAP_PRIVATE | MAP_ANONYMOUS,
 			.status = MM_ST_REGULAR | MM_ST_ANON_PRIVATE,
+			.has_madv = i,
+			.madv = i ? UINT64_C(1) << MADV_HUGEPAGE : 0,
 		};
 	end_space(&m);
 	for (size_t i = 0; i < 64; i++)
