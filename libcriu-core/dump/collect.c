@@ -62,6 +62,12 @@ static int collect_ipc(struct dump *d, uint32_t id, struct cr_error *err)
 	return r;
 }
 
+/* Its mount namespace, which its paths are looked up in. */
+static int collect_mnt(struct dump *d, uint32_t id, struct cr_error *err)
+{
+	return mnt_ns_collect(d->ctx, d->tree, id, d->ipc ? ipc_ns_fd(d->ipc) : -1, &d->mnt, err);
+}
+
 /*
  * A snapshot forks each process, which takes page tables and the like at once, and a page more for each that is written to
  * while the memory is being saved.
@@ -99,7 +105,7 @@ int dump_collect(struct dump *d, struct cr_error *err)
 		.watch = d->snapshot ? watch_room : NULL, .watch_arg = d,
 		.server = d->server, .leaves = d->source != NULL,
 	};
-	uint32_t own_ipc;
+	struct ids_own own;
 	int r = check_session(d, err);
 
 	if (r == 0)
@@ -111,11 +117,13 @@ int dump_collect(struct dump *d, struct cr_error *err)
 	if (r < 0)
 		return r;
 	d->sink = files_sink(d->files);
-	own_ipc = ids_own_ipc(&d->tree->root->ids, &d->root_ids);
-	config.own_ipc_ns = own_ipc != 0;
+	own = ids_own_of(&d->tree->root->ids, &d->root_ids);
+	config.own_ipc_ns = own.ipc != 0;
 	r = mm_dump_new(d->ctx, &config, &d->mm, err);
-	if (r == 0 && own_ipc)
-		r = collect_ipc(d, own_ipc, err);
+	if (r == 0 && own.ipc)
+		r = collect_ipc(d, own.ipc, err);
+	if (r == 0 && own.mnt)
+		r = collect_mnt(d, own.mnt, err);
 	if (r == 0)
 		r = collect_tasks(d, err);
 	if (r == 0)

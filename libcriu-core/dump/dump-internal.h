@@ -12,6 +12,7 @@
 #include "mm/mm.h"
 #include "xstate.h"
 #include "ns/ipc.h"
+#include "ns/mnt.h"
 
 #include <stdbool.h>
 
@@ -44,6 +45,7 @@ struct dump {
 	struct file_sink         sink;
 	struct mm_dump          *mm;
 	struct ipc_ns           *ipc;          /* NULL: the tree is in the dumper's IPC namespace */
+	struct mnt_ns           *mnt;          /* NULL: the tree is in the dumper's mount namespace */
 	struct image_set        *set;
 	img_task_kobj_ids_entry  root_ids;     /* of the dumper */
 	struct mm_dump_stats     pages;

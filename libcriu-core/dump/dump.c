@@ -286,6 +286,7 @@ void dump_done(struct dump *d)
 	smaps_before_free(d->before);
 	cgroup_limits_done(&d->limits);
 	ipc_ns_free(d->ipc);
+	mnt_ns_free(d->mnt);
 	mm_early_free(d->early);
 	mm_parent_free(d->parent_pages);
 	file_table_free(d->files);

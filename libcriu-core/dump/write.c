@@ -138,6 +138,8 @@ int dump_write(struct dump *d, struct cr_error *err)
 		r = files_write(d->files, d->set, err);
 	if (r == 0 && d->ipc)
 		r = ipc_ns_write(d->ipc, d->set, err);
+	if (r == 0 && d->mnt)
+		r = mnt_ns_write(d->mnt, d->set, err);
 	if (r == 0)
 		r = image_write_single(d->set, IMG_SECCOMP, 0, &none, err);
 	if (r == 0 && cpuinfo_caps(d->ctx->opts->rpc) & CPUINFO_IMAGE)

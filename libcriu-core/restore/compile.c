@@ -410,6 +410,8 @@ static int compile_node(struct restore *rs, size_t n, struct cr_error *err)
 	/* the descriptor is one of the coordinator's, which are there before the program closes them; all others are born into it */
 	if (n == 0 && rs->ipc)
 		emit_call(&rs->program, ro, "enter the IPC namespace", SYS_setns, ipc_ns_fd(rs->ipc), CLONE_NEWIPC);
+	if (n == 0 && rs->mnt)
+		emit_call(&rs->program, ro, "enter the mount namespace", SYS_setns, mnt_ns_fd(rs->mnt), CLONE_NEWNS);
 	if (u.task)
 		r = task_plan(&u.task->plan, TASK_PHASE_EARLY, ro, err);
 	if (u.task && u.task->zombie)

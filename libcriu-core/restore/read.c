@@ -97,8 +97,8 @@ static int read_ids(struct restore *rs, struct rtask *t, struct cr_error *err)
 	t->ids = entry;
 	/* the root comes first */
 	if (t == rs->tasks)
-		rs->own_ipc = ids_own_ipc(t->ids, rs->inventory->root_ids);
-	return ids_check(t->ids, rs->inventory->root_ids, rs->own_ipc, err);
+		rs->own = ids_own_of(t->ids, rs->inventory->root_ids);
+	return ids_check(t->ids, rs->inventory->root_ids, rs->own, err);
 }
 
 /* A client that is not root may not become through images what it is not. */
@@ -196,8 +196,10 @@ int restore_read(struct restore *rs, struct cr_error *err)
 		r = read_pstree(rs, err);
 	for (size_t i = 0; r == 0 && i < rs->nr_tasks; i++)
 		r = cr_within(err, read_task(rs, &rs->tasks[i], &layout, err), "pid %u", rs->tasks[i].entry->pid);
-	if (r == 0 && rs->own_ipc)
-		r = ipc_ns_read(rs->ctx, rs->set, rs->own_ipc, &rs->ipc, err);
+	if (r == 0 && rs->own.ipc)
+		r = ipc_ns_read(rs->ctx, rs->set, rs->own.ipc, &rs->ipc, err);
+	if (r == 0 && rs->own.mnt)
+		r = mnt_ns_read(rs->ctx, rs->set, rs->own.mnt, &rs->mnt, err);
 	if (r < 0)
 		return r;
 	owners = calloc(rs->nr_tasks, sizeof(*owners));
@@ -233,6 +235,8 @@ void restore_drop_images(struct restore *rs)
 	rs->files = NULL;
 	ipc_ns_free(rs->ipc);
 	rs->ipc = NULL;
+	mnt_ns_free(rs->mnt);
+	rs->mnt = NULL;
 	img_entry_free(rs->inventory);
 	rs->inventory = NULL;
 	image_set_free(rs->set);

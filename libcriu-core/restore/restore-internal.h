@@ -9,7 +9,9 @@
 #include "kernel/context.h"
 #include "mm/mm.h"
 #include "ns/ipc.h"
+#include "ns/mnt.h"
 #include "restore/region.h"
+#include "tasks/ids.h"
 #include "tasks/pstree-plan.h"
 #include "tasks/tasks.h"
 
@@ -66,8 +68,9 @@ struct restore {
 	struct mm_segments *segments;
 	struct unpacker *unpacker; /* brings compressed pages; NULL: not begun */
 	struct mm_used_up *used_up; /* NULL: the images stay as they are */
-	uint32_t own_ipc;   /* number of the tree's IPC namespace in the images; 0: it has none of its own */
-	struct ipc_ns *ipc; /* NULL: the same */
+	struct ids_own own; /* the tree's own namespaces */
+	struct ipc_ns *ipc; /* NULL: it has none of its own */
+	struct mnt_ns *mnt; /* the same */
 	int pidfd; /* of this process, for the tasks */
 
 	struct region region;

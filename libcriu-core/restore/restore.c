@@ -102,14 +102,14 @@ static int stage_open(void *op, struct cr_error *err)
 	if (rs->ipc)
 		files_set_message_queues(rs->files, (struct files_message_queues){ open_message_queue, rs });
 	if (r == 0)
-		r = files_open(rs->files, -1, err);
+		r = files_open(rs->files, rs->mnt ? mnt_ns_root(rs->mnt) : -1, err);
 	if (r < 0)
 		return r;
 	rs->pidfd = (int)syscall(SYS_pidfd_open, getpid(), 0);
 	return rs->pidfd < 0 ? cr_fail(err, -errno, "open a pidfd") : fill_memfds(rs, err);
 }
 
-/* The namespace that the root of the tree will enter. */
+/* The namespaces that the root of the tree will enter. */
 static int stage_ipc(void *op, struct cr_error *err)
 {
 	struct restore *rs = op;
@@ -121,6 +121,13 @@ static int stage_ipc(void *op, struct cr_error *err)
 			r = cr_within(err, mm_fill(rs->ctx, rs->set, m.shmid, m.fd, m.size, err),
 				      "System V segment %u", m.shmid);
 	return r;
+}
+
+static int stage_mnt(void *op, struct cr_error *err)
+{
+	struct restore *rs = op;
+
+	return rs->mnt ? mnt_ns_make(rs->mnt, rs->ipc ? ipc_ns_fd(rs->ipc) : -1, err) : 0;
 }
 
 static int stage_memory(void *op, struct cr_error *err)
@@ -135,7 +142,7 @@ static int stage_memory(void *op, struct cr_error *err)
 	for (size_t i = 0; i < rs->nr_tasks; i++)
 		if (rs->tasks[i].space)
 			spaces[nr++] = rs->tasks[i].space;
-	r = mm_segments_open(rs->ctx, rs->set, spaces, nr, rs->ipc != NULL, rs->own_ipc, &rs->segments, err);
+	r = mm_segments_open(rs->ctx, rs->set, spaces, nr, rs->ipc != NULL, rs->own.ipc, &rs->segments, err);
 	free(spaces);
 	return r;
 }
@@ -197,9 +204,10 @@ static int stage_announce(void *op, struct cr_error *err)
 {
 	struct restore *rs = op;
 	/* whoever sets namespaces up from outside has to be told by which process they are reached */
-	int r = rs->ipc ? notify(rs, "setup-namespaces", rs->root_pid, err) : 0;
+	bool own = rs->ipc || rs->mnt;
+	int r = own ? notify(rs, "setup-namespaces", rs->root_pid, err) : 0;
 
-	if (r == 0 && rs->ipc)
+	if (r == 0 && own)
 		r = notify(rs, "post-setup-namespaces", 0, err);
 	if (r == 0)
 		r = notify(rs, "post-restore", rs->root_pid, err);
@@ -231,6 +239,7 @@ const struct stage restore_stages[] = {
 	{ "read images", stage_read, NULL, false },
 	{ "plan the tree", stage_tree, NULL, false },
 	{ "IPC namespace", stage_ipc, NULL, false },
+	{ "mount namespace", stage_mnt, NULL, false },
 	{ "open files", stage_open, NULL, false },
 	{ "shared memory", stage_memory, NULL, false },
 	{ "plan", stage_compile, NULL, false },

@@ -168,11 +168,13 @@ static int note_ns(struct cr_context *ctx, const struct task *t, const char *nam
 	return obstacle_add(&ctx->obstacles, t->host_pid, t->comm, "", advice, "own %s namespace%s", name, whose);
 }
 
-/* The dumper's, or of IPC namespaces that of the root, which is saved and restored for all of the tree. */
+/* The dumper's, or of IPC and mount namespaces that of the root, which is saved and restored for all of the tree. */
 static bool is_expected(const struct tree *tree, const struct task *t, enum proc_ns ns, const struct proc_ns_links *own,
 			const struct proc_ns_links *its)
 {
-	return ns == PROC_NS_IPC ? t->ids.ipc_ns_id == tree->root->ids.ipc_ns_id : its->ino[ns] == own->ino[ns];
+	if (ns == PROC_NS_IPC)
+		return t->ids.ipc_ns_id == tree->root->ids.ipc_ns_id;
+	return ns == PROC_NS_MNT ? t->ids.mnt_ns_id == tree->root->ids.mnt_ns_id : its->ino[ns] == own->ino[ns];
 }
 
 static int collect_ns(struct cr_context *ctx, const struct tree *tree, struct task *t, const struct proc_ns_links *own,
@@ -281,22 +283,28 @@ int ids_collect(struct cr_context *ctx, struct tree *tree, img_task_kobj_ids_ent
 	return r;
 }
 
-uint32_t ids_own_ipc(const img_task_kobj_ids_entry *ids, const img_task_kobj_ids_entry *root_ids)
+struct ids_own ids_own_of(const img_task_kobj_ids_entry *ids, const img_task_kobj_ids_entry *root_ids)
 {
-	if (!root_ids || !ids->has_ipc_ns_id || !root_ids->has_ipc_ns_id || ids->ipc_ns_id == root_ids->ipc_ns_id)
-		return 0;
-	return ids->ipc_ns_id;
+	struct ids_own own = { 0 };
+
+	if (root_ids && ids->has_ipc_ns_id && root_ids->has_ipc_ns_id && ids->ipc_ns_id != root_ids->ipc_ns_id)
+		own.ipc = ids->ipc_ns_id;
+	if (root_ids && ids->has_mnt_ns_id && root_ids->has_mnt_ns_id && ids->mnt_ns_id != root_ids->mnt_ns_id)
+		own.mnt = ids->mnt_ns_id;
+	return own;
 }
 
-int ids_check(const img_task_kobj_ids_entry *ids, const img_task_kobj_ids_entry *root_ids, uint32_t own_ipc,
+int ids_check(const img_task_kobj_ids_entry *ids, const img_task_kobj_ids_entry *root_ids, struct ids_own own,
 	      struct cr_error *err)
 {
 	img_task_kobj_ids_entry a = *ids, b = root_ids ? *root_ids : (img_task_kobj_ids_entry){ 0 };
 
 	if (!ids->files_id)
 		return cr_refuse(err, -EBADMSG, "no number of the descriptor table");
-	if (own_ipc)
-		b.ipc_ns_id = own_ipc;
+	if (own.ipc)
+		b.ipc_ns_id = own.ipc;
+	if (own.mnt)
+		b.mnt_ns_id = own.mnt;
 	for (size_t i = 0; root_ids && i < ARRAY_LEN(ns_kinds); i++) {
 		const struct ns_kind *k = &ns_kinds[i];
 		bool both = *has_at(&a, k->has) && *has_at(&b, k->has);

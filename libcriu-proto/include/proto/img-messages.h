@@ -82,6 +82,8 @@
 	X(mm_ext)                            \
 	X(pagemap_head_ext)                  \
 	X(mnt_entry)                         \
+	X(mnt_ext)                           \
+	X(mnt_socket_ext)                    \
 	X(net_device_entry)                  \
 	X(netlink_sk_entry)                  \
 	X(netlink_sk_ext)                    \

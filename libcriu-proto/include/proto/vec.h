@@ -55,6 +55,7 @@ PROTO_VEC(img_inet_group_vec, struct _img_inet_group);
 PROTO_VEC(img_packet_slot_vec, struct _img_packet_slot);
 PROTO_VEC(img_inotify_wd_entry_vec, struct _img_inotify_wd_entry);
 PROTO_VEC(img_message_queue_vec, struct _img_message_queue);
+PROTO_VEC(img_mnt_socket_ext_vec, struct _img_mnt_socket_ext);
 PROTO_VEC(img_netns_id_vec, struct _img_netns_id);
 PROTO_VEC(img_packet_mclist_vec, struct _img_packet_mclist);
 PROTO_VEC(img_posix_timer_entry_vec, struct _img_posix_timer_entry);

@@ -97,7 +97,7 @@ static void test_nothing_shared(void **state)
 		if (i != 3)
 			assert_int_equal(w.tasks[i].ids.net_ns_id, w.root.net_ns_id);
 	}
-	assert_int_equal(ids_check(&w.tasks[0].ids, &w.root, 0, NULL), 0);
+	assert_int_equal(ids_check(&w.tasks[0].ids, &w.root, (struct ids_own){ 0 }, NULL), 0);
 	world_done(&w);
 }
 
@@ -150,7 +150,7 @@ static void test_namespace(void **state)
 	assert_int_equal(ids_collect(&w.ctx, &w.tree, &w.root, NULL), 0);
 	assert_int_equal(w.ctx.obstacles.nr, 1);
 	assert_string_equal(w.ctx.obstacles.items[0].what, "own UTS namespace");
-	assert_int_equal(ids_check(&w.tasks[1].ids, &w.root, 0, &err), -EOPNOTSUPP);
+	assert_int_equal(ids_check(&w.tasks[1].ids, &w.root, (struct ids_own){ 0 }, &err), -EOPNOTSUPP);
 	assert_non_null(strstr(err.text, "UTS"));
 	world_done(&w);
 }
@@ -169,8 +169,8 @@ static void test_ipc_namespace(void **state)
 	assert_int_equal(ids_collect(&w.ctx, &w.tree, &w.root, NULL), 0);
 	assert_int_equal(w.ctx.obstacles.nr, 1);
 	assert_int_equal(w.ctx.obstacles.items[0].pid, w.tasks[2].host_pid);
-	assert_int_equal(ids_own_ipc(&w.tasks[0].ids, &w.root), 0);
-	assert_int_equal(ids_check(&w.tasks[2].ids, &w.root, 0, &err), -EOPNOTSUPP);
+	assert_int_equal(ids_own_of(&w.tasks[0].ids, &w.root).ipc, 0);
+	assert_int_equal(ids_check(&w.tasks[2].ids, &w.root, (struct ids_own){ 0 }, &err), -EOPNOTSUPP);
 	assert_non_null(strstr(err.text, "IPC"));
 	world_done(&w);
 
@@ -180,12 +180,52 @@ static void test_ipc_namespace(void **state)
 	assert_int_equal(ids_collect(&w.ctx, &w.tree, &w.root, NULL), 0);
 	assert_int_equal(w.ctx.obstacles.nr, 0);
 
-	uint32_t own = ids_own_ipc(&w.tasks[0].ids, &w.root);
+	struct ids_own own = ids_own_of(&w.tasks[0].ids, &w.root);
 
-	assert_int_not_equal(own, 0);
-	assert_int_not_equal(own, w.root.ipc_ns_id);
+	assert_int_not_equal(own.ipc, 0);
+	assert_int_not_equal(own.ipc, w.root.ipc_ns_id);
+	assert_int_equal(own.mnt, 0);
 	assert_int_equal(ids_check(&w.tasks[0].ids, &w.root, own, NULL), 0);
-	assert_int_equal(ids_check(&w.tasks[0].ids, &w.root, 0, NULL), -EOPNOTSUPP);
+	assert_int_equal(ids_check(&w.tasks[0].ids, &w.root, (struct ids_own){ 0 }, NULL), -EOPNOTSUPP);
+	w.tasks[1].state = TASK_ALIVE; /* in that of the test, outside of its root's */
+	assert_int_equal(ids_collect(&w.ctx, &w.tree, &w.root, NULL), 0);
+	assert_int_equal(w.ctx.obstacles.nr, 1);
+	assert_int_equal(w.ctx.obstacles.items[0].pid, w.tasks[1].host_pid);
+	world_done(&w);
+}
+
+/* So is a mount namespace. */
+static void test_mount_namespace(void **state)
+{
+	const int root_alone[NR] = { CLONE_NEWNS, 0, 0, 0, 0, 0 }, child_alone[NR] = { 0, 0, CLONE_NEWNS, 0, 0, 0 };
+	struct cr_error err = { 0 };
+	struct world w;
+
+	(void)state;
+	if (geteuid() != 0)
+		skip();
+	world_init(&w, child_alone);
+	assert_int_equal(ids_collect(&w.ctx, &w.tree, &w.root, NULL), 0);
+	assert_int_equal(w.ctx.obstacles.nr, 1);
+	assert_int_equal(w.ctx.obstacles.items[0].pid, w.tasks[2].host_pid);
+	assert_int_equal(ids_own_of(&w.tasks[0].ids, &w.root).mnt, 0);
+	assert_int_equal(ids_check(&w.tasks[2].ids, &w.root, (struct ids_own){ 0 }, &err), -EOPNOTSUPP);
+	assert_non_null(strstr(err.text, "mount"));
+	world_done(&w);
+
+	world_init(&w, root_alone);
+	for (int i = 1; i < NR; i++)
+		w.tasks[i].state = TASK_DEAD;
+	assert_int_equal(ids_collect(&w.ctx, &w.tree, &w.root, NULL), 0);
+	assert_int_equal(w.ctx.obstacles.nr, 0);
+
+	struct ids_own own = ids_own_of(&w.tasks[0].ids, &w.root);
+
+	assert_int_not_equal(own.mnt, 0);
+	assert_int_not_equal(own.mnt, w.root.mnt_ns_id);
+	assert_int_equal(own.ipc, 0);
+	assert_int_equal(ids_check(&w.tasks[0].ids, &w.root, own, NULL), 0);
+	assert_int_equal(ids_check(&w.tasks[0].ids, &w.root, (struct ids_own){ 0 }, NULL), -EOPNOTSUPP);
 	w.tasks[1].state = TASK_ALIVE; /* in that of the test, outside of its root's */
 	assert_int_equal(ids_collect(&w.ctx, &w.tree, &w.root, NULL), 0);
 	assert_int_equal(w.ctx.obstacles.nr, 1);
@@ -198,6 +238,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_nothing_shared), cmocka_unit_test(test_shared),     cmocka_unit_test(test_memory),
 		cmocka_unit_test(test_namespace), cmocka_unit_test(test_ipc_namespace),
+		cmocka_unit_test(test_mount_namespace),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
