@@ -13,7 +13,7 @@
 /* What the resources of the tree are compared with. Others are named for what is refused wherever it is met. */
 static bool is_looked_for(const char *external)
 {
-	static const char *const kinds[] = { "file[", "tty[", "unix[" };
+	static const char *const kinds[] = { "dev[", "file[", "mnt[", "tty[", "unix[" };
 
 	for (size_t i = 0; i < ARRAY_LEN(kinds); i++)
 		if (strncmp(external, kinds[i], strlen(kinds[i])) == 0)

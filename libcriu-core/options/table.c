@@ -327,18 +327,18 @@ const struct option_row option_table[] = {
 	  .help = "do not compare permission bits of files" },
 
 	/* namespaces, mounts, cgroups, security */
-	{ "root", .letter = 'r', .value = "PATH", .flags = OPTION_DORMANT, RPC_TEXT(root), FOR(D | R), LATER(R),
+	{ "root", .letter = 'r', .value = "PATH", RPC_TEXT(root), FOR(D | R),
 	  .group = OPTION_GROUP_NAMESPACES, .help = "root directory of the restored mount namespace" },
 	{ "ext-mount-map", .letter = 'M', .value = "KEY:VAL", .kind = OPTION_SPECIAL, NOWHERE,
 	  .set = option_set_ext_mount, FOR(D | R), .group = OPTION_GROUP_NAMESPACES,
 	  .help = "old form of --external mnt[KEY]:VAL; auto looks for them" },
-	{ "enable-external-sharing", .flags = OPTION_DORMANT, RPC_FLAG(ext_sharing), FOR(D | R),
-	  .group = OPTION_GROUP_NAMESPACES, .help = "with auto: also shared mounts" },
-	{ "enable-external-masters", .flags = OPTION_DORMANT, RPC_FLAG(ext_masters), FOR(D | R),
-	  .group = OPTION_GROUP_NAMESPACES, .help = "with auto: also slave mounts" },
-	{ "skip-mnt", .value = "PATH", .flags = OPTION_DORMANT, RPC_TEXTS(skip_mnt), FOR(D),
+	{ "enable-external-sharing", RPC_FLAG(ext_sharing), FOR(D | R),
+	  .group = OPTION_GROUP_NAMESPACES, .help = "mounts of outside may be peers of mounts outside" },
+	{ "enable-external-masters", RPC_FLAG(ext_masters), FOR(D | R),
+	  .group = OPTION_GROUP_NAMESPACES, .help = "mounts of outside may be slaves of mounts outside" },
+	{ "skip-mnt", .value = "PATH", RPC_TEXTS(skip_mnt), FOR(D),
 	  .group = OPTION_GROUP_NAMESPACES, .help = "leave this mount out; may be repeated" },
-	{ "enable-fs", .value = "NAMES", .flags = OPTION_DORMANT, RPC_TEXTS(enable_fs), .set = option_set_enable_fs,
+	{ "enable-fs", .value = "NAMES", RPC_TEXTS(enable_fs), .set = option_set_enable_fs,
 	  FOR(D | R), .group = OPTION_GROUP_NAMESPACES, .help = "unknown file systems to mount afresh, or all" },
 	{ "mntns-compat-mode", NEG | OPTION_ONLY_TRUE | OPTION_AFTER_CONFIG | OPTION_DORMANT,
 	  RPC_FLAG(mntns_compat_mode), FOR(R), .refuse = refuse_mntns_compat, .group = OPTION_GROUP_NAMESPACES,
@@ -478,7 +478,7 @@ const struct option_row option_table[] = {
 	  .flags = OPTION_REPLACED, FOR(D | R) },
 	{ NULL, .rpc = "manage_cgroups", .kind = OPTION_FLAG, AT_HAS(rpc., manage_cgroups), .flags = OPTION_REPLACED,
 	  FOR(D | R) },
-	{ NULL, RPC_FLAG(auto_ext_mnt), .flags = OPTION_DORMANT, FOR(D | R) },
+	{ NULL, RPC_FLAG(auto_ext_mnt), FOR(D | R) },
 };
 
 const size_t option_table_len = ARRAY_LEN(option_table);

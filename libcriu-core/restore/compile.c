@@ -526,6 +526,7 @@ static void task_restore_init(struct restore *rs, struct rtask *t)
 		.mm = t->space ? mm_space_entry(t->space) : NULL,
 		.notes = &rs->notes,
 		.own_ipc = rs->ipc != NULL,
+		.own_mounts = rs->mnt != NULL,
 		.parent = inherits_from(rs, (size_t)(t - rs->tasks)),
 	};
 }
