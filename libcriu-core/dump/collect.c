@@ -128,6 +128,8 @@ int dump_collect(struct dump *d, struct cr_error *err)
 		r = collect_ipc(d, own.ipc, err);
 	if (r == 0 && own.mnt)
 		r = collect_mnt(d, own.mnt, err);
+	else if (r == 0)
+		mnt_options_idle(d->ctx);
 	if (r == 0)
 		r = collect_tasks(d, err);
 	if (r == 0)

@@ -286,10 +286,10 @@ void dump_done(struct dump *d)
 	smaps_before_free(d->before);
 	cgroup_limits_done(&d->limits);
 	ipc_ns_free(d->ipc);
-	mnt_ns_free(d->mnt);
 	mm_early_free(d->early);
 	mm_parent_free(d->parent_pages);
 	file_table_free(d->files);
+	mnt_ns_free(d->mnt); /* the root that names of files are removed from */
 	for (size_t i = 0; d->tree && i < d->tree->tasks.nr; i++)
 		tasks_drop(d->tree->tasks.items[i]);
 	tree_free(d->tree);

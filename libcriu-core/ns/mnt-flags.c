@@ -106,8 +106,9 @@ int mnt_flags_apply(int fd, uint32_t flags, struct cr_error *err)
 		if (flags & mount_flags[i].flag)
 			set |= mount_flags[i].attr;
 	if (mount_change(fd, set,
-			 MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC | MOUNT_ATTR__ATIME |
-				 MOUNT_ATTR_NODIRATIME | (flags & NOSYMFOLLOW ? MOUNT_ATTR_NOSYMFOLLOW : 0),
+			 MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC |
+				 MOUNT_ATTR__ATIME | MOUNT_ATTR_NODIRATIME |
+				 (flags & NOSYMFOLLOW ? MOUNT_ATTR_NOSYMFOLLOW : 0),
 			 0) < 0)
 		return cr_fail(err, -errno, "set its flags to 0x%x (mount_setattr)", flags);
 	return 0;

@@ -58,7 +58,8 @@ static int check_entry(const img_mnt_entry *e, struct cr_error *err)
 	if (e->deleted)
 		return cr_refuse(err, -EOPNOTSUPP, "mount at %.64s: of a directory that is deleted", where);
 	if (e->ext_mount && !has_text(e->ext_key))
-		return cr_refuse(err, -EOPNOTSUPP, "mount at %.64s: of outside, by images that are too old to name it", where);
+		return cr_refuse(err, -EOPNOTSUPP, "mount at %.64s: of outside, by images that are too old to name it",
+				 where);
 	return e->ext ? cr_within(err, mnt_ext_check(e->ext, err), "mount at %.64s", where) : 0;
 }
 
@@ -82,10 +83,11 @@ static int find_parents(struct mnt_mounts *list, struct cr_error *err)
 
 		m->parent = parent && parent != m ? (int)(parent - list->items) : -1;
 		if (m->parent >= 0 && !mnt_below(m->e->mountpoint, parent->e->mountpoint))
-			r = cr_refuse(err, -EBADMSG, "mount %u at %.64s is not below its parent", m->e->mnt_id, m->e->mountpoint);
+			r = cr_refuse(err, -EBADMSG, "mount %u at %.64s is not below its parent", m->e->mnt_id,
+				      m->e->mountpoint);
 		else if (m->parent < 0 && (root >= 0 || strcmp(m->e->mountpoint, "/") != 0))
-			r = cr_refuse(err, -EBADMSG, "mount %u at %.64s: its parent %u is missing", m->e->mnt_id, m->e->mountpoint,
-				      m->e->parent_mnt_id);
+			r = cr_refuse(err, -EBADMSG, "mount %u at %.64s: its parent %u is missing", m->e->mnt_id,
+				      m->e->mountpoint, m->e->parent_mnt_id);
 		else if (m->parent < 0)
 			root = (int)i;
 	}

@@ -19,8 +19,8 @@ struct build {
 	struct mnt_ns *ns;
 	struct mnt_mounts *list;
 	int workshop, proc, old_root; /* -1: not open */
-	int *origins;                 /* by the index of a mount that is one: its file system in the workshop, else -1 */
-	size_t *order;                /* parents first */
+	int *origins;  /* by the index of a mount that is one: its file system in the workshop, else -1 */
+	size_t *order; /* parents first */
 };
 
 /* A place of the workshop to mount @fd at. */
@@ -30,7 +30,8 @@ static int make_place(const struct build *w, const char *name, int fd, struct cr
 	int r = fstat(fd, &st);
 
 	if (r == 0)
-		r = S_ISDIR(st.st_mode) ? mkdirat(w->workshop, name, 0700) : mknodat(w->workshop, name, S_IFREG | 0600, 0);
+		r = S_ISDIR(st.st_mode) ? mkdirat(w->workshop, name, 0700)
+					: mknodat(w->workshop, name, S_IFREG | 0600, 0);
 	r = r < 0 ? -1 : openat(w->workshop, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
 	return r < 0 ? cr_fail(err, -errno, "workshop of mounts") : r;
 }
@@ -117,9 +118,15 @@ static int make_mount(struct build *w, size_t i, struct cr_error *err)
 {
 	struct mnt_mount *m = &w->list->items[i];
 	const struct mnt_mount *origin = m->origin >= 0 ? &w->list->items[m->origin] : NULL;
+	const struct mnt_type *t = m->how == MNT_NEW ? mnt_type_of(m->e) : NULL;
 	int r = 0;
 
-	if (!mnt_is_given(m)) {
+	if (t && t->made == MNT_FS_THE_ONE && strcmp(m->e->root, "/") == 0) {
+		/* each with a source of its own, which is but a name */
+		m->fd = mnt_fs_make(m->e, NULL, err);
+		if (m->fd < 0)
+			return m->fd;
+	} else if (!mnt_is_given(m)) {
 		autofd int part = -1;
 		const char *path = mnt_below(m->e->root, mnt_is_given(origin) ? origin->e->root : "/");
 
@@ -145,7 +152,9 @@ static int find_place(struct build *w, size_t i, struct cr_error *err)
 	if (!parent)
 		return 0;
 	m->at = open_in_mount(parent->fd, mnt_below(m->e->mountpoint, parent->e->mountpoint));
-	return m->at < 0 ? cr_fail(err, -errno, "look for its mount point in the mount at %.200s", parent->e->mountpoint) : 0;
+	return m->at < 0
+		       ? cr_fail(err, -errno, "look for its mount point in the mount at %.200s", parent->e->mountpoint)
+		       : 0;
 }
 
 static int attach(struct build *w, size_t i, struct cr_error *err)
@@ -162,7 +171,8 @@ static int for_each(struct build *w, int (*fn)(struct build *w, size_t i, struct
 	int r = 0;
 
 	for (size_t i = 0; r == 0 && i < w->list->nr; i++)
-		r = cr_within(err, fn(w, w->order[i], err), "mount at %.200s", w->list->items[w->order[i]].e->mountpoint);
+		r = cr_within(err, fn(w, w->order[i], err), "mount at %.200s",
+			      w->list->items[w->order[i]].e->mountpoint);
 	return r;
 }
 
@@ -174,7 +184,8 @@ static int change_root(struct build *w, struct cr_error *err)
 	if (fchdir(root) < 0 || syscall(SYS_pivot_root, ".", ".") < 0) {
 		int r = cr_fail(err, -errno, "make it the root of the namespace (pivot_root)");
 
-		cr_advise(err, "the restorer's own root must be a mount, and not the initial file system of the kernel");
+		cr_advise(err,
+			  "the restorer's own root must be a mount, and not the initial file system of the kernel");
 		return r;
 	}
 	/* the workshop lies on the old root, which lies on the new one */

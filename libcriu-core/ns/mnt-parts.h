@@ -115,6 +115,11 @@ int mnt_sharing_make(const struct mnt_mounts *list, struct cr_error *err);
 bool mnt_shared_outside(const struct mnt_mounts *list, size_t i);
 bool mnt_master_outside(const struct mnt_mounts *list, size_t i);
 
+/** mnt_open_visible() - in its namespace: the root of a mount (O_PATH). Return: descriptor; -1: another mount hides it */
+int mnt_open_visible(const struct proc_mount *m);
+/** mnt_reach() - a copy of a mount that others hide, by itself; mnt-reach.c. @ns_fd: its namespace, which stays as it is. Return: descriptor; -1 */
+int mnt_reach(int ns_fd, const struct proc_mount_list *list, const struct proc_mount *m);
+
 /* Content; mnt-tmpfs.c */
 /**
  * mnt_tmpfs_look() - at all that is in the file system mounted at @fd, alone; by a thread with a working directory of its own
@@ -136,8 +141,8 @@ struct mnt_ns {
 	uint32_t id;
 	struct mnt_options options;
 	struct mnt_mounts list;
-	int ns_fd;   /* dump: a copy of it that is ours; restore: the one that was made; -1 */
-	int root_fd; /* -1 */
+	int ns_fd;                    /* dump: a copy of it that is ours; restore: the one that was made; -1 */
+	int root_fd;                  /* -1 */
 	struct pool pool;             /* dump: entries, and their texts */
 	struct proc_mount_list lines; /* dump: what texts of entries lead into, too */
 };

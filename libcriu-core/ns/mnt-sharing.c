@@ -91,7 +91,8 @@ static int check_one(const struct groups *g, size_t i, struct cr_error *err)
 	uint32_t up = m->e->master_id;
 
 	if (f && (!is_wider(f, m->e) || f->master_id != m->e->master_id))
-		return cr_refuse(err, -EBADMSG, "no mount of its peer group %u shows all that the others show", m->e->shared_id);
+		return cr_refuse(err, -EBADMSG, "no mount of its peer group %u shows all that the others show",
+				 m->e->shared_id);
 	if (master >= 0 && !is_wider(g->list->items[master].e, m->e))
 		return cr_refuse(err, -EBADMSG, "no mount of its master group %u shows what it shows", m->e->master_id);
 	if (m->e->master_id && master < 0 && !mnt_is_given(m) && (!f || !mnt_is_given(&g->list->items[first])))

@@ -22,7 +22,8 @@ static const char *source_path(const struct mnt_ns *ns, const struct mnt_mount *
 	if (m->how == MNT_AUTO && ns->options.find)
 		return m->e->source;
 	if (m->how == MNT_AUTO) {
-		cr_refuse(err, -EINVAL, "it was found outside at %.200s, and nothing says that it may be taken from there",
+		cr_refuse(err, -EINVAL,
+			  "it was found outside at %.200s, and nothing says that it may be taken from there",
 			  m->e->source);
 		cr_advise(err, "--external mnt[] allows that for all such mounts");
 		return NULL;
@@ -70,7 +71,8 @@ static int open_mount_root(int fd, struct cr_error *err)
 		if ((uint64_t)mounts.items[i].id != its.stx_mnt_id)
 			continue;
 		root = open(mounts.items[i].mountpoint, O_PATH | O_NOFOLLOW | O_CLOEXEC);
-		if (root >= 0 && statx(root, "", AT_EMPTY_PATH, STATX_MNT_ID, &there) == 0 && there.stx_mnt_id == its.stx_mnt_id)
+		if (root >= 0 && statx(root, "", AT_EMPTY_PATH, STATX_MNT_ID, &there) == 0 &&
+		    there.stx_mnt_id == its.stx_mnt_id)
 			return take_fd(&root);
 	}
 	return r < 0 ? r : cr_refuse(err, -ENOENT, "nothing leads to the root of the mount that it is in");
@@ -137,7 +139,9 @@ static int check_root(const struct mnt_ns *ns, const struct mnt_mount *m, struct
 			return 0;
 	if (r != 0)
 		return r < 0 ? r : 0;
-	r = cr_refuse(err, -EINVAL, "the root directory of the tree was %.200s of its file system, which the restorer's is not", m->e->root);
+	r = cr_refuse(err, -EINVAL,
+		      "the root directory of the tree was %.200s of its file system, which the restorer's is not",
+		      m->e->root);
 	cr_advise(err, "--root PATH says where it is now");
 	return r;
 }

@@ -69,7 +69,8 @@ bool mnt_type_allowed(const struct mnt_type *t, const rpc_criu_opts *rpc)
 		while (*p) {
 			size_t len = strcspn(p, ",");
 
-			if ((len == 3 && memcmp(p, "all", 3) == 0) || (len == strlen(t->name) && memcmp(p, t->name, len) == 0))
+			if ((len == 3 && memcmp(p, "all", 3) == 0) ||
+			    (len == strlen(t->name) && memcmp(p, t->name, len) == 0))
 				return true;
 			p += len + (p[len] == ',');
 		}

@@ -86,8 +86,8 @@ static void choose_root(struct mnt_ns *ns)
 	for (size_t i = 0; i < ns->list.nr; i++) {
 		struct mnt_mount *m = &ns->list.items[i];
 
-		if (m->e->mountpoint && m->e->mountpoint[0] == '/' && !m->e->mountpoint[1] && m->e->fstype == img_fstype_TMPFS &&
-		    !m->e->ext_key && !ns->options.rpc->root)
+		if (m->e->mountpoint && m->e->mountpoint[0] == '/' && !m->e->mountpoint[1] &&
+		    m->e->fstype == img_fstype_TMPFS && !m->e->ext_key && !ns->options.rpc->root)
 			m->how = MNT_NEW;
 	}
 }

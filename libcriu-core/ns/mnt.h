@@ -36,6 +36,9 @@ int mnt_ns_fd(const struct mnt_ns *ns);
 /** mnt_ns_root() - its root directory (O_PATH), after mnt_ns_collect() or mnt_ns_make(); -1: a dump that is refused */
 int mnt_ns_root(const struct mnt_ns *ns);
 
+/** mnt_options_idle() - of a tree that is in our mount namespace: options of which nothing comes are named in the log */
+void mnt_options_idle(struct cr_context *ctx);
+
 void mnt_ns_free(struct mnt_ns *ns);
 DEFINE_SLOT(struct mnt_ns, mnt_ns_free)
 

@@ -200,6 +200,8 @@ int restore_read(struct restore *rs, struct cr_error *err)
 		r = ipc_ns_read(rs->ctx, rs->set, rs->own.ipc, &rs->ipc, err);
 	if (r == 0 && rs->own.mnt)
 		r = mnt_ns_read(rs->ctx, rs->set, rs->own.mnt, &rs->mnt, err);
+	else if (r == 0)
+		mnt_options_idle(rs->ctx);
 	if (r < 0)
 		return r;
 	owners = calloc(rs->nr_tasks, sizeof(*owners));
