@@ -34,7 +34,7 @@ def first_error(*texts):
 class Case:
     def __init__(self, args):
         self.victim, self.name = args["victim"], args["name"]
-        self.dump_args, self.restore_args = args["dump"].split(), args["restore"].split()
+        self.dump_args, self.restore_args = self.asked = args["dump"].split(), args["restore"].split()
         self.refuse, self.flags = args["refuse"], args["flags"]
         self.criu, self.base, self.verbose = args["criu"], args["base"], args["verbose"]
         self.crit = args["crit"]
@@ -46,6 +46,7 @@ class Case:
 
     def start(self, mode):
         self.dir = os.path.join(self.base, mode, "d")
+        self.dump_args, self.restore_args = ([a.replace("@DIR@", self.dir) for a in args] for args in self.asked)
         os.makedirs(self.dir)
         os.chmod(self.dir, 0o777)
         self.round = 0

@@ -22,7 +22,7 @@ from world import Failed, Skipped   # noqa: E402, F401
 TARGETS = [("tree", "bush"), ("threads", "masks"), ("tree", "zombies"), ("pipes", "ring"), ("shared", "anonymous"),
            ("files", "unlinked"), ("files", "link-remap"), ("files", "locks"), ("signals", "pending-threads"),
            ("syscalls", "poll"), ("stops", "seen"), ("shared", "sysv"), ("memory", "deleted-file"), ("creds", "not-dumpable"),
-           ("ipc-ns", "segments")]
+           ("ipc-ns", "segments"), ("mount-ns", "content")]
 ANSWER = 20   # seconds in which a refusal has to be there
 
 

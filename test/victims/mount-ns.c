@@ -1,4 +1,5 @@
 /* Trees with a mount namespace of their own: all of their mounts come back, and what is in memory file systems with them. */
+#include "mount-lines.h"
 #include "victim.h"
 
 #include <errno.h>
@@ -17,132 +18,6 @@
 #include <sys/wait.h>
 #include <sys/xattr.h>
 #include <unistd.h>
-
-/* ---- mounts as mountinfo shows them, without numbers that are new: groups are named by the first mount of theirs */
-
-struct line {
-	int id, parent, shared, master;
-	char root[256], at[256], options[128], type[32], source[128], sb[256];
-	bool unbindable;
-};
-
-#define MAX 128
-static struct line lines[MAX];
-static size_t nr_lines;
-static char before[1 << 16], after[1 << 16];
-
-static void read_lines(void)
-{
-	FILE *f = fopen("/proc/self/mountinfo", "re");
-	char text[4096];
-
-	need(f);
-	nr_lines = 0;
-	while (fgets(text, sizeof(text), f) && nr_lines < MAX) {
-		struct line *l = &lines[nr_lines++];
-		char *dash = strstr(text, " - "), *p;
-
-		memset(l, 0, sizeof(*l));
-		need(dash && sscanf(text, "%d %d %*s %255s %255s %127s", &l->id, &l->parent, l->root, l->at, l->options) == 5);
-		need(sscanf(dash, " - %31s %127s %255s", l->type, l->source, l->sb) == 3);
-		*dash = '\0';
-		p = strstr(text, " shared:");
-		l->shared = p ? atoi(p + 8) : 0;
-		p = strstr(text, " master:");
-		l->master = p ? atoi(p + 8) : 0;
-		l->unbindable = strstr(text, " unbindable") != NULL;
-	}
-	fclose(f);
-}
-
-static const char *place_of(int id)
-{
-	for (size_t i = 0; i < nr_lines; i++)
-		if (lines[i].id == id)
-			return lines[i].at;
-	return "outside";
-}
-
-/* of the group's members that which is the first by its place */
-static const char *group(int id)
-{
-	const char *first = NULL;
-
-	for (size_t i = 0; id && i < nr_lines; i++)
-		if (lines[i].shared == id && (!first || strcmp(lines[i].at, first) < 0))
-			first = lines[i].at;
-	return !id ? "none" : first ? first : "outside";
-}
-
-static int compare(const void *a, const void *b)
-{
-	return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
-static void describe(char *ret, size_t size)
-{
-	char *rows[MAX];
-	size_t len = 0;
-
-	read_lines();
-	for (size_t i = 0; i < nr_lines; i++) {
-		const struct line *l = &lines[i];
-
-		need(asprintf(&rows[i], "%s on %s: %s %s %s %s root %s peers %s master %s%s\n", l->at, place_of(l->parent), l->type,
-			      l->source, l->options, l->sb, l->root, group(l->shared), group(l->master),
-			      l->unbindable ? " unbindable" : "") > 0);
-	}
-	qsort(rows, nr_lines, sizeof(rows[0]), compare);
-	for (size_t i = 0; i < nr_lines; i++) {
-		len += (size_t)snprintf(ret + len, size - len, "%s", rows[i]);
-		need(len < size);
-		free(rows[i]);
-	}
-}
-
-static void expect_same_mounts(void)
-{
-	describe(after, sizeof(after));
-	for (char *b = before, *a = after; *a || *b;) {
-		size_t la = strcspn(a, "\n"), lb = strcspn(b, "\n");
-
-		if (la != lb || memcmp(a, b, la) != 0) {
-			victim_differs(__FILE__, __LINE__, "mounts: %.*s, was %.*s", (int)la, a, (int)lb, b);
-			return;
-		}
-		a += la + (a[la] == '\n');
-		b += lb + (b[lb] == '\n');
-	}
-}
-
-/* A namespace with the root, /proc and /dev alone: all that others are to see of ours is gone from it */
-static void own_mounts(void)
-{
-	if (unshare(CLONE_NEWNS) < 0)
-		victim_skip("unshare(CLONE_NEWNS): %s", strerror(errno));
-	need(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0);
-	for (bool more = true; more;) {
-		more = false;
-		read_lines();
-		for (size_t i = nr_lines; i-- > 0 && !more;) {
-			const struct line *l = &lines[i];
-
-			if (strcmp(l->at, "/") == 0 || strcmp(l->at, "/dev") == 0 ||
-			    (strcmp(l->at, "/proc") == 0 && strcmp(place_of(l->parent), "/proc") != 0))
-				continue;
-			more = umount2(l->at, MNT_DETACH) == 0;
-		}
-	}
-	need(mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) == 0);
-}
-
-static const char *dir(const char *name)
-{
-	const char *path = victim_path(name);
-
-	need(mkdir(path, 0755) == 0 || errno == EEXIST);
-	return path;
-}
 
 /* ---- a memory file system with all there is in one */
 
@@ -163,7 +38,7 @@ static void set_up_content(void)
 	need(chdir(m) == 0 && mkdir("d", 0700) == 0 && mkdir("d/e", 0751) == 0);
 	spill("d/e/text", "content", 7);
 	need(link("d/e/text", "other") == 0 && symlink("/nowhere/at all", "link") == 0);
-	need(mkfifo("fifo", 0604) == 0 && mknod("null", S_IFCHR | 0622, makedev(1, 3)) == 0);
+	need(mkfifo("fifo", 0604) == 0 && mknod("null", S_IFCHR | 0600, makedev(1, 3)) == 0);
 	need(chown("d/e", 1234, 4321) == 0 && lchown("link", 77, 78) == 0);
 	need((fds[0] = open("sparse", O_RDWR | O_CREAT, 0600)) >= 0 && pwrite(fds[0], "end", 3, SPARSE_AT) == 3);
 	need((fds[1] = open("d/e/text", O_RDWR | O_APPEND)) >= 0 && lseek(fds[1], 3, SEEK_SET) == 3);
@@ -205,7 +80,7 @@ static void check_content(void)
 	expect_node("d", S_IFDIR | 0700, 0, 0);
 	expect_node("d/e", S_IFDIR | 0751, 1234, 4321);
 	expect_node("fifo", S_IFIFO | 0604, 0, 0);
-	expect_node("null", S_IFCHR | 0622, 0, 0);
+	expect_node("null", S_IFCHR | 0600, 0, 0);
 	expect_node("d/stale", S_IFSOCK | 0640, 5, 6);
 	expect_node("link", S_IFLNK | 0777, 77, 78);
 	expect(stat("null", &st) == 0 && st.st_rdev == makedev(1, 3), "device of null");
@@ -244,9 +119,14 @@ static void set_up_kinds(void)
 	need(mount("mqueue", dir("mq"), "mqueue", MS_NOATIME, NULL) == 0);
 	need(mount("dev", dir("dev"), "devtmpfs", MS_NOEXEC, NULL) == 0);
 	need(mount("all", dir("proc"), "proc", MS_STRICTATIME, "hidepid=2") == 0);
-	/* hidden: what can be had again anyhow */
+	/* hidden: procfs, and a memory file system that has something, below another */
 	p = dir("stack");
-	need(mount("sysfs", p, "sysfs", 0, NULL) == 0 && mount("middle", p, "tmpfs", 0, "size=1m") == 0);
+	need(mount("proc", p, "proc", 0, NULL) == 0 && mount("low", p, "tmpfs", 0, NULL) == 0);
+	dir("stack/sub");
+	spill(victim_path("stack/low"), "lowest", 6);
+	need(mount("hidden", victim_path("stack/sub"), "tmpfs", 0, NULL) == 0);
+	spill(victim_path("stack/sub/hidden"), "hidden", 6);
+	need(mount("middle", victim_path("stack"), "tmpfs", 0, "size=1m") == 0);
 	spill(victim_path("stack/below"), "x", 1);
 	need(mkdir(victim_path("stack/sub"), 0700) == 0 && mount("deep", victim_path("stack/sub"), "tmpfs", MS_RDONLY, NULL) == 0);
 	/* parts */
@@ -274,8 +154,12 @@ static void check_kinds(void)
 	expect(open(victim_path("sealed/new"), O_CREAT | O_WRONLY, 0600) < 0 && errno == EROFS, "read-only: can be written to");
 	expect(access(victim_path("part/kernel"), F_OK) == 0, "part of proc");
 	expect(umount2(victim_path("stack/sub"), 0) == 0 && umount2(victim_path("stack"), 0) == 0 &&
-		       access(victim_path("stack/kernel"), F_OK) == 0,
-	       "what was hidden");
+		       slurp(victim_path("stack/sub/hidden"), text, sizeof(text)) == 6 && strcmp(text, "hidden") == 0 &&
+		       slurp(victim_path("stack/low"), text, sizeof(text)) == 6 && strcmp(text, "lowest") == 0,
+	       "what was hidden: %s", text);
+	expect(umount2(victim_path("stack/sub"), 0) == 0 && umount2(victim_path("stack"), 0) == 0 &&
+		       access(victim_path("stack/self"), F_OK) == 0,
+	       "what was hidden by that");
 }
 
 /* ---- binds of directories and files, with flags of their own */
@@ -339,6 +223,7 @@ static void set_up_groups(void)
 	need(mount(victim_path("one/sub"), victim_path("part"), NULL, MS_BIND, NULL) == 0);
 	need(mount("kept", victim_path("kept"), "tmpfs", 0, NULL) == 0 &&
 	     mount(NULL, victim_path("kept"), NULL, MS_UNBINDABLE, NULL) == 0);
+	spill(victim_path("kept/file"), "kept", 4);
 	/* the root as well, and what is seen of it elsewhere */
 	need(mount(NULL, "/", NULL, MS_SHARED, NULL) == 0);
 	dir("of-root");
@@ -350,6 +235,7 @@ static void set_up_groups(void)
 static void check_groups(void)
 {
 	expect_same_mounts();
+	expect(access(victim_path("kept/file"), F_OK) == 0, "content of what is not to be bound");
 	expect(mount("new", victim_path("one/sub"), "tmpfs", 0, NULL) == 0, "mount");
 	spill(victim_path("one/sub/file"), "x", 1);
 	expect(access(victim_path("peer/sub/file"), F_OK) == 0, "a peer does not see it");
