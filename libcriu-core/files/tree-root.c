@@ -1,6 +1,7 @@
 #include "files/tree-root.h"
 
 #include "base/own.h"
+#include "kernel/mnt-thread.h"
 #include "procfs/proc-dir.h"
 
 #include <errno.h>
@@ -19,7 +20,8 @@ void files_in_root(struct file_table *t, int root_fd)
 
 int open_below(int root_fd, const char *path, int flags)
 {
-	struct open_how how = { .flags = (uint64_t)(flags | O_CLOEXEC), .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS };
+	struct open_how how = { .flags = (uint64_t)(flags | O_CLOEXEC),
+				.resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS };
 	long fd = root_fd < 0 ? open(path, flags | O_CLOEXEC) : syscall(SYS_openat2, root_fd, path, &how, sizeof(how));
 
 	return fd < 0 ? -errno : (int)fd;
@@ -57,11 +59,37 @@ struct path_look tree_look(const struct file_table *t, const char *path)
 	return path_look_at(t->root_fd, path);
 }
 
+struct reading {
+	int proc;
+	struct proc_mount_list *ret;
+};
+
+static int read_there(void *arg, struct cr_error *err)
+{
+	const struct reading *r = arg;
+	autofd int self = openat(r->proc, "thread-self", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	struct proc_dir dir = { .fd = self, .pid = getpid() };
+
+	return self < 0 ? cr_fail(err, -errno, "open /proc/thread-self") : proc_mountinfo_read(&dir, r->ret, err);
+}
+
+/* From its root: a process with another root directory is shown only what lies below that. */
+static int read_own(struct file_table *t, struct cr_error *err)
+{
+	autofd int proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	autofd int ns = proc_open(&t->tree->root->dir, "ns/mnt", O_RDONLY, err);
+	struct reading r = { .proc = proc, .ret = &t->mounts };
+
+	if (ns < 0)
+		return ns;
+	return proc < 0 ? cr_fail(err, -errno, "open /proc") : mnt_thread_run(ns, -1, read_there, &r, err);
+}
+
 /* Ours are those of the tree, unless it has its own. */
 static int read_mounts(struct file_table *t, struct cr_error *err)
 {
 	struct proc_dir self = { .fd = t->self_fdinfo, .pid = getpid() };
-	int r = proc_mountinfo_read(t->root_fd < 0 ? &self : &t->tree->root->dir, &t->mounts, err);
+	int r = t->root_fd < 0 ? proc_mountinfo_read(&self, &t->mounts, err) : read_own(t, err);
 
 	for (size_t i = 0; i < t->mounts.nr && r == 0; i++)
 		if (!map_find(&t->mounts_by_id, (uint64_t)(uint32_t)t->mounts.items[i].id + 1) &&
@@ -98,7 +126,8 @@ bool tree_same_file(const struct file_table *t, const struct open_file *f, const
 	autofd int fd = -1;
 	struct stat st;
 
-	if (!at->there || at->dev != f->facts.st.st_dev || at->ino != f->facts.st.st_ino || !tree_has_mount(t, at->mnt_id))
+	if (!at->there || at->dev != f->facts.st.st_dev || at->ino != f->facts.st.st_ino ||
+	    !tree_has_mount(t, at->mnt_id))
 		return false;
 	fd = tree_open(t, f->facts.link, O_PATH | O_NOFOLLOW);
 	return fd >= 0 && fstat(fd, &st) == 0 && st.st_dev == at->dev && st.st_ino == at->ino && same_limits(f->fd, fd);

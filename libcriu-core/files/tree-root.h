@@ -8,7 +8,7 @@
 #include "files/dump-internal.h"
 #include "procfs/mountinfo.h"
 
-/* What a name leads to. */
+/** tree_look() - what a name of the tree leads to */
 struct path_look tree_look(const struct file_table *t, const char *path);
 
 /** tree_open() - a name of the tree. @flags: of open(2), O_CLOEXEC is added. Return: descriptor, owned by the caller; negative errno. */

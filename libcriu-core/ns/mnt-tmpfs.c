@@ -296,8 +296,12 @@ int mnt_tmpfs_fill(int fd, int image, const img_mnt_ext *ext, struct cr_error *e
 			       (char *)"--file=-",
 			       NULL };
 	char *const gzip[] = { (char *)"gzip", (char *)"-d", (char *)"-c", NULL };
-	int r = run(argv, gzip, fd, image, true, err);
+	int r;
 
+	/* one that a streamer gave was written to by us */
+	if (lseek(image, 0, SEEK_SET) < 0)
+		return cr_fail(err, -errno, "read it from its beginning");
+	r = run(argv, gzip, fd, image, true, err);
 	for (size_t i = 0; r == 0 && ext && i < ext->sockets.nr; i++)
 		r = make_socket(fd, &ext->sockets.items[i], err);
 	return r;

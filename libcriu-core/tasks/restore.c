@@ -182,7 +182,8 @@ int plan_write_file(struct planner *p, const char *path, const char *content, si
 	static const char proc[] = "/proc/";
 	/* the coordinator's /proc, where the task's may be another */
 	bool borrow = p->t->own_mounts && p->t->restorer->proc_fd >= 0 && strncmp(path, proc, sizeof(proc) - 1) == 0;
-	uint64_t name = plan_data(p, borrow ? path + sizeof(proc) - 1 : path, strlen(path) + 1 - (borrow ? sizeof(proc) - 1 : 0), 1);
+	const char *shown = borrow ? path + sizeof(proc) - 1 : path;
+	uint64_t name = plan_data(p, shown, strlen(shown) + 1, 1);
 	uint64_t data = plan_data(p, content, len, 1);
 	struct abi_op *op;
 

@@ -1,4 +1,5 @@
 """What a restore is given from outside in the place of what was dumped: terminals, sockets, other programs."""
+import json
 import os
 import pty
 import re
@@ -23,10 +24,10 @@ class Given:
         self.world.until(lambda: os.path.exists(os.path.join(self.dir, "ready")), TIMEOUT, "the victim's setup")
         self.before = self.snapshot()
 
-    def restore_giving(self, fd, key, number):
+    def restore_giving(self, fd, key, number, *options):
         """Restores with @fd in the place of @key, and looks whether it is descriptor @number of the root."""
         os.set_inheritable(fd, True)
-        self.restored_with("--inherit-fd", f"fd[{fd}]:{key}", pass_fds=(fd,))
+        self.restored_with("--inherit-fd", f"fd[{fd}]:{key}", *options, pass_fds=(fd,))
         want, got = os.fstat(fd), os.stat(f"/proc/{self.root}/fd/{number}")
         if (got.st_dev, got.st_ino) != (want.st_dev, want.st_ino):
             raise Failed(f"descriptor {number} is {os.readlink(f'/proc/{self.root}/fd/{number}')}, not the inherited one")
@@ -48,6 +49,37 @@ class Given:
         os.close(slave)
         self.finish("after the restore")
         os.close(master)
+
+    def decoded(self, name):
+        """Entries of an image, by crit."""
+        out = os.path.join(self.base, "decoded.json")
+        code, said = self.world.run(["crit", "decode", "-i", os.path.join(self.images, name), "-o", out], TIMEOUT)
+        if code != 0:
+            raise Failed(f"crit decode {name}: {said}")
+        with open(out, encoding="utf-8") as f:
+            return json.load(f)["entries"]
+
+    def do_inherit_file_of_other_mounts(self):
+        """A file of a mount that is not in the tree's mount namespace: refused, external, asked for at restore, and replaced."""
+        mounts = ("--external", "mnt[]")
+        self.use("mount-outside", "outside")
+        with open(f"/proc/{self.root}/fdinfo/3", encoding="utf-8") as f:
+            mount = next(int(line.split()[1]) for line in f if line.startswith("mnt_id"))
+        key = f"file[{mount:x}:{os.stat(f'/proc/{self.root}/fd/3').st_ino:x}]"
+        code, said = self.dump(*mounts)
+        if code == 0 or f"--external {key}" not in said:
+            raise Failed(f"a dump that is not told of {key}: exit status {code}: {said}")
+        self.must_dump(*mounts, "--external", key)
+        self.must_be_gone()
+        if shutil.which("crit"):
+            ids = {e["mnt_id"] for n in os.listdir(self.images) if n.startswith("mountpoints-") for e in self.decoded(n)}
+            files = [e["reg"] for e in self.decoded("files.img") if "reg" in e and not e["reg"].get("ext")]
+            if not files or any(e.get("mnt_id") not in ids for e in files):
+                raise Failed(f"mounts are {sorted(ids)}, of files {[(e['name'], e.get('mnt_id')) for e in files]}")
+        self.must_fail_with(mounts, "without the file", f"--inherit-fd fd[N]:{key}")
+        with open(os.path.join(self.base, "replacement"), "w+", encoding="utf-8") as new:
+            self.restore_giving(new.fileno(), key, 3, *mounts)
+        self.finish("after the restore")
 
     def do_inherit_listener(self):
         """A listening socket in whose place the restored server has that of its new manager."""

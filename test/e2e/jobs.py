@@ -264,21 +264,28 @@ class Jobs:
 
     def do_terminal(self):
         """--shell-job: the controlling terminal is whatever criu has at restore."""
-        self.victim, self.name = os.path.join(self.victims, "tree"), "single"
+        self.terminal("tree", "single")
+
+    def do_terminal_of_other_mounts(self):
+        """The same where the job's mount namespace does not have it."""
+        self.terminal("mount-outside", "taken-along", "--external", "mnt[]")
+
+    def terminal(self, victim, name, *options):
+        self.victim, self.name = os.path.join(self.victims, victim), name
         self.dir = os.path.join(self.base, "terminal", "d")
         os.makedirs(self.dir)
-        shell, master, _ = self.on_terminal(["sh", "-c", f"{self.victim} single & wait"], self.dir)
+        shell, master, _ = self.on_terminal(["sh", "-c", f"{self.victim} {name} & wait"], self.dir)
         self.world.others.add(shell)
         self.world.until(lambda: os.path.exists(os.path.join(self.dir, "ready")), TIMEOUT, "the victim's setup")
         self.root = self.world.tree()[0]
         self.before = self.snapshot()
-        self.must_dump("--shell-job")
+        self.must_dump("--shell-job", *options)
         self.must_be_gone()
         os.close(master)
         self.world.until(lambda: shell in self.world.ended, 10, "the shell ends")
         self.world.others.discard(shell)
-        waiter, master, path = self.on_terminal([self.criu, "restore", "--shell-job", "-D", self.images, "-o", "restore.log", "-v4"],
-                                                self.dir)
+        waiter, master, path = self.on_terminal([self.criu, "restore", "--shell-job", "-D", self.images, "-o", "restore.log", "-v4",
+                                                 *options], self.dir)
         self.world.others.add(waiter)
         try:
             self.world.until(lambda: state.link(f"/proc/{self.root}/fd/1") == path or waiter in self.world.ended, 5,

@@ -6,6 +6,7 @@ unlinked files, of anonymous shared memory) become indices in order of appearanc
 import ctypes
 import os
 import re
+import subprocess
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 SYS_IOPRIO_GET = 252
@@ -43,7 +44,12 @@ def pids():
 
 def mounts(pid):
     """Mount id: mount point, device"""
-    rows = [line.split() for line in read(f"/proc/{pid}/mountinfo").decode(errors="replace").splitlines()]
+    text = read(f"/proc/{pid}/mountinfo")
+    if link(f"/proc/{pid}/root") != "/":
+        # who has another root directory is shown only what lies below that
+        text = subprocess.run(["nsenter", f"--mount=/proc/{pid}/ns/mnt", "cat", "/proc/self/mountinfo"], stdout=subprocess.PIPE,
+                              check=False).stdout
+    rows = [line.split() for line in text.decode(errors="replace").splitlines()]
     return {r[0]: (r[4], r[2]) for r in rows if len(r) > 4}
 
 

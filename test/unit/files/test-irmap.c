@@ -114,9 +114,26 @@ static void bounds(void **state)
 	assert_int_equal(irmap_find(-1, &opts, st.st_dev + 1, st.st_ino, small, sizeof(small)), 0);
 }
 
+/* Names begin at the root that is given, and there are others outside. */
+static void below_a_root(void **state)
+{
+	char name[] = "/deep", up[] = "/../b", *items[] = { up, name }, got[64];
+	rpc_criu_opts opts = { .irmap_scan_paths = { items, 2 } };
+	int dir = open(top, O_RDONLY | O_DIRECTORY | O_CLOEXEC), root = openat(dir, "a", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	struct stat st;
+
+	(void)state;
+	assert_int_equal(fstatat(dir, "a/deep/file", &st, 0), 0);
+	assert_int_equal(irmap_find(root, &opts, st.st_dev, st.st_ino, got, sizeof(got)), strlen("/deep/file"));
+	assert_string_equal(got, "/deep/file");
+	close(root);
+	close(dir);
+}
+
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(names), cmocka_unit_test(bounds) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(names), cmocka_unit_test(bounds),
+					    cmocka_unit_test(below_a_root) };
 
 	return cmocka_run_group_tests(tests, set_up, tear_down);
 }
