@@ -5,8 +5,8 @@
  * here. So this touches memory and gives it back but for one page of each such block: what is free of a block is in
  * smaller pieces then, which are not reported, and which the kernel hands out before it splits a larger one.
  *
- * warm MIB huge: free huge pages are such blocks themselves, so nothing keeps them. They are touched and given back right
- * before they are wanted.
+ * warm MIB huge: free huge pages are such blocks themselves, so nothing keeps them. They are touched, held until what became
+ * free before has been reported, and given back right before they are wanted: then there are two seconds.
  */
 #include <fcntl.h>
 #include <stdint.h>
@@ -19,6 +19,7 @@
 #define BLOCK    512ul /* pages */
 #define PFN_MASK ((1ull << 55) - 1)
 #define MAX_PFN  (1ull << 30)
+#define REPORTED 2200000 /* us */
 
 /* Returns the number of pages that stay: of each block the first that is met. Neighbours go in one call. */
 static size_t give_back(char *p, size_t pages, const uint64_t *entries, uint64_t *seen)
@@ -51,6 +52,7 @@ static int touch_huge(size_t len)
 	madvise(p, len, MADV_HUGEPAGE);
 	for (size_t at = 0; at < len; at += PAGE)
 		p[at] = 1;
+	usleep(REPORTED);
 	return 0;
 }
 
