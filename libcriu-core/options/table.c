@@ -123,9 +123,9 @@ static const char *refuse_compress(const struct settings *s, enum command c)
 		return "cannot be combined with --stream: an image streamer knows no compressed pages, and may compress itself";
 	if (s->rpc.auto_dedup)
 		return "cannot be combined with --auto-dedup: pages within compressed ones cannot be freed";
-	if (c != S && (s->page_server || s->rpc.ps))
+	if (c != S && (s->page_server || (s->rpc.ps && !s->rpc.lazy_pages)))
 		return "cannot be combined with --page-server: pages are sent as they are, and compressed by a server that has this option";
-	return s->rpc.lazy_pages ? "cannot be combined with --lazy-pages: pages are sent as they are" : NULL;
+	return c == S && s->rpc.lazy_pages ? "cannot be combined with --lazy-pages: nothing is stored" : NULL;
 }
 
 static const char *refuse_lazy(const struct settings *s, enum command c)

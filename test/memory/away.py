@@ -249,6 +249,51 @@ def on_top(args, base, seed):
         s.end()
 
 
+def compressed(args, base, seed):
+    """What is stored is compressed, in the parent as well, whatever is sent."""
+    s = Away(args, base, seed)
+    try:
+        first, s.images = s.images, os.path.join(base, "second")
+        os.mkdir(s.images)
+        status, said = s.world.run([args.criu, "pre-dump", "-t", str(s.root), "-D", first, "-o", "log", "-v4", "--compress"], 30)
+        if status:
+            raise Failed(f"pre-dump: {said[-300:]}")
+        s.leave("--prev-images-dir", "../images", "--compress")
+        for where in (first, s.images):
+            there = [f for f in os.listdir(where) if re.fullmatch(r"pages-\d+\.(img|frames)", f)]
+            if not there or not all(f.endswith(".frames") for f in there):
+                raise Failed(f"{where}: {there}")
+        s.serve_there()
+        s.tell(lazy.CHECK)
+        s.arrive()
+        s.until_done(lazy.CHECK, "a look at everything")
+        s.moved()
+        found = re.search(r"(\d+) KiB of memory were fetched", s.read_log("dump.log"))
+        if not found or int(found[1]) > 8192:
+            raise Failed(f"fetched: {found and found[0]}")
+    finally:
+        s.end()
+
+
+def compressed_images(args, base, seed):
+    """A page server with a compressed set gives away pages as they were."""
+    s = Away(args, base, seed)
+    try:
+        s.dump("--compress")
+        s.source("page-server", "--lazy-pages", "-D", s.images, "-o", "dump.log", "--address", NEAR)
+        s.port = int(re.search(r"page server on port (\d+)", s.read_log("dump.log"))[1])
+        s.serve_there()
+        s.tell(lazy.CHECK)
+        s.arrive()
+        s.until_done(lazy.CHECK, "a look at everything")
+        s.daemon_ends()
+        s.dumper_ends(0)
+        if not re.search(r"[1-9]\d{4,} KiB of memory were fetched", s.read_log("dump.log")):
+            raise Failed(f"nothing was fetched: {s.read_log('dump.log')[-300:]}")
+    finally:
+        s.end()
+
+
 def from_images(args, base, seed):
     """A page server with the images of an ordinary dump, of which the destination has a hole where most of the pages are."""
     s = Away(args, base, seed)
@@ -640,7 +685,7 @@ def over_tls(args, base, seed):
 
 
 CASES = {"check": obeys(lazy.CHECK), "fork": obeys(lazy.FORK), "remap": obeys(lazy.REMAP), "calls": obeys(lazy.CALLS),
-         "exec": obeys(lazy.EXEC), "images": images, "from-images": from_images, "on-top": on_top, "family": family, "never-starts": never_starts, "fails-late": fails_late, "given": given, "cut": cut,
+         "exec": obeys(lazy.EXEC), "images": images, "from-images": from_images, "compressed": compressed, "compressed-images": compressed_images, "on-top": on_top, "family": family, "never-starts": never_starts, "fails-late": fails_late, "given": given, "cut": cut,
          **{f"kill-{who}": killed(who) for who in ("daemon", "dump", "holder", "both")},
          "strangers": strangers, "liars": liars, "tls": over_tls, "by-rpc": by_rpc, "writer": moving.writer(Away)}
 

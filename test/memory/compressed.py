@@ -64,8 +64,9 @@ def compressed_refused(s):
     step(s, "pre-dump", packed=True)
     older = s.images
     s.wait()
-    for more in (["--auto-dedup"], ["--stream"], ["--lazy-pages"], ["--page-server", "--address", "127.0.0.1", "--port", "1"]):
+    for more in (["--auto-dedup"], ["--stream"], ["--page-server", "--address", "127.0.0.1", "--port", "1"]):
         refused(s, more[0], ["dump", "-t", str(s.root), "-D", s.base, "--compress", *more], "cannot be combined")
+    refused(s, "a server that stores nothing", ["page-server", "-D", s.base, "--compress", "--lazy-pages"], "cannot be combined")
     s.final()
     s.must_skip("the dump")
     restore = ["restore", "-d", "-D", s.images]

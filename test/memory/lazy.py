@@ -63,8 +63,8 @@ class Sleeper:
             raise Failed(f"{cmd[0]}: exit status {status}: {said.strip()[-300:]}")
         return said
 
-    def dump(self):
-        self.criu("dump", "-t", str(self.root))
+    def dump(self, *more):
+        self.criu("dump", "-t", str(self.root), *more)
         self.world.until(lambda: self.root not in self.world.tree(), 5, "the tree is gone after the dump")
 
     def restore(self, *more):
@@ -421,6 +421,35 @@ def daemon_of_others(args, base, seed):
         s.end()
 
 
+def compressed(args, base, seed):
+    """Any page is found in a compressed set, whoever brings it; none comes out of a frame that is damaged."""
+    s = Sleeper(args, base, seed)
+    try:
+        s.dump("--compress")
+        frames = max((os.path.join(s.images, f) for f in os.listdir(s.images) if f.endswith(".frames")), key=os.path.getsize)
+        for order, by_hand in ((CHECK, False), (REMAP, False), (CALLS, True), (FORK, True)):
+            pid = start_daemon(s) if by_hand else 0
+            s.tell(order)
+            s.restore("--lazy-pages" if by_hand else "--lazy")
+            s.until_done(order, "what it was told")
+            s.world.until(lambda: pid not in s.world.tree(), 20, "the daemon ends")
+            if order == CHECK and s.until_complete()[0] < 64 << 10:
+                raise Failed(f"most of the memory came at once: {s.log()[-300:]}")
+            s.world.kill(s.named("sleeper"))
+        with open(frames, "r+b") as f:
+            middle = os.path.getsize(frames) // 2
+            good = os.pread(f.fileno(), 4096, middle)
+            os.pwrite(f.fileno(), bytes(b ^ 0x55 for b in good), middle)
+        s.tell(CHECK)
+        s.restore()
+        s.world.until(lambda: not s.world.tree(), 10, "all ends")
+        s.judge("with a damaged frame")
+        if not re.search("is damaged|does not match its checksum", s.log()):
+            raise Failed(f"the log does not say why: {s.log()[-300:]}")
+    finally:
+        s.end()
+
+
 def damaged(args, base, seed):
     """A page that does not match its checksum is not put in: the task ends before it sees it."""
     s = Sleeper(args, base, seed)
@@ -464,7 +493,7 @@ def writer(args, base, seed):
         s.end()
 
 
-CASES = {"check": obeys(CHECK), "fork": obeys(FORK), "remap": obeys(REMAP), "calls": obeys(CALLS), "exec": obeys(EXEC),
+CASES = {"compressed": compressed, "check": obeys(CHECK), "fork": obeys(FORK), "remap": obeys(REMAP), "calls": obeys(CALLS), "exec": obeys(EXEC),
          "guards": obeys(GUARDS), "family": family, "huge": huge, "again": again, "waits": waits, "kill-pager": killed(LOOP, "pager"),
          "kill-guard": killed(LOOP, "guard"), "kill-both": killed(LOOP, "both"), "kill-pager-of-child": killed(CHILD_LOOP, "pager"),
          "kill-both-of-child": killed(CHILD_LOOP, "both"), "by-rpc": by_rpc, "fails": fails, "truncated": truncated, "damaged": damaged, "daemon": daemon,
