@@ -160,10 +160,12 @@ static int reg_fill(struct file_table *t, struct open_file *f, uint32_t id, uint
 
 static int path_outside(struct file_table *t, struct open_file *f)
 {
-	char advice[96];
+	char advice[96] = "";
 
-	snprintf(advice, sizeof(advice), f->fd_there < 0 ? "" : "--external file[%x:%llx], and --inherit-fd for the restore",
-		 f->mnt_id, (unsigned long long)f->facts.st.st_ino);
+	/* only descriptors are given to a restore */
+	if (f->fd_there >= 0)
+		snprintf(advice, sizeof(advice), "--external file[%x:%llx], and --inherit-fd for the restore", f->mnt_id,
+			 (unsigned long long)f->facts.st.st_ino);
 	return file_refuse(t, f, advice, "file of a mount outside of the tree's mount namespace, %s", f->facts.link);
 }
 
