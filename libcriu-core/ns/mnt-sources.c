@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 /* Where it is; NULL: nobody says, which is in @err */
@@ -146,9 +147,22 @@ static int check_root(const struct mnt_ns *ns, const struct mnt_mount *m, struct
 	return r;
 }
 
+/* Up to four descriptors for each mount are open at a time. What is missing then shows when it is missed. */
+static void make_room(size_t nr)
+{
+	struct rlimit rl;
+
+	if (getrlimit(RLIMIT_NOFILE, &rl) < 0 || rl.rlim_cur >= 4 * nr + 128)
+		return;
+	rl.rlim_cur = rl.rlim_max < 4 * nr + 128 ? rl.rlim_max : 4 * nr + 128;
+	setrlimit(RLIMIT_NOFILE, &rl);
+}
+
 int mnt_sources_open(struct mnt_ns *ns, struct cr_error *err)
 {
 	int r = 0;
+
+	make_room(ns->list.nr);
 
 	for (size_t i = 0; r == 0 && i < ns->list.nr; i++) {
 		const struct mnt_mount *m = &ns->list.items[i];

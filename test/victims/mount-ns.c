@@ -4,10 +4,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <mqueue.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
@@ -245,6 +247,44 @@ static void check_groups(void)
 	expect(access(victim_path("part/file"), F_OK) == 0, "a peer with a part does not see it");
 }
 
+/* ---- with an IPC namespace as well, whose message queues are mounted, and with terminals of its own */
+
+static mqd_t queue;
+
+static void set_up_with_ipc(void)
+{
+	char path[300];
+	int number = -1;
+
+	if (unshare(CLONE_NEWIPC) < 0)
+		victim_skip("unshare(CLONE_NEWIPC): %s", strerror(errno));
+	own_mounts();
+	need(mount("mqueue", dir("mq"), "mqueue", MS_NOEXEC, NULL) == 0);
+	need((queue = mq_open("/own", O_CREAT | O_RDWR, 0600, NULL)) >= 0 && mq_send(queue, "message", 7, 3) == 0);
+	need(access(victim_path("mq/own"), F_OK) == 0);
+	dir("dev");
+	need(mount("devpts", dir("dev/pts"), "devpts", 0, "newinstance,ptmxmode=666") == 0);
+	need(symlink("pts/ptmx", victim_path("dev/ptmx")) == 0);
+	need((fds[0] = open(victim_path("dev/ptmx"), O_RDWR | O_NOCTTY)) >= 0 && ioctl(fds[0], TIOCGPTN, &number) == 0);
+	need(ioctl(fds[0], TIOCSPTLCK, &(int){ 0 }) == 0);
+	snprintf(path, sizeof(path), "%s/%d", victim_path("dev/pts"), number);
+	need((fds[1] = open(path, O_RDWR | O_NOCTTY)) >= 0 && write(fds[0], "typed\n", 6) == 6);
+	describe(before, sizeof(before));
+}
+
+static void check_with_ipc(void)
+{
+	char text[8192] = "";
+	struct stat st, dev;
+
+	expect_same_mounts();
+	expect(access(victim_path("mq/own"), F_OK) == 0, "the queue is not in the mount");
+	expect(mq_receive(queue, text, sizeof(text), NULL) == 7 && memcmp(text, "message", 7) == 0, "message: %s", text);
+	expect(fstat(fds[1], &st) == 0 && stat(victim_path("dev/pts"), &dev) == 0 && st.st_dev == dev.st_dev,
+	       "the terminal is of another instance");
+	expect(read(fds[1], text, sizeof(text)) == 6 && memcmp(text, "typed", 5) == 0, "typed: %s", text);
+}
+
 /* ---- refused */
 
 static void set_up_outside(void)
@@ -276,6 +316,7 @@ const struct victim_case victim_cases[] = {
 	{ "kinds", set_up_kinds, check_kinds, .flags = CASE_MUTATES },
 	{ "binds", set_up_binds, check_binds, .flags = CASE_MUTATES },
 	{ "groups", set_up_groups, check_groups, .flags = CASE_MUTATES },
+	{ "with-ipc", set_up_with_ipc, check_with_ipc, .flags = CASE_MUTATES },
 	{ "outside", set_up_outside, NULL, .refuse = "mount at|is mounted outside as well|mnt[]" },
 	{ "only-a-part", set_up_part, NULL, .refuse = "mount at|not to be seen as a whole" },
 	{ "deleted", set_up_deleted, NULL, .refuse = "mount at|is deleted" },
