@@ -7,6 +7,7 @@
 
 #include "base/buf.h"
 #include "base/io.h"
+#include "image/stream.h"
 #include "kernel/mnt-thread.h"
 #include "kernel/mount-calls.h"
 #include "ns/mnt-look.h"
@@ -17,6 +18,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
 
@@ -267,19 +269,52 @@ static int open_in_thread(void *arg, struct cr_error *err)
 	return 0;
 }
 
+/* What goes to a streamer takes its time, and tells by us that it was called off: it is kept until then. */
+static int stream_one(struct image_set *set, int from, int fd, int image, struct cr_error *err)
+{
+	char part[16384];
+	ssize_t n = 0;
+	int r = mnt_tmpfs_save(fd, from, err);
+
+	if (r < 0)
+		return r;
+	for (off_t at = 0; r == 0 && (n = fd_pread_all(from, part, sizeof(part), at)) > 0; at += n)
+		r = image_set_write(set, image, part, (size_t)n);
+	if (r == 0 && n < 0)
+		r = (int)n;
+	return r < 0 ? cr_fail(err, r, "send its content") : 0;
+}
+
+static int save_in_set(struct image_set *set, const struct mnt_mount *m, int fd, struct cr_error *err)
+{
+	autofd int image = image_open_raw(set, IMG_TMPFS_DEV, m->e->root_dev, err), spool = -1;
+	int r;
+
+	if (image < 0)
+		return image;
+	if (!image_set_streams(set))
+		return mnt_tmpfs_save(fd, image, err);
+	spool = memfd_create("tmpfs", MFD_CLOEXEC);
+	if (spool < 0)
+		return cr_fail(err, -errno, "memory for its content");
+	r = stream_one(set, spool, fd, image, err);
+	if (r < 0)
+		return r;
+	r = image_set_close(set, take_fd(&image));
+	return r < 0 ? cr_fail(err, r, "send its content") : 0;
+}
+
 /* Only its root is looked for inside: tar is a program of ours, not of the tree. */
 static int save_one(struct mnt_ns *ns, const struct mnt_mount *m, struct image_set *set, struct cr_error *err)
 {
 	struct opening o = { .ns = ns, .dev = m->e->root_dev, .fd = -1 };
 	int r = mnt_thread_run(ns->ns_fd, -1, open_in_thread, &o, err);
-	autofd int fd = o.fd, image = -1;
+	autofd int fd = o.fd;
 
 	if (r == 0 && fd < 0)
 		r = cr_refuse(err, -ENOENT, "it is not there any more");
 	if (r == 0)
-		image = image_open_raw(set, IMG_TMPFS_DEV, m->e->root_dev, err);
-	if (r == 0)
-		r = image < 0 ? image : mnt_tmpfs_save(fd, image, err);
+		r = save_in_set(set, m, fd, err);
 	return cr_within(err, r, "mount at %.200s", m->e->mountpoint);
 }
 
