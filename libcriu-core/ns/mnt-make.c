@@ -66,9 +66,6 @@ static int fill(const struct build *w, const struct mnt_mount *m, int fd, struct
 	/* the name that they had before 2015 */
 	if (image == -ENOENT)
 		image = image_open_raw(w->ns->set, IMG_TMPFS_MNT, m->e->mnt_id, err);
-	/* what has come from a streamer is one file for all who open it */
-	if (image >= 0)
-		lseek(image, 0, SEEK_SET);
 	return image < 0 ? image : mnt_tmpfs_fill(fd, image, m->e->ext, err);
 }
 

@@ -140,5 +140,5 @@ int mnt_ns_make(struct mnt_ns *ns, int ipc_fd, struct cr_error *err)
 	int r = mnt_build(ns, ipc_fd, err);
 
 	mnt_sources_close(ns);
-	return cr_within(err, r, "mount namespace");
+	return r; /* the stage is called so */
 }

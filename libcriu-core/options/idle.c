@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#define DORMANT "is about namespaces that this version does not dump or restore"
+#define DORMANT "is about namespaces, and nothing comes of it here"
 
 /* What the resources of the tree are compared with. Others are named for what is refused wherever it is met. */
 static bool is_looked_for(const char *external)
