@@ -46,7 +46,8 @@ class Case:
 
     def start(self, mode):
         self.dir = os.path.join(self.base, mode, "d")
-        self.dump_args, self.restore_args = ([a.replace("@DIR@", self.dir) for a in args] for args in self.asked)
+        if any("@DIR@" in a for args in self.asked for a in args):
+            self.dump_args, self.restore_args = ([a.replace("@DIR@", self.dir) for a in args] for args in self.asked)
         os.makedirs(self.dir)
         os.chmod(self.dir, 0o777)
         self.round = 0
