@@ -3,7 +3,7 @@
  *
  *     cut-off CALL FIRST-ARGUMENT N own|all PROGRAM ARGUMENT...
  *
- * -1 for the argument is any; "all": not only the program's own calls count, but also those of its children and threads. Prints how
+ * -1 for call or argument is any; "all": not only the program's own calls count, but also those of its children and threads. Prints how
  * many such calls there were if it was through before that, and ends as it did; "cut off" and SIGKILL otherwise.
  */
 #include <signal.h>
@@ -23,7 +23,7 @@ static bool matches(pid_t tid, long call, long arg)
 	struct user_regs_struct r;
 
 	/* at the entry of a call the result is -ENOSYS */
-	return ptrace(PTRACE_GETREGS, tid, NULL, &r) == 0 && (long)r.rax == -38 && (long)r.orig_rax == call &&
+	return ptrace(PTRACE_GETREGS, tid, NULL, &r) == 0 && (long)r.rax == -38 && (call == -1 || (long)r.orig_rax == call) &&
 	       (arg == -1 || (long)r.rdi == arg);
 }
 

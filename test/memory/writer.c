@@ -30,7 +30,7 @@
 #define KIDS   3
 #define VERIFY 3000 /* steps between looks at everything */
 
-enum kind { NONE, ANON, FILE_PRIVATE, BRK };
+enum kind { NONE, ANON, FILE_PRIVATE, BRK, SHARED };
 
 /* In the shared file. */
 struct table {
@@ -193,12 +193,32 @@ static void do_map_file(struct region *r)
 	*r = (struct region){ FILE_PRIVATE, at, pages, off, next_id++, false, false };
 }
 
+/* The object is as large as any of these gets, so that they can grow within it. */
+static void do_map_shared(struct region *r)
+{
+	size_t pages = 1 + rnd(64);
+	char *at = mmap(NULL, PAGES * PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+
+	must(at != MAP_FAILED);
+	must(munmap(at + pages * PAGE, (PAGES - pages) * PAGE) == 0);
+	forget(r, 0, PAGES);
+	*r = (struct region){ SHARED, at, pages, 0, next_id++, false, false };
+}
+
+/* What is unmapped is still in the object. */
+static void empty_end(struct region *r, size_t from)
+{
+	if (r->kind == SHARED && from < r->pages)
+		must(madvise(r->at + from * PAGE, (r->pages - from) * PAGE, MADV_REMOVE) == 0);
+}
+
 static void do_unmap(struct region *r)
 {
 	size_t left = rnd(2) ? rnd(r->pages) : 0;
 
 	if (r->kind == BRK)
 		return;
+	empty_end(r, left);
 	must(munmap(r->at + left * PAGE, (r->pages - left) * PAGE) == 0);
 	r->pages = left;
 	if (!left)
@@ -212,9 +232,12 @@ static void do_resize(struct region *r)
 
 	if (r->kind == BRK || r->pieces)
 		return;
+	empty_end(r, pages);
 	at = mremap(r->at, r->pages * PAGE, pages * PAGE, MREMAP_MAYMOVE);
 	/* dumped within do_split() and restored lazily: what was read at once does not join with what is still to come */
 	if (at == MAP_FAILED && errno == EFAULT) {
+		if (r->kind == SHARED && pages < r->pages)
+			forget(r, pages, r->pages);
 		r->pieces = true;
 		return;
 	}
@@ -267,7 +290,7 @@ static void do_drop(struct region *r)
 {
 	size_t from = rnd(r->pages), to = from + 1 + rnd(r->pages - from);
 
-	must(madvise(r->at + from * PAGE, (to - from) * PAGE, MADV_DONTNEED) == 0);
+	must(madvise(r->at + from * PAGE, (to - from) * PAGE, r->kind == SHARED ? MADV_REMOVE : MADV_DONTNEED) == 0);
 	forget(r, from, to);
 }
 
@@ -322,6 +345,16 @@ static void do_brk(struct region *r)
 
 static void live(void);
 
+/* Of a child, which has a table of its own: what it would write to is its parent's. */
+static void leave_shared(void)
+{
+	for (size_t i = 0; i < SLOTS; i++)
+		if (regions[i].kind == SHARED) {
+			must(munmap(regions[i].at, regions[i].pages * PAGE) == 0);
+			regions[i] = (struct region){ 0 };
+		}
+}
+
 static void do_fork(void)
 {
 	uint64_t made = table->kids;
@@ -349,6 +382,7 @@ static void do_fork(void)
 			execl("/proc/self/exe", "writer", dir, number, "kid", NULL);
 			fail("exec: %s\n", strerror(errno));
 		}
+		leave_shared();
 		open_table();
 		live();
 	}
@@ -365,7 +399,7 @@ static void step(void)
 	if (what < 330 && r)
 		do_write(r);
 	else if (what < 345 && none)
-		rnd(3) ? do_map(none) : do_map_file(none);
+		rnd(3) ? do_map(none) : rnd(2) ? do_map_file(none) : do_map_shared(none);
 	else if (what < 352 && r)
 		do_unmap(r);
 	else if (what < 360 && r)
