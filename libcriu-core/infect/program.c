@@ -189,6 +189,21 @@ bool program_bad_page(const struct program *p, uint32_t routine, uint64_t *ret_a
 	return true;
 }
 
+uint64_t program_equal_pages(const struct program *p)
+{
+	uint64_t pages = 0;
+
+	for (uint32_t i = 0; i < p->nr_routines; i++) {
+		const struct abi_routine *r = program_routine(p, i);
+		const struct abi_op *ops = r ? arena_at(&p->arena, r->ops, r->nr_ops * sizeof(*ops)) : NULL;
+
+		for (uint32_t n = 0; ops && n < r->nr_ops; n++)
+			if (ops[n].kind == ABI_OP_COMPARE && ops[n].flags & ABI_F_RESULT)
+				pages += ops[n].arg[0];
+	}
+	return pages;
+}
+
 int program_explain(const struct program *p, uint32_t routine, struct cr_error *err)
 {
 	const struct abi_routine *r = program_routine(p, routine);

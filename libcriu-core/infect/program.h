@@ -106,4 +106,7 @@ int program_explain(const struct program *p, uint32_t routine, struct cr_error *
 /** program_bad_page() - has the routine failed at a page that does not match its checksum? Where is it? */
 bool program_bad_page(const struct program *p, uint32_t routine, uint64_t *ret_at);
 
+/** program_equal_pages() - how many pages were as they should be before they were read, in all routines, once these have run */
+uint64_t program_equal_pages(const struct program *p);
+
 #endif

@@ -62,7 +62,8 @@ static void flush(struct planner *pl, struct read_batch *b)
 		op_from_slot(emit(pl->program, pl->routine, ABI_OP_COMPARE, "read and compare pages", 0, SLOT_PAGES,
 				  b->off, at, b->nr, pl->plan->scratch.start,
 				  (pl->plan->scratch.end - pl->plan->scratch.start) | from_pipe(b->file)),
-			     0);
+			     0)
+			->flags |= ABI_F_RESULT;
 	}
 	if (b->file->sums >= 0 && b->mode != READ_DROPPABLE)
 		check_sums(pl, b, at);

@@ -75,11 +75,11 @@ static int page_differs(const uint64_t *x, const uint64_t *y, uint64_t len)
 	return 0;
 }
 
-/* One read fills the scratch memory for as many areas as fit: their bytes lie one after the other in the file. */
+/* One read fills the scratch memory for as many areas as fit: their bytes lie one after the other in the file. Return: pages that were equal. */
 long op_compare(const uint64_t *a)
 {
 	const struct abi_iov *iov = ptr(a[2]);
-	uint64_t left = a[3], off = a[1], done = 0, size = a[5] & ~(uint64_t)ABI_FROM_PIPE;
+	uint64_t left = a[3], off = a[1], done = 0, equal = 0, size = a[5] & ~(uint64_t)ABI_FROM_PIPE;
 
 	size = size ? size & ~(uint64_t)(BLOB_PAGE - 1) : BLOB_PAGE;
 	if (!size)
@@ -110,11 +110,13 @@ long op_compare(const uint64_t *a)
 				break;
 			if (page_differs(ptr(a[4] + at), ptr(iov->base + done), BLOB_PAGE))
 				__builtin_memcpy(ptr(iov->base + done), ptr(a[4] + at), BLOB_PAGE);
+			else
+				equal++;
 			at += BLOB_PAGE;
 			done += BLOB_PAGE;
 		}
 	}
-	return 0;
+	return (long)equal;
 }
 
 struct blob_sums {

@@ -282,6 +282,7 @@ static void free_used_up(struct restore *rs)
 static void write_stats(struct restore *rs)
 {
 	struct mm_planned pages = { 0 };
+	uint64_t equal;
 
 	for (size_t i = 0; i < rs->nr_tasks; i++) {
 		struct mm_planned one = rs->tasks[i].space ? mm_space_planned(rs->tasks[i].space) : (struct mm_planned){ 0 };
@@ -289,12 +290,14 @@ static void write_stats(struct restore *rs)
 		pages.read += one.read;
 		pages.compared += one.compared;
 	}
+	equal = program_equal_pages(&rs->program);
 	img_restore_stats_entry restore = {
 		.pages_compared = pages.compared,
+		.pages_skipped_cow = equal,
 		.forking_time = (uint32_t)rs->fork_us,
 		.restore_time = (uint32_t)(monotonic_us() - rs->begin_us),
 		.has_pages_restored = true,
-		.pages_restored = pages.read,
+		.pages_restored = pages.read + pages.compared - equal,
 	};
 	img_stats_entry stats = { .restore = &restore };
 	struct cr_error err = { 0 };

@@ -70,7 +70,9 @@ int main(int argc, char **argv)
 			puts("cut off");
 			fflush(stdout);
 			kill(tid, SIGKILL);
-			waitpid(tid, &status, __WALL);
+			/* a leader is told of only when its threads have been */
+			for (pid_t seen = 0; seen >= 0 && (seen != tid || WIFSTOPPED(status));)
+				seen = waitpid(-1, &status, __WALL);
 			raise(SIGKILL);
 		}
 		ptrace(PTRACE_SYSCALL, tid, NULL, (long)signal_of(status));

@@ -21,6 +21,7 @@ sys.dont_write_bytecode = True
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, os.path.join(HERE, "..", "e2e")]
 import alone   # noqa: E402
+import counted   # noqa: E402
 import rpc     # noqa: E402
 import state   # noqa: E402
 from run import Series   # noqa: E402
@@ -497,7 +498,7 @@ CASES = {"compressed": compressed, "check": obeys(CHECK), "fork": obeys(FORK), "
          "guards": obeys(GUARDS), "family": family, "huge": huge, "again": again, "waits": waits, "kill-pager": killed(LOOP, "pager"),
          "kill-guard": killed(LOOP, "guard"), "kill-both": killed(LOOP, "both"), "kill-pager-of-child": killed(CHILD_LOOP, "pager"),
          "kill-both-of-child": killed(CHILD_LOOP, "both"), "by-rpc": by_rpc, "fails": fails, "truncated": truncated, "damaged": damaged, "daemon": daemon,
-         "daemon-killed": daemon_killed, "daemon-of-others": daemon_of_others, "writer": writer}
+         "daemon-killed": daemon_killed, "daemon-of-others": daemon_of_others, "writer": writer, "statistics": counted.statistics(Sleeper)}
 
 
 def seeded(case, args, base):

@@ -65,10 +65,12 @@ static void test_compare(void **state)
 		mem[3 * 4096] ^= 1;
 		add(0, ABI_OP_COMPARE, 0, 3, 8192, addr(iov), 3)->arg[4] = addr(scratch);
 		k.ops[0][0].arg[5] = sizes[i];
+		k.ops[0][0].flags = ABI_F_RESULT;
 		add(0, ABI_OP_TRAP, 0, 0, 0, 0, 0);
 		assert_int_equal(run(0, 1), END_SIGRETURN);
 		assert_int_equal(k.routines[0].error, 0);
 		assert_memory_equal(mem, k.file + 8192, sizeof(mem));
+		assert_int_equal(k.ops[0][0].arg[0], 2);
 	}
 	setup(NULL);
 	iov[0].len = 100;
