@@ -125,24 +125,29 @@ static enum mnt_how how_by_key(const struct mnt_mount *m)
 	return strcmp(key, MNT_KEY_AUTO) == 0 ? MNT_AUTO : strcmp(key, MNT_KEY_DEVICE) == 0 ? MNT_DEVICE : MNT_EXTERNAL;
 }
 
-/* What brings the file system of mount @i: the widest of outside that shows its directory, a block device, or a new one. */
-static void find_origin(struct mnt_mounts *list, size_t i)
+/* The first of those that show as much. */
+static bool is_wider(const struct mnt_mounts *list, int a, int b)
 {
-	struct mnt_mount *m = &list->items[i];
+	size_t la = strlen(list->items[a].e->root), lb = strlen(list->items[b].e->root);
+
+	return la != lb ? la < lb : a < b;
+}
+
+/* What brings the file system of mount @i: the widest of outside that shows its directory, a block device, or a new one. */
+static void find_origin(struct mnt_mounts *list, const struct map *by_dev, size_t i)
+{
+	struct mnt_mount *m = &list->items[i], *first = map_find(by_dev, m->e->root_dev);
 	int wide = -1, device = -1, made = -1;
 
-	for (size_t k = 0; k < list->nr; k++) {
+	for (int k = (int)(first - list->items); k >= 0; k = list->items[k].alike) {
 		const struct mnt_mount *o = &list->items[k];
 
-		if (o->e->root_dev != m->e->root_dev)
-			continue;
-		if (mnt_is_given(o) && mnt_below(m->e->root, o->e->root) &&
-		    (wide < 0 || strlen(o->e->root) < strlen(list->items[wide].e->root)))
-			wide = (int)k;
-		if (o->how == MNT_DEVICE && device < 0)
-			device = (int)k;
-		if ((o->how == MNT_UNKNOWN || o->how == MNT_NEW) && made < 0)
-			made = (int)k;
+		if (mnt_is_given(o) && mnt_below(m->e->root, o->e->root) && (wide < 0 || is_wider(list, k, wide)))
+			wide = k;
+		if (o->how == MNT_DEVICE && (device < 0 || k < device))
+			device = k;
+		if ((o->how == MNT_UNKNOWN || o->how == MNT_NEW) && (made < 0 || k < made))
+			made = k;
 	}
 	m->origin = wide >= 0 ? wide : device >= 0 ? device : made;
 	if (m->how != MNT_NEW && m->origin != made)
@@ -151,8 +156,34 @@ static void find_origin(struct mnt_mounts *list, size_t i)
 		m->how = MNT_NEW;
 }
 
+/* @by_dev: the first mount of each file system, behind which are the others in any order */
+static int link_mounts(struct mnt_mounts *list, struct map *by_dev, struct cr_error *err)
+{
+	for (size_t i = 0; i < list->nr; i++) {
+		struct mnt_mount *m = &list->items[i], *first = map_find(by_dev, m->e->root_dev);
+
+		m->child = -1;
+		m->alike = first ? first->alike : -1;
+		if (first)
+			first->alike = (int)i;
+		else if (map_put(by_dev, m->e->root_dev, m) < 0)
+			return cr_fail(err, -ENOMEM, "list mounts");
+	}
+	/* backwards, so that they are in the order of the list */
+	for (size_t i = list->nr; i--;) {
+		struct mnt_mount *m = &list->items[i];
+
+		if (m->parent < 0)
+			continue;
+		m->sibling = list->items[m->parent].child;
+		list->items[m->parent].child = (int)i;
+	}
+	return 0;
+}
+
 int mnt_list_arrange(struct mnt_mounts *list, struct cr_error *err)
 {
+	struct map by_dev = { 0 };
 	int r;
 
 	if (!list->nr || list->nr > MNT_MOUNTS_MAX)
@@ -160,19 +191,20 @@ int mnt_list_arrange(struct mnt_mounts *list, struct cr_error *err)
 	r = find_parents(list, err);
 	if (r == 0)
 		r = check_cycles(list, err);
-	if (r < 0)
-		return r;
-	for (size_t i = 0; i < list->nr; i++) {
+	if (r == 0)
+		r = link_mounts(list, &by_dev, err);
+	for (size_t i = 0; r == 0 && i < list->nr; i++) {
 		list->items[i].how = how_by_key(&list->items[i]);
 		list->items[i].origin = list->items[i].how == MNT_DEVICE ? (int)i : -1;
 	}
-	for (size_t i = 0; i < list->nr; i++) {
+	for (size_t i = 0; r == 0 && i < list->nr; i++) {
 		struct mnt_mount *m = &list->items[i];
 
 		if (m->how == MNT_UNKNOWN || m->how == MNT_NEW)
-			find_origin(list, i);
+			find_origin(list, &by_dev, i);
 	}
-	return 0;
+	map_done(&by_dev);
+	return r;
 }
 
 void mnt_list_order(const struct mnt_mounts *list, size_t *ret)
@@ -183,7 +215,6 @@ void mnt_list_order(const struct mnt_mounts *list, size_t *ret)
 		if (list->items[i].parent < 0)
 			ret[nr++] = i;
 	for (size_t done = 0; done < nr; done++)
-		for (size_t i = 0; i < list->nr; i++)
-			if (list->items[i].parent == (int)ret[done])
-				ret[nr++] = i;
+		for (int i = list->items[ret[done]].child; i >= 0; i = list->items[i].sibling)
+			ret[nr++] = (size_t)i;
 }

@@ -58,7 +58,18 @@ int mnt_list_add(struct mnt_mounts *list, const img_mnt_entry *e, struct cr_erro
 	if (!m)
 		return list->nr < MNT_MOUNTS_MAX ? cr_fail(err, -ENOMEM, "list mounts")
 						 : cr_refuse(err, -E2BIG, "more than %u mounts", MNT_MOUNTS_MAX);
-	*m = (struct mnt_mount){ .e = e, .parent = -1, .origin = -1, .fd = -1, .at = -1, .spare = -1, .peers = -1 };
+	*m = (struct mnt_mount){
+		.e = e,
+		.parent = -1,
+		.child = -1,
+		.sibling = -1,
+		.alike = -1,
+		.origin = -1,
+		.fd = -1,
+		.at = -1,
+		.spare = -1,
+		.peers = -1,
+	};
 	return 0;
 }
 

@@ -263,11 +263,52 @@ static void test_options(void **state)
 	assert_int_equal(mnt_options_read(&rpc, &o, NULL), -EINVAL);
 }
 
+/* As many as the kernel lets a namespace have, backwards, two in each: in time that grows with their number. */
+static void test_many(void **state)
+{
+	const size_t nr = MNT_MOUNTS_MAX;
+	img_mnt_entry *many = calloc(nr, sizeof(*many));
+	size_t *order = calloc(nr, sizeof(*order));
+	bool *seen = calloc(nr, sizeof(*seen));
+	struct cr_error err = { 0 };
+
+	(void)state;
+	mnt_mounts_done(&list);
+	for (size_t i = 0; i < nr; i++) {
+		uint32_t id = (uint32_t)(nr - i);
+
+		many[i] = (img_mnt_entry){
+			.fstype = img_fstype_PROC,
+			.mnt_id = id,
+			.root_dev = id,
+			.parent_mnt_id = id / 2,
+			.root = (char *)"/",
+			.mountpoint = (char *)"/",
+			.source = (char *)"x",
+			.options = (char *)"",
+		};
+		assert_int_equal(mnt_list_add(&list, &many[i], &err), 0);
+	}
+	assert_int_equal(mnt_list_arrange(&list, &err), 0);
+	mnt_list_order(&list, order);
+	assert_int_equal(order[0], nr - 1);
+	for (size_t i = 0; i < nr; i++) {
+		int parent = list.items[order[i]].parent;
+
+		assert_true(order[i] < nr && !seen[order[i]] && (i == 0 || (parent >= 0 && seen[parent])));
+		seen[order[i]] = true;
+	}
+	free(many);
+	free(order);
+	free(seen);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_how),    cmocka_unit_test(test_hostile), cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_groups), cmocka_unit_test(test_texts),   cmocka_unit_test(test_options),
+		cmocka_unit_test(test_many),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
