@@ -100,17 +100,20 @@ class Bench:
             raise Failed(f"of {mib} MiB in huge pages only {kib} KiB are so again")
 
     def yardstick(self, where, mib, kind):
+        """Seconds of a write and of a read in small pages; if @kind is huge pages, of both in these as well, else nothing."""
         path = os.path.join(self.place(where), "yardstick")
         out = []
-        for way in ("write", "read"):
-            if way == "read":
-                self.touch_huge(kind, mib)
-            code, said = self.world.run([self.tool("yardstick"), way, path, str(mib), *(["huge"] if kind == "huge" else [])], 300)
-            if code != 0:
-                raise Failed("yardstick: " + said)
-            out.append(float(said))
+        for pages in ("small", "huge") if kind == "huge" else ("small",):
+            for way in ("write", "read"):
+                if way == "read":
+                    self.touch_huge(pages, mib)
+                code, said = self.world.run([self.tool("yardstick"), way, path, str(mib), *(["huge"] if pages == "huge" else [])],
+                                            300)
+                if code != 0:
+                    raise Failed("yardstick: " + said)
+                out.append(float(said))
         os.unlink(path)
-        return out
+        return (*out, 0, 0)[:4]
 
     def once(self, row, size):
         name, kind, _, where, _, compare = row
@@ -119,7 +122,7 @@ class Bench:
         images = os.path.join(directory, "images")
         os.mkdir(images)
         try:
-            sticks = self.yardstick(where, size, kind) if compare else (0, 0)
+            sticks = self.yardstick(where, size, kind) if compare else (0, 0, 0, 0)
             pid = self.start(kind, size, directory)
             if where == "disk":
                 os.sync()
@@ -130,7 +133,7 @@ class Bench:
             if kind == "huge":
                 self.need_huge(pid, size)
             self.world.kill(self.world.tree())
-            return dump, restore, sticks[0], sticks[1]
+            return (dump, restore, *sticks)
         finally:
             self.world.clear()
             shutil.rmtree(directory, ignore_errors=True)
@@ -151,6 +154,7 @@ class Bench:
             limits = [b if scale >= 1 or kind == "small" else b * scale + s for b, s in zip(bars, small)]
         return {"work": name, "kind": kind, "size": size, "where": where, "runs": runs, "dump_s": dump, "restore_s": restore,
                 "yardstick_write_s": write, "yardstick_read_s": read, "value": values, "bar": limits,
+                "of_huge": [statistics.median(r[i] / r[i + 4] for r in results) for i in (0, 1)] if kind == "huge" and compare else None,
                 "pass": [v <= b for v, b in zip(values, limits)], "all": results}
 
     def touch(self, pid, every):
@@ -213,6 +217,8 @@ def line(r):
         if r["yardstick_write_s"]:
             stick = r["yardstick_write_s" if i == 0 else "yardstick_read_s"]
             detail = f"{r['value'][i]:.2f} x {shown(stick)}, bar {r['bar'][i]:.1f} x"
+            if r["of_huge"]:
+                detail += f"; {r['of_huge'][i]:.2f} x the same in huge pages"
         else:
             detail = f"best {shown(min(x[i] for x in r['all']))}, bar {shown(r['bar'][i])}"
         out += f" {what} {shown(r[what + '_s']):>9} ({detail}) {'PASS' if r['pass'][i] else 'MISS'} "
