@@ -34,8 +34,7 @@ static bool is_skipped(const struct mnt_look *k, const struct proc_mount *m)
 	return false;
 }
 
-/* Is another mount on top of the whole of it? */
-static bool is_covered(const struct mnt_look *k, const struct proc_mount *m)
+bool mnt_is_covered(const struct mnt_look *k, const struct proc_mount *m)
 {
 	for (size_t i = 0; i < k->in.nr; i++)
 		if (k->in.items[i].parent_id == m->id && &k->in.items[i] != m &&
@@ -47,7 +46,7 @@ static bool is_covered(const struct mnt_look *k, const struct proc_mount *m)
 static int key_by_options(struct mnt_look *k, const struct proc_mount *m, img_mnt_entry *e)
 {
 	const struct mnt_options *o = &k->ns->options;
-	const char *name = is_covered(k, m) ? NULL : mnt_option(o, "mnt", m->mountpoint);
+	const char *name = mnt_is_covered(k, m) ? NULL : mnt_option(o, "mnt", m->mountpoint);
 
 	if (name) {
 		e->ext_key = (char *)name;

@@ -39,4 +39,7 @@ int mnt_decide(struct mnt_look *k, struct cr_error *err);
  */
 int mnt_open_whole(const struct mnt_look *k, uint32_t dev);
 
+/** mnt_is_covered() - is another mount on top of the whole of it? */
+bool mnt_is_covered(const struct mnt_look *k, const struct proc_mount *m);
+
 #endif

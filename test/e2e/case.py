@@ -150,7 +150,7 @@ class Case:
         return any(state.read(f"/proc/{p}/comm").startswith(b"criu") for p in self.world.tree())
 
     def must_be_gone(self):
-        self.world.until(lambda: not self.world.tree(), 10, "the tree is gone after the dump")
+        self.world.until(lambda: not self.world.tree(), 30, "the tree is gone after the dump")
 
     def restore(self):
         code, said = self.world.run([self.criu, "restore", "-d", "-D", self.images, "-o", "restore.log", "-v4",

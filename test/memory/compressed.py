@@ -21,7 +21,7 @@ def must_be(s, packed):
     there, plain = frames(s.images), glob.glob(os.path.join(s.images, "pages-*.img"))
     if bool(there) != packed or bool(plain) == packed:
         raise Failed(f"set {s.nr}: {there} and {plain}, {'' if packed else 'not '}to be compressed")
-    stored, written = sum(os.path.getsize(f) for f in there), s.pages()[0] * 4096
+    stored, written = sum(os.path.getsize(f) for f in there), s.bytes_written()
     # frames that would grow are stored as they are: what is added is heads and indices
     if packed and stored > written + len(there) * (64 + 16) + written // (256 << 10) * 16:
         raise Failed(f"set {s.nr}: {stored} bytes for {written} bytes of pages")

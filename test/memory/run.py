@@ -117,6 +117,12 @@ class Series:
             fields = rpc.decode(rpc.decode(f.read()[12:])[1])
         return fields.get(7, 0), fields.get(6, 0)
 
+    def bytes_written(self):
+        """Of private and of shared memory, by the statistics of the last dump."""
+        with open(os.path.join(self.images, "stats-dump"), "rb") as f:
+            fields = rpc.decode(rpc.decode(f.read()[12:])[1])
+        return (fields.get(7, 0) + fields.get(14, 0)) * 4096
+
     def must_skip(self, what):
         if not self.pages()[1]:
             raise Failed(f"{what}: nothing was left to the parent; {re.findall('Warn.*', self.log('log'))}")

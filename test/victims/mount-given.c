@@ -320,6 +320,33 @@ static void check_refused_outer(void)
 	in_outer(umount_all);
 }
 
+/* One of two, that lie over each other outside as well. */
+static void set_up_covered(void)
+{
+	char path[256];
+
+	snprintf(path, sizeof(path), "%s", dir("outer"));
+	need(mount("under", path, "tmpfs", 0, NULL) == 0);
+	if (mount("over", path, "tmpfs", 0, NULL) < 0 || unshare(CLONE_NEWNS) < 0) {
+		umount2(path, MNT_DETACH);
+		umount2(path, MNT_DETACH);
+		victim_skip("unshare(CLONE_NEWNS): %s", strerror(errno));
+	}
+	bare_mounts(path);
+}
+
+static void umount_both(void)
+{
+	umount_all();
+	umount_all();
+}
+
+static void check_covered(void)
+{
+	open_outer();
+	in_outer(umount_both);
+}
+
 const struct victim_case victim_cases[] = {
 	{ "device", set_up_device, check_device, "--external dev[7/77]:disk", "--external dev[disk]:/dev/loop77",
 	  .flags = CASE_MORE | CASE_MUTATES },
@@ -335,5 +362,6 @@ const struct victim_case victim_cases[] = {
 	  "--ext-mount-map auto --enable-external-masters", .flags = CASE_MUTATES },
 	{ "peer-refused", set_up_peer, check_refused_outer, "--external mnt[]", .refuse = "peer of a mount outside|--enable-external-sharing" },
 	{ "slave-refused", set_up_slave, check_refused_outer, "--external mnt[]:s", .refuse = "slave of a mount outside|--enable-external-masters" },
+	{ "covered", set_up_covered, check_covered, "--external mnt[]", .refuse = "nothing leads to it|unmount what lies over it" },
 	{ 0 },
 };
