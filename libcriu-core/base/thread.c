@@ -15,6 +15,35 @@ int thread_begin(pthread_t *ret, void *(*fn)(void *arg), void *arg)
 	return -r;
 }
 
+struct errand {
+	int (*fn)(void *arg, struct cr_error *err);
+	void *arg;
+	int result;
+	struct cr_error err;
+};
+
+static void *errand_main(void *arg)
+{
+	struct errand *e = arg;
+
+	e->result = e->fn(e->arg, &e->err);
+	return NULL;
+}
+
+int thread_run(int (*fn)(void *arg, struct cr_error *err), void *arg, struct cr_error *err)
+{
+	struct errand e = { .fn = fn, .arg = arg };
+	pthread_t thread;
+	int r = thread_begin(&thread, errand_main, &e);
+
+	if (r < 0)
+		return cr_fail(err, r, "start a thread");
+	pthread_join(thread, NULL);
+	if (e.result < 0 && err)
+		*err = e.err;
+	return e.result;
+}
+
 unsigned int processors_usable(void)
 {
 	cpu_set_t cpus;

@@ -8,16 +8,12 @@
 #include "kernel/mount-calls.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <sched.h>
-#include <stddef.h>
 
 struct visit {
 	int ns_fd, ipc_fd;
 	int (*fn)(void *arg, struct cr_error *err);
 	void *arg;
-	int result;
-	struct cr_error err;
 };
 
 int mnt_thread_copy(struct cr_error *err)
@@ -53,26 +49,17 @@ static int enter(const struct visit *v, struct cr_error *err)
 	return 0;
 }
 
-static void *visit_main(void *arg)
+static int visit(void *arg, struct cr_error *err)
 {
-	struct visit *v = arg;
+	const struct visit *v = arg;
+	int r = enter(v, err);
 
-	v->result = enter(v, &v->err);
-	if (v->result == 0)
-		v->result = v->fn(v->arg, &v->err);
-	return NULL;
+	return r == 0 ? v->fn(v->arg, err) : r;
 }
 
 int mnt_thread_run(int ns_fd, int ipc_fd, int (*fn)(void *arg, struct cr_error *err), void *arg, struct cr_error *err)
 {
 	struct visit v = { .ns_fd = ns_fd, .ipc_fd = ipc_fd, .fn = fn, .arg = arg };
-	pthread_t thread;
-	int r = thread_begin(&thread, visit_main, &v);
 
-	if (r < 0)
-		return cr_fail(err, r, "start a thread");
-	pthread_join(thread, NULL);
-	if (v.result < 0 && err)
-		*err = v.err;
-	return v.result;
+	return thread_run(visit, &v, err);
 }

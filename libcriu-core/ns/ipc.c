@@ -6,9 +6,8 @@
 
 #include "kernel/ipc-thread.h"
 #include "ns/ipc-parts.h"
+#include "ns/others.h"
 
-#include <ctype.h>
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -84,34 +83,6 @@ struct visit {
 
 /* ---------------------------------------------------------------- dump */
 
-/* Who else is in it will be left without: what he sees afterwards is the old one. */
-static int warn_of_others(struct cr_context *ctx, const struct tree *tree, ino_t ino)
-{
-	DIR *proc = opendir("/proc");
-	size_t others = 0;
-	struct dirent *d;
-	struct stat st;
-	char path[64];
-
-	if (!proc)
-		return -errno;
-	while ((d = readdir(proc)) != NULL) {
-		snprintf(path, sizeof(path), "%.20s/ns/ipc", d->d_name);
-		if (isdigit((unsigned char)d->d_name[0]) && fstatat(dirfd(proc), path, &st, 0) == 0 && st.st_ino == ino)
-			others++;
-	}
-	closedir(proc);
-	/* zombies have no namespaces any more */
-	for (size_t i = 0; i < tree->tasks.nr && others; i++)
-		others -= tree->tasks.items[i]->state != TASK_DEAD;
-	if (others)
-		log_warn(&ctx->log,
-			 "%zu processes outside of the tree are in its IPC namespace, continuing: "
-			 "the restored tree will have one without them",
-			 others);
-	return 0;
-}
-
 static int collect(void *arg, struct cr_error *err)
 {
 	struct visit *v = arg;
@@ -148,8 +119,7 @@ int ipc_ns_collect(struct cr_context *ctx, const struct tree *tree, uint32_t id,
 	ns->fd = openat(tree->root->dir.fd, "ns/ipc", O_RDONLY | O_CLOEXEC);
 	if (ns->fd < 0 || fstat(ns->fd, &st) < 0)
 		return cr_fail(err, -errno, "open the IPC namespace");
-	if (warn_of_others(ctx, tree, st.st_ino) < 0)
-		log_warn(&ctx->log, "continuing without looking for other processes in the IPC namespace");
+	ns_warn_of_others(ctx, tree, "ipc", "IPC", st.st_ino);
 	v.ns = ns;
 	r = ipc_thread_run(ns->fd, collect, &v, err);
 	if (r < 0)

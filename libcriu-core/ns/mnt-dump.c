@@ -11,9 +11,8 @@
 #include "kernel/mnt-thread.h"
 #include "kernel/mount-calls.h"
 #include "ns/mnt-look.h"
+#include "ns/others.h"
 
-#include <ctype.h>
-#include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -167,33 +166,6 @@ static int look_around(void *arg, struct cr_error *err)
 	return r;
 }
 
-/* Who else is in it stays in the old one. */
-static int warn_of_others(struct cr_context *ctx, const struct tree *tree, ino_t ino)
-{
-	DIR *proc = opendir("/proc");
-	size_t others = 0;
-	struct dirent *d;
-	struct stat st;
-	char path[64];
-
-	if (!proc)
-		return -errno;
-	while ((d = readdir(proc)) != NULL) {
-		snprintf(path, sizeof(path), "%.20s/ns/mnt", d->d_name);
-		if (isdigit((unsigned char)d->d_name[0]) && fstatat(dirfd(proc), path, &st, 0) == 0 && st.st_ino == ino)
-			others++;
-	}
-	closedir(proc);
-	for (size_t i = 0; i < tree->tasks.nr && others; i++)
-		others -= tree->tasks.items[i]->state != TASK_DEAD;
-	if (others)
-		log_warn(&ctx->log,
-			 "%zu processes outside of the tree are in its mount namespace, continuing: "
-			 "the restored tree will have one without them",
-			 others);
-	return 0;
-}
-
 static int open_all(struct mnt_look *k, const struct tree *tree, struct cr_error *err)
 {
 	autoprocdir struct proc_dir self = PROC_DIR_NONE;
@@ -207,8 +179,7 @@ static int open_all(struct mnt_look *k, const struct tree *tree, struct cr_error
 	k->outer_root = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (k->proc < 0 || k->outer_root < 0)
 		return cr_fail(err, -errno, "open %s", k->proc < 0 ? "/proc" : "/");
-	if (warn_of_others(k->ns->ctx, tree, st.st_ino) < 0)
-		log_warn(&k->ns->ctx->log, "continuing without looking for other processes in the mount namespace");
+	ns_warn_of_others(k->ns->ctx, tree, "mnt", "mount", st.st_ino);
 	r = proc_dir_open(AT_FDCWD, getpid(), &self, err);
 	return r < 0 ? r : proc_mountinfo_read(&self, &k->out, err);
 }
