@@ -283,7 +283,8 @@ static int take_from_outside(struct mnt_look *k, size_t i, struct cr_error *err)
 	if (!path) {
 		/* a name would be taken for that of the mount over it */
 		if (mnt_is_covered(k, m))
-			snprintf(advice, sizeof(advice), "unmount what lies over it, or --skip-mnt %.80s for both", m->mountpoint);
+			snprintf(advice, sizeof(advice), "unmount what lies over it, or --skip-mnt %.80s for both",
+				 m->mountpoint);
 		else
 			snprintf(advice, sizeof(advice), "--external mnt[%.100s]:NAME", m->mountpoint);
 		return mnt_note(k, m, advice, "is one of outside, where nothing leads to it", err);

@@ -35,7 +35,7 @@ enum mnt_how {
 struct mnt_mount {
 	const img_mnt_entry *e;
 	enum mnt_how how;
-	int parent; /* index; -1: the root */
+	int parent;         /* index; -1: the root */
 	int child, sibling; /* the first mount in it; the next one in its parent; -1: none */
 	int alike;          /* the next one of the same file system; -1: none */
 	int origin; /* of NEW: itself or the first of the same file system; of BIND: what it is taken from; else -1 */
