@@ -375,9 +375,15 @@ static bool all_stopped(const struct task *task)
 	return true;
 }
 
+/*
+ * A listing ends early if the thread that was listed last ends meanwhile (next_tid() in fs/proc/base.c), and who is behind it may be
+ * about to end them all. So while the kernel counts one more than we have, that nobody is new has to be seen often.
+ */
+enum { SURE = 20 };
+
 int process_collect(struct freezer *f, struct task *task, struct cr_error *err)
 {
-	for (;;) {
+	for (unsigned int same = 0;;) {
 		size_t new = 0;
 		int r = wait_threads(f, task, err);
 
@@ -399,7 +405,8 @@ int process_collect(struct freezer *f, struct task *task, struct cr_error *err)
 			r = seize_new_threads(f, task, &new, err);
 		if (r < 0)
 			return r;
-		if (!new && all_stopped(task) && task->threads.nr > 0 && task->threads.nr > task->threads.items[0].dead)
+		same = new ? 0 : same + 1;
+		if (same >= SURE && all_stopped(task) && task->threads.nr > 0 && task->threads.nr > task->threads.items[0].dead)
 			return 0;
 		if (monotonic_ns() >= f->deadline)
 			return obstacle(f, task, "makes threads faster than they can be stopped", "", err);

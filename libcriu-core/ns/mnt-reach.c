@@ -79,8 +79,8 @@ static int clear_way(const struct proc_mount_list *list, const struct proc_mount
 		for (size_t i = 0; i < list->nr; i++) {
 			const struct proc_mount *m = &list->items[i];
 
-			if (m->parent_id == parent->id && m != parent && m != next && strlen(m->mountpoint) > min &&
-			    mnt_below(path, m->mountpoint) &&
+			if (m->parent_id == parent->id && m != parent && (!next || m->id != next->id) &&
+			    strlen(m->mountpoint) > min && mnt_below(path, m->mountpoint) &&
 			    (!first || strlen(m->mountpoint) < strlen(first->mountpoint)))
 				first = m;
 		}
