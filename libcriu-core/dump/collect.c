@@ -68,7 +68,7 @@ static int collect_mnt(struct dump *d, uint32_t id, struct cr_error *err)
 	int r = mnt_ns_collect(d->ctx, d->tree, id, d->ipc ? ipc_ns_fd(d->ipc) : -1, &d->mnt, err);
 
 	if (r == 0 && mnt_ns_root(d->mnt) >= 0)
-		files_in_root(d->files, mnt_ns_root(d->mnt));
+		files_in_root(d->files, mnt_ns_root(d->mnt), mnt_ns_mounts(d->mnt));
 	return r;
 }
 

@@ -548,7 +548,7 @@ void file_table_free(struct file_table *t)
 	remap_vec_done(&t->remaps);
 	tty_info_vec_done(&t->ttys);
 	file_lock_vec_done(&t->locks);
-	proc_mount_list_done(&t->mounts);
+	proc_mount_list_done(&t->our_mounts);
 	map_done(&t->mounts_by_id);
 	map_done(&t->by_files_id);
 	map_done(&t->by_path);

@@ -127,8 +127,9 @@ struct file_table {
 	dev_t own_queues;            /* file system of the tree's POSIX message queues, 0: they are not the tree's */
 	int root_fd;                 /* root directory of the tree's own mount namespace, borrowed; -1: it has ours */
 	bool mounts_known;
-	struct proc_mount_list mounts; /* of the tree; tree_mounts() */
-	struct map mounts_by_id;       /* id + 1 -> struct proc_mount */
+	const struct proc_mount_list *mounts; /* of the tree; tree_mounts() */
+	struct proc_mount_list our_mounts;    /* the same, where it has no namespace of its own */
+	struct map mounts_by_id;              /* id + 1 -> struct proc_mount */
 	int self_fd;                 /* /proc/self/fd, O_PATH */
 	int self_fdinfo;
 	struct buf fdinfo_text;

@@ -22,6 +22,7 @@
 
 struct cr_context;
 struct image_set;
+struct proc_mount_list;
 struct program;
 struct routine;
 struct task;
@@ -38,8 +39,11 @@ int file_table_new(struct cr_context *ctx, const struct tree *tree, struct file_
 /** files_own_queues() - POSIX message queues on file system @dev come back with the tree: its IPC namespace. Before files_collect(). */
 void files_own_queues(struct file_table *t, dev_t dev);
 
-/** files_in_root() - paths of the tree begin at @root_fd, the root of its own mount namespace; borrowed. Before files_collect(). */
-void files_in_root(struct file_table *t, int root_fd);
+/**
+ * files_in_root() - paths of the tree begin at @root_fd, the root of its own mount namespace, in which there are @mounts; both
+ * borrowed. Before files_collect().
+ */
+void files_in_root(struct file_table *t, int root_fd, const struct proc_mount_list *mounts);
 
 /** file_table_free() - releases everything; hard links made for the dump are removed unless it was committed. NULL is fine. */
 void file_table_free(struct file_table *t);

@@ -1,7 +1,6 @@
 #include "files/tree-root.h"
 
 #include "base/own.h"
-#include "kernel/mnt-thread.h"
 #include "procfs/proc-dir.h"
 
 #include <errno.h>
@@ -13,9 +12,10 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
-void files_in_root(struct file_table *t, int root_fd)
+void files_in_root(struct file_table *t, int root_fd, const struct proc_mount_list *mounts)
 {
 	t->root_fd = root_fd;
+	t->mounts = mounts;
 }
 
 int open_below(int root_fd, const char *path, int flags)
@@ -59,42 +59,21 @@ struct path_look tree_look(const struct file_table *t, const char *path)
 	return path_look_at(t->root_fd, path);
 }
 
-struct reading {
-	int proc;
-	struct proc_mount_list *ret;
-};
-
-static int read_there(void *arg, struct cr_error *err)
-{
-	const struct reading *r = arg;
-	autofd int self = openat(r->proc, "thread-self", O_PATH | O_DIRECTORY | O_CLOEXEC);
-	struct proc_dir dir = { .fd = self, .pid = getpid() };
-
-	return self < 0 ? cr_fail(err, -errno, "open /proc/thread-self") : proc_mountinfo_read(&dir, r->ret, err);
-}
-
-/* From its root: a process with another root directory is shown only what lies below that. */
-static int read_own(struct file_table *t, struct cr_error *err)
-{
-	autofd int proc = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
-	autofd int ns = proc_open(&t->tree->root->dir, "ns/mnt", O_RDONLY, err);
-	struct reading r = { .proc = proc, .ret = &t->mounts };
-
-	if (ns < 0)
-		return ns;
-	return proc < 0 ? cr_fail(err, -errno, "open /proc") : mnt_thread_run(ns, -1, read_there, &r, err);
-}
-
 /* Ours are those of the tree, unless it has its own. */
 static int read_mounts(struct file_table *t, struct cr_error *err)
 {
 	struct proc_dir self = { .fd = t->self_fdinfo, .pid = getpid() };
-	int r = t->root_fd < 0 ? proc_mountinfo_read(&self, &t->mounts, err) : read_own(t, err);
+	int r = t->root_fd < 0 ? proc_mountinfo_read(&self, &t->our_mounts, err) : 0;
 
-	for (size_t i = 0; i < t->mounts.nr && r == 0; i++)
-		if (!map_find(&t->mounts_by_id, (uint64_t)(uint32_t)t->mounts.items[i].id + 1) &&
-		    map_put(&t->mounts_by_id, (uint64_t)(uint32_t)t->mounts.items[i].id + 1, &t->mounts.items[i]) < 0)
+	if (t->root_fd < 0)
+		t->mounts = &t->our_mounts;
+	for (size_t i = 0; r == 0 && i < t->mounts->nr; i++) {
+		const struct proc_mount *m = &t->mounts->items[i];
+		uint64_t key = (uint64_t)(uint32_t)m->id + 1;
+
+		if (!map_find(&t->mounts_by_id, key) && map_put(&t->mounts_by_id, key, (void *)m) < 0)
 			r = pool_failed(err);
+	}
 	t->mounts_known = r == 0;
 	return r;
 }
@@ -103,7 +82,7 @@ int tree_mounts(struct file_table *t, const struct proc_mount_list **ret, struct
 {
 	int r = t->mounts_known ? 0 : read_mounts(t, err);
 
-	*ret = &t->mounts;
+	*ret = t->mounts;
 	return r;
 }
 

@@ -51,6 +51,11 @@ int mnt_ns_root(const struct mnt_ns *ns)
 	return ns->root_fd;
 }
 
+const struct proc_mount_list *mnt_ns_mounts(const struct mnt_ns *ns)
+{
+	return &ns->lines;
+}
+
 int mnt_list_add(struct mnt_mounts *list, const img_mnt_entry *e, struct cr_error *err)
 {
 	struct mnt_mount *m = list->nr < MNT_MOUNTS_MAX ? mnt_mounts_add(list) : NULL;

@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 struct mnt_ns;
+struct proc_mount_list;
 
 /**
  * mnt_ns_collect() - look into the namespace of a stopped tree; what cannot be kept becomes an obstacle
@@ -38,6 +39,9 @@ int mnt_ns_root(const struct mnt_ns *ns);
 
 /** mnt_options_idle() - of a tree that is in our mount namespace: options of which nothing comes are named in the log */
 void mnt_options_idle(struct cr_context *ctx);
+
+/** mnt_ns_mounts() - all of its mounts, as procfs shows them from its root; after mnt_ns_collect() */
+const struct proc_mount_list *mnt_ns_mounts(const struct mnt_ns *ns);
 
 void mnt_ns_free(struct mnt_ns *ns);
 DEFINE_SLOT(struct mnt_ns, mnt_ns_free)
