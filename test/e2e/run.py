@@ -66,8 +66,9 @@ class Runner:
         os.chmod(self.base, 0o755)
         self.skipped = set()
 
-    def run(self, case, modes):
-        directory = os.path.join(self.base, f"{case['id'].replace('/', '-')}-{modes[0]}")
+    def run(self, case, modes, first):
+        # Short: names of sockets are at most 107 bytes long.
+        directory = os.path.join(self.base, case["id"].replace("/", "-") + ("" if first else "+"))
         os.mkdir(directory)
         os.chmod(directory, 0o755)
         job = dict(case, modes=modes, base=directory, criu=self.args.criu, verbose=self.args.verbose, crit=self.args.crit)
@@ -109,7 +110,7 @@ class Runner:
             for turn, work in enumerate(self.turns(cases)):
                 def one(at, turn=turn):
                     late = turn and self.args.until and time.time() > self.args.until
-                    return None if late else self.run(*at)
+                    return None if late else self.run(*at, first=not turn)
                 for (case, modes), rows in zip(work, pool.map(one, work)):
                     total += len(modes)
                     left_out += len(modes) if rows is None else 0
