@@ -13,6 +13,7 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path.insert(0, os.path.join(os.path.dirname(HERE), "e2e"))
 sys.dont_write_bytecode = True
+import failing   # noqa: E402, F401
 import state   # noqa: E402
 from case import Case, TIMEOUT, first_error   # noqa: E402
 from world import Failed, Skipped   # noqa: E402, F401

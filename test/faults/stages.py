@@ -1,7 +1,8 @@
 """Every stage of a dump and of a restore made to fail."""
+import functools
 import os
 
-from fault import Failed, Fault, TARGETS, first_error, listing, sysv_segments
+from fault import Failed, Fault, TARGETS, failing, first_error, listing, sysv_segments
 
 ENDINGS = [(), ("--leave-running",), ("--leave-stopped",)]
 
@@ -54,17 +55,10 @@ class Stages(Fault):
     def do_dump_over_images(self):
         """Into a directory that holds a whole set already: it is that set, or a new one, or none, but never a mixture."""
         for victim, name in self.few([t for t in TARGETS if t[1] in ("bush", "masks", "ring", "anonymous")], 1):
-            for stage in range(1, 9):
-                self.use(victim, name)
-                self.must_dump("--leave-running")
-                first = self.contents()
-                code, said = self.criu_run("dump", "-t", str(self.root), "-D", self.images, "-o", "dump.log", "-v4",
-                                           "--inject-stage", str(stage), *self.dump_args)
+            for stage in failing.stages(functools.partial(self.dump_again, victim, name), "end"):
                 when = f"{victim}/{name}: a dump into a used directory that failed at stage {stage}"
-                if code != 1:
-                    raise Failed(f"{when}: exit status {code}")
                 self.expect_same(when)
-                if self.contents() == first:
+                if self.contents() == self.first:
                     self.note("old set kept")
                 elif "inventory.img" in self.contents():
                     raise Failed(f"{when}: an inventory beside images that are not its own")
@@ -72,6 +66,15 @@ class Stages(Fault):
                     self.note("no set left")
                 self.finish(when)
                 self.forget()
+
+    def dump_again(self, victim, name, *where):
+        self.use(victim, name)
+        self.must_dump("--leave-running")
+        self.first = self.contents()
+        code, said = self.criu_run("dump", "-t", str(self.root), "-D", self.images, "-o", "dump.log", "-v4", *self.dump_args, *where)
+        if code != 1:
+            raise Failed(f"{victim}/{name}: a dump into a used directory, {' '.join(where)}: exit status {code}")
+        return said
 
     def contents(self):
         out = {}
@@ -97,16 +100,11 @@ class Stages(Fault):
         return listing(self.dir), sysv_segments()
 
     def all_stages(self, what, images, more):
-        for stage in range(1, 10):
-            when = f"{what}, stage {stage}"
-            code, said = self.criu_run("restore", "-D", self.images, "-o", "restore.log", "-v4", "--inject-stage", str(stage),
-                                       *self.restore_args, *more)
-            said += self.log("restore.log")
-            if code == 0:
-                raise Failed(f"{when}: succeeded")
+        def run(*where):
+            code, said = self.criu_run("restore", "-D", self.images, "-o", "restore.log", "-v4", *self.restore_args, *more, *where)
             if code != 1:
-                raise Failed(f"{when}: exit status {code}")
-            if "on purpose" not in said:
-                raise Failed(f"{when}: failed for another reason: {first_error(said)}")
+                raise Failed(f"{what}, {' '.join(where)}: exit status {code}: {first_error(said, self.log('restore.log'))}")
+            return said + self.log("restore.log")
+        for stage in failing.stages(run, "resume"):
             self.note("failed restores")
-            self.nothing_left(when, images)
+            self.nothing_left(f"{what}, stage {stage}", images)

@@ -22,6 +22,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, os.path.join(HERE, "..", "e2e")]
 import alone   # noqa: E402
 import counted   # noqa: E402
+import failing   # noqa: E402
 import rpc     # noqa: E402
 import state   # noqa: E402
 from run import Series   # noqa: E402
@@ -30,6 +31,7 @@ from world import Failed, World   # noqa: E402
 CHECK, FORK, REMAP, CALLS, EXEC, LOOP, CHILD_LOOP, GUARDS, FAMILY = range(1, 10)
 FIELDS = ("ready", "order", "done", "bad", "zero", "beats", "failed", "members")
 PAGER, GUARD = "criu-lazy", "criu-lazy-guard"
+WITH_TASKS = ("create tasks", "announce", "resume")   # stages of a restore behind which there is something to be undone
 
 
 class Sleeper:
@@ -299,9 +301,12 @@ def fails(args, base, seed):
     s = Sleeper(args, base, seed)
     try:
         s.dump()
-        for stage in (6, 7, 8):
-            s.criu("restore", "-d", "--lazy", "--inject-stage", str(stage), code=1)
+        seen = []
+        for stage in failing.stages(functools.partial(s.criu, "restore", "-d", "--lazy", code=1), "resume"):
             s.world.until(lambda: not s.world.tree(), 5, f"nothing is left after a failure at stage {stage}")
+            seen.append(stage)
+        if not set(WITH_TASKS) <= set(seen):
+            raise Failed(f"stages are {seen}")
         s.tell(CHECK)
         s.restore()
         s.until_done(CHECK, "a look at everything")
@@ -358,7 +363,8 @@ def daemon(args, base, seed):
             if "in use" not in s.criu("lazy-pages", "-d", "--log-file", "second.log", code=1):
                 raise Failed("a second daemon was not refused")
             if order == FORK:
-                s.criu("restore", "-d", "--lazy-pages", "--inject-stage", "2", code=1)
+                for _ in failing.stages(functools.partial(s.criu, "restore", "-d", "--lazy-pages", code=1), "plan"):
+                    pass
             s.tell(order)
             s.restore("--lazy-pages")
             s.until_done(order, "what it was told")
