@@ -50,6 +50,7 @@ static void mm_task_free(struct mm_task *mt)
 	page_runs_done(&mt->unread);
 	mm_ranges_done(&mt->tracked);
 	mm_ranges_done(&mt->watched);
+	mm_ranges_done(&mt->stale);
 	mm_ranges_done(&mt->guarded);
 	mm_ranges_done(&mt->alone);
 	mm_ranges_done(&mt->stays);

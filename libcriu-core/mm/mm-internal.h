@@ -72,6 +72,7 @@ struct mm_task {
 	struct page_runs to_copy;     /* those of pages that no earlier set has; used only if there is one */
 	struct mm_ranges tracked;     /* mappings that are watched since the round before, ascending */
 	struct mm_ranges watched;     /* mappings that are to be watched from this look at their pages on, ascending */
+	struct mm_ranges stale;       /* of these, pages that this look has not protected, since they have a mark already */
 	struct mm_ranges guarded;     /* shared mappings that may hold guard pages, ascending */
 	struct mm_ranges alone;       /* mappings with pages of which none is mapped elsewhere, ascending */
 	struct mm_ranges stays;       /* what is stored here even if it is unchanged */

@@ -22,19 +22,41 @@
 #define SCAN_END (UINT64_C(1) << 48)
 #endif
 
-int scan_spans_put(struct scan_spans *spans, uint64_t start, uint64_t end, bool plain, bool protect)
+int scan_spans_put(struct scan_spans *spans, const struct scan_span *span)
 {
 	struct scan_span *last = spans->nr ? &spans->items[spans->nr - 1] : NULL;
 
 	/* whatever is in a gap shows nothing to the common question, and is none of the business of the others */
-	if (last && last->plain == plain && last->protect == protect && (last->end == start || !(plain || protect))) {
-		last->end = end;
+	if (last && last->plain == span->plain && last->protect == span->protect && last->fresh == span->fresh &&
+	    (last->end == span->start || !(span->plain || span->protect))) {
+		last->end = span->end;
 		return 0;
 	}
 	last = scan_spans_add(spans);
 	if (!last)
 		return -ENOMEM;
-	*last = (struct scan_span){ .start = start, .end = end, .plain = plain, .protect = protect };
+	*last = *span;
+	return 0;
+}
+
+/*
+ * A mapping that mremap() has brought to an end of a watched one, so that the kernel made one of both, loses the watch as a whole,
+ * while pages keep the mark which says that they are protected, also when they are written to (seen with 6.18; up to 6.12 all
+ * that is moved keeps it). PAGEMAP_SCAN does not protect what has that mark.
+ */
+static int note_stale(const struct scanner *s)
+{
+	for (size_t i = 0; i < s->nr; i++) {
+		const struct uapi_page_region *g = &s->vec[i];
+		struct mm_range *to;
+
+		if (g->categories & PAGE_IS_WRITTEN)
+			continue;
+		to = mm_ranges_add(s->stale);
+		if (!to)
+			return -ENOMEM;
+		*to = (struct mm_range){ g->start, g->end };
+	}
 	return 0;
 }
 
@@ -46,6 +68,7 @@ static int fetch(struct scanner *s)
 {
 	const struct scan_span *span = &s->spans->items[s->span];
 	/* a guard page may lie in what is protected, and is not to get a mark of its own */
+	const bool fresh = span->fresh && s->stale;
 	const uint64_t none_of = (span->plain ? 0 : PAGE_IS_FILE) | PAGE_IS_PFNZERO |
 				 (span->protect && s->guards ? PAGE_IS_GUARD : 0);
 	struct uapi_pm_scan_arg arg = {
@@ -56,9 +79,10 @@ static int fetch(struct scanner *s)
 		.vec = (uintptr_t)s->vec,
 		.vec_len = SCAN_REGIONS,
 		.category_inverted = none_of,
-		.category_mask = none_of | (s->only_changed ? s->changed : 0),
+		.category_mask = none_of | (s->only_changed && !fresh ? s->changed : 0),
 		.category_anyof_mask = PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
-		.return_mask = (s->guards ? PAGE_IS_GUARD : PAGE_IS_PFNZERO) | (s->changed ? PAGE_IS_PRESENT | s->changed : 0),
+		.return_mask = (s->guards ? PAGE_IS_GUARD : PAGE_IS_PFNZERO) | (s->changed ? PAGE_IS_PRESENT | s->changed : 0) |
+			       (fresh ? PAGE_IS_WRITTEN : 0),
 	};
 	long n = ioctl(s->fd, UAPI_PAGEMAP_SCAN, &arg);
 
@@ -75,7 +99,7 @@ static int fetch(struct scanner *s)
 		s->span++;
 	s->nr = (size_t)n;
 	s->next = 0;
-	return 0;
+	return fresh ? note_stale(s) : 0;
 }
 
 int scanner_begin(struct scanner *s)
@@ -149,12 +173,12 @@ static int spans_of_all(const struct page_scan *scan, struct scan_spans *ret)
 		    v->end - v->start < SPAN_PLAIN)
 			continue;
 		if (v->start > at)
-			r = scan_spans_put(ret, at, v->start, false, false);
+			r = scan_spans_put(ret, &(struct scan_span){ .start = at, .end = v->start });
 		if (r == 0)
-			r = scan_spans_put(ret, v->start, v->end, true, false);
+			r = scan_spans_put(ret, &(struct scan_span){ .start = v->start, .end = v->end, .plain = true });
 		at = v->end;
 	}
-	return r < 0 ? r : scan_spans_put(ret, at, SCAN_END, false, false);
+	return r < 0 ? r : scan_spans_put(ret, &(struct scan_span){ .start = at, .end = SCAN_END });
 }
 
 void page_scan_run(struct page_scan *scan)

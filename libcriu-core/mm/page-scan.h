@@ -16,6 +16,7 @@ struct scan_span {
 	uint64_t start, end;
 	bool plain;   /* anonymous memory only: no page of it is a file's */
 	bool protect; /* write-protect what was written to, in the same walk; all of it is registered for that */
+	bool fresh;   /* it was not registered before: marks on its pages are of an earlier time, struct scanner.stale */
 };
 DEFINE_VEC(scan_spans, struct scan_span)
 
@@ -23,10 +24,10 @@ DEFINE_VEC(scan_spans, struct scan_span)
 #define SPAN_PLAIN ((uint64_t)4 << 20)
 
 /**
- * scan_spans_put() - go on up to @end, joined with the span before where that asks the same
+ * scan_spans_put() - go on with @span up to its end, joined with the one before where that asks the same
  * Return: 0, -ENOMEM.
  */
-int scan_spans_put(struct scan_spans *spans, uint64_t start, uint64_t end, bool plain, bool protect);
+int scan_spans_put(struct scan_spans *spans, const struct scan_span *span);
 
 /* Regions of scans, fetched as they are needed. */
 struct scanner {
@@ -40,6 +41,7 @@ struct scanner {
 	struct uapi_page_region *vec;
 	size_t nr, next;
 	struct page_runs found_guards;
+	struct mm_ranges *stale; /* gets the pages of fresh spans that look unchanged, and so were not protected */
 };
 
 /**

@@ -117,24 +117,25 @@ static int put_guards(struct mm_task *mt, const struct page_runs *guards)
 /* What is asked of the mappings that are there. @only: nothing but those that are to be watched */
 static int spans_of(const struct mm_task *mt, size_t nr_vmas, bool only, struct scan_spans *ret)
 {
-	size_t at = 0, guarded = 0;
+	size_t at = 0, guarded = 0, known = 0;
 	int r = 0;
 
 	for (size_t i = 0; i < nr_vmas && r == 0; i++) {
 		const img_vma_entry *v = &mt->vmas.items[i];
-		bool protect, plain;
+		struct scan_span span = { .start = v->start, .end = v->end };
 
 		/* pages of shared memory are a file's to this question: only its guards show */
 		if (!only && vma_content_of(v) == VMA_CONTENT_NONE && is_inside(&mt->guarded, v, &guarded))
-			r = scan_spans_put(ret, v->start, v->end, false, false);
+			r = scan_spans_put(ret, &span);
 		if (vma_content_of(v) != VMA_CONTENT_PRIVATE)
 			continue;
-		protect = is_inside(&mt->watched, v, &at);
-		if (only && !protect)
+		span.protect = is_inside(&mt->watched, v, &at);
+		if (only && !span.protect)
 			continue;
-		plain = v->status & MM_ST_ANON_PRIVATE && !(v->flags & MAP_HUGETLB) &&
-			(protect || v->end - v->start >= SPAN_PLAIN);
-		r = scan_spans_put(ret, v->start, v->end, plain, protect);
+		span.fresh = span.protect && !is_inside(&mt->tracked, v, &known);
+		span.plain = v->status & MM_ST_ANON_PRIVATE && !(v->flags & MAP_HUGETLB) &&
+			     (span.protect || v->end - v->start >= SPAN_PLAIN);
+		r = scan_spans_put(ret, &span);
 	}
 	return r;
 }
@@ -162,6 +163,7 @@ static int select_by_scan(struct mm_dump *d, struct mm_task *mt, int fd, size_t 
 	struct scan_spans spans = { 0 };
 	struct scanner s = {
 		.fd = fd,
+		.stale = &mt->stale,
 		.guards = kernel_has(&d->ctx->probes, KERNEL_PAGEMAP_GUARD),
 		.changed = page_scan_changed(d),
 	};
@@ -258,12 +260,13 @@ int page_select(struct mm_dump *d, struct mm_task *mt, struct page_scan *scan, s
 	return r < 0 ? cr_fail(err, r, "find the pages of %d mappings", (int)nr_vmas) : 0;
 }
 
-int page_protect(struct mm_dump *d, struct mm_task *mt, struct cr_error *err)
+int page_protect(struct mm_dump *d, struct mm_task *mt, struct mm_ranges *stale, struct cr_error *err)
 {
 	autofd int fd = proc_open(&mt->task->dir, "pagemap", O_RDONLY, err);
 	struct scan_spans spans = { 0 };
 	struct scanner s = {
 		.fd = fd,
+		.stale = stale,
 		.guards = kernel_has(&d->ctx->probes, KERNEL_PAGEMAP_GUARD),
 		.changed = PAGE_IS_WRITTEN,
 		.only_changed = true,

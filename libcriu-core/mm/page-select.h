@@ -13,13 +13,18 @@ enum vma_content vma_content_of(const img_vma_entry *v);
 /**
  * page_select() - fill mt->pages, ascending; and append guard pseudo-mappings to mt->vmas
  * Asks the kernel for the whole address space at once: the price is that of the page tables, not of the mappings.
- * What is in mt->watched is write-protected in the same walk; after a failure it may be, without being listed.
+ * What is in mt->watched is write-protected in the same walk; after a failure it may be, without being listed. Pages of which
+ * that is not true afterwards are in mt->stale: tracker_clear_marks(), page_protect().
  * @scan: what was found beforehand, used up; may be all zero, and is if anything is to be protected.
  */
 int page_select(struct mm_dump *d, struct mm_task *mt, struct page_scan *scan, struct cr_error *err);
 
-/** page_protect() - write-protect what was written to of mt->watched; for who knows the pages already. Return: 0, negative errno */
-int page_protect(struct mm_dump *d, struct mm_task *mt, struct cr_error *err);
+/**
+ * page_protect() - write-protect what was written to of mt->watched, for who knows the pages already
+ * @stale: gets pages that have a mark of an earlier watch, and so are not protected; NULL: there are none, since they were cleared
+ * Return: 0, negative errno.
+ */
+int page_protect(struct mm_dump *d, struct mm_task *mt, struct mm_ranges *stale, struct cr_error *err);
 
 /**
  * page_select_shared() - mark pages that are mapped by other processes, too, so that reading leaves them shared

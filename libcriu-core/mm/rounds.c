@@ -107,7 +107,12 @@ static int renew(struct mm_dump *d, struct mm_task *mt, struct infect_aid *aid, 
 	if (r == 0 && d->config.memory_only)
 		r = page_select(d, mt, &none, err);
 	else if (r == 0 && mt->watched.nr)
-		r = page_protect(d, mt, err);
+		r = page_protect(d, mt, &mt->stale, err);
+	if (r == 0 && mt->stale.nr) {
+		r = tracker_clear_marks(d->tracker, mt, err);
+		if (r == 0)
+			r = page_protect(d, mt, NULL, err);
+	}
 	return r == 0 ? tracker_begin_round(d->tracker, mt, err) : r;
 }
 

@@ -272,6 +272,22 @@ int tracker_watch(struct tracker *t, struct mm_task *mt, struct infect_aid *aid,
 	return r;
 }
 
+int tracker_clear_marks(struct tracker *t, struct mm_task *mt, struct cr_error *err)
+{
+	const struct track_item *item = find_item(t, mt->task);
+
+	for (size_t i = 0; i < mt->stale.nr; i++) {
+		const struct mm_range *s = &mt->stale.items[i];
+		struct uffdio_writeprotect plain = { .range = { s->start, s->end - s->start } };
+
+		if (!item || ioctl(item->uffd, UFFDIO_WRITEPROTECT, &plain) < 0)
+			return cr_fail(err, item ? -errno : -ENOENT, "clear marks of an earlier watch");
+	}
+	log_debug(&t->ctx->log, "pid %d: %zu ranges had marks of an earlier watch", mt->task->host_pid, mt->stale.nr);
+	mm_ranges_done(&mt->stale);
+	return 0;
+}
+
 int tracker_begin_round(struct tracker *t, struct mm_task *mt, struct cr_error *err)
 {
 	struct track_item *item = find_item(t, mt->task);
@@ -291,6 +307,7 @@ void tracker_drop(struct tracker *t, struct mm_task *mt)
 		track_items_drop(&t->items, (size_t)(item - t->items.items));
 	mm_ranges_done(&mt->watched);
 	mm_ranges_done(&mt->tracked);
+	mm_ranges_done(&mt->stale);
 }
 
 const struct track_ranges *tracker_unread(struct tracker *t, const struct task *task)

@@ -49,7 +49,8 @@ bool tracker_owns(struct tracker *t, const struct task *task, const struct proc_
 
 /*
  * A new round for a stopped task: tracker_watch(), then a look at its pages that protects what is in mt->watched
- * (page_select(), page_protect()), then tracker_begin_round(). If any of it fails, tracker_drop().
+ * (page_select(), page_protect()), if that leaves something in mt->stale, tracker_clear_marks() and a second look, then
+ * tracker_begin_round(). If any of it fails, tracker_drop().
  */
 
 /**
@@ -59,6 +60,8 @@ bool tracker_owns(struct tracker *t, const struct task *task, const struct proc_
  * Return: 0, also if parts of it cannot be watched; negative errno.
  */
 int tracker_watch(struct tracker *t, struct mm_task *mt, struct infect_aid *aid, struct cr_error *err);
+/** tracker_clear_marks() - the pages in mt->stale, which is empty then, look as if they were written to. Return: 0, negative errno */
+int tracker_clear_marks(struct tracker *t, struct mm_task *mt, struct cr_error *err);
 /** tracker_begin_round() - what is written to from now on belongs to the next round. Return: 0, negative errno */
 int tracker_begin_round(struct tracker *t, struct mm_task *mt, struct cr_error *err);
 /** tracker_drop() - the task is not watched, nothing that was known of its pages counts any more */

@@ -25,6 +25,7 @@ import alone   # noqa: E402
 import compressed   # noqa: E402
 import early   # noqa: E402
 import images   # noqa: E402
+import joined   # noqa: E402
 import respected   # noqa: E402
 import rpc   # noqa: E402
 import state   # noqa: E402
@@ -99,7 +100,7 @@ class Series:
         log = self.log("log")
         if status != code:
             ended = f"; the root has ended with {self.world.ended[self.root]}" if self.root in self.world.ended else ""
-            raise Failed(f"{command}: exit status {status}: {said.strip()[-300:]}{ended}")
+            raise Failed(f"{command}: exit status {status}: {said.strip()[-300:]}{ended} {self.differences()}")
         if self.differences():
             raise Failed(f"after {command} {self.nr}: {self.differences()}")
         return log
@@ -478,7 +479,7 @@ def by_rpc(s):
 CASES = {"series": series, "brute-force": brute_force, "long-chain": long_chain, "pressure": pressure,
          "lost-keeper": lost_keeper, "older-parent": older_parent, "damaged-parent": damaged_parent,
          "failed-rounds": failed_rounds, "ends-tracking": ends_tracking, "dedup": dedup, "used-up": used_up,
-         "bad-chains": bad_chains, "by-rpc": by_rpc, "early": early.early, "streamed": streamed.streamed, "own-userfaultfd": respected.own_userfaultfd, **compressed.CASES}
+         "bad-chains": bad_chains, "by-rpc": by_rpc, "early": early.early, "streamed": streamed.streamed, "own-userfaultfd": respected.own_userfaultfd, **joined.CASES, **compressed.CASES}
 
 
 # The number of the processor, which the kernel writes whenever a thread goes on, is none of the data that is compared.

@@ -45,6 +45,7 @@ struct region {
 	size_t pages, file_off;
 	uint64_t id;
 	bool sealed; /* without access at the moment */
+	bool spare;  /* not to be written to before it has joined with another */
 	bool pieces; /* several mappings: those that are watched do not join with new ones, and then cannot be moved as one */
 };
 
@@ -159,7 +160,7 @@ static void do_write(struct region *r)
 {
 	size_t i = rnd(r->pages), nr = 1 + rnd(8);
 
-	for (; nr-- && i < r->pages; i++) {
+	for (; !r->spare && nr-- && i < r->pages; i++) {
 		fill((uint64_t *)(r->at + i * PAGE), r->id, i, table->count[r - regions][i] + 1);
 		table->count[r - regions][i]++;
 	}
@@ -172,7 +173,7 @@ static void do_map(struct region *r)
 
 	must(at != MAP_FAILED);
 	forget(r, 0, PAGES);
-	*r = (struct region){ ANON, at, pages, 0, next_id++, false, false };
+	*r = (struct region){ .kind = ANON, .at = at, .pages = pages, .id = next_id++, .spare = rnd(4) == 0 };
 	if (pages == PAGES)
 		madvise(at, pages * PAGE, MADV_HUGEPAGE);
 }
@@ -190,7 +191,7 @@ static void do_map_file(struct region *r)
 	must(at != MAP_FAILED);
 	close(fd);
 	forget(r, 0, PAGES);
-	*r = (struct region){ FILE_PRIVATE, at, pages, off, next_id++, false, false };
+	*r = (struct region){ .kind = FILE_PRIVATE, .at = at, .pages = pages, .file_off = off, .id = next_id++ };
 }
 
 /* The object is as large as any of these gets, so that they can grow within it. */
@@ -202,7 +203,7 @@ static void do_map_shared(struct region *r)
 	must(at != MAP_FAILED);
 	must(munmap(at + pages * PAGE, (PAGES - pages) * PAGE) == 0);
 	forget(r, 0, PAGES);
-	*r = (struct region){ SHARED, at, pages, 0, next_id++, false, false };
+	*r = (struct region){ .kind = SHARED, .at = at, .pages = pages, .id = next_id++ };
 }
 
 /* What is unmapped is still in the object. */
@@ -270,6 +271,29 @@ static void do_move(struct region *r)
 	r->at = at;
 }
 
+/* To an end of another one: memory that nobody has touched becomes one mapping with it, which the kernel no longer watches. */
+static void do_join(struct region *r)
+{
+	struct region *other = pick(true);
+	char *to, *at;
+
+	for (size_t i = 0; i < SLOTS && !(r->kind == ANON && r->spare); i++)
+		r = &regions[i];
+	if (r->kind != ANON || !r->spare || r->sealed || r->pieces || other == r || other->kind != ANON)
+		return;
+	for (int behind = 0; behind < 2; behind++) {
+		to = behind ? other->at + other->pages * PAGE : other->at - r->pages * PAGE;
+		at = mmap(to, r->pages * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+		if (at == MAP_FAILED)
+			continue;
+		must(at == to);
+		must(mremap(r->at, r->pages * PAGE, r->pages * PAGE, MREMAP_MAYMOVE | MREMAP_FIXED, to) == to);
+		r->at = to;
+		r->spare = false;
+		return;
+	}
+}
+
 /* Leaves the old place mapped, without pages. */
 static void do_move_pages(struct region *r)
 {
@@ -281,7 +305,7 @@ static void do_move_pages(struct region *r)
 	at = mremap(r->at, r->pages * PAGE, r->pages * PAGE, MREMAP_MAYMOVE | MREMAP_DONTUNMAP, NULL);
 	if (at == MAP_FAILED)
 		return;
-	*other = (struct region){ ANON, r->at, r->pages, 0, next_id++, false, false };
+	*other = (struct region){ .kind = ANON, .at = r->at, .pages = r->pages, .id = next_id++ };
 	forget(other, 0, PAGES);
 	r->at = at;
 }
@@ -418,6 +442,8 @@ static void step(void)
 		do_split(r);
 	else if (what < 396)
 		do_brk(&regions[0]);
+	else if (what < 399 && r)
+		do_join(r);
 	else if (what == 399 && rnd(20) == 0)
 		do_fork();
 	table->steps++;
@@ -467,6 +493,6 @@ int main(int argc, char **argv)
 	end = sbrk(0);
 	end = (char *)(((uintptr_t)end + PAGE - 1) & ~(PAGE - 1));
 	must(brk(end + PAGE) == 0);
-	regions[0] = (struct region){ BRK, end, 1, 0, next_id++, false, false };
+	regions[0] = (struct region){ .kind = BRK, .at = end, .pages = 1, .id = next_id++ };
 	live();
 }

@@ -15,26 +15,29 @@
 static void test_spans(void **state)
 {
 	static const struct scan_span puts[] = {
-		{ 1, 2, false, false }, { 5, 6, false, false }, /* one question for all that is small, gaps included */
-		{ 6, 9, true, false },  { 9, 12, true, false }, /* of anonymous memory only what lies together */
-		{ 13, 14, true, false }, { 14, 15, true, true }, { 15, 16, true, true },
-		{ 17, 18, true, true },  { 18, 19, false, true },
+		{ 1, 2, false, false, false },  { 5, 6, false, false, false }, /* one question for all that is small, gaps included */
+		{ 6, 9, true, false, false },   { 9, 12, true, false, false }, /* of anonymous memory only what lies together */
+		{ 13, 14, true, false, false }, { 14, 15, true, true, false }, { 15, 16, true, true, false },
+		{ 17, 18, true, true, false },  { 18, 19, false, true, false },
+		{ 19, 20, false, true, true },  { 20, 21, false, true, true }, { 21, 22, false, true, false },
 	};
 	static const struct scan_span want[] = {
-		{ 1, 6, false, false }, { 6, 12, true, false }, { 13, 14, true, false },
-		{ 14, 16, true, true }, { 17, 18, true, true }, { 18, 19, false, true },
+		{ 1, 6, false, false, false }, { 6, 12, true, false, false }, { 13, 14, true, false, false },
+		{ 14, 16, true, true, false }, { 17, 18, true, true, false }, { 18, 19, false, true, false },
+		{ 19, 21, false, true, true }, { 21, 22, false, true, false },
 	};
 	struct scan_spans spans = { 0 };
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(puts); i++)
-		assert_int_equal(scan_spans_put(&spans, puts[i].start, puts[i].end, puts[i].plain, puts[i].protect), 0);
+		assert_int_equal(scan_spans_put(&spans, &puts[i]), 0);
 	assert_int_equal(spans.nr, ARRAY_LEN(want));
 	for (size_t i = 0; i < spans.nr; i++) {
 		assert_int_equal(spans.items[i].start, want[i].start);
 		assert_int_equal(spans.items[i].end, want[i].end);
 		assert_int_equal(spans.items[i].plain, want[i].plain);
 		assert_int_equal(spans.items[i].protect, want[i].protect);
+		assert_int_equal(spans.items[i].fresh, want[i].fresh);
 	}
 	scan_spans_done(&spans);
 }
