@@ -88,13 +88,10 @@ def shown(out, st, *rows):
 
 def statistics(sleeper):
     def case(args, base, seed):
-        s = sleeper(args, base, seed, 16, "family")
-        try:
+        with sleeper(args, base, seed, 16, "family") as s:
             rounds(s, base)
             s.world.until(lambda: s.root not in s.world.tree(), 5, "the tree is gone after the dump")
             restored(s, said(s.images, 1, DUMP)["written"])
-        finally:
-            s.end()
     return case
 
 

@@ -47,6 +47,12 @@ class Sleeper:
                                      stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
         self.world.until(lambda: self.see("ready"), 20, "the sleeper's memory")
 
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.end()
+
     def see(self, name):
         with open(self.board, "rb") as f:
             f.seek(8 * FIELDS.index(name))
@@ -97,7 +103,7 @@ class Sleeper:
         return int(found[1]), int(found[2])
 
     def end(self):
-        self.world.kill(self.named("sleeper", "sleeper-child", "exe"))
+        self.world.kill(self.named("sleeper", "sleeper-child", "exe", "writer"))
         for pid in self.named(PAGER):
             os.kill(pid, signal.SIGCONT)
         try:
@@ -111,8 +117,7 @@ class Sleeper:
 def obeys(order):
     """What is ordered before the restore is carried out while memory is missing, and is right."""
     def case(args, base, seed):
-        s = Sleeper(args, base, seed)
-        try:
+        with Sleeper(args, base, seed) as s:
             s.dump()
             s.tell(order)
             s.restore()
@@ -125,22 +130,18 @@ def obeys(order):
             if order not in (REMAP, GUARDS, EXEC):
                 s.tell(CHECK if order != CHECK else FORK)
                 s.until_done(CHECK if order != CHECK else FORK, "a look at everything afterwards")
-        finally:
-            s.end()
     return case
 
 
 def family(args, base, seed):
     """What processes share copy-on-write they share again; the rest comes later, to each its own."""
-    s = Sleeper(args, base, seed, 16, "family")
-
     def shared():
         total = 0
         for pid in s.named("sleeper"):
             text = state.read(f"/proc/{pid}/smaps_rollup").decode()
             total += sum(int(n) for n in re.findall(r"^Shared_(?:Clean|Dirty): +(\d+)", text, re.M))
         return total
-    try:
+    with Sleeper(args, base, seed, 16, "family") as s:
         before = shared()
         s.dump()
         s.tell(FAMILY)
@@ -151,27 +152,21 @@ def family(args, base, seed):
             raise Failed(f"only {kib} KiB came later")
         if shared() < before * 0.8:
             raise Failed(f"{before} KiB were shared, {shared()} are")
-    finally:
-        s.end()
 
 
 def huge(args, base, seed):
     """A page that is needed at once, a thread's stack, lies between others that come later, where huge pages are wanted."""
-    s = Sleeper(args, base, seed, 16, "huge")
-    try:
+    with Sleeper(args, base, seed, 16, "huge") as s:
         s.dump()
         s.tell(CHECK)
         s.restore()
         s.until_done(CHECK, "a look at everything")
         s.until_complete()
-    finally:
-        s.end()
 
 
 def again(args, base, seed):
     """A tree whose memory is not in yet is not dumped; once it is, it is like any other."""
-    s = Sleeper(args, base, seed)
-    try:
+    with Sleeper(args, base, seed) as s:
         s.dump()
         s.restore()
         pager = s.named(PAGER)
@@ -192,14 +187,11 @@ def again(args, base, seed):
         s.restore()
         s.until_done(CHECK, "a look at everything after the second restore")
         s.until_complete()
-    finally:
-        s.end()
 
 
 def waits(args, base, seed):
     """Who misses a page waits as long as the pager does not answer, and goes on with what belongs there."""
-    s = Sleeper(args, base, seed)
-    try:
+    with Sleeper(args, base, seed) as s:
         shown = [state.read(f"/proc/{s.root}/{name}") for name in ("cmdline", "environ")]
         s.dump()
         # stopped before the task runs: whatever comes unasked comes later
@@ -227,8 +219,6 @@ def waits(args, base, seed):
         os.kill(pager[0], signal.SIGCONT)
         s.until_done(CHECK, "a look at everything")
         s.until_complete()
-    finally:
-        s.end()
 
 
 def kill_one(s, pid):
@@ -241,8 +231,7 @@ def kill_one(s, pid):
 def killed(order, how):
     """The pager or its guard is killed at some instant, or both. Nobody reads zeroes."""
     def case(args, base, seed):
-        s = Sleeper(args, base, seed, 48)
-        try:
+        with Sleeper(args, base, seed, 48) as s:
             s.dump()
             for _ in range(s.args.rounds):
                 s.tell(order)
@@ -268,14 +257,11 @@ def killed(order, how):
                 s.world.kill(s.named("sleeper", "sleeper-child"))
                 s.world.until(lambda: not s.world.tree(), 10, "all ends")
                 s.judge("at the end")
-        finally:
-            s.end()
     return case
 
 
 def by_rpc(args, base, seed):
-    s = Sleeper(args, base, seed)
-    try:
+    with Sleeper(args, base, seed) as s:
         s.dump()
         s.tell(CHECK)
         ours, theirs = rpc.pair()
@@ -292,14 +278,11 @@ def by_rpc(args, base, seed):
         s.until_done(CHECK, "a look at everything")
         s.world.until(lambda: pid in s.world.ended, 5, "the worker's end")
         s.until_complete()
-    finally:
-        s.end()
 
 
 def fails(args, base, seed):
     """A restore that fails behind the start of its pager leaves none, and no task."""
-    s = Sleeper(args, base, seed)
-    try:
+    with Sleeper(args, base, seed) as s:
         s.dump()
         seen = []
         for stage in failing.stages(functools.partial(s.criu, "restore", "-d", "--lazy", code=1), "resume"):
@@ -311,14 +294,11 @@ def fails(args, base, seed):
         s.restore()
         s.until_done(CHECK, "a look at everything")
         s.until_complete()
-    finally:
-        s.end()
 
 
 def truncated(args, base, seed):
     """Images that lose their end behind a restore end the task, with a reason in the log."""
-    s = Sleeper(args, base, seed)
-    try:
+    with Sleeper(args, base, seed) as s:
         s.dump()
         s.restore()
         pager = s.named(PAGER)
@@ -336,8 +316,6 @@ def truncated(args, base, seed):
             if "its tasks are ended" not in s.log():
                 raise Failed("the log does not say why")
         s.judge("with images that are gone")
-    finally:
-        s.end()
 
 
 def start_daemon(s, *more):
@@ -352,8 +330,7 @@ def start_daemon(s, *more):
 
 def daemon(args, base, seed):
     """A daemon that was started by hand does the same, and ends with its work."""
-    s = Sleeper(args, base, seed)
-    try:
+    with Sleeper(args, base, seed) as s:
         s.dump()
         said = s.criu("restore", "-d", "--lazy-pages", code=1)
         if "lazy-pages.socket" not in said or s.world.tree():
@@ -384,13 +361,10 @@ def daemon(args, base, seed):
         s.world.until(lambda: not s.world.tree(), 5, "the daemon ends when it is asked to")
         if os.path.exists(os.path.join(s.images, "lazy-pages.socket")):
             raise Failed("the socket is still there")
-    finally:
-        s.end()
 
 
 def daemon_killed(args, base, seed):
-    s = Sleeper(args, base, seed)
-    try:
+    with Sleeper(args, base, seed) as s:
         s.dump()
         for _ in range(args.rounds):
             pid = start_daemon(s)
@@ -405,14 +379,11 @@ def daemon_killed(args, base, seed):
             s.judge("after the kill of the daemon")
             s.world.kill(s.named("sleeper"))
             s.world.until(lambda: not s.world.tree(), 10, "all ends")
-    finally:
-        s.end()
 
 
 def daemon_of_others(args, base, seed):
     """A daemon with other images says so, and nothing is restored."""
-    s = Sleeper(args, base, seed)
-    try:
+    with Sleeper(args, base, seed) as s:
         s.dump()
         other = os.path.join(base, "other")
         shutil.copytree(s.images, other)
@@ -424,14 +395,11 @@ def daemon_of_others(args, base, seed):
         if "which the restore lacks" not in said:
             raise Failed(f"refused for another reason: {said.strip()[-300:]}")
         s.world.until(lambda: not s.world.tree(), 10, "all ends")
-    finally:
-        s.end()
 
 
 def compressed(args, base, seed):
     """Any page is found in a compressed set, whoever brings it; none comes out of a frame that is damaged."""
-    s = Sleeper(args, base, seed)
-    try:
+    with Sleeper(args, base, seed) as s:
         s.dump("--compress")
         frames = max((os.path.join(s.images, f) for f in os.listdir(s.images) if f.endswith(".frames")), key=os.path.getsize)
         for order, by_hand in ((CHECK, False), (REMAP, False), (CALLS, True), (FORK, True)):
@@ -453,14 +421,11 @@ def compressed(args, base, seed):
         s.judge("with a damaged frame")
         if not re.search("is damaged|does not match its checksum", s.log()):
             raise Failed(f"the log does not say why: {s.log()[-300:]}")
-    finally:
-        s.end()
 
 
 def damaged(args, base, seed):
     """A page that does not match its checksum is not put in: the task ends before it sees it."""
-    s = Sleeper(args, base, seed)
-    try:
+    with Sleeper(args, base, seed) as s:
         s.dump()
         pages = max((os.path.join(s.images, f) for f in os.listdir(s.images) if f.startswith("pages-")), key=os.path.getsize)
         with open(pages, "r+b") as f:
@@ -478,8 +443,6 @@ def damaged(args, base, seed):
         s.restore("--lazy", "--no-checksums")
         s.world.until(lambda: s.see("bad"), 20, "the damage is seen")
         s.until_complete()
-    finally:
-        s.end()
 
 
 def writer(args, base, seed):

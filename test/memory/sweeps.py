@@ -19,9 +19,9 @@ sys.dont_write_bytecode = True
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, os.path.join(HERE, "..", "e2e"), os.path.join(HERE, "..", "pages")]
 import alone   # noqa: E402
-import away    # noqa: E402
 import lazy    # noqa: E402
 import state   # noqa: E402
+from afar import NEAR, OTHER_PIDS, Away   # noqa: E402
 from run import Series   # noqa: E402
 from world import Failed   # noqa: E402
 
@@ -80,8 +80,7 @@ def restore_command(s, *more):
 
 
 def lazy_restore(args, base, seed):
-    s = lazy.Sleeper(args, base, seed, 16)
-    try:
+    with lazy.Sleeper(args, base, seed, 16) as s:
         s.dump()
         rearm(s)
         count = counted(*s.world.run(cut_off(args, 0, "own", *restore_command(s, "--lazy")), 60))
@@ -96,17 +95,12 @@ def lazy_restore(args, base, seed):
         s.restore()
         s.until_done(lazy.CHECK, "after all the kills")
         s.until_complete()
-    finally:
-        s.end()
 
 
 def with_daemon(args, base, seed, whom):
     """The daemon is killed, or the restore that it serves; the other may be there in the next round."""
-    s = lazy.Sleeper(args, base, seed, 16)
-    socket = os.path.join(s.images, "lazy-pages.socket")
-    serve = ("lazy-pages", "-D", s.images, "-o", "lazy-pages.log", "-v4")
-
     def run(n):
+        socket, serve = os.path.join(s.images, "lazy-pages.socket"), ("lazy-pages", "-D", s.images, "-o", "lazy-pages.log", "-v4")
         rearm(s)
         daemon = s.world.start(cut_off(args, n, "own", *serve) if whom == "daemon" else [args.criu, *serve], stdin=subprocess.DEVNULL,
                                stdout=out, stderr=subprocess.STDOUT)
@@ -127,20 +121,17 @@ def with_daemon(args, base, seed, whom):
         if os.path.exists(socket):
             os.unlink(socket)
         return whole, status, said
-    with open(os.path.join(base, "said"), "w+", encoding="utf-8") as out:
-        try:
-            s.dump()
-            whole, status, said = run(0)
-            out.seek(0)
-            count = counted(status, said if whom == "restore" else out.read())
-            if not whole:
-                raise Failed("without a kill: it did not come back")
-            whole = sum(run(n)[0] for n in sample(s, count))
-            print(f"# {whom}: {whole} whole of {args.shots}")
-            if not run(0)[0]:
-                raise Failed("after all the kills: it did not come back")
-        finally:
-            s.end()
+    with lazy.Sleeper(args, base, seed, 16) as s, open(os.path.join(base, "said"), "w+", encoding="utf-8") as out:
+        s.dump()
+        whole, status, said = run(0)
+        out.seek(0)
+        count = counted(status, said if whom == "restore" else out.read())
+        if not whole:
+            raise Failed("without a kill: it did not come back")
+        whole = sum(run(n)[0] for n in sample(s, count))
+        print(f"# {whom}: {whole} whole of {args.shots}")
+        if not run(0)[0]:
+            raise Failed("after all the kills: it did not come back")
 
 
 def mappings(pid):
@@ -157,8 +148,7 @@ def goes_on(s, what):
 
 
 def snapshots(args, base, seed):
-    s = lazy.Sleeper(args, base, seed, 16)
-    try:
+    with lazy.Sleeper(args, base, seed, 16) as s:
         cmd = ("dump", "-t", str(s.root), "-D", s.images, "-o", "dump.log", "-v4", "-R", "--snapshot")
         count = counted(*s.world.run(cut_off(args, 0, "all", *cmd), 60))
         goes_on(s, "without a kill")
@@ -174,8 +164,6 @@ def snapshots(args, base, seed):
         s.restore()
         s.until_done(lazy.CHECK, "after all the kills")
         s.until_complete()
-    finally:
-        s.end()
 
 
 def chains(args, base, seed):
@@ -221,26 +209,12 @@ def lazy_dump(args, base, seed):
     Whoever makes the n-th call of a lazy dump: until its tasks run elsewhere they go on here; from then on they are there, or are
     stopped here, and never two of them run.
     """
-    s = away.Away(args, base, seed, 16)
-    said, there = os.path.join(base, "said"), os.path.join(base, "sent")
+    said, seen = os.path.join(base, "said"), {}
 
     def run(n):
-        ready, theirs = os.pipe()
-        os.set_blocking(ready, False)
         with open(said, "w", encoding="utf-8") as out:
-            s.dumper = s.world.start(cut_off(args, n, "all", "dump", "-t", str(s.root), "-D", s.images, "-o", "dump.log", "-v4",
-                                             "--lazy-pages", "--address", away.NEAR, "--status-fd", str(theirs)), pass_fds=(theirs,),
-                                     stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT)
-        os.close(theirs)
-        s.world.others.add(s.dumper)
-
-        def is_ready():
-            try:
-                return os.read(ready, 1) == b"\0" or s.dumper in s.world.ended
-            except BlockingIOError:
-                return s.dumper in s.world.ended
-        s.world.until(is_ready, 30, f"call {n}: it is ready, or has ended")
-        os.close(ready)
+            s.begin(cut_off(args, n, "all", "dump", "-t", str(s.root), "-D", s.images, "-o", "dump.log", "--lazy-pages", "--address",
+                            NEAR), out=out, what=f"call {n}: it is ready, or has ended")
         found = re.search(r"given away on port (\d+)", s.read_log("dump.log"))
         if found:
             peer(found[1])
@@ -251,7 +225,7 @@ def lazy_dump(args, base, seed):
     def peer(port):
         """The other side, which may find nobody."""
         s.tell(lazy.CHECK)
-        for cmd in (("lazy-pages", "-d", "--page-server", "--address", away.NEAR, "--port", port), ("restore", "-d", "--lazy-pages")):
+        for cmd in (("lazy-pages", "-d", "--page-server", "--address", NEAR, "--port", port), ("restore", "-d", "--lazy-pages")):
             status, _ = s.world.run([*s.within(), args.criu, cmd[0], "-D", s.images, "-v4", "-o", cmd[0] + ".log", *cmd[1:]], 40)
             if status:
                 break
@@ -278,8 +252,7 @@ def lazy_dump(args, base, seed):
         s.world.until(lambda: s.see("done") == lazy.CHECK or s.see("bad"), 30, f"{what}: it sees everything there")
         s.judge(what)
         return "there"
-    seen = {}
-    try:
+    with Away(args, base, seed, 16) as s:
         if run(0) != "there":
             raise Failed("without a kill: it is not there")
         with open(said, encoding="utf-8") as f:
@@ -291,8 +264,6 @@ def lazy_dump(args, base, seed):
             where = run(n)
             seen[where] = seen.get(where, 0) + 1
         print("# lazy-dump: " + ", ".join(f"{v} {k}" for k, v in seen.items()))
-    finally:
-        s.end()
 
 
 def renew(s, args, seed):
@@ -302,7 +273,7 @@ def renew(s, args, seed):
     with open(s.board, "wb") as f:
         f.write(bytes(4096))
     with open("/proc/sys/kernel/ns_last_pid", "w", encoding="ascii") as f:
-        f.write(str(away.OTHER_PIDS + s.random.randrange(5000)))
+        f.write(str(OTHER_PIDS + s.random.randrange(5000)))
     s.root = s.world.start([os.path.join(args.tools, "sleeper"), s.base, "16"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                            stderr=subprocess.DEVNULL, start_new_session=True)
     s.world.until(lambda: s.see("ready"), 20, "the sleeper's memory")
