@@ -4,6 +4,7 @@
  */
 #include "mm/mapped-files.h"
 #include "mm/early-look.h"
+#include "mm/keeper-ask.h"
 #include "mm/look-ahead.h"
 #include "mm/page-select.h"
 #include "mm/quick-maps.h"
@@ -272,7 +273,38 @@ static void warn_unknown_flags(struct mm_dump *d, const struct task *task, const
 struct collector {
 	struct mm_dump *d;
 	struct mm_task *mt;
+	int keeper;     /* of another tree's series: a connection; -1: there is none, or nobody has asked */
+	bool asked;
+	bool elsewhere; /* some of the memory is watched for that series */
 };
+
+/* It may also be watched for another tree: one that this is a part of, or that is a part of this, or whose root has ended. */
+static void look_elsewhere(struct collector *c, struct proc_vma *v)
+{
+	const uint64_t uffd = PROC_VM_UM | PROC_VM_UW | PROC_VM_UI;
+
+	if ((v->vm_flags & uffd) != PROC_VM_UW)
+		return;
+	if (!c->asked)
+		c->keeper = keeper_ask(c->mt->task->host_pid);
+	c->asked = true;
+	if (c->keeper < 0 || !keeper_watches(c->keeper, v->start, v->end))
+		return;
+	v->vm_flags &= ~uffd;
+	c->elsewhere = true;
+}
+
+/* A process is watched for one series at a time: for the last that asked for it. */
+static void end_elsewhere(struct collector *c)
+{
+	const rpc_criu_opts *o = c->d->ctx->opts->rpc;
+	bool tracks = c->d->config.memory_only || (o->has_track_mem && o->track_mem);
+
+	if (c->elsewhere && tracks && keeper_let_go(c->keeper))
+		log_warn(&c->d->ctx->log, "pid %d: was in a series of another tree, continuing without it there", c->mt->task->host_pid);
+	if (c->keeper >= 0)
+		close(c->keeper);
+}
 
 static int collect_some(void *arg, const struct proc_vma_list *list, struct cr_error *err)
 {
@@ -283,6 +315,8 @@ static int collect_some(void *arg, const struct proc_vma_list *list, struct cr_e
 		struct proc_vma v = list->items[i];
 
 		r = mm_rounds_look(c->d, c->mt, &v, err);
+		if (r == 0)
+			look_elsewhere(c, &v);
 		if (r == 0)
 			r = add_vma(c->d, c->mt, &v, proc_vma_path(list, &v), err);
 	}
@@ -411,7 +445,7 @@ static int collect_quickly(struct collector *c, struct cr_error *err)
 /* The pages of a pre-dump are found when they are to be watched (mm_track()). */
 static int collect(struct mm_dump *d, struct mm_task *mt, struct cr_error *err)
 {
-	struct collector c = { d, mt };
+	struct collector c = { .d = d, .mt = mt, .keeper = -1 };
 	bool all = !d->config.memory_only;
 	int r = mm_rounds_begin(d, mt->task, err);
 
@@ -421,6 +455,7 @@ static int collect(struct mm_dump *d, struct mm_task *mt, struct cr_error *err)
 		r = mt->smaps   ? smaps_end(take_ptr(&mt->smaps), collect_some, &c, err)
 		    : mt->early ? collect_some(&c, mt->early, err)
 				: collect_quickly(&c, err);
+	end_elsewhere(&c);
 	if (r < 0 || !all)
 		return r;
 	r = collect_auxv(mt, err);

@@ -1,5 +1,6 @@
 /* The process that keeps tracking alive between rounds; see keeper.h. */
 #include "mm/keeper.h"
+#include "mm/keeper-ask.h"
 
 #include "base/io.h"
 #include "base/own.h"
@@ -87,22 +88,6 @@ static socklen_t address(pid_t root, uint64_t start_time, struct sockaddr_un *re
 	return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + (size_t)n);
 }
 
-static bool is_us(int sock)
-{
-	struct ucred who;
-	socklen_t len = sizeof(who);
-
-	return getsockopt(sock, SOL_SOCKET, SO_PEERCRED, &who, &len) == 0 && (who.uid == geteuid() || who.uid == 0);
-}
-
-static void set_patience(int sock)
-{
-	const struct timeval limit = { .tv_sec = PATIENCE_S };
-
-	setsockopt(sock, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit));
-	setsockopt(sock, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
-}
-
 static void more_descriptors(size_t nr)
 {
 	struct rlimit lim;
@@ -112,6 +97,11 @@ static void more_descriptors(size_t nr)
 		setrlimit(RLIMIT_NOFILE, &lim);
 	}
 }
+
+/* Who may come: the next dump of the tree, to take everything over, and dumps of others with questions. */
+struct ears {
+	int heir, others;
+};
 
 /* ------------------------------------------------ the keeper's side */
 
@@ -148,7 +138,7 @@ static void hand_over(int sock, const char *round, const struct track_items *ite
 {
 	struct keep_head head = { .magic = KEEP_MAGIC, .nr = (uint32_t)items->nr };
 
-	set_patience(sock);
+	keeper_set_patience(sock, PATIENCE_S);
 	memcpy(head.round, round, sizeof(head.round));
 	if (send(sock, &head, sizeof(head), MSG_NOSIGNAL) < 0)
 		return;
@@ -158,37 +148,41 @@ static void hand_over(int sock, const char *round, const struct track_items *ite
 }
 
 /* Return: a connection to whom everything is to be given; -1 nothing is left to be kept. */
-static int wait_for_heir(int listener, struct track_items *items, struct pollfd *polls)
+static int wait_for_heir(const struct ears *ears, struct track_items *items, struct pollfd *polls)
 {
 	while (items->nr) {
-		polls[0] = (struct pollfd){ .fd = listener, .events = POLLIN };
+		int sock;
+
+		polls[0] = (struct pollfd){ .fd = ears->heir, .events = POLLIN };
+		polls[1] = (struct pollfd){ .fd = ears->others, .events = POLLIN };
 		for (size_t i = 0; i < items->nr; i++)
-			polls[i + 1] = (struct pollfd){ .fd = items->items[i].pidfd, .events = POLLIN };
-		if (poll(polls, items->nr + 1, -1) < 0 && errno != EINTR)
+			polls[i + 2] = (struct pollfd){ .fd = items->items[i].pidfd, .events = POLLIN };
+		if (poll(polls, items->nr + 2, -1) < 0 && errno != EINTR)
 			return -1;
 		for (size_t i = items->nr; i-- > 0;)
-			if (polls[i + 1].revents)
+			if (polls[i + 2].revents)
 				track_items_drop(items, i);
-		if (polls[0].revents) {
-			int sock = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
-
-			if (sock >= 0 && is_us(sock))
-				return sock;
-			if (sock >= 0)
-				close(sock);
-		}
+		sock = polls[0].revents ? accept4(ears->heir, NULL, NULL, SOCK_CLOEXEC) : -1;
+		if (sock >= 0 && keeper_is_us(sock))
+			return sock;
+		if (sock >= 0)
+			close(sock);
+		sock = polls[1].revents ? accept4(ears->others, NULL, NULL, SOCK_CLOEXEC) : -1;
+		if (sock >= 0)
+			keeper_answer(sock, items);
 	}
 	return -1;
 }
 
-static int settle(int listener, const struct track_items *items)
+static int settle(const struct ears *ears, const struct track_items *items)
 {
-	autofree int *fds = calloc(2 * items->nr + 1, sizeof(*fds));
+	autofree int *fds = calloc(2 * items->nr + 2, sizeof(*fds));
 	size_t nr = 0;
 
 	if (!fds)
 		return -ENOMEM;
-	fds[nr++] = listener;
+	fds[nr++] = ears->heir;
+	fds[nr++] = ears->others;
 	for (size_t i = 0; i < items->nr; i++) {
 		fds[nr++] = items->items[i].pidfd;
 		if (items->items[i].uffd >= 0)
@@ -198,39 +192,52 @@ static int settle(int listener, const struct track_items *items)
 }
 
 /* Owns nothing that must be given back: it ends with _exit(). */
-static _Noreturn void keep(int listener, const char *round, const struct track_items *items)
+static _Noreturn void keep(const struct ears *ears, const char *round, const struct track_items *items)
 {
 	struct track_items own = *items;
-	struct pollfd *polls = calloc(own.nr + 1, sizeof(*polls));
+	struct pollfd *polls = calloc(own.nr + 2, sizeof(*polls));
 	int sock;
 
-	if (!polls || settle(listener, &own) < 0)
+	if (!polls || settle(ears, &own) < 0)
 		_exit(1);
-	sock = wait_for_heir(listener, &own, polls);
-	/* the name is free before the heir has everything: it may need it at once */
-	close(listener);
+	sock = wait_for_heir(ears, &own, polls);
+	/* the names are free before the heir has everything: it may need them at once */
+	close(ears->heir);
+	close(ears->others);
 	if (sock >= 0)
 		hand_over(sock, round, &own);
 	_exit(0);
 }
 
+/* Return: a descriptor, negative errno */
+static int listen_at(const struct sockaddr_un *addr, socklen_t len)
+{
+	autofd int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+
+	if (fd < 0 || bind(fd, (const struct sockaddr *)addr, len) < 0 || listen(fd, 1) < 0)
+		return -errno;
+	return take_fd(&fd);
+}
+
 int keeper_start(pid_t root, uint64_t start_time, const char *round, const struct track_items *items,
 		 struct cr_error *err)
 {
-	autofd int listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	struct sockaddr_un addr, other_addr;
+	socklen_t len = address(root, start_time, &addr), other_len = keeper_ask_address(root, start_time, &other_addr);
+	autofd int heir = listen_at(&addr, len);
+	autofd int others = listen_at(&other_addr, other_len);
+	const struct ears ears = { heir, others };
 	char text[TRACK_ROUND] = "";
-	struct sockaddr_un addr;
-	socklen_t len = address(root, start_time, &addr);
 	int status = 0;
 	pid_t pid;
 
-	if (listener < 0 || bind(listener, (struct sockaddr *)&addr, len) < 0 || listen(listener, 1) < 0)
-		return cr_fail(err, -errno, "keep the tracking of memory: socket");
+	if (heir < 0 || others < 0)
+		return cr_fail(err, heir < 0 ? heir : others, "keep the tracking of memory: socket");
 	/* a descriptor below 3 would be taken for a standard one */
 	for (size_t i = 0; i < items->nr; i++)
 		if (items->items[i].pidfd < 3 || (items->items[i].uffd >= 0 && items->items[i].uffd < 3))
 			return cr_refuse(err, -EBADF, "keep the tracking of memory: standard descriptors are closed");
-	if (listener < 3)
+	if (heir < 3 || others < 3)
 		return cr_refuse(err, -EBADF, "keep the tracking of memory: standard descriptors are closed");
 	snprintf(text, sizeof(text), "%s", round);
 	pid = fork();
@@ -242,7 +249,7 @@ int keeper_start(pid_t root, uint64_t start_time, const char *round, const struc
 		/* all that it does from now on is to wait for whom to give things to */
 		pid = stay_powerless() < 0 ? -1 : fork();
 		if (pid == 0)
-			keep(listener, text, items);
+			keep(&ears, text, items);
 		_exit(pid < 0 ? 1 : 0);
 	}
 	if (pid < 0)
@@ -313,10 +320,10 @@ int keeper_take(pid_t root, uint64_t start_time, char ret_round[static TRACK_ROU
 
 	if (sock < 0)
 		return cr_fail(err, -errno, "look for the tracking of memory: socket");
-	set_patience(sock);
+	keeper_set_patience(sock, PATIENCE_S);
 	if (connect(sock, (struct sockaddr *)&addr, len) < 0)
 		return errno == ECONNREFUSED ? 1 : cr_fail(err, -errno, "look for the tracking of memory");
-	if (!is_us(sock))
+	if (!keeper_is_us(sock))
 		return cr_refuse(err, -EPERM, "the tracking of memory is kept by another user");
 	n = recv(sock, &head, sizeof(head), 0);
 	if (n != sizeof(head) || memcmp(head.magic, KEEP_MAGIC, sizeof(head.magic)) != 0 || head.nr > KEEP_MAX)
