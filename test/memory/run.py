@@ -24,6 +24,7 @@ sys.path.insert(0, os.path.join(HERE, "..", "e2e"))
 import alone   # noqa: E402
 import compressed   # noqa: E402
 import early   # noqa: E402
+import failing   # noqa: E402
 import images   # noqa: E402
 import joined   # noqa: E402
 import respected   # noqa: E402
@@ -327,8 +328,8 @@ def failed_rounds(s):
     s.criu("pre-dump")
     first = s.images
     s.wait()
-    for stage in (1, 3, 4, 6):
-        s.criu("dump", "--inject-stage", str(stage), code=1, parent=first)
+    for _ in failing.stages(functools.partial(s.criu, "dump", code=1, parent=first), "write images"):
+        pass
     s.criu("dump", "--leave-running", parent=None)
     s.wait()
     s.images = first
@@ -336,7 +337,8 @@ def failed_rounds(s):
     s.must_skip("after dumps that failed")
     # protections were renewed, but the images are not there
     second = s.images
-    s.criu("pre-dump", "--inject-stage", "6", code=1, parent=second)
+    for _ in failing.stages(functools.partial(s.criu, "pre-dump", code=1, parent=second), "write memory", 6):
+        pass
     s.wait()
     if ALL_PAGES not in s.final(parent=second):
         raise Failed("no warning after a pre-dump that failed late")
@@ -393,10 +395,9 @@ def used_up(s):
         subprocess.run(["umount", s.images], check=True)
     if status != 1 or "for writing" not in said or s.writers():
         raise Failed(f"restore from images that cannot be written to: exit status {status}: {said.strip()[-300:]}")
-    for stage in (1, 7, 8):
-        status, said = s.world.run([*restore, "--inject-stage", str(stage)], 30 * SLOW)
-        if status != 1 or s.writers() or blocks(s) != before:
-            raise Failed(f"restore that fails at {stage}: exit status {status}, {blocks(s)} blocks of {before}: {said[-300:]}")
+    for stage in failing.stages(lambda *more: s.world.run([*restore, *more], 30 * SLOW)[1], "resume"):
+        if s.writers() or blocks(s) != before:
+            raise Failed(f"restore that fails at {stage}: {blocks(s)} blocks of {before}")
     there = images.stored(s.images, s.root)
     s.restore("--auto-dedup")
     # what newer sets have is not read from older ones, and stays there
