@@ -281,7 +281,7 @@ static void options(void **state)
 		{ "status_fd", EBADF, .status = -4 },
 		{ "pidfd_store_sk", EBADF, .store = 987 },
 		{ "pidfd_store_sk", EBADRQC, .store = -1000 },
-		{ "parent_img", EBADRQC, .parent_img = "../x" },
+		{ "parent_img", EBADRQC, .parent_img = "../nonexistent" },
 		{ "empty_ns", EBADRQC, .empty_ns = 0x20000 },
 		{ "network_lock", EBADRQC, .network_lock = 9 },
 		{ "manage_cgroups_mode", EBADRQC, .cg_mode = 77 },
