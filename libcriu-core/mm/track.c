@@ -219,11 +219,15 @@ static int have_item(struct tracker *t, struct mm_task *mt, struct infect_aid *a
 
 /* ------------------------------------------------ renewing */
 
-/* Memory of other kinds is stored as a whole each time. */
+/*
+ * Memory of other kinds is stored as a whole each time. So are pages that a task has of a mapped file: a protected one that it drops
+ * leaves a mark (zap_install_uffd_wp_if_needed() in mm/memory.c), with which the next one comes when it is written to, and looks
+ * unchanged until the write itself is carried out, or for good if a signal handler goes elsewhere.
+ */
 static bool can_be_watched(const img_vma_entry *v)
 {
-	return vma_content_of(v) == VMA_CONTENT_PRIVATE && !(v->flags & (MAP_HUGETLB | MAP_DROPPABLE)) &&
-	       !(v->status & (MM_ST_SHSTK | MM_ST_AIO));
+	return vma_content_of(v) == VMA_CONTENT_PRIVATE && v->status & MM_ST_ANON_PRIVATE &&
+	       !(v->flags & (MAP_HUGETLB | MAP_DROPPABLE)) && !(v->status & (MM_ST_SHSTK | MM_ST_AIO));
 }
 
 static int watch_mappings(struct tracker *t, struct mm_task *mt, const struct track_item *item, struct cr_error *err)

@@ -5,13 +5,12 @@
  */
 #include "ns/mnt-parts.h"
 
+#include "base/spawn.h"
 #include "kernel/mount-calls.h"
 
 #include <errno.h>
 #include <fts.h>
 #include <limits.h>
-#include <signal.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -46,30 +45,15 @@ static int spawn(struct child *c, int said)
 	static const char standard[] = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 	static char *const env[] = { (char *)standard, (char *)"LC_ALL=C", NULL };
 	posix_spawn_file_actions_t acts;
-	posix_spawnattr_t attr;
-	sigset_t set;
-	int r = posix_spawnattr_init(&attr);
+	int r = posix_spawn_file_actions_init(&acts);
 
 	if (r)
 		return -r;
-	r = posix_spawn_file_actions_init(&acts);
-	if (r) {
-		posix_spawnattr_destroy(&attr);
-		return -r;
-	}
-	sigemptyset(&set);
-	posix_spawnattr_setsigmask(&attr, &set);
-	sigaddset(&set, SIGPIPE);
-	sigaddset(&set, SIGXFSZ);
-	sigaddset(&set, SIGCHLD);
-	posix_spawnattr_setsigdefault(&attr, &set);
-	posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK);
-	r = add_actions(c, said, &acts);
-	if (!r)
-		r = posix_spawnp(&c->pid, c->argv[0], &acts, &attr, c->argv, env);
+	r = -add_actions(c, said, &acts);
+	if (r == 0)
+		r = program_start(c->argv[0], true, &acts, c->argv, env, &c->pid);
 	posix_spawn_file_actions_destroy(&acts);
-	posix_spawnattr_destroy(&attr);
-	return -r;
+	return r;
 }
 
 /* All of it is read, so that nobody waits for us; the beginning is kept. */

@@ -1,9 +1,9 @@
 /* Action scripts; see scripts.h. */
 #include "options/scripts.h"
 
+#include "base/spawn.h"
+
 #include <errno.h>
-#include <signal.h>
-#include <spawn.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -48,34 +48,12 @@ static char **env_with(const struct scripts *s, const char *action, struct own_e
 	return env;
 }
 
-/* What we ignore (process_begin()) must not be ignored by them; the same holds for a blocked mask. */
-static int spawn_one(const char *path, char **env, pid_t *ret)
-{
-	char *argv[] = { (char *)path, NULL };
-	posix_spawnattr_t attr;
-	sigset_t set;
-	int r = posix_spawnattr_init(&attr);
-
-	if (r)
-		return -r;
-	sigemptyset(&set);
-	posix_spawnattr_setsigmask(&attr, &set);
-	sigaddset(&set, SIGPIPE);
-	sigaddset(&set, SIGXFSZ);
-	sigaddset(&set, SIGCHLD);
-	posix_spawnattr_setsigdefault(&attr, &set);
-	posix_spawnattr_setflags(&attr, POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK);
-	r = posix_spawn(ret, path, NULL, &attr, argv, env);
-	posix_spawnattr_destroy(&attr);
-	return -r;
-}
-
 static int run_one(struct scripts *s, const char *path, char **env, const char *action, const struct cr_log *log)
 {
 	int status = 0, r;
 	pid_t pid = -1;
 
-	r = spawn_one(path, env, &pid);
+	r = program_start(path, false, NULL, (char *[]){ (char *)path, NULL }, env, &pid);
 	if (r < 0) {
 		log_error(log, "action script %s at %s: %s", path, action, strerrordesc_np(-r));
 		return r;
