@@ -30,7 +30,7 @@ def main():
         code = subprocess.run(cmd, check=False, env=dict(os.environ, CRIU_E2E_SLOW="3")).returncode
         print(f"end: {code}", flush=True)
     elif job == "memory":
-        cmd = [sys.executable, "/test/memory/run.py", "--criu", CRIU, "--writer", "/writer", "-k", only, "--rounds", "2",
+        cmd = [sys.executable, "/test/memory/run.py", "--criu", CRIU, "--writer", "/subjects/writer", "-k", only, "--rounds", "2",
                "--chain", "6"]
         code = subprocess.run(cmd, check=False, env=dict(os.environ, CRIU_E2E_SLOW="4")).returncode
         print(f"end: {code}", flush=True)

@@ -5,7 +5,7 @@ B=/usr/bin/busybox
 if [ ! -e /moved ]; then
 	# The initial root cannot be left or unmounted by anyone, so tests get an ordinary tmpfs.
 	$B mount -t tmpfs -o mode=755,size=70% root /new
-	for f in /usr /bin /sbin /lib /lib64 /etc /root /var /criu /victims /writer /idler /test /modules /init; do
+	for f in /usr /bin /sbin /lib /lib64 /etc /root /var /criu /victims /subjects /test /modules /init; do
 		$B cp -a $f /new/ 2>/dev/null
 	done
 	$B mkdir /new/dev /new/proc /new/sys /new/tmp /new/run /new/mnt

@@ -11,7 +11,7 @@ MEMORY = os.path.join(os.path.dirname(HERE), "memory")
 PYTHON = "/usr/bin/python3"
 PROGRAMS = ["/usr/bin/unshare", "/usr/bin/id", "/bin/dash"]
 LATE_LIBRARIES = ["/lib/x86_64-linux-gnu/libgcc_s.so.1"]
-MEMORY_SUBJECTS = ["writer", "idler", "joiner", "watcher"]
+MEMORY_SUBJECTS = ["writer", "idler", "joiner", "dropper", "watcher"]
 DIRECTORIES = ["dev", "proc", "sys", "tmp", "root", "run", "etc", "new", "var/tmp", "usr/sbin", "mnt"]
 LINKS = {"bin": "usr/bin", "sbin": "usr/sbin", "lib": "usr/lib", "lib64": "usr/lib64"}
 
@@ -111,7 +111,7 @@ def build(path, criu, victims, modules):
         # beside the victims, in a directory of the tests of incremental dumps
         for name in MEMORY_SUBJECTS:
             full = os.path.join(os.path.dirname(victims), "memory", name)
-            cpio.copy(full, name)
+            cpio.copy(full, "subjects/" + name)
             dynamic.append(full)
         for name in python_files():
             cpio.copy(name)
