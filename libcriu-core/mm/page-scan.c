@@ -81,7 +81,7 @@ static int fetch(struct scanner *s)
 		.category_inverted = none_of,
 		.category_mask = none_of | (s->only_changed && !fresh ? s->changed : 0),
 		.category_anyof_mask = PAGE_IS_PRESENT | PAGE_IS_SWAPPED,
-		.return_mask = (s->guards ? PAGE_IS_GUARD : PAGE_IS_PFNZERO) | (s->changed ? PAGE_IS_PRESENT | s->changed : 0) |
+		.return_mask = (s->guards ? PAGE_IS_GUARD : PAGE_IS_PFNZERO) | s->changed |
 			       (fresh ? PAGE_IS_WRITTEN : 0),
 	};
 	long n = ioctl(s->fd, UAPI_PAGEMAP_SCAN, &arg);

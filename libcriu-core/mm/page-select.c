@@ -67,15 +67,10 @@ static bool is_inside(const struct mm_ranges *ranges, const img_vma_entry *v, si
 	return *at < ranges->nr && ranges->items[*at].start <= v->start && v->end <= ranges->items[*at].end;
 }
 
-/*
- * A page that is swapped out in a mapping of a file may be no page at all but a marker of the kernel: the protected page was
- * dropped, and what shows is the file's (zap_install_uffd_wp_if_needed() in mm/memory.c). So there only pages count that
- * are present.
- */
+/* Protection says nothing about pages of files (can_be_watched() in mm/track.c), soft-dirty bits do. */
 static bool is_clean(const struct scanner *s, const img_vma_entry *v, const struct uapi_page_region *g)
 {
-	return !(g->categories & s->changed) &&
-	       (g->categories & PAGE_IS_PRESENT || v->status & MM_ST_ANON_PRIVATE);
+	return !(g->categories & s->changed) && (v->status & MM_ST_ANON_PRIVATE || s->changed == PAGE_IS_SOFT_DIRTY);
 }
 
 static int scan_vma(struct scanner *s, struct page_runs *runs, const img_vma_entry *v, bool tracked)
