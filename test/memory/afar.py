@@ -25,22 +25,25 @@ class Away(lazy.Sleeper):
         with open("/proc/sys/kernel/ns_last_pid", "w", encoding="ascii") as f:
             f.write(str(OTHER_PIDS))
         super().__init__(args, base, seed, mib, *more)
-        self.dumper = self.daemon = self.proxy = None
+        self.dumper = self.daemon = self.proxy = self.shell = self.there = None
         self.port = 0
+
+    def prepare(self):
+        super().prepare()
         self.there = self.machine()
 
     def machine(self):
         """Process 1 of a namespace of pids, with a network that a cable leads to."""
-        shell = self.world.start(["unshare", "--pid", "--net", "--mount", "--fork", "--kill-child", "--mount-proc",
-                                  sys.executable, "-c", FIRST],
-                                 stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)   # it has words about a child that is killed
-        self.world.others.add(shell)
+        # stderr: it has words about a child that is killed
+        self.shell = self.world.start(["unshare", "--pid", "--net", "--mount", "--fork", "--kill-child", "--mount-proc", sys.executable,
+                                       "-c", FIRST], stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.world.others.add(self.shell)
 
         def first():
-            kids = state.read(f"/proc/{shell}/task/{shell}/children").split()
+            kids = state.read(f"/proc/{self.shell}/task/{self.shell}/children").split()
             ignored = re.search(rb"SigIgn:\s+(\w+)", state.read(f"/proc/{int(kids[0])}/status")) if kids else None
             return int(kids[0]) if ignored and int(ignored[1], 16) >> signal.SIGCHLD - 1 & 1 else 0
-        pid = self.world.until(first, 10, "the other machine")
+        pid = self.world.until(first, 20, "the other machine")
         self.world.others.add(pid)
         subprocess.run(["ip", "link", "add", "cable", "type", "veth", "peer", "name", "cable", "netns", str(pid)], check=True)
         for prefix, address in (([], NEAR), (self.within(pid), FAR)):
@@ -165,5 +168,5 @@ class Away(lazy.Sleeper):
         self.world.kill([p for p in (self.dumper, self.proxy) if p and p not in self.world.ended])
         # at once: the kernel takes its time with the network of who has ended, and the next case has a cable of that name
         subprocess.run(["ip", "link", "del", "cable"], check=False, stderr=subprocess.DEVNULL)
-        self.world.kill(self.named("criu") + [self.there])
+        self.world.kill(self.named("criu") + [p for p in (self.there or self.shell,) if p])
         super().end()

@@ -6,6 +6,7 @@ of one that never stops to change it. Pagers and their guards are killed at any 
 
 Runs in pid and mount namespaces of its own. Prints "PASS case", "FAIL case: why" or "SKIP case: why". Needs root.
 """
+import contextlib
 import functools
 import os
 import random
@@ -45,13 +46,28 @@ class Sleeper:
             f.write(bytes(4096))
         self.root = self.world.start([os.path.join(args.tools, "sleeper"), base, str(mib), *more], stdin=subprocess.DEVNULL,
                                      stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
-        self.world.until(lambda: self.see("ready"), 20, "the sleeper's memory")
 
     def __enter__(self):
+        try:
+            self.prepare()
+        except Exception:
+            self.give_up()   # or the next case would find it there
+            raise
         return self
 
-    def __exit__(self, *_):
-        self.end()
+    def __exit__(self, failure, *_):
+        if failure:
+            self.give_up()
+        else:
+            self.end()
+
+    def give_up(self):
+        """The end of what has failed: what else is wrong then is no news."""
+        with contextlib.suppress(Failed):
+            self.end()
+
+    def prepare(self):
+        self.world.until(lambda: self.see("ready"), 20, "the sleeper's memory")
 
     def see(self, name):
         with open(self.board, "rb") as f:
