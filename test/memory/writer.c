@@ -19,8 +19,17 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE 25 /* Linux 6.1 */
+#endif
+#ifndef MADV_GUARD_INSTALL
+#define MADV_GUARD_INSTALL 102 /* Linux 6.13 */
+#define MADV_GUARD_REMOVE  103
+#endif
 
 #define PAGE   4096ul
 #define WORDS  (PAGE / 8)
@@ -156,13 +165,36 @@ static void forget(struct region *r, size_t from, size_t to)
 	memset(&table->count[r - regions][from], 0, (to - from) * sizeof(uint32_t));
 }
 
+/* By the kernel: from a system call of its own, and as it writes to others. */
+static void have_written(const struct region *r, size_t i, uint32_t count)
+{
+	uint64_t page[WORDS];
+	struct iovec from = { page, PAGE }, to = { r->at + i * PAGE, PAGE };
+	int ends[2];
+
+	fill(page, r->id, i, count);
+	if (rnd(2)) {
+		must(process_vm_writev(getpid(), &from, 1, &to, 1, 0) == (ssize_t)PAGE);
+		return;
+	}
+	must(pipe2(ends, O_CLOEXEC) == 0 && write(ends[1], page, PAGE) == (ssize_t)PAGE);
+	must(read(ends[0], to.iov_base, PAGE) == (ssize_t)PAGE);
+	close(ends[0]);
+	close(ends[1]);
+}
+
 static void do_write(struct region *r)
 {
 	size_t i = rnd(r->pages), nr = 1 + rnd(8);
 
 	for (; !r->spare && nr-- && i < r->pages; i++) {
-		fill((uint64_t *)(r->at + i * PAGE), r->id, i, table->count[r - regions][i] + 1);
-		table->count[r - regions][i]++;
+		uint32_t count = table->count[r - regions][i] + 1;
+
+		if (rnd(8))
+			fill((uint64_t *)(r->at + i * PAGE), r->id, i, count);
+		else
+			have_written(r, i, count);
+		table->count[r - regions][i] = count;
 	}
 }
 
@@ -318,6 +350,24 @@ static void do_drop(struct region *r)
 	forget(r, from, to);
 }
 
+/* Guard pages in place of what was there, for a moment. */
+static void do_guard(struct region *r)
+{
+	size_t from = rnd(r->pages), to = from + 1 + rnd(r->pages - from);
+
+	if (r->kind != ANON || madvise(r->at + from * PAGE, (to - from) * PAGE, MADV_GUARD_INSTALL) < 0)
+		return;
+	must(madvise(r->at + from * PAGE, (to - from) * PAGE, MADV_GUARD_REMOVE) == 0);
+	forget(r, from, to);
+}
+
+/* Small pages become huge ones where that is possible. */
+static void do_collapse(struct region *r)
+{
+	if (r->kind == ANON && !r->spare)
+		madvise(r->at, r->pages * PAGE, MADV_COLLAPSE);
+}
+
 static void do_replace(struct region *r)
 {
 	size_t from = rnd(r->pages), to = from + 1 + rnd(r->pages - from);
@@ -444,7 +494,11 @@ static void step(void)
 		do_brk(&regions[0]);
 	else if (what < 399 && r)
 		do_join(r);
-	else if (what == 399 && rnd(20) == 0)
+	else if (r && rnd(3) == 0)
+		do_collapse(r);
+	else if (r && rnd(3) == 0)
+		do_guard(r);
+	else if (rnd(10) == 0)
 		do_fork();
 	table->steps++;
 }
