@@ -19,7 +19,7 @@
 #define CLI_FAILED 1
 
 struct progress {
-	bool wanted; /* standard error is a terminal that nobody else writes to */
+	bool wanted; /* standard error is a terminal */
 	bool shown;  /* a line stands there and is to be wiped */
 	char phase[32];
 	struct timespec last;
@@ -67,6 +67,8 @@ void report_obstacles(FILE *out, const struct obstacles *list);
 void report_stats(struct cli *c);
 void report_progress(void *arg, const char *phase, uint64_t done, uint64_t total);
 void report_progress_end(struct progress *p);
+/** report_line() - a line of the log, which goes to a terminal as well: it does not follow on what is shown of progress */
+void report_line(void *arg, enum cr_log_level level, const char *text);
 
 /* Help texts; help.c */
 void help_usage(FILE *out);

@@ -126,11 +126,15 @@ int cli_begin(struct cli *c, const struct settings *s, const struct args *args, 
 	log = log_sink_log(&c->sink);
 	idle_options_tell(s, c->command, false, &log);
 	c->scripts = (struct scripts){ .list = &s->scripts, .images_dirfd = c->images_dirfd };
-	c->progress.wanted = !s->json && c->sink.fd != STDERR_FILENO && isatty(STDERR_FILENO);
+	c->progress.wanted = !s->json && isatty(STDERR_FILENO);
 	engine_options(s, c->images_dirfd, c->work_dirfd, &c->opts);
 	c->opts.log_fd = c->sink.fd;
 	c->opts.client_is_peer = privilege_lent();
 	c->obs.log = log_sink_log(&c->sink);
+	if (c->progress.wanted && isatty(c->sink.fd)) {
+		c->obs.log.line = report_line;
+		c->obs.log.arg = c;
+	}
 	c->obs.arg = c;
 	c->obs.notify = s->scripts.nr || s->has_status_fd ? notify : NULL;
 	c->obs.progress = c->progress.wanted ? report_progress : NULL;

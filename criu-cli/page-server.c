@@ -24,6 +24,7 @@ int cli_page_server(struct cli *c)
 	struct cr_context *ctx = cr_context_new(&c->opts, &c->obs);
 	int r = ctx ? cr_page_server(ctx, listening, c, &err) : cr_fail(&err, -ENOMEM, "begin");
 
+	report_progress_end(&c->progress);
 	if (r < 0)
 		report_failure(c, &err, NULL, NULL);
 	cr_context_free(ctx);

@@ -113,14 +113,13 @@ void report_stats(struct cli *c)
 }
 
 /* A terminal is redrawn ten times a second at most; what costs is the terminal, not us. */
-void report_progress(void *arg, const char *phase, uint64_t done, uint64_t total)
+static void show(struct cli *c, const char *phase, uint64_t done, uint64_t total)
 {
-	struct cli *c = arg;
 	struct progress *p = &c->progress;
 	struct timespec now;
+	char text[128];
+	int n;
 
-	if (!p->wanted)
-		return;
 	if (total == 0) {
 		snprintf(p->phase, sizeof(p->phase), "%s", phase);
 		return;
@@ -131,9 +130,25 @@ void report_progress(void *arg, const char *phase, uint64_t done, uint64_t total
 		return;
 	p->last = now;
 	p->shown = true;
-	fprintf(stderr, "\r\033[K%s %s: %d%% of %.1f MiB", command_name(c->command), p->phase[0] ? p->phase : phase,
-		(int)(done >= total ? 100 : done * 100.0 / total), total / 1048576.0);
+	n = snprintf(text, sizeof(text), "\r\033[K%s %s: ", command_name(c->command), p->phase[0] ? p->phase : phase);
+	if (total == CR_TOTAL_UNKNOWN)
+		snprintf(text + n, sizeof(text) - (size_t)n, "%.1f MiB", done / 1048576.0);
+	else
+		snprintf(text + n, sizeof(text) - (size_t)n, "%d%% of %.1f MiB",
+			 (int)(done >= total ? 100 : done * 100.0 / total), total / 1048576.0);
+	fputs(text, stderr);
 	fflush(stderr);
+}
+
+/* A process that was made while somebody else was writing would wait for that lock for ever: so nobody waits for it. */
+void report_progress(void *arg, const char *phase, uint64_t done, uint64_t total)
+{
+	struct cli *c = arg;
+
+	if (!c->progress.wanted || ftrylockfile(stderr))
+		return;
+	show(c, phase, done, total);
+	funlockfile(stderr);
 }
 
 void report_progress_end(struct progress *p)
@@ -141,4 +156,18 @@ void report_progress_end(struct progress *p)
 	if (p->shown)
 		fputs("\r\033[K", stderr);
 	p->shown = false;
+}
+
+void report_line(void *arg, enum cr_log_level level, const char *text)
+{
+	struct cli *c = arg;
+	bool ours = ftrylockfile(stderr) == 0;
+
+	if (ours && (int)level <= c->sink.level) {
+		report_progress_end(&c->progress);
+		fflush(stderr);
+	}
+	log_sink_line(&c->sink, level, text);
+	if (ours)
+		funlockfile(stderr);
 }

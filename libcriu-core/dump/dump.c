@@ -152,7 +152,7 @@ int dump_memory(void *op, struct cr_error *err)
 		page_client_round(d->server, d->run_id);
 	r = mm_dump_pages(d->mm, d->tree, d->set, &d->pages, err);
 
-	d->memdump_us = monotonic_us() - begin;
+	d->memdump_us += monotonic_us() - begin;
 	return r;
 }
 
@@ -299,7 +299,7 @@ static void write_stats(struct dump *d)
 {
 	img_dump_stats_entry dump = {
 		.freezing_time = (uint32_t)d->freezing_us, .frozen_time = (uint32_t)d->frozen_us,
-		.memdump_time = (uint32_t)d->memdump_us, .memwrite_time = (uint32_t)d->memdump_us,
+		.memdump_time = (uint32_t)d->memdump_us, .memwrite_time = (uint32_t)d->pages.write_us,
 		.pages_scanned = d->pages.pages_scanned, .pages_skipped_parent = d->pages.pages_skipped,
 		.pages_written = d->pages.pages_written,
 		.pages_lazy = d->pages.pages_left,

@@ -3,6 +3,7 @@
  * is not memory is written while they are stopped, as it would be in any dump; pages are written while they run.
  */
 #include "dump/dump-internal.h"
+#include "base/clock.h"
 #include "mm/smaps-before.h"
 #include "net/connections.h"
 
@@ -30,8 +31,11 @@ static int stage_look(void *op, struct cr_error *err)
 static int stage_shared(void *op, struct cr_error *err)
 {
 	struct dump *d = op;
+	uint64_t begin = monotonic_us();
+	int r = mm_dump_shared(d->mm, d->set, &d->pages, err);
 
-	return mm_dump_shared(d->mm, d->set, &d->pages, err);
+	d->memdump_us += monotonic_us() - begin;
+	return r;
 }
 
 static int stage_thaw(void *op, struct cr_error *err)

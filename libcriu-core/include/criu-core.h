@@ -56,6 +56,8 @@ struct cr_options {
 
 enum cr_file_validation { CR_VALIDATE_BUILDID = 0, CR_VALIDATE_SIZE = 1 };
 
+#define CR_TOTAL_UNKNOWN UINT64_MAX
+
 /* A verb's milestones, for notification scripts. Names as in the RPC protocol. */
 struct cr_observer {
 	struct cr_log log;
@@ -65,7 +67,10 @@ struct cr_observer {
 	 * the one exception from their being constant.
 	 */
 	int (*notify)(void *arg, const char *script, pid_t pid);
-	/* long work: done of total bytes; total 0 = a new phase named @phase begins. NULL: not wanted */
+	/*
+	 * Long work: done of total bytes, which may be CR_TOTAL_UNKNOWN; total 0 = a new phase named @phase begins. It may come
+	 * from any thread, one at a time. NULL: not wanted
+	 */
 	void (*progress)(void *arg, const char *phase, uint64_t done, uint64_t total);
 	/*
 	 * Whose tree is it? Asked for every thread of the frozen tree (ids as procfs counts), before anything of it is

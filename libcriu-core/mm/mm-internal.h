@@ -114,6 +114,7 @@ struct mm_dump {
 	bool tracks;             /* it was renewed in this round */
 	bool running;            /* tasks run while their pages are read */
 	bool segments_stored;    /* by mm_dump_shared() */
+	uint64_t write_us;       /* spent writing or sending pages, by the clock: several workers do it at the same time */
 	bool more_follows;       /* pages of others will be stored by another call: sums have to wait */
 	struct early_sums early_sums;
 };

@@ -135,6 +135,7 @@ struct mm_dump_stats {
 	uint64_t shpages_scanned;
 	uint64_t bytes_written;
 	uint64_t pages_left;      /* of tasks, to be fetched from them */
+	uint64_t write_us;        /* how long pages were written or sent, as part of the time that all of it took */
 };
 
 /**

@@ -13,6 +13,7 @@
 #include "image/page-sums.h"
 #include "image/stream.h"
 
+#include "base/clock.h"
 #include "base/io.h"
 #include "base/thread.h"
 #include "kernel/context.h"
@@ -45,6 +46,7 @@ struct worker {
 	struct copy *copy;
 	bool reports;
 	unsigned int nr_chunks;
+	uint64_t write_us;
 	struct copy_job *job; /* that it takes chunks from; under the lock of all */
 	struct frame_scratch *scratch; /* its own; NULL: nothing is compressed */
 	pthread_t thread;
@@ -471,11 +473,14 @@ static void note_failure(struct copy *c, int r, const struct cr_error *err)
 
 static int put_chunk(struct copy *c, struct worker *w, const struct chunk *ch, char *buf, struct cr_error *err)
 {
-	if (c->d->config.server)
-		return send_chunk(c, ch, buf, err);
-	if (c->packs)
-		return pack_chunk(c, w, ch, buf, err);
-	return image_set_streams(c->set) ? stream_chunk(c, ch, buf, err) : write_chunk(c, ch, buf, err);
+	uint64_t begin = monotonic_us();
+	int r = c->d->config.server          ? send_chunk(c, ch, buf, err)
+		: c->packs                   ? pack_chunk(c, w, ch, buf, err)
+		: image_set_streams(c->set) ? stream_chunk(c, ch, buf, err)
+					     : write_chunk(c, ch, buf, err);
+
+	w->write_us += monotonic_us() - begin;
+	return r;
 }
 
 #define WATCH_CHUNKS 16u /* 4 MiB take some milliseconds */
@@ -551,8 +556,11 @@ static int copy_all(struct copy *c, struct cr_error *err)
 	while (started < want && thread_begin(&w[started].thread, work, &w[started]) == 0)
 		started++;
 	work(&w[0]);
-	for (size_t i = 1; i < started; i++)
+	for (size_t i = 1; i < started; i++) {
 		pthread_join(w[i].thread, NULL);
+		w[0].write_us += w[i].write_us;
+	}
+	c->d->write_us += w[0].write_us / started;
 	for (size_t i = 0; i < c->nr; i++)
 		if (c->jobs[i].opened && c->jobs[i].refs)
 			put_job(c, &c->jobs[i], NULL);

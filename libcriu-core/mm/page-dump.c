@@ -9,6 +9,7 @@
 #include "mm/page-select.h"
 #include "mm/parent-pages.h"
 
+#include "base/clock.h"
 #include "infect/task.h"
 #include "infect/thread-image.h"
 #include "kernel/context.h"
@@ -282,6 +283,7 @@ int pages_dump(struct mm_dump *d, const struct tree *tree, bool segments, struct
 {
 	struct mm_dump_stats stats = *ret;
 	struct page_work w = { .nr_segments = segments ? d->segments.nr : 0 };
+	uint64_t begin, before = d->write_us;
 	size_t nr_tasks = tree ? tree->tasks.nr : 0, most = nr_tasks + w.nr_segments + 1;
 	int r = 0;
 
@@ -304,8 +306,10 @@ int pages_dump(struct mm_dump *d, const struct tree *tree, bool segments, struct
 		r = write_sysv(d, set, err);
 	if (r == 0)
 		r = page_copy(d, set, w.jobs, w.nr, err);
+	begin = monotonic_us();
 	if (r == 0 && d->config.server)
 		r = page_client_finish(d->config.server, err);
+	stats.write_us += d->write_us - before + monotonic_us() - begin;
 	page_work_done(&w);
 	if (r < 0)
 		return cr_within(err, r, "memory");

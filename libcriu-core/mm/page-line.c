@@ -19,6 +19,7 @@ struct line {
 	struct page_session session;
 	struct page_intake *intake;
 	char *ahead;
+	uint64_t *received;
 };
 
 static int say(struct line *l, const struct page_answer *a, struct cr_error *err)
@@ -41,6 +42,7 @@ static int take_content(struct line *l, uint64_t left, struct cr_error *err)
 		if (r < 0)
 			return r;
 		page_intake_put(l->intake, n);
+		__atomic_add_fetch(l->received, n, __ATOMIC_RELAXED);
 		left -= n;
 	}
 	return 0;
@@ -116,7 +118,7 @@ static void await_close(struct line *l)
 int page_line_serve(const struct page_line *line, struct cr_error *err)
 {
 	autofree char *ahead = malloc(PAGE_CONN_AHEAD);
-	struct line l = { .session.ops = &page_store_ops, .ahead = ahead };
+	struct line l = { .session.ops = &page_store_ops, .ahead = ahead, .received = line->received };
 	const rpc_criu_opts *o = line->ctx->opts->rpc;
 	int r;
 

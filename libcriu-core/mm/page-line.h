@@ -5,12 +5,14 @@
 #include "base/error.h"
 
 #include <stdbool.h>
+#include <stdint.h>
 
 struct cr_context;
 struct page_store;
 
 struct page_line {
 	int fd;               /* connected; becomes the line's */
+	uint64_t *received; /* bytes of pages, of all connections; others read it */
 	bool *began;          /* set when an image was begun, so that its end matters to the whole */
 	struct cr_context *ctx;
 	struct page_store *store;

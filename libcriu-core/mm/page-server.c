@@ -20,7 +20,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define LINES_MAX 16
+#define LINES_MAX     16
+#define SHOW_EVERY_MS 100
 
 struct server;
 
@@ -41,6 +42,7 @@ struct server {
 	int ends[2]; /* pipe: each thread that ends puts its number there */
 	struct caller callers[LINES_MAX];
 	size_t nr; /* that are there */
+	uint64_t received; /* bytes of pages */
 	bool served;
 	int failed;
 	struct cr_error err;
@@ -65,7 +67,9 @@ static int begin_caller(struct server *s, int fd, struct cr_error *err)
 	while (c->there)
 		c++;
 	*c = (struct caller){ .server = s, .fd = fcntl(fd, F_DUPFD_CLOEXEC, 3) };
-	c->line = (struct page_line){ .fd = fd, .began = &c->began, .ctx = s->ctx, .store = s->store };
+	c->line = (struct page_line){
+		.fd = fd, .received = &s->received, .began = &c->began, .ctx = s->ctx, .store = s->store
+	};
 	r = c->fd < 0 ? errno : pthread_create(&c->thread, NULL, serve, c);
 	if (r) {
 		if (c->fd >= 0)
@@ -112,6 +116,19 @@ static void end_caller(struct server *s, struct caller *c)
 		note_failure(s, c->result, &c->err);
 }
 
+/* Return: how long to wait until there is something new to be shown, in milliseconds; -1 nobody is to be shown anything */
+static int show(const struct server *s)
+{
+	const struct cr_observer *obs = s->ctx->obs;
+	uint64_t received = __atomic_load_n(&s->received, __ATOMIC_RELAXED);
+
+	if (!obs || !obs->progress || !s->nr)
+		return -1;
+	if (received)
+		obs->progress(obs->arg, "memory", received, CR_TOTAL_UNKNOWN);
+	return SHOW_EVERY_MS;
+}
+
 static int wait_once(struct server *s, struct cr_error *err)
 {
 	bool full = s->nr == LINES_MAX || s->failed;
@@ -122,7 +139,7 @@ static int wait_once(struct server *s, struct cr_error *err)
 	unsigned char number;
 	int r, fd;
 
-	r = poll(fds, 2, -1);
+	r = poll(fds, 2, show(s));
 	if (r < 0)
 		return errno == EINTR ? 0 : cr_fail(err, -errno, "wait for connections");
 	if (fds[0].revents && read(s->ends[0], &number, 1) == 1)
@@ -157,7 +174,9 @@ static int serve_all(struct server *s, struct cr_error *err)
 static int serve_given(struct server *s, int fd, struct cr_error *err)
 {
 	bool began = false;
-	struct page_line line = { .fd = fd, .began = &began, .ctx = s->ctx, .store = s->store };
+	struct page_line line = {
+		.fd = fd, .received = &s->received, .began = &began, .ctx = s->ctx, .store = s->store
+	};
 
 	return page_line_serve(&line, err);
 }

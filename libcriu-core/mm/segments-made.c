@@ -106,7 +106,19 @@ struct target {
 	int fd;
 	uint64_t size;
 	char *map; /* of all of it; NULL: written through the descriptor */
+	const struct cr_observer *obs; /* is told how far it is; NULL: nobody is */
+	uint64_t done, total;
 };
+
+/* Of less than this nobody needs to hear. */
+#define WORTH_SHOWING ((uint64_t)16 << 20)
+
+static void show(struct target *to, uint64_t bytes)
+{
+	to->done += bytes;
+	if (to->obs)
+		to->obs->progress(to->obs->arg, "shared memory", to->done, to->total);
+}
 
 /* An object of huge pages, which cannot be written to with write(2). Zeroes are not copied: they would take a huge page. */
 static int fill_mapped(char *map, const char *buf, size_t len, uint64_t at)
@@ -138,11 +150,22 @@ static int fill_run(struct source *from, struct target *to, uint64_t off, uint64
 		r = to->map ? fill_mapped(to->map, buf, want, at) : fd_pwrite_all(to->fd, buf, want, (off_t)at);
 		if (r < 0)
 			return cr_fail(err, r, "copy pages to offset %" PRIx64, at);
+		show(to, want);
 		off += want;
 		at += want;
 		len -= want;
 	}
 	return 0;
+}
+
+static void begin_to_show(struct cr_context *ctx, const struct stored_runs *runs, struct target *to)
+{
+	for (size_t i = 0; i < runs->nr; i++)
+		to->total += runs->items[i].end - runs->items[i].start;
+	if (!ctx->obs || !ctx->obs->progress || to->total < WORTH_SHOWING)
+		return;
+	to->obs = ctx->obs;
+	ctx->obs->progress(ctx->obs->arg, "shared memory", 0, 0);
 }
 
 /* Copies all that is stored, wherever in the chain of sets it is. */
@@ -191,7 +214,7 @@ int mm_fill(struct cr_context *ctx, struct image_set *set, uint32_t shmid, int f
 	struct target to = { .fd = fd, .size = size };
 	struct statfs fs;
 
-	(void)ctx;
+	begin_to_show(ctx, &runs, &to);
 	if (r == 0 && runs.nr && fstatfs(fd, &fs) == 0 && fs.f_type == HUGETLBFS_MAGIC && size) {
 		to.map = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 		if (to.map == MAP_FAILED) {

@@ -121,6 +121,7 @@ void restore_drop_signals(struct restore *rs, struct rnode *rn);
 int restore_run(struct restore *rs, struct cr_error *err); /* run.c */
 /* until all who are expected have arrived at a stage, or one of them has failed. Return: 0; negative errno. */
 int restore_await(struct restore *rs, uint32_t stage, struct cr_error *err);
+void restore_show(const struct restore *rs); /* show.c: how much of its memory the tree has, for the observer */
 void restore_kill(struct restore *rs);
 /* has a signal arrived that asks us to end? Return: 0, -EINTR. */
 int restore_interrupted(const struct restore *rs, struct cr_error *err);

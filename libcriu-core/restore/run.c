@@ -218,6 +218,7 @@ int restore_await(struct restore *rs, uint32_t stage, struct cr_error *err)
 			return r < 0 ? r : explain(rs, err);
 		}
 		if (r == -ETIMEDOUT) {
+			restore_show(rs);
 			r = look_for_dead(rs, err);
 			if (r < 0)
 				return r;
