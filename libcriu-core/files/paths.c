@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #define DELETED " (deleted)"
@@ -74,8 +75,9 @@ static enum path_state path_state(const struct file_table *t, const struct open_
 		*ret_mnt_id = at.mnt_id;
 		return tree_same_file(t, f, &at) ? PATH_GOOD : PATH_OUTSIDE;
 	}
+	/* a mount of the same directory may lie over the one that it is open through, and forbid what that allows */
 	if (leads_to(&at, is))
-		return PATH_GOOD;
+		return !at.mnt_id || at.mnt_id == f->mnt_id || tree_same_limits(t, f) ? PATH_GOOD : PATH_HIDDEN;
 	if (ends_deleted(text, ret_len) && is->st_nlink && leads_there_again(t, text, *ret_len, is))
 		return PATH_GOOD;
 	if (ends_deleted(text, ret_len))
@@ -192,6 +194,15 @@ static int path_elsewhere(struct file_table *t, struct open_file *f, enum path_s
 	}
 }
 
+/* Opened before the mount became nodev: nobody can open it again. */
+static bool is_barred_device(const struct open_file *f, uint32_t flags)
+{
+	struct statvfs fs;
+
+	return (S_ISCHR(f->facts.st.st_mode) || S_ISBLK(f->facts.st.st_mode)) && !(flags & O_PATH) &&
+	       fstatvfs(f->fd, &fs) == 0 && fs.f_flag & ST_NODEV;
+}
+
 int path_dump(struct file_table *t, struct open_file *f, uint32_t id, uint32_t flags, bool validate,
 	      img_reg_file_entry **ret, struct cr_error *err)
 {
@@ -208,6 +219,9 @@ int path_dump(struct file_table *t, struct open_file *f, uint32_t id, uint32_t f
 		return file_refuse(t, f, "", "executable in a memory file, %s", f->facts.link);
 	if (!key && f->facts.link[0] != '/')
 		return file_refuse(t, f, "", "file that cannot be reached from here, %s", f->facts.link);
+	if (!key && is_barred_device(f, flags))
+		return file_refuse(t, f, "remount it with dev", "device on a mount that has become nodev since, %s",
+				   f->facts.link);
 	if (!key)
 		state = path_state(t, f, &len, &mnt_id);
 	r = reg_fill(t, f, id, flags, validate, len, e, err);

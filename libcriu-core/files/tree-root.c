@@ -100,6 +100,13 @@ static bool same_limits(int a, int b)
 	return fstatvfs(a, &x) == 0 && fstatvfs(b, &y) == 0 && (x.f_flag & limits) == (y.f_flag & limits);
 }
 
+bool tree_same_limits(const struct file_table *t, const struct open_file *f)
+{
+	autofd int fd = tree_open(t, f->facts.link, O_PATH | O_NOFOLLOW);
+
+	return fd >= 0 && same_limits(f->fd, fd);
+}
+
 bool tree_same_file(const struct file_table *t, const struct open_file *f, const struct path_look *at)
 {
 	autofd int fd = -1;

@@ -20,6 +20,9 @@ int tree_mounts(struct file_table *t, const struct proc_mount_list **ret, struct
 /** tree_has_mount() - is it one of the namespace of the tree? True for all where the tree has none of its own. */
 bool tree_has_mount(const struct file_table *t, uint32_t mnt_id);
 
+/** tree_same_limits() - does the mount that the name of @f leads to allow what its own does: writing, devices, programs? */
+bool tree_same_limits(const struct file_table *t, const struct open_file *f);
+
 /** tree_same_file() - is what lies in the tree at the name of @f, which is open through a mount from outside, as good? */
 bool tree_same_file(const struct file_table *t, const struct open_file *f, const struct path_look *at);
 

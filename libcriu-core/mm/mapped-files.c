@@ -14,7 +14,9 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 
 /* an element that could not be added has no table */
 #define HASH_NONFATAL_OOM            1
@@ -24,6 +26,7 @@
 struct cached_file {
 	UT_hash_handle hh;
 	uint64_t id;
+	bool noexec; /* by the mount that it is mapped through */
 	size_t key_len;
 	char key[]; /* struct file_key, then the path */
 };
@@ -163,9 +166,10 @@ static int add_segment(struct mm_dump *d, struct task *task, int fd, const struc
 }
 
 static int add_file(struct mm_dump *d, struct task *task, const struct proc_vma *v, const char *path,
-		    enum vma_kind kind, uint32_t fdflags, uint64_t *ret_id, struct cr_error *err)
+		    enum vma_kind kind, uint32_t fdflags, struct cached_file *ret, struct cr_error *err)
 {
 	autofd int fd = open_object(task, v, path, kind == VMA_FILE ? O_PATH : O_RDONLY);
+	struct statvfs fs;
 	struct stat st;
 	uint32_t id;
 	int r;
@@ -176,8 +180,8 @@ static int add_file(struct mm_dump *d, struct task *task, const struct proc_vma 
 	if (fd < 0)
 		return cr_fail(err, fd, "open the file mapped at %" PRIx64, v->start);
 	if (kind != VMA_FILE)
-		return add_segment(d, task, fd, v, kind, fdflags, ret_id, err);
-	if (fstat(fd, &st) < 0)
+		return add_segment(d, task, fd, v, kind, fdflags, &ret->id, err);
+	if (fstat(fd, &st) < 0 || fstatvfs(fd, &fs) < 0)
 		return cr_fail(err, -errno, "look at the file mapped at %" PRIx64, v->start);
 	if (!S_ISREG(st.st_mode))
 		return mm_obstacle(d, task, v, path,
@@ -185,7 +189,8 @@ static int add_file(struct mm_dump *d, struct task *task, const struct proc_vma 
 				   "the process must unmap it first", err);
 	r = d->config.sink->add(d->config.sink->arg, task, fd, path, fdflags, &id, err);
 	if (r == 0)
-		*ret_id = id;
+		ret->id = id;
+	ret->noexec = fs.f_flag & ST_NOEXEC;
 	return r;
 }
 
@@ -214,7 +219,7 @@ int file_cache_map(struct mm_dump *d, struct task *task, const struct proc_vma *
 	if (!found || found->key_len != key_len || memcmp(found->key, f->key, key_len) != 0)
 		HASH_FIND(hh, c->by_key, f->key, key_len, found);
 	if (!found) {
-		r = add_file(d, task, v, path, kind, fdflags, &f->id, err);
+		r = add_file(d, task, v, path, kind, fdflags, f, err);
 		if (r != 0)
 			return r < 0 ? cr_within(err, r, "mapping %" PRIx64 "-%" PRIx64 " of %s", v->start, v->end,
 						 path)
@@ -227,6 +232,9 @@ int file_cache_map(struct mm_dump *d, struct task *task, const struct proc_vma *
 		}
 	}
 	c->last = found;
+	if (found->noexec && v->prot & PROT_EXEC)
+		return mm_obstacle(d, task, v, path, "program or library on a mount that has become noexec since",
+				   "remount it with exec", err);
 	*ret_id = found->id;
 	return 0;
 }

@@ -184,6 +184,20 @@ static int open_all(struct mnt_look *k, const struct tree *tree, struct cr_error
 	return r < 0 ? r : proc_mountinfo_read(&self, &k->out, err);
 }
 
+/* What is left out is none of the tree's for those who ask for its mounts: their files would be found in what it lies over. */
+static int keep_lines(struct mnt_look *k, struct cr_error *err)
+{
+	struct proc_mount_list *kept = &k->ns->kept;
+
+	kept->items = calloc(k->ns->list.nr + 1, sizeof(*kept->items));
+	if (!kept->items)
+		return cr_fail(err, -ENOMEM, "list mounts");
+	for (; kept->nr < k->ns->list.nr; kept->nr++)
+		kept->items[kept->nr] = *k->of[kept->nr];
+	kept->cap = kept->nr;
+	return 0;
+}
+
 /* Texts of entries lead into the list of mounts, which stays with the namespace. */
 static void look_done(struct mnt_look *k)
 {
@@ -216,6 +230,8 @@ int mnt_ns_collect(struct cr_context *ctx, const struct tree *tree, uint32_t id,
 	r = open_all(&k, tree, err);
 	if (r == 0)
 		r = mnt_thread_run(k.ns_fd, ipc_fd, look_around, &k, err);
+	if (r == 0)
+		r = keep_lines(&k, err);
 	look_done(&k);
 	if (r < 0)
 		return cr_within(err, r, "mount namespace");

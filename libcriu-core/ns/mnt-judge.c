@@ -72,7 +72,7 @@ static bool is_same_file(int a, int b)
 /* Where it is seen in our namespace: a text in the pool; NULL: nowhere */
 static char *path_outside(const struct mnt_look *k, const struct proc_mount *m)
 {
-	autofd int inside = mnt_open_visible(m);
+	autofd int inside = mnt_open_visible(&k->in, m);
 
 	for (size_t i = 0; i < k->out.nr; i++) {
 		const struct proc_mount *o = &k->out.items[i];
@@ -143,7 +143,7 @@ int mnt_open_whole(const struct mnt_look *k, uint32_t dev)
 
 		if (mnt_dev_of(&k->in.items[i]) != dev || strcmp(k->in.items[i].root, "/") != 0)
 			continue;
-		at = mnt_open_visible(&k->in.items[i]);
+		at = mnt_open_visible(&k->in, &k->in.items[i]);
 		/* what cannot be bound can be copied in another copy of the namespace only */
 		fd = at < 0 || k->in.items[i].unbindable ? mnt_reach(k->ns->ns_fd, &k->in, &k->in.items[i])
 							 : mount_clone(at);
@@ -160,7 +160,7 @@ int mnt_open_whole(const struct mnt_look *k, uint32_t dev)
 static int judge_proc(const struct mnt_look *k, const struct proc_mount *m, struct cr_error *err)
 {
 	char self[24] = "", pid[24];
-	autofd int seen = mnt_open_visible(m), fd = -1;
+	autofd int seen = mnt_open_visible(&k->in, m), fd = -1;
 
 	if (seen < 0 && find_outside(k, mnt_dev_of(m)))
 		return FINE;
@@ -205,11 +205,11 @@ static int judge_own(struct mnt_look *k, size_t i, const struct mnt_type *t, str
 static int judge_bind(const struct mnt_look *k, size_t i, struct cr_error *err)
 {
 	const struct mnt_mount *m = &k->ns->list.items[i], *o = &k->ns->list.items[m->origin];
-	autofd int its = mnt_open_visible(k->of[i]), at = -1, alone = -1, there = -1;
+	autofd int its = mnt_open_visible(&k->in, k->of[i]), at = -1, alone = -1, there = -1;
 
 	if (!mnt_is_given(o))
 		return FINE;
-	at = mnt_open_visible(k->of[m->origin]);
+	at = mnt_open_visible(&k->in, k->of[m->origin]);
 	alone = at < 0 ? -1 : mount_clone(at);
 	there = alone < 0 ? -1 : open_in_mount(alone, mnt_below(m->e->root, o->e->root));
 	if (alone < 0 || (there >= 0 && (its < 0 || is_same_file(its, there))))
@@ -242,12 +242,33 @@ static int judge_group(const struct mnt_look *k, size_t i, struct cr_error *err)
 	return FINE;
 }
 
+/* Restored file systems are there before the tree: what it brings itself (processes, terminals) can neither be shown nor mounted on. */
+static int judge_fleeting(const struct mnt_look *k, size_t i, struct cr_error *err)
+{
+	const struct mnt_mounts *list = &k->ns->list;
+	const struct mnt_mount *m = &list->items[i], *parent = m->parent >= 0 ? &list->items[m->parent] : NULL;
+	const struct mnt_type *t = m->how == MNT_NEW ? mnt_type_of(m->e) : NULL;
+	char advice[160];
+
+	snprintf(advice, sizeof(advice), "unmount it, or --external mnt[%.100s]:NAME", m->e->mountpoint);
+	if (t && m->e->root[0] == '/' && mnt_is_fleeting(t, m->e->root + 1))
+		return say(k, k->of[i], advice, "shows a process or terminal of the tree", err);
+	t = parent && parent->how == MNT_NEW ? mnt_type_of(parent->e) : NULL;
+	/* the whole of what it lies on is part of what is shown there */
+	if (t && strcmp(parent->e->root, "/") == 0 &&
+	    mnt_is_fleeting(t, mnt_below(m->e->mountpoint, parent->e->mountpoint)))
+		return say(k, k->of[i], "unmount it, or --skip-mnt", "lies on a file of a process or terminal", err);
+	return FINE;
+}
+
 static int judge(struct mnt_look *k, size_t i, struct cr_error *err)
 {
 	const struct mnt_mount *m = &k->ns->list.items[i];
 	const struct mnt_type *t = mnt_type_of(m->e);
 	int r = judge_group(k, i, err);
 
+	if (r == FINE)
+		r = judge_fleeting(k, i, err);
 	if (r != FINE)
 		return r;
 	if (m->how == MNT_NEW)

@@ -33,11 +33,17 @@ const char *mnt_below(const char *path, const char *base)
 {
 	size_t len = strlen(base);
 
-	if (len == 1)
-		return path + 1;
+	if (len == 1 && *base == '/')
+		return *path == '/' ? path + 1 : NULL;
 	if (strncmp(path, base, len) != 0 || (path[len] && path[len] != '/'))
 		return NULL;
 	return path[len] ? path + len + 1 : path + len;
+}
+
+/* What is shown of namespaces, and other objects that have no names in their file system, is no path: "net:[4026531840]" */
+static bool is_object(const char *root)
+{
+	return root && strchr(root, ':') && !strchr(root, '/');
 }
 
 static bool has_text(const char *text)
@@ -49,7 +55,8 @@ static int check_entry(const img_mnt_entry *e, struct cr_error *err)
 {
 	const char *where = e->mountpoint ? e->mountpoint : "";
 
-	if (!is_plain_path(e->mountpoint) || !is_plain_path(e->root) || !e->source || !e->options)
+	if (!is_plain_path(e->mountpoint) || (!is_plain_path(e->root) && !is_object(e->root)) || !e->source ||
+	    !e->options)
 		return cr_refuse(err, -EBADMSG, "mount %u at %.64s: a path that is none", e->mnt_id, where);
 	if (!e->mnt_id || (int32_t)e->mnt_id < 0)
 		return cr_refuse(err, -EBADMSG, "mount at %.64s: number %u", where, e->mnt_id);
@@ -202,6 +209,10 @@ int mnt_list_arrange(struct mnt_mounts *list, struct cr_error *err)
 
 		if (m->how == MNT_UNKNOWN || m->how == MNT_NEW)
 			find_origin(list, &by_dev, i);
+		if (is_object(m->e->root) && m->how != MNT_UNKNOWN && m->origin >= 0 &&
+		    !mnt_is_given(&list->items[m->origin]))
+			r = cr_refuse(err, -EBADMSG, "mount %u at %.64s: nothing leads to its root", m->e->mnt_id,
+				      m->e->mountpoint);
 	}
 	map_done(&by_dev);
 	return r;

@@ -81,6 +81,8 @@ const struct mnt_type *mnt_type_named(const char *fstype);
 const struct mnt_type *mnt_type_of(const img_mnt_entry *e);
 /** mnt_fs_name() - what the kernel calls it; NULL: unknown */
 const char *mnt_fs_name(const img_mnt_entry *e);
+/** mnt_is_fleeting() - is @path, without a leading slash, one that a new file system of that kind has not, before the tree is there? */
+bool mnt_is_fleeting(const struct mnt_type *t, const char *path);
 /** mnt_type_allowed() - is a kind that has to be asked for in --enable-fs? */
 bool mnt_type_allowed(const struct mnt_type *t, const rpc_criu_opts *rpc);
 /** mnt_fs_make() - a file system with the type, source and options of @e, mounted nowhere. @device: instead of its source.
@@ -117,8 +119,8 @@ int mnt_sharing_make(const struct mnt_mounts *list, struct cr_error *err);
 bool mnt_shared_outside(const struct mnt_mounts *list, size_t i);
 bool mnt_master_outside(const struct mnt_mounts *list, size_t i);
 
-/** mnt_open_visible() - in its namespace: the root of a mount (O_PATH). Return: descriptor; -1: another mount hides it */
-int mnt_open_visible(const struct proc_mount *m);
+/** mnt_open_visible() - in its namespace: the root of a mount of @list (O_PATH). Return: descriptor; -1: another mount hides it */
+int mnt_open_visible(const struct proc_mount_list *list, const struct proc_mount *m);
 /** mnt_reach() - a copy of a mount that others hide, by itself; mnt-reach.c. @ns_fd: its namespace, which stays as it is. Return: descriptor; -1 */
 int mnt_reach(int ns_fd, const struct proc_mount_list *list, const struct proc_mount *m);
 
@@ -147,6 +149,7 @@ struct mnt_ns {
 	int root_fd;                  /* -1 */
 	struct pool pool;             /* dump: entries, and their texts */
 	struct proc_mount_list lines; /* dump: what texts of entries lead into, too */
+	struct proc_mount_list kept;  /* dump: of these, without texts of its own, what is not left out */
 };
 int mnt_ns_new(struct cr_context *ctx, uint32_t id, struct mnt_ns **ret, struct cr_error *err);
 /** mnt_is_given() - does it come from outside, as a mount? */

@@ -15,7 +15,8 @@
 #define UMOUNT_NOFOLLOW 8
 #endif
 
-int mnt_open_visible(const struct proc_mount *m)
+/* What lies at the place of @m, if it might be @m. Return: descriptor; -1 */
+static int open_place(const struct proc_mount *m)
 {
 	struct open_how how = { .flags = O_PATH | O_NOFOLLOW | O_CLOEXEC, .resolve = RESOLVE_NO_SYMLINKS };
 	autofd int fd = (int)syscall(SYS_openat2, AT_FDCWD, m->mountpoint, &how, sizeof(how));
@@ -65,25 +66,33 @@ static int take_away(const struct proc_mount_list *list, const struct proc_mount
 
 /*
  * Mounts of @parent through which the path to its mount @next, or to itself where @next is NULL, leads: those on shorter paths
- * hide those on longer ones.
+ * hide those on longer ones. Return: the first on a path longer than @min; NULL: none
  */
-static int clear_way(const struct proc_mount_list *list, const struct proc_mount *parent, const struct proc_mount *next)
+static const struct proc_mount *in_the_way(const struct proc_mount_list *list, const struct proc_mount *parent,
+					   const struct proc_mount *next, size_t min)
 {
 	const char *path = next ? next->mountpoint : parent->mountpoint;
+	const struct proc_mount *first = NULL;
+
+	for (size_t i = 0; i < list->nr; i++) {
+		const struct proc_mount *m = &list->items[i];
+
+		if (m->parent_id == parent->id && m != parent && (!next || m->id != next->id) &&
+		    strlen(m->mountpoint) > min && mnt_below(path, m->mountpoint) &&
+		    (!first || strlen(m->mountpoint) < strlen(first->mountpoint)))
+			first = m;
+	}
+	return first;
+}
+
+static int clear_way(const struct proc_mount_list *list, const struct proc_mount *parent, const struct proc_mount *next)
+{
 	size_t min = 0;
 
 	for (;;) {
-		const struct proc_mount *first = NULL;
+		const struct proc_mount *first = in_the_way(list, parent, next, min);
 		int r;
 
-		for (size_t i = 0; i < list->nr; i++) {
-			const struct proc_mount *m = &list->items[i];
-
-			if (m->parent_id == parent->id && m != parent && (!next || m->id != next->id) &&
-			    strlen(m->mountpoint) > min && mnt_below(path, m->mountpoint) &&
-			    (!first || strlen(m->mountpoint) < strlen(first->mountpoint)))
-				first = m;
-		}
 		if (!first)
 			return 0;
 		min = strlen(first->mountpoint);
@@ -106,6 +115,36 @@ static int clear_all(const struct proc_mount_list *list, const struct proc_mount
 	return r == 0 && parent ? clear_way(list, parent, m) : r;
 }
 
+static bool is_hidden(const struct proc_mount_list *list, const struct proc_mount *m)
+{
+	const struct proc_mount *next = NULL;
+
+	for (size_t n = 0; m && n <= list->nr; n++, next = m, m = parent_of(list, m))
+		if (in_the_way(list, m, next, 0))
+			return true;
+	return false;
+}
+
+/* A directory of a file system may be mounted over the whole of it: by what the kernel tells of the place it might be either. */
+static bool has_twin(const struct proc_mount_list *list, const struct proc_mount *m)
+{
+	for (size_t i = 0; i < list->nr; i++) {
+		const struct proc_mount *o = &list->items[i];
+
+		if (o != m && o->dev_minor == m->dev_minor && o->dev_major == m->dev_major && o->id != m->id &&
+		    strcmp(o->mountpoint, m->mountpoint) == 0)
+			return true;
+	}
+	return false;
+}
+
+int mnt_open_visible(const struct proc_mount_list *list, const struct proc_mount *m)
+{
+	autofd int fd = open_place(m);
+
+	return fd >= 0 && has_twin(list, m) && is_hidden(list, m) ? -1 : take_fd(&fd);
+}
+
 struct reach {
 	const struct proc_mount_list *list;
 	const struct proc_mount *mount;
@@ -122,7 +161,7 @@ static int reach_in_thread(void *arg, struct cr_error *err)
 	if (r == 0)
 		r = clear_way(w->list, w->mount, NULL);
 	if (r == 0) {
-		autofd int at = mnt_open_visible(w->mount);
+		autofd int at = open_place(w->mount);
 
 		w->fd = at < 0 ? -1 : mount_clone(at);
 	}

@@ -126,6 +126,13 @@ static int open_source(struct mnt_ns *ns, size_t i, struct cr_error *err)
 	return cr_within(err, r, "%.200s", path);
 }
 
+/* By its number, or by the name of its device, as numbers may be others after a reboot. */
+static bool is_same_fs(const struct proc_mount *here, const img_mnt_entry *e)
+{
+	return (here->dev_major << 20 | here->dev_minor) == e->root_dev ||
+	       (here->source[0] == '/' && strcmp(here->source, e->source) == 0);
+}
+
 /* Without --root the restorer's own is taken, if that is what it was. */
 static int check_root(const struct mnt_ns *ns, const struct mnt_mount *m, struct cr_error *err)
 {
@@ -136,13 +143,13 @@ static int check_root(const struct mnt_ns *ns, const struct mnt_mount *m, struct
 	if (r == 0)
 		r = proc_mountinfo_read(&self, &mounts, err);
 	for (size_t i = 0; r == 0 && i < mounts.nr; i++)
-		if (strcmp(mounts.items[i].mountpoint, "/") == 0 && strcmp(mounts.items[i].root, m->e->root) == 0)
+		if (strcmp(mounts.items[i].mountpoint, "/") == 0 && strcmp(mounts.items[i].root, m->e->root) == 0 &&
+		    is_same_fs(&mounts.items[i], m->e))
 			return 0;
 	if (r != 0)
 		return r < 0 ? r : 0;
-	r = cr_refuse(err, -EINVAL,
-		      "the root directory of the tree was %.200s of its file system, which the restorer's is not",
-		      m->e->root);
+	r = cr_refuse(err, -EINVAL, "the root directory of the tree was %.200s of %.100s, which the restorer's is not",
+		      m->e->root, m->e->source);
 	cr_advise(err, "--root PATH says where it is now");
 	return r;
 }

@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <sys/xattr.h>
 
 #define SAID_MAX 400u
 
@@ -199,12 +200,16 @@ static int look_at(FTSENT *f, struct pool *pool, img_mnt_ext **ret, const char *
 	default:
 		break;
 	}
+	if (S_ISSOCK(f->fts_statp->st_mode) && f->fts_statp->st_nlink > 1) {
+		*ret_why = pool_printf(pool, "holds %.80s, a socket with several names (hard links)", f->fts_path + 2);
+		return *ret_why ? 0 : cr_fail(err, -ENOMEM, "look at %.200s", f->fts_path);
+	}
 	if (S_ISSOCK(f->fts_statp->st_mode))
 		return note_socket(pool, ret, f, err);
 	if (statx(AT_FDCWD, f->fts_accpath, AT_SYMLINK_NOFOLLOW, STATX_TYPE, &st) < 0)
 		return cr_fail(err, -errno, "look at %.200s", f->fts_path);
 	if (st.stx_attributes & (STATX_ATTR_IMMUTABLE | STATX_ATTR_APPEND)) {
-		*ret_why = pool_printf(pool, "%.80s cannot be changed (chattr +%c)", f->fts_path + 2,
+		*ret_why = pool_printf(pool, "holds %.80s, which cannot be changed (chattr +%c)", f->fts_path + 2,
 				       st.stx_attributes & STATX_ATTR_IMMUTABLE ? 'i' : 'a');
 		return *ret_why ? 0 : cr_fail(err, -ENOMEM, "look at %.200s", f->fts_path);
 	}
@@ -253,10 +258,14 @@ static int make_socket(int root, const img_mnt_socket_ext *s, struct cr_error *e
 	char path[PATH_MAX];
 	autofd int dir = -1;
 	struct stat st;
+	int r;
 
 	snprintf(path, sizeof(path), "%.*s", slash ? (int)(slash - s->path) : 0, s->path);
 	dir = open_in_mount(root, path);
-	if (dir < 0 || fstat(dir, &st) < 0 || mknodat(dir, name, S_IFSOCK | s->mode, 0) < 0 ||
+	r = dir < 0 || fstat(dir, &st) < 0 ? -1 : mknodat(dir, name, S_IFSOCK | s->mode, 0);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d/%s", dir, name);
+	/* what its directory gives to all that is new in it (a default list), which its mode would then be a part of */
+	if (r < 0 || (lremovexattr(path, "system.posix_acl_access") < 0 && errno != ENODATA && errno != EOPNOTSUPP) ||
 	    fchownat(dir, name, s->uid, s->gid, AT_SYMLINK_NOFOLLOW) < 0 || fchmodat(dir, name, s->mode, 0) < 0 ||
 	    utimensat(dir, name, times, AT_SYMLINK_NOFOLLOW) < 0)
 		return cr_fail(err, -errno, "make the name of socket %.200s", s->path);
@@ -277,6 +286,7 @@ int mnt_tmpfs_fill(int fd, int image, const img_mnt_ext *ext, struct cr_error *e
 			       (char *)"--xattrs",
 			       (char *)"--xattrs-include=*",
 			       (char *)"--delay-directory-restore",
+			       (char *)"--warning=no-timestamp", /* of the future, or before 1970: that is how it was */
 			       (char *)"--file=-",
 			       NULL };
 	char *const gzip[] = { (char *)"gzip", (char *)"-d", (char *)"-c", NULL };

@@ -61,6 +61,13 @@ const char *mnt_fs_name(const img_mnt_entry *e)
 	return t ? t->name : e->fsname;
 }
 
+bool mnt_is_fleeting(const struct mnt_type *t, const char *path)
+{
+	/* directories of processes, and terminals */
+	return (strcmp(t->name, "proc") == 0 && isdigit((unsigned char)*path)) ||
+	       (strcmp(t->name, "devpts") == 0 && *path && strcmp(path, "ptmx") != 0);
+}
+
 bool mnt_type_allowed(const struct mnt_type *t, const rpc_criu_opts *rpc)
 {
 	for (size_t i = 0; i < rpc->enable_fs.nr; i++) {

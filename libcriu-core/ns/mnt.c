@@ -37,6 +37,7 @@ void mnt_ns_free(struct mnt_ns *ns)
 		img_entry_free((void *)ns->list.items[i].e);
 	mnt_mounts_done(&ns->list);
 	pool_done(&ns->pool);
+	proc_mount_list_done(&ns->kept);
 	proc_mount_list_done(&ns->lines);
 	free(ns);
 }
@@ -53,7 +54,7 @@ int mnt_ns_root(const struct mnt_ns *ns)
 
 const struct proc_mount_list *mnt_ns_mounts(const struct mnt_ns *ns)
 {
-	return &ns->lines;
+	return &ns->kept;
 }
 
 int mnt_list_add(struct mnt_mounts *list, const img_mnt_entry *e, struct cr_error *err)

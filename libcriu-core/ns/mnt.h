@@ -40,7 +40,7 @@ int mnt_ns_root(const struct mnt_ns *ns);
 /** mnt_options_idle() - of a tree that is in our mount namespace: options of which nothing comes are named in the log */
 void mnt_options_idle(struct cr_context *ctx);
 
-/** mnt_ns_mounts() - all of its mounts, as procfs shows them from its root; after mnt_ns_collect() */
+/** mnt_ns_mounts() - its mounts but for those that are left out, as procfs shows them from its root; after mnt_ns_collect() */
 const struct proc_mount_list *mnt_ns_mounts(const struct mnt_ns *ns);
 
 void mnt_ns_free(struct mnt_ns *ns);

@@ -66,6 +66,8 @@ static void test_how(void **state)
 		{ 19, 10, 7, 0, "/", "/disk2", NULL, 0, 0, MNT_BIND, 9 },
 		{ 20, 10, 30, img_fstype_TMPFS, "/null", "/masked", "/dev/null", 0, 0, MNT_EXTERNAL, 0 },
 		{ 21, 10, 30, img_fstype_TMPFS, "/", "/dev", NULL, 0, 0, MNT_NEW, 12 },
+		{ 22, 10, 4, 0, "net:[402]", "/net", MNT_KEY_AUTO, 0, 0, MNT_AUTO, 0 },
+		{ 23, 10, 4, 0, "net:[403]", "/net2", NULL, 0, 0, MNT_UNKNOWN, 0 },
 		END,
 	};
 	struct cr_error err = { 0 };
@@ -115,6 +117,11 @@ static void test_hostile(void **state)
 		{ "slash at the end", { ROOT, { 11, 10, 5, 0, "/", "/a/", NULL, 0, 0, 0, 0 }, END } },
 		{ "empty", { ROOT, { 11, 10, 5, 0, "", "/a", NULL, 0, 0, 0, 0 }, END } },
 		{ "number 0", { ROOT, { 0, 10, 5, 0, "/", "/a", NULL, 0, 0, 0, 0 }, END } },
+		{ "object of a new file system",
+		  { ROOT, { 11, 10, 6, img_fstype_TMPFS, "net:[1]", "/a", NULL, 0, 0, 0, 0 }, END } },
+		{ "object of a device", { ROOT, { 11, 10, 6, 0, "net:[1]", "/a", MNT_KEY_DEVICE, 0, 0, 0, 0 }, END } },
+		{ "object with a slash",
+		  { ROOT, { 11, 10, 6, 0, "net:/../..", "/a", MNT_KEY_AUTO, 0, 0, 0, 0 }, END } },
 		{ "root elsewhere", { { 10, 1, 5, 0, "/", "/a", NULL, 0, 0, 0, 0 }, END } },
 	};
 
@@ -235,6 +242,9 @@ static void test_texts(void **state)
 	assert_string_equal(mnt_below("/a", "/a"), "");
 	assert_null(mnt_below("/ab", "/a"));
 	assert_null(mnt_below("/", "/a"));
+	assert_null(mnt_below("net:[1]", "/"));
+	assert_null(mnt_below("net:[1]", "net:[12]"));
+	assert_string_equal(mnt_below("net:[1]", "net:[1]"), "");
 }
 
 static void test_options(void **state)
