@@ -61,8 +61,10 @@ def modes_of(case, asked):
 class Runner:
     def __init__(self, args):
         self.args = args
+        # Trees with mounts of their own drop those of others, but not the one that their directory is on: so it is to be on none.
+        mounted = os.path.ismount(tempfile.gettempdir())
         # Victims of other uids have to reach their directories.
-        self.base = tempfile.mkdtemp(prefix="criu-e2e-", dir=args.tmp)
+        self.base = tempfile.mkdtemp(prefix="criu-e2e-", dir=args.tmp or ("/var/tmp" if mounted else None))
         os.chmod(self.base, 0o755)
         self.skipped = set()
 
@@ -135,7 +137,7 @@ def main():
     ap.add_argument("-k", metavar="PATTERN", default="", help="only cases whose name matches this regular expression")
     ap.add_argument("--modes", default="", help="comma list of " + ", ".join(ALL_MODES) + ", refused, scenario")
     ap.add_argument("--jobs", type=int, default=2)
-    ap.add_argument("--tmp", help="where cases have their directories (default: as for all temporary files)")
+    ap.add_argument("--tmp", help="where cases have their directories (default: as for all temporary files, but not on a mount)")
     ap.add_argument("--until", type=float, help="seconds since 1970: from then on only what is still to be run by command line")
     ap.add_argument("--keep", action="store_true", help="keep the directories with images and logs")
     ap.add_argument("--list", action="store_true", help="only say what would be run")
