@@ -183,16 +183,17 @@ def strangers(args, base, seed):
             raise Failed(f"the dump does not wait any more: {s.read_log('dump.log')[-300:]}")
         _, entries = wire.pagemap(os.path.join(s.images, f"pagemap-{s.root}.img"))
         at, nr, _ = max((e for e in entries if e[2] == wire.LAZY), key=lambda e: e[1])
+        # while it is there: it ends behind the last answer, whoever has read that
+        with open(f"/proc/{s.root}/mem", "rb") as f:
+            f.seek(at)
+            mem = f.read(nr * wire.PAGE)
         # by hand, as others do: no greeting, and in order
         w = wire.Wire(s.port)
         w.say(wire.record(wire.GET, nr, at, s.root), wire.record(wire.GET, 1, at, s.root), wire.record(wire.CLOSE))
         if w.hear(32) != wire.record(wire.ADD_F, nr, at, s.root, wire.PRESENT):
             raise Failed("GET was not answered with what was asked for")
-        mem = w.hear(nr * wire.PAGE)
-        with open(f"/proc/{s.root}/mem", "rb") as f:
-            f.seek(at)
-            if f.read(nr * wire.PAGE) != mem:
-                raise Failed("the pages are not those of the process")
+        if len(mem) != nr * wire.PAGE or w.hear(nr * wire.PAGE) != mem:
+            raise Failed("the pages are not those of the process")
         if w.hear(32) != wire.record(wire.ADD_F, 1, at, s.root, wire.PRESENT) or w.hear(wire.PAGE) != mem[:wire.PAGE]:
             raise Failed("the second GET was not answered")
         if w.number() != 0:
