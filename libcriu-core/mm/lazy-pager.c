@@ -438,20 +438,23 @@ static int bring_firsts(struct lazy_pager *p, struct cr_error *err)
 	return r < 0 ? r : 0;
 }
 
+void lazy_pager_stay(void)
+{
+	static const int ends[] = { SIGHUP, SIGINT, SIGTERM, SIGPIPE };
+	struct sigaction ignore = { .sa_handler = SIG_IGN };
+
+	for (size_t i = 0; i < ARRAY_LEN(ends); i++)
+		sigaction(ends[i], &ignore, NULL);
+}
+
 int lazy_pager_init(struct lazy_pager *p, struct cr_error *err)
 {
-	struct sigaction ignore = { .sa_handler = SIG_IGN };
 	int r;
 
 	p->guard = (struct lazy_guard)LAZY_GUARD_NONE;
 	p->buffer = mmap(NULL, LAZY_PIECE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (p->buffer == MAP_FAILED)
 		return cr_fail(err, -errno, "memory for pages");
-	/* what ends shells and sessions must not end the tree */
-	sigaction(SIGHUP, &ignore, NULL);
-	sigaction(SIGINT, &ignore, NULL);
-	sigaction(SIGTERM, &ignore, NULL);
-	sigaction(SIGPIPE, &ignore, NULL);
 	r = lazy_bond_init(&p->bond);
 	return r < 0 ? cr_fail(err, r, "prepare to tie tasks to the pager") : 0;
 }

@@ -85,6 +85,9 @@ struct lazy_pager {
 	uint64_t nr_asked, nr_bytes; /* faults that were answered, and all that was brought in */
 };
 
+/** lazy_pager_stay() - from here on what ends shells and sessions is ignored, pending or not: it must not end the tree */
+void lazy_pager_stay(void);
+
 /** lazy_pager_init() - before the process has a userfaultfd that it did not inherit. Return: 0, negative errno */
 int lazy_pager_init(struct lazy_pager *p, struct cr_error *err);
 

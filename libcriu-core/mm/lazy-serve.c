@@ -174,6 +174,8 @@ static int serve(struct cr_context *ctx, struct lazy_pager *p, struct image_set 
 {
 	int sock = await_restore(listener, signals, err), r;
 
+	/* no sooner: whoever asks us to end while nobody has come is heard above */
+	lazy_pager_stay();
 	unlinkat(ctx->opts->work_dirfd, LAZY_SOCKET, 0);
 	if (sock < 0)
 		return sock;

@@ -62,6 +62,7 @@ static _Noreturn void be_pager(struct lazy_pager *p, int log_fd, int status)
 		p->log.line = NULL;
 	if (r == 0)
 		r = stay_behind(fds.items, fds.nr, "criu-lazy");
+	lazy_pager_stay();
 	if (r == 0)
 		r = lazy_pager_init(p, &err);
 	if (r == 0)

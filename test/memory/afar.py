@@ -161,9 +161,6 @@ class Away(lazy.Sleeper):
         self.tell(lazy.CHECK)
         self.until_done(lazy.CHECK, what)
 
-    def state_of(self, pid):
-        return state.read(f"/proc/{pid}/stat").rsplit(b")", 1)[-1].split()[:1]
-
     def end(self):
         self.world.kill([p for p in (self.dumper, self.proxy) if p and p not in self.world.ended])
         # at once: the kernel takes its time with the network of who has ended, and the next case has a cable of that name

@@ -82,6 +82,17 @@ class Sleeper:
     def named(self, *names):
         return [p for p in self.world.tree() if state.read(f"/proc/{p}/comm").decode(errors="replace").strip() in names]
 
+    def state_of(self, pid):
+        return state.read(f"/proc/{pid}/stat").rsplit(b")", 1)[-1].split()[:1]
+
+    def stop_pager(self):
+        """Returns its number; 0: it has done its work already."""
+        for pid in self.named(PAGER):
+            kill_one(pid, signal.SIGSTOP)
+            self.world.until(lambda p=pid: self.state_of(p) in ([b"T"], []), 10, "the pager stops, or ends")
+            return pid if self.state_of(pid) else 0
+        return 0
+
     def criu(self, *cmd, code=0):
         status, said = self.world.run([self.args.criu, cmd[0], "-D", self.images, "-v4", "-o", cmd[0] + ".log", *cmd[1:]], 30)
         if status != code:
@@ -121,7 +132,7 @@ class Sleeper:
     def end(self):
         self.world.kill(self.named("sleeper", "sleeper-child", "exe", "writer"))
         for pid in self.named(PAGER):
-            os.kill(pid, signal.SIGCONT)
+            kill_one(pid, signal.SIGCONT)
         try:
             self.world.until(lambda: not self.world.tree(), 10, "all ends with the sleeper")
         finally:
@@ -185,16 +196,14 @@ def again(args, base, seed):
     with Sleeper(args, base, seed) as s:
         s.dump()
         s.restore()
-        pager = s.named(PAGER)
-        if pager:
-            os.kill(pager[0], signal.SIGSTOP)
+        pager = s.stop_pager()
         images, s.images = s.images, os.path.join(base, "second")
         os.mkdir(s.images)
-        if pager and s.named(PAGER):
+        if pager:
             said = s.criu("dump", "-t", str(s.root), code=1)
             if "lazy restore" not in said:
                 raise Failed(f"refused for another reason: {said.strip()[-300:]}")
-            os.kill(pager[0], signal.SIGCONT)
+            os.kill(pager, signal.SIGCONT)
         s.images, second = images, s.images
         s.until_complete()
         s.images = second
@@ -205,20 +214,26 @@ def again(args, base, seed):
         s.until_complete()
 
 
+def script(s, text):
+    """A script for certain moments. Returns its path."""
+    path = os.path.join(s.base, "script")
+    with open(path, "w", encoding="utf-8") as f:
+        f.write(f"#!/bin/sh\n{text}\n")
+    os.chmod(path, 0o755)
+    return path
+
+
 def waits(args, base, seed):
     """Who misses a page waits as long as the pager does not answer, and goes on with what belongs there."""
     with Sleeper(args, base, seed) as s:
         shown = [state.read(f"/proc/{s.root}/{name}") for name in ("cmdline", "environ")]
         s.dump()
         # stopped before the task runs: whatever comes unasked comes later
-        script = os.path.join(base, "script")
-        with open(script, "w", encoding="utf-8") as f:
-            f.write("#!/bin/sh\n[ $CRTOOLS_SCRIPT_ACTION != post-restore ] || for f in /proc/[0-9]*/comm; do\n"
-                    f"\tread -r name <$f && [ $name = {PAGER} ] && f=${{f%/comm}} && kill -STOP ${{f##*/}}\ndone\nexit 0\n")
-        os.chmod(script, 0o755)
-        s.restore("--lazy", "--action-script", script)
+        s.restore("--lazy", "--action-script",
+                  script(s, "[ $CRTOOLS_SCRIPT_ACTION != post-restore ] || for f in /proc/[0-9]*/comm; do\n"
+                            f"\tread -r name <$f && [ $name = {PAGER} ] && f=${{f%/comm}} && kill -STOP ${{f##*/}}\ndone\nexit 0"))
         pager = s.named(PAGER)
-        if not pager or b"T" not in state.read(f"/proc/{pager[0]}/stat").split()[2:3]:
+        if not pager or s.state_of(pager[0]) != [b"T"]:
             raise Failed("the pager is not stopped")
         if shown != [state.read(f"/proc/{s.root}/{name}") for name in ("cmdline", "environ")]:
             raise Failed("command line or environment are not shown while memory is missing")
@@ -237,11 +252,9 @@ def waits(args, base, seed):
         s.until_complete()
 
 
-def kill_one(s, pid):
-    try:
-        os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
+def kill_one(pid, signo=signal.SIGKILL):
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signo)
 
 
 def killed(order, how):
@@ -258,9 +271,9 @@ def killed(order, how):
                 if how == "both":
                     # both at the same instant: neither may run in between
                     for pid in pager + guard:
-                        os.kill(pid, signal.SIGSTOP)
+                        kill_one(pid, signal.SIGSTOP)
                 for pid in guard if how == "guard" else pager if how == "pager" else s.random.sample(pager + guard, len(pager + guard)):
-                    kill_one(s, pid)
+                    kill_one(pid)
                 if how == "guard":
                     s.until_complete()
                 beats = s.see("beats")
@@ -317,17 +330,15 @@ def truncated(args, base, seed):
     with Sleeper(args, base, seed) as s:
         s.dump()
         s.restore()
-        pager = s.named(PAGER)
+        pager = s.stop_pager()
         if not pager:
             return
-        os.kill(pager[0], signal.SIGSTOP)
         for name in os.listdir(s.images):
             if name.startswith("pages-"):
                 os.truncate(os.path.join(s.images, name), 4096)
-        missing = bool(s.named(PAGER))
-        os.kill(pager[0], signal.SIGCONT)
+        os.kill(pager, signal.SIGCONT)
         s.world.until(lambda: not s.named(PAGER, GUARD), 10, "the pager ends")
-        if missing and "complete" not in s.log():
+        if "complete" not in s.log():
             s.world.until(lambda: s.root not in s.world.tree(), 5, "the task ends with it")
             if "its tasks are ended" not in s.log():
                 raise Failed("the log does not say why")
@@ -370,11 +381,17 @@ def daemon(args, base, seed):
             s.world.kill(s.named("sleeper"))
         # a name that was left behind is no obstacle, and one that nobody wants goes
         pid = start_daemon(s)
-        kill_one(s, pid)
+        kill_one(pid)
         s.world.until(lambda: not s.world.tree(), 5, "the daemon is gone")
         pid = start_daemon(s)
         os.kill(pid, signal.SIGTERM)
         s.world.until(lambda: not s.world.tree(), 5, "the daemon ends when it is asked to")
+        # before it waits as well: it has a name when scripts are told
+        start_daemon(s, "--action-script", script(s, f"[ $CRTOOLS_SCRIPT_ACTION != status-ready ] || kill $(cat {s.images}/lazy.pid)"))
+        s.world.until(lambda: not s.world.tree(), 5, "the daemon ends when it has been asked to before it waits")
+        with open(os.path.join(s.images, "lazy-pages.log"), encoding="utf-8") as f:
+            if "interrupted before there was a restore" not in f.read():
+                raise Failed("the log does not say why it has ended")
         if os.path.exists(os.path.join(s.images, "lazy-pages.socket")):
             raise Failed("the socket is still there")
 
@@ -388,7 +405,7 @@ def daemon_killed(args, base, seed):
             s.restore("--lazy-pages")
             until = time.monotonic() + s.random.uniform(0, 0.06)
             s.world.until(lambda: time.monotonic() > until, 5, "time")
-            kill_one(s, pid)
+            kill_one(pid)
             beats = s.see("beats")
             s.world.until(lambda: s.root not in s.world.tree() or s.see("beats") > beats + 20000 or s.see("bad"), 20,
                           "it ends or goes on")
