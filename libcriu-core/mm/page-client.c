@@ -150,6 +150,7 @@ int page_client_open(struct cr_context *ctx, struct page_client **ret, struct cr
 	c->ctx = ctx;
 	c->conn.fd = -1;
 	r = get_socket(c, err);
+	c->conn.guard = ctx->opts->guard;
 	if (r == 0 && tls)
 		r = page_tls_begin(&c->conn, o, PAGE_TLS_CALLS, err);
 	if (r == 0)

@@ -10,6 +10,7 @@
 
 #define STALL_MS  120000 /* a disk that is busy with other things can make a server wait for very long */
 #define LINGER_MS 10000
+#define LOOK_MS   100 /* between looks after who waits for the whole */
 #define GATHER_MIN (64 * 1024)
 #define GATHER_MAX (1024 * 1024)
 #define IOV_ONCE  1024 /* UIO_MAXIOV of include/uapi/linux/uio.h */
@@ -19,16 +20,26 @@ void page_conn_init(struct page_conn *c, int fd)
 	*c = (struct page_conn){ .fd = fd, .stall_ms = STALL_MS, .gathers = 1 };
 }
 
-/* Return: what is possible; 0 the time is over; negative errno */
+/* Return: what is possible; 0 the time is over; -ECANCELED who waits for us has ended; negative errno */
 static int wait_for(const struct page_conn *c, short events, int ms)
 {
 	struct pollfd p = { .fd = c->fd, .events = events };
 	int r;
 
-	do {
-		r = poll(&p, 1, ms);
-	} while (r < 0 && errno == EINTR);
-	return r < 0 ? -errno : r == 0 ? 0 : p.revents;
+	for (;;) {
+		int now = c->guard && (ms < 0 || ms > LOOK_MS) ? LOOK_MS : ms;
+
+		r = poll(&p, 1, now);
+		if (r > 0)
+			return p.revents;
+		if (r < 0 && errno != EINTR)
+			return -errno;
+		if (c->guard && getppid() != c->guard)
+			return -ECANCELED;
+		if (r == 0 && now == ms)
+			return 0;
+		ms -= r == 0 && ms > 0 ? now : 0;
+	}
 }
 
 /* Return: bytes, 0 at the end, -EAGAIN there is nothing */

@@ -18,6 +18,7 @@ struct page_conn {
 	pid_t tls;    /* process between us and the network, which fd leads to; 0: none */
 	bool hears;   /* what comes while we send is that the other side gives up */
 	int stall_ms; /* without a byte in the middle of something */
+	pid_t guard;  /* our parent, whose end calls all of this off; 0: nobody's does */
 	int gathers;  /* bytes that have to be there before poll() says so */
 	char *ahead;  /* room for what comes after what is asked for; NULL: nothing is read ahead */
 	size_t ahead_at, ahead_nr; /* of PAGE_CONN_AHEAD bytes there: what was not asked for yet */
@@ -41,7 +42,7 @@ void page_conn_read_ahead(struct page_conn *c, char *room);
 /**
  * page_conn_recv() - all of @len bytes
  * @patient: wait for the first one as long as it takes
- * Return: 0; 1 the other side has closed it, before the first byte; -ECONNRESET it has in the middle; -ETIMEDOUT nothing comes;
+ * Return: 0; 1 the other side has closed it, before the first byte; -ECONNRESET it has in the middle; -ETIMEDOUT nothing comes; -ECANCELED it was called off;
  * negative errno.
  */
 int page_conn_recv(struct page_conn *c, void *buf, size_t len, bool patient, struct cr_error *err);
@@ -51,7 +52,8 @@ ssize_t page_conn_recv_some(struct page_conn *c, void *buf, size_t len, struct c
 
 /**
  * page_conn_send() - all of @iov, which is used up
- * Return: 0; 1 the other side has said something while it should not have (if @hears); -ETIMEDOUT it takes nothing; negative errno.
+ * Return: 0; 1 the other side has said something while it should not have (if @hears); -ETIMEDOUT it takes nothing; -ECANCELED it was
+ * called off; negative errno.
  */
 int page_conn_send(struct page_conn *c, struct iovec *iov, size_t nr, struct cr_error *err);
 

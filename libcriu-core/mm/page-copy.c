@@ -17,6 +17,7 @@
 #include "base/io.h"
 #include "base/thread.h"
 #include "kernel/context.h"
+#include "kernel/stage.h"
 #include "page-sum.h"
 
 #include <errno.h>
@@ -489,6 +490,8 @@ static int watch(const struct copy *c, struct worker *w, struct cr_error *err)
 {
 	const struct mm_dump_config *config = &c->d->config;
 
+	if (stage_called_off(c->d->ctx, err) < 0)
+		return -ECANCELED;
 	return config->watch && w->reports && w->nr_chunks++ % WATCH_CHUNKS == 0 ? config->watch(config->watch_arg, err) : 0;
 }
 

@@ -22,7 +22,7 @@ sys.path[:0] = [HERE, os.path.join(HERE, "..", "e2e")]
 import alone     # noqa: E402
 import counted   # noqa: E402
 import state     # noqa: E402
-from world import Failed, World   # noqa: E402
+from world import Failed, Skipped, World   # noqa: E402
 
 MIB = 48
 WIPE = b"\r\x1b[K"
@@ -260,7 +260,41 @@ def shared_memory(s):
         raise Failed("it is not there")
 
 
-CASES = {"on-a-terminal": on_a_terminal, "in-a-pipe": in_a_pipe, "to-a-server": to_a_server, "written-or-read": written_or_read,
+def children(pid):
+    return [int(k) for k in state.read(f"/proc/{pid}/task/{pid}/children").split()]
+
+
+def called_off(s):
+    """Who waits for a dump is ended while memory is written: the rest is not written any more, and the tree goes on."""
+    for n in range(10):
+        images = s.folder(str(n))
+        log = os.path.join(images, "log")
+        front, master = s.begin("dump", "-t", str(s.root), "-D", images, "-o", "log", "-v4", term=False)
+        s.world.until(lambda: os.path.exists(os.path.join(images, "pages-1.img")) or front in s.world.ended, 20, "pages are written")
+        for child in children(front):
+            os.kill(child, signal.SIGSTOP)
+            s.world.until(lambda: state.read(f"/proc/{child}/stat").rpartition(b")")[2][1:2] == b"T", 10, "the dumper stands still")
+            late = b"stage write memory" in state.read(log)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(front, signal.SIGTERM)
+            s.world.until(lambda: front in s.world.ended, 10, "who waits has ended")
+            os.kill(child, signal.SIGCONT)
+            s.world.until(lambda: not os.path.exists(f"/proc/{child}"), 20, "the dumper ends")
+            status = state.read(f"/proc/{s.root}/status")
+            if os.path.exists(os.path.join(images, "inventory.img")) or b"TracerPid:\t0" not in status:
+                raise Failed(f"called off: {os.listdir(images)}, {status}")
+            if not late:
+                if not re.search(rb"stage write memory: failed after .*\n.*called off", state.read(log)):
+                    raise Failed(f"memory was written to its end: {state.read(log)[-500:]}")
+                os.close(master)
+                return
+        os.close(master)
+        if not os.path.exists(f"/proc/{s.root}"):
+            raise Skipped("this is too fast to be called off in the middle")
+    raise Skipped("the middle of it was never met")
+
+
+CASES = {"called-off": called_off, "on-a-terminal": on_a_terminal, "in-a-pipe": in_a_pipe, "to-a-server": to_a_server, "written-or-read": written_or_read,
          "shared-memory": shared_memory}
 
 

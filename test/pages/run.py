@@ -15,6 +15,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [HERE, os.path.join(HERE, "..", "e2e")]
 import alone   # noqa: E402
 import asked   # noqa: E402
+import lines   # noqa: E402
 import memory_run as memory   # noqa: E402
 import moves   # noqa: E402
 import tls   # noqa: E402
@@ -392,7 +393,7 @@ def together(s):
 
 CASES = {"dump": dump, "chain": chain, "same-directory": same_directory, "older-parent": older_parent, "no-parent": no_parent,
          "dedup": dedup, "checksums": checksums, "no-checksums": no_checksums, "packed": packed, "nobody": nobody, "cut": cut, "disk-full": disk_full, "by-hand": by_hand, "garbage": garbage,
-         "together": together, **asked.CASES, **tls.CASES, **moves.CASES}
+         "together": together, **asked.CASES, **tls.CASES, **moves.CASES, **lines.CASES}
 
 
 def run_one(case, args, base):
