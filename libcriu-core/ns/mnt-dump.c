@@ -220,9 +220,12 @@ int mnt_ns_collect(struct cr_context *ctx, const struct tree *tree, uint32_t id,
 
 	if (r < 0)
 		return r;
-	if (ctx->opts->client_is_peer) {
-		r = obstacle_add(&ctx->obstacles, tree->root->host_pid, tree->root->comm, "", "ask as root",
-				 "own mount namespace");
+	if (ctx->opts->client_is_peer || !kernel_has(&ctx->probes, KERNEL_MOVE_MOUNT_SET_GROUP)) {
+		const char *advice = ctx->opts->client_is_peer
+					     ? "ask as root"
+					     : "it takes Linux 5.15; or dump and restore from inside of it (nsenter)";
+
+		r = obstacle_add(&ctx->obstacles, tree->root->host_pid, tree->root->comm, "", advice, "own mount namespace");
 		*ret = take_ptr(&ns);
 		return r < 0 ? cr_fail(err, r, "note an obstacle") : 0;
 	}

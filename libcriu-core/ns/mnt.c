@@ -136,6 +136,8 @@ int mnt_ns_read(struct cr_context *ctx, struct image_set *set, uint32_t id, stru
 
 	if (ctx->opts->client_is_peer)
 		return cr_refuse(err, -EPERM, "a mount namespace of its own can only be restored for root");
+	if (!kernel_has(&ctx->probes, KERNEL_MOVE_MOUNT_SET_GROUP))
+		return cr_refuse(err, -EOPNOTSUPP, "a mount namespace of its own takes Linux 5.15");
 	r = mnt_ns_new(ctx, id, &ns, err);
 	if (r < 0)
 		return r;

@@ -484,11 +484,13 @@ def killed_in_rounds(args, base):
     for at in (1, 2):
         s = Subject(args, os.path.join(base, str(at)), LARGE)
 
-        def then(s=s):
+        def children(s):
             dumpers = [p for p in s.world.tree() if state.read(f"/proc/{p}/comm").strip() == b"criu"]
-            for pid in dumpers:
-                if int(state.read(f"/proc/{pid}/stat").rsplit(b") ", 1)[1].split()[1]) in dumpers:
-                    os.kill(pid, signal.SIGKILL)
+            return [p for p in dumpers if int(state.read(f"/proc/{p}/stat").rsplit(b") ", 1)[1].split()[1]) in dumpers]
+
+        def then(s=s, children=children):
+            for pid in s.world.until(lambda: children(s), 10, "the dumper has a child"):
+                os.kill(pid, signal.SIGKILL)
         code, _ = held_in_time(s, then, at)
         if not code or os.path.exists(os.path.join(s.images, "inventory.img")):
             raise Failed(f"round {at}: exit status {code}")
