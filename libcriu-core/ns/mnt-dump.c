@@ -259,11 +259,12 @@ static int open_in_thread(void *arg, struct cr_error *err)
 }
 
 /* What goes to a streamer takes its time, and tells by us that it was called off: it is kept until then. */
-static int stream_one(struct image_set *set, int from, int fd, int image, struct cr_error *err)
+static int stream_one(const struct cr_context *ctx, struct image_set *set, int from, int fd, int image,
+		      struct cr_error *err)
 {
 	char part[16384];
 	ssize_t n = 0;
-	int r = mnt_tmpfs_save(fd, from, err);
+	int r = mnt_tmpfs_save(ctx, fd, from, err);
 
 	if (r < 0)
 		return r;
@@ -274,7 +275,8 @@ static int stream_one(struct image_set *set, int from, int fd, int image, struct
 	return r < 0 ? cr_fail(err, r, "send its content") : 0;
 }
 
-static int save_in_set(struct image_set *set, const struct mnt_mount *m, int fd, struct cr_error *err)
+static int save_in_set(const struct cr_context *ctx, struct image_set *set, const struct mnt_mount *m, int fd,
+		       struct cr_error *err)
 {
 	autofd int image = image_open_raw(set, IMG_TMPFS_DEV, m->e->root_dev, err), spool = -1;
 	int r;
@@ -282,11 +284,11 @@ static int save_in_set(struct image_set *set, const struct mnt_mount *m, int fd,
 	if (image < 0)
 		return image;
 	if (!image_set_streams(set))
-		return mnt_tmpfs_save(fd, image, err);
+		return mnt_tmpfs_save(ctx, fd, image, err);
 	spool = memfd_create("tmpfs", MFD_CLOEXEC);
 	if (spool < 0)
 		return cr_fail(err, -errno, "memory for its content");
-	r = stream_one(set, spool, fd, image, err);
+	r = stream_one(ctx, set, spool, fd, image, err);
 	if (r < 0)
 		return r;
 	r = image_set_close(set, take_fd(&image));
@@ -303,7 +305,7 @@ static int save_one(struct mnt_ns *ns, const struct mnt_mount *m, struct image_s
 	if (r == 0 && fd < 0)
 		r = cr_refuse(err, -ENOENT, "it is not there any more");
 	if (r == 0)
-		r = save_in_set(set, m, fd, err);
+		r = save_in_set(ns->ctx, set, m, fd, err);
 	return cr_within(err, r, "mount at %.200s", m->e->mountpoint);
 }
 

@@ -121,19 +121,22 @@ static int judge_only_one(const struct mnt_look *k, size_t i, struct cr_error *e
 	return say(k, m, "--external mnt[MOUNTPOINT]:NAME", "belongs to namespaces that are not the dumper's", err);
 }
 
-static bool is_empty(int fd)
+/* Nothing is in it that would not be in a new one, where the kernel may put something of its own (bpf). */
+static bool is_as_new(const img_mnt_entry *e, int fd)
 {
-	autofd int again = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR *d = again < 0 ? NULL : fdopendir(again);
-	size_t nr = 0;
+	struct cr_error ignored = { 0 };
+	autofd int new = mnt_fs_make(e, NULL, &ignored), again = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *d = again < 0 || new < 0 ? NULL : fdopendir(again);
+	bool same = true;
+	struct dirent *entry;
 
 	if (!d)
 		return false;
 	(void)take_fd(&again);
-	while (readdir(d))
-		nr++;
+	while (same && (entry = readdir(d)) != NULL)
+		same = faccessat(new, entry->d_name, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
 	closedir(d);
-	return nr <= 2;
+	return same;
 }
 
 int mnt_open_whole(const struct mnt_look *k, uint32_t dev)
@@ -196,7 +199,7 @@ static int judge_own(struct mnt_look *k, size_t i, const struct mnt_type *t, str
 			   "is not to be seen as a whole: part of it is mounted, or it is hidden by another mount",
 			   err);
 	if (t->asked)
-		return is_empty(fd) ? FINE : say(k, m, "", "is not empty", err);
+		return is_as_new(list[i].e, fd) ? FINE : say(k, m, "", "is not empty", err);
 	r = mnt_tmpfs_look(fd, &k->ns->pool, &((img_mnt_entry *)list[i].e)->ext, &why, err);
 	return r < 0 ? r : why ? say(k, m, "", why, err) : FINE;
 }

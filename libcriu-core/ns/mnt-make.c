@@ -66,7 +66,7 @@ static int fill(const struct build *w, const struct mnt_mount *m, int fd, struct
 	/* the name that they had before 2015 */
 	if (image == -ENOENT)
 		image = image_open_raw(w->ns->set, IMG_TMPFS_MNT, m->e->mnt_id, err);
-	return image < 0 ? image : mnt_tmpfs_fill(fd, image, m->e->ext, err);
+	return image < 0 ? image : mnt_tmpfs_fill(w->ns->ctx, fd, image, m->e->ext, err);
 }
 
 static int make_fs(const struct build *w, const struct mnt_mount *m, struct cr_error *err)

@@ -133,9 +133,9 @@ int mnt_reach(int ns_fd, const struct proc_mount_list *list, const struct proc_m
  */
 int mnt_tmpfs_look(int fd, struct pool *pool, img_mnt_ext **ret, const char **ret_why, struct cr_error *err);
 /** mnt_tmpfs_save() - all of the file system mounted at @fd, alone. Return: 0; negative errno */
-int mnt_tmpfs_save(int fd, int image, struct cr_error *err);
+int mnt_tmpfs_save(const struct cr_context *ctx, int fd, int image, struct cr_error *err);
 /** mnt_tmpfs_fill() - @ext: NULL nothing but the archive */
-int mnt_tmpfs_fill(int fd, int image, const img_mnt_ext *ext, struct cr_error *err);
+int mnt_tmpfs_fill(const struct cr_context *ctx, int fd, int image, const img_mnt_ext *ext, struct cr_error *err);
 /** mnt_ext_check() - Pure. Return: 0; -EBADMSG */
 int mnt_ext_check(const img_mnt_ext *ext, struct cr_error *err);
 

@@ -6,11 +6,15 @@
 #include "ns/mnt-parts.h"
 
 #include "base/spawn.h"
+#include "kernel/last-will.h"
 #include "kernel/mount-calls.h"
+#include "kernel/stage.h"
 
 #include <errno.h>
 #include <fts.h>
 #include <limits.h>
+#include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -22,9 +26,19 @@
 /* GNU tar would run gzip by a shell, which does not like to be where no name leads. */
 struct child {
 	char *const *argv;
-	int dir, in, out; /* working directory, -1: ours; standard input and output, -1: /dev/null */
-	pid_t pid;
+	int dir, in, out;   /* working directory, -1: ours; standard input and output, -1: /dev/null */
+	volatile pid_t pid; /* -1: it does not run */
 };
+
+/* Nobody would wait for them: of many gigabytes they would be at work for minutes. */
+static void end_both(void *arg)
+{
+	struct child **both = arg;
+
+	for (size_t i = 0; i < 2; i++)
+		if (both[i]->pid > 0)
+			kill(both[i]->pid, SIGKILL);
+}
 
 /* Descriptors that stay have to be where nothing else is put. */
 static int add_actions(const struct child *c, int said, posix_spawn_file_actions_t *acts)
@@ -47,24 +61,43 @@ static int spawn(struct child *c, int said)
 	static char *const env[] = { (char *)standard, (char *)"LC_ALL=C", NULL };
 	posix_spawn_file_actions_t acts;
 	int r = posix_spawn_file_actions_init(&acts);
+	pid_t pid = -1;
 
 	if (r)
 		return -r;
 	r = -add_actions(c, said, &acts);
 	if (r == 0)
-		r = program_start(c->argv[0], true, &acts, c->argv, env, &c->pid);
+		r = program_start(c->argv[0], true, &acts, c->argv, env, &pid);
+	if (r == 0)
+		c->pid = pid;
 	posix_spawn_file_actions_destroy(&acts);
 	return r;
 }
 
-/* All of it is read, so that nobody waits for us; the beginning is kept. */
-static void listen_to(int fd, char *ret, size_t size)
+/*
+ * Until both have ended. All of it is read, so that nobody waits for us; the beginning is kept.
+ * Return: 0; -ECANCELED they were told to end, since nobody waits for the result
+ */
+static int listen_to(const struct cr_context *ctx, struct child **both, int fd, char *ret, size_t size,
+		     struct cr_error *err)
 {
+	struct pollfd p = { .fd = fd, .events = POLLIN };
 	size_t len = 0;
 	char more[256];
-	ssize_t n;
+	ssize_t n = 1;
+	int r = 0;
 
-	while ((n = read(fd, more, sizeof(more))) != 0) {
+	while (n) {
+		int ready = poll(&p, 1, 200);
+
+		if (ready == 0 && r == 0) {
+			r = stage_called_off(ctx, err);
+			if (r < 0)
+				end_both(both);
+		}
+		if (ready <= 0)
+			continue;
+		n = read(fd, more, sizeof(more));
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0)
@@ -73,18 +106,16 @@ static void listen_to(int fd, char *ret, size_t size)
 			ret[len++] = (char)((unsigned char)more[i] < ' ' ? ' ' : more[i]);
 	}
 	ret[len] = '\0';
+	return r;
 }
 
 /* Both run until their end, whatever comes of it. Return: 0; negative errno: the first that could not be had */
-static int spawn_both(struct child *tar, struct child *gzip, int said, struct cr_error *err)
+static int spawn_both(struct child **both, int said, struct cr_error *err)
 {
-	struct child *both[] = { tar, gzip };
-
-	for (size_t i = 0; i < ARRAY_LEN(both); i++) {
+	for (size_t i = 0; i < 2; i++) {
 		int r = spawn(both[i], said);
 
 		if (r < 0) {
-			both[i]->pid = -1;
 			cr_fail(err, r, "run %s", both[i]->argv[0]);
 			cr_advise(err, "GNU tar and gzip are needed for what is in memory file systems");
 			return r;
@@ -93,7 +124,7 @@ static int spawn_both(struct child *tar, struct child *gzip, int said, struct cr
 	return 0;
 }
 
-static int wait_for(const struct child *c, const char *said, int r, struct cr_error *err)
+static int wait_for(struct child *c, const char *said, int r, struct cr_error *err)
 {
 	int status = 0;
 
@@ -102,6 +133,7 @@ static int wait_for(const struct child *c, const char *said, int r, struct cr_er
 	while (waitpid(c->pid, &status, 0) < 0)
 		if (errno != EINTR)
 			return r < 0 ? r : cr_fail(err, -errno, "wait for %s", c->argv[0]);
+	c->pid = -1;
 	if (r < 0 || status == 0)
 		return r;
 	if (WIFSIGNALED(status))
@@ -110,13 +142,15 @@ static int wait_for(const struct child *c, const char *said, int r, struct cr_er
 }
 
 /* @fd: where tar works; @image is read by @extract, or written to */
-static int run(char *const *tar_argv, char *const *gzip_argv, int fd, int image, bool extract, struct cr_error *err)
+static int run(const struct cr_context *ctx, char *const *tar_argv, char *const *gzip_argv, int fd, int image,
+	       bool extract, struct cr_error *err)
 {
 	struct child tar = { .argv = tar_argv, .dir = fd, .in = -1, .out = -1, .pid = -1 };
-	struct child gzip = { .argv = gzip_argv, .dir = -1, .in = -1, .out = -1, .pid = -1 };
+	struct child gzip = { .argv = gzip_argv, .dir = -1, .in = -1, .out = -1, .pid = -1 }, *both[] = { &tar, &gzip };
 	autofd int read_end = -1, write_end = -1, hear = -1, said_to = -1;
 	char said[SAID_MAX] = "";
-	int between[2], news[2], r;
+	struct last_will *will;
+	int between[2], news[2], r, off;
 
 	if (pipe2(between, O_CLOEXEC) < 0)
 		return cr_fail(err, -errno, "pipe");
@@ -129,17 +163,19 @@ static int run(char *const *tar_argv, char *const *gzip_argv, int fd, int image,
 	*(extract ? &gzip.in : &gzip.out) = image;
 	*(extract ? &gzip.out : &tar.out) = write_end;
 	*(extract ? &tar.in : &gzip.in) = read_end;
-	r = spawn_both(&tar, &gzip, said_to, err);
+	will = last_will_make(end_both, both);
+	r = spawn_both(both, said_to, err);
 	close(take_fd(&read_end));
 	close(take_fd(&write_end));
 	close(take_fd(&said_to));
-	listen_to(hear, said, sizeof(said));
-	r = wait_for(&tar, said, r, err);
+	off = listen_to(ctx, both, hear, said, sizeof(said), err);
+	r = wait_for(&tar, said, r < 0 ? r : off, err);
 	r = wait_for(&gzip, said, r, err);
+	last_will_revoke(will);
 	return r == 0 && said[0] ? cr_refuse(err, -EIO, "tar says: %s", said) : r;
 }
 
-int mnt_tmpfs_save(int fd, int image, struct cr_error *err)
+int mnt_tmpfs_save(const struct cr_context *ctx, int fd, int image, struct cr_error *err)
 {
 	char *const argv[] = { (char *)"tar",
 			       (char *)"--create",
@@ -157,7 +193,7 @@ int mnt_tmpfs_save(int fd, int image, struct cr_error *err)
 	/* the first level is five times as fast as the usual one, and a tenth larger */
 	char *const gzip[] = { (char *)"gzip", (char *)"-1", (char *)"-c", NULL };
 
-	return run(argv, gzip, fd, image, false, err);
+	return run(ctx, argv, gzip, fd, image, false, err);
 }
 
 /* ------------------------------------------------------------ what tar leaves out */
@@ -185,6 +221,12 @@ static int note_socket(struct pool *pool, img_mnt_ext **ret, const FTSENT *f, st
 	return 0;
 }
 
+static int too_long(const FTSENT *f, struct pool *pool, const char **ret_why, struct cr_error *err)
+{
+	*ret_why = pool_printf(pool, "holds a path that is too long for tar, %.40s...", f->fts_path + 2);
+	return *ret_why ? 0 : cr_fail(err, -ENOMEM, "look at %.200s", f->fts_path);
+}
+
 /* Flags of files (chattr(1)) on tmpfs: Linux 6.6. */
 static int look_at(FTSENT *f, struct pool *pool, img_mnt_ext **ret, const char **ret_why, struct cr_error *err)
 {
@@ -196,6 +238,8 @@ static int look_at(FTSENT *f, struct pool *pool, img_mnt_ext **ret, const char *
 	case FTS_DNR:
 	case FTS_ERR:
 	case FTS_NS:
+		if (f->fts_errno == ENAMETOOLONG)
+			return too_long(f, pool, ret_why, err);
 		return cr_fail(err, -f->fts_errno, "look at %.200s", f->fts_path);
 	default:
 		break;
@@ -207,7 +251,8 @@ static int look_at(FTSENT *f, struct pool *pool, img_mnt_ext **ret, const char *
 	if (S_ISSOCK(f->fts_statp->st_mode))
 		return note_socket(pool, ret, f, err);
 	if (statx(AT_FDCWD, f->fts_accpath, AT_SYMLINK_NOFOLLOW, STATX_TYPE, &st) < 0)
-		return cr_fail(err, -errno, "look at %.200s", f->fts_path);
+		return errno == ENAMETOOLONG ? too_long(f, pool, ret_why, err)
+					     : cr_fail(err, -errno, "look at %.200s", f->fts_path);
 	if (st.stx_attributes & (STATX_ATTR_IMMUTABLE | STATX_ATTR_APPEND)) {
 		*ret_why = pool_printf(pool, "holds %.80s, which cannot be changed (chattr +%c)", f->fts_path + 2,
 				       st.stx_attributes & STATX_ATTR_IMMUTABLE ? 'i' : 'a');
@@ -275,7 +320,7 @@ static int make_socket(int root, const img_mnt_socket_ext *s, struct cr_error *e
 	return utimensat(AT_FDCWD, path, times, 0) < 0 ? cr_fail(err, -errno, "time of a directory") : 0;
 }
 
-int mnt_tmpfs_fill(int fd, int image, const img_mnt_ext *ext, struct cr_error *err)
+int mnt_tmpfs_fill(const struct cr_context *ctx, int fd, int image, const img_mnt_ext *ext, struct cr_error *err)
 {
 	char *const argv[] = { (char *)"tar",
 			       (char *)"--extract",
@@ -295,7 +340,7 @@ int mnt_tmpfs_fill(int fd, int image, const img_mnt_ext *ext, struct cr_error *e
 	/* one that a streamer gave was written to by us */
 	if (lseek(image, 0, SEEK_SET) < 0)
 		return cr_fail(err, -errno, "read it from its beginning");
-	r = run(argv, gzip, fd, image, true, err);
+	r = run(ctx, argv, gzip, fd, image, true, err);
 	for (size_t i = 0; r == 0 && ext && i < ext->sockets.nr; i++)
 		r = make_socket(fd, &ext->sockets.items[i], err);
 	return r;

@@ -4,10 +4,12 @@ import os
 import pty
 import re
 import shutil
+import signal
 import socket
 import subprocess
 
 from case import TIMEOUT
+from state import read
 from world import Failed
 
 # the note that a linker writes: sizes of name and id, type 3, the name, and an id of 20 bytes
@@ -79,6 +81,17 @@ class Given:
         self.must_fail_with(mounts, "without the file", f"--inherit-fd fd[N]:{key}")
         with open(os.path.join(self.base, "replacement"), "w+", encoding="utf-8") as new:
             self.restore_giving(new.fileno(), key, 3, *mounts)
+        self.finish("after the restore")
+
+    def do_root_of_another_file_system(self):
+        """A root directory that is the whole of a file system, as the restorer's is of another one: not taken for it."""
+        mounts = ("--external", "mnt[]")
+        self.use("mount-given", "outer-root")
+        self.world.mounts = self.world.read_mounts()   # until the victim's end
+        self.must_dump(*mounts)
+        self.must_be_gone()
+        self.must_fail_with(mounts, "without the root", "which the restorer's is not", "--root PATH")
+        self.restored_with(*mounts, "--root", os.path.join(self.dir, "root"))
         self.finish("after the restore")
 
     def do_inherit_listener(self):
@@ -182,3 +195,24 @@ class Given:
         self.must_fail_with(["--file-validation", "buildid"], "with another build", program, "another build")
         self.restored_with("--file-validation", "filesize")
         self.finish("after a restore that compares sizes")
+
+    def do_killed_at_an_archive(self):
+        """A dumper that is killed while tar and gzip are at work on a memory file system: they end with it, and the tree goes on."""
+        slow = os.path.join(self.base, "slow")
+        os.mkdir(slow)
+        with open(os.path.join(slow, "gzip"), "w", encoding="utf-8") as script:
+            script.write("#!/bin/sh\nexec sleep 600\n")
+        os.chmod(script.name, 0o755)
+        self.use("mount-ns", "content")
+        there = lambda: {p: read(f"/proc/{p}/comm").strip() for p in self.world.tree()}
+        for whom in ("who waits", "who dumps"):
+            self.new_images()
+            pid = self.world.start([self.criu, "dump", "-t", str(self.root), "-D", self.images, "-o", "dump.log", "-v4"],
+                                   stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={"PATH": slow + ":/usr/bin:/bin"})
+            self.world.until(lambda: b"sleep" in there().values(), TIMEOUT, "gzip runs")
+            os.kill(pid if whom == "who waits" else self.children(pid)[0], signal.SIGKILL)
+            self.world.until(lambda: not {b"sleep", b"tar", b"criu"} & set(there().values()), 20, f"all end with {whom}")
+            if os.path.exists(os.path.join(self.images, "inventory.img")):
+                raise Failed(f"there is a set although {whom} was killed")
+        self.expect_same("after dumps that were killed")
+        self.finish("after dumps that were killed")

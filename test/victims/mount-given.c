@@ -320,6 +320,26 @@ static void check_refused_outer(void)
 	in_outer(umount_all);
 }
 
+/* The whole of a file system that is mounted outside is the root: "/" of it, as the restorer's root is of another one. */
+static void set_up_outer_root(void)
+{
+	need(mount("outer", dir("root"), "tmpfs", 0, "mode=755") == 0);
+	change_root(NULL);
+}
+
+static void umount_root(void)
+{
+	if (umount2(victim_path("root"), MNT_DETACH) < 0)
+		_exit(3);
+}
+
+static void check_outer_root(void)
+{
+	check_root();
+	open_outer();
+	in_outer(umount_root);
+}
+
 /* One of two, that lie over each other outside as well. */
 static void set_up_covered(void)
 {
@@ -353,6 +373,8 @@ const struct victim_case victim_cases[] = {
 	{ "device-unnamed", set_up_unnamed, check_unnamed, .refuse = "mount at|ext4|--external dev[7/78]:NAME" },
 	{ "root", set_up_root, check_root, "--external mnt[]", "--external mnt[] --root @DIR@/root", .flags = CASE_MUTATES | CASE_ALTERS },
 	{ "memory-root", set_up_memory_root, check_root, "--external mnt[]", "--external mnt[]", .flags = CASE_MUTATES | CASE_ALTERS },
+	{ "outer-root", set_up_outer_root, check_outer_root, "--external mnt[]", "--external mnt[] --root @DIR@/root",
+	  .flags = CASE_MUTATES | CASE_ALTERS },
 	{ "fs-and-skip", set_up_asked, check_asked, "--enable-fs hugetlbfs --skip-mnt @DIR@/left", .flags = CASE_MUTATES },
 	{ "fs-not-asked", set_up_asked, NULL, "--skip-mnt @DIR@/left", .refuse = "hugetlbfs|--enable-fs" },
 	{ "named", set_up_named, check_named, "--external mnt[@DIR@/to]:there", "--external mnt[there]:@DIR@/two", .flags = CASE_MUTATES },
