@@ -293,7 +293,7 @@ static void set_up_program(void)
 		memset(text, 0, sizeof(text));
 		need(readlink(name, text, sizeof(text) - 1) > 0);
 	} while (strcmp(text, victim_path("t/sleep")) != 0);
-	sleep_ms(50);
+	victim_asleep(child);
 }
 
 static void check_program(void)

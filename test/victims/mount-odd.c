@@ -209,7 +209,7 @@ static void set_up_program(void)
 			break;
 		sleep_ms(5);
 	}
-	sleep_ms(50);
+	victim_asleep(child);
 	need(mount(NULL, victim_path("m"), NULL, MS_BIND | MS_REMOUNT | MS_NOEXEC, NULL) == 0);
 }
 

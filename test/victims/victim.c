@@ -168,6 +168,18 @@ void victim_reap(pid_t pid)
 	expect(got != pid || status == 0, "child %d ends with status %#x", (int)pid, (unsigned)status);
 }
 
+void victim_asleep(pid_t pid)
+{
+	char path[32], where[64] = "";
+
+	snprintf(path, sizeof(path), "/proc/%d/wchan", (int)pid);
+	/* a kernel that does not tell says 0: then some time has to do */
+	for (int i = 0; i < 200 && !strstr(where, "nanosleep"); i++) {
+		sleep_ms(10);
+		slurp(path, where, sizeof(where));
+	}
+}
+
 void victim_thread_ready(void)
 {
 	atomic_fetch_add(&threads_ready, 1);

@@ -62,6 +62,8 @@ void victim_held(void);
 void victim_forget(void);
 /* victim_reap() - wait for the child and expect status 0 */
 void victim_reap(pid_t pid);
+/* victim_asleep() - wait until a child's new program has begun and sleeps: sleep(1) */
+void victim_asleep(pid_t pid);
 
 /* victim_thread() - a thread that runs @fn; returns once it has called victim_thread_ready() */
 unsigned long victim_thread(void *(*fn)(void *), void *arg);
