@@ -30,3 +30,11 @@ bool obstacles_pass(const struct obstacles *list)
 			return false;
 	return list->nr;
 }
+
+bool obstacles_wait(const struct obstacles *list)
+{
+	for (size_t i = 0; i < list->nr; i++)
+		if (list->items[i].waits)
+			return true;
+	return false;
+}

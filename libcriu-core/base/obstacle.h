@@ -17,6 +17,7 @@ struct obstacle {
 	char what[160];   /* kind and path: "TCP socket 127.0.0.1:80", "character device /dev/fuse" */
 	char advice[160]; /* option or action that would allow it, may be empty */
 	bool passing;     /* the tree would be rid of it soon if it ran on: a connection that it is about to accept */
+	bool waits;       /* who touches it waits for somebody else, who may never answer: the process cannot be asked anything */
 };
 
 DEFINE_VEC(obstacles, struct obstacle)
@@ -32,5 +33,8 @@ int obstacle_add(struct obstacles *list, pid_t pid, const char *comm, const char
 
 /** obstacles_pass() - is there nothing but passing ones? false if there are none at all */
 bool obstacles_pass(const struct obstacles *list);
+
+/** obstacles_wait() - is there one with which nothing can be asked? */
+bool obstacles_wait(const struct obstacles *list);
 
 #endif

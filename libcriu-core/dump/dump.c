@@ -100,7 +100,11 @@ int dump_check_rights(void *op, struct cr_error *err)
 /* Obstacles found so far do not end it here: some show only from inside, and one run is to name them all. */
 int dump_stage_collect(void *op, struct cr_error *err)
 {
-	return dump_collect(op, err);
+	struct dump *d = op;
+	int r = dump_collect(d, err);
+
+	/* on its way out of the kernel a thread touches memory of its own (rseq), whatever it is to run */
+	return r == 0 && obstacles_wait(&d->ctx->obstacles) ? dump_obstacles(d, err) : r;
 }
 
 int dump_stage_ask(void *op, struct cr_error *err)

@@ -215,6 +215,7 @@ static int note_alone(struct mm_task *mt, const struct proc_vma *p)
 static int add_vma(struct mm_dump *d, struct mm_task *mt, const struct proc_vma *p, const char *path,
 		   struct cr_error *err)
 {
+	struct obstacles *list = &d->ctx->obstacles;
 	struct vma_class c;
 	img_vma_entry *v;
 	int r;
@@ -222,7 +223,10 @@ static int add_vma(struct mm_dump *d, struct mm_task *mt, const struct proc_vma 
 	vma_classify(&d->devices, p, path, &c);
 	if (c.kind == VMA_REFUSED) {
 		r = mm_obstacle(d, mt->task, p, path, c.what, c.advice, err);
-		return r < 0 ? r : 0;
+		if (r < 0)
+			return r;
+		list->items[list->nr - 1].waits = (p->vm_flags & (PROC_VM_UM | PROC_VM_UW | PROC_VM_UI)) != 0;
+		return 0;
 	}
 	if (note_guarded(d, mt, p) < 0 || note_alone(mt, p) < 0 || (mt->copy && snapshot_note(mt->copy, p, &c) < 0))
 		return cr_fail(err, -ENOMEM, "note a mapping");

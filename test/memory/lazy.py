@@ -191,19 +191,37 @@ def huge(args, base, seed):
         s.until_complete()
 
 
+def script(s, text):
+    """A script for certain moments. Returns its path."""
+    path = os.path.join(s.base, "script")
+    with open(path, "w", encoding="utf-8") as f:
+        f.write(f"#!/bin/sh\n{text}\n")
+    os.chmod(path, 0o755)
+    return path
+
+
+def restore_without_pager(s):
+    """It is stopped before the task runs: whatever comes unasked comes later. Returns its number."""
+    s.restore("--lazy", "--action-script",
+              script(s, "[ $CRTOOLS_SCRIPT_ACTION != post-restore ] || for f in /proc/[0-9]*/comm; do\n"
+                        f"\tread -r name <$f && [ $name = {PAGER} ] && f=${{f%/comm}} && kill -STOP ${{f##*/}}\ndone\nexit 0"))
+    pager = s.named(PAGER)
+    if not pager or s.state_of(pager[0]) != [b"T"]:
+        raise Failed("the pager is not stopped")
+    return pager[0]
+
+
 def again(args, base, seed):
     """A tree whose memory is not in yet is not dumped; once it is, it is like any other."""
     with Sleeper(args, base, seed) as s:
         s.dump()
-        s.restore()
-        pager = s.stop_pager()
+        pager = restore_without_pager(s)
         images, s.images = s.images, os.path.join(base, "second")
         os.mkdir(s.images)
-        if pager:
-            said = s.criu("dump", "-t", str(s.root), code=1)
-            if "lazy restore" not in said:
-                raise Failed(f"refused for another reason: {said.strip()[-300:]}")
-            os.kill(pager, signal.SIGCONT)
+        said = s.criu("dump", "-t", str(s.root), code=1)
+        if "lazy restore" not in said:
+            raise Failed(f"refused for another reason: {said.strip()[-300:]}")
+        os.kill(pager, signal.SIGCONT)
         s.images, second = images, s.images
         s.until_complete()
         s.images = second
@@ -214,27 +232,12 @@ def again(args, base, seed):
         s.until_complete()
 
 
-def script(s, text):
-    """A script for certain moments. Returns its path."""
-    path = os.path.join(s.base, "script")
-    with open(path, "w", encoding="utf-8") as f:
-        f.write(f"#!/bin/sh\n{text}\n")
-    os.chmod(path, 0o755)
-    return path
-
-
 def waits(args, base, seed):
     """Who misses a page waits as long as the pager does not answer, and goes on with what belongs there."""
     with Sleeper(args, base, seed) as s:
         shown = [state.read(f"/proc/{s.root}/{name}") for name in ("cmdline", "environ")]
         s.dump()
-        # stopped before the task runs: whatever comes unasked comes later
-        s.restore("--lazy", "--action-script",
-                  script(s, "[ $CRTOOLS_SCRIPT_ACTION != post-restore ] || for f in /proc/[0-9]*/comm; do\n"
-                            f"\tread -r name <$f && [ $name = {PAGER} ] && f=${{f%/comm}} && kill -STOP ${{f##*/}}\ndone\nexit 0"))
-        pager = s.named(PAGER)
-        if not pager or s.state_of(pager[0]) != [b"T"]:
-            raise Failed("the pager is not stopped")
+        pager = restore_without_pager(s)
         if shown != [state.read(f"/proc/{s.root}/{name}") for name in ("cmdline", "environ")]:
             raise Failed("command line or environment are not shown while memory is missing")
         s.tell(CHECK)
@@ -247,7 +250,7 @@ def waits(args, base, seed):
         if s.see("done") == CHECK:
             raise Failed("it did not have to wait")
         s.judge("while it waits")
-        os.kill(pager[0], signal.SIGCONT)
+        os.kill(pager, signal.SIGCONT)
         s.until_done(CHECK, "a look at everything")
         s.until_complete()
 
