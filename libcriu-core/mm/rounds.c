@@ -1,4 +1,5 @@
 /* Incremental series: what a dump knows of the round before it, and what it leaves to the next. */
+#include "mm/keeper-ask.h"
 #include "mm/page-chain.h"
 #include "mm/page-scan.h"
 #include "mm/page-select.h"
@@ -133,6 +134,18 @@ static int track_task(struct mm_dump *d, struct mm_task *mt, struct infect_aid *
 	return page_select(d, mt, &none, err);
 }
 
+/* Bits of pages are there once: what clears them for this series takes them from another. */
+static void end_other_series(struct mm_dump *d, const struct task *task)
+{
+	int keeper = track_engine(d->ctx) == TRACK_SOFT_DIRTY ? keeper_ask(task->host_pid) : -1;
+
+	if (keeper < 0)
+		return;
+	if (keeper_let_go(keeper))
+		log_warn(&d->ctx->log, "pid %d: was in a series of another tree, continuing without it there", task->host_pid);
+	close(keeper);
+}
+
 int mm_track(struct mm_dump *d, const struct tree *tree, struct cr_error *err)
 {
 	struct infect_aid aid = { .leftovers = d->ctx->opts->leftovers };
@@ -145,6 +158,7 @@ int mm_track(struct mm_dump *d, const struct tree *tree, struct cr_error *err)
 
 		if (!task->mm_priv)
 			continue;
+		end_other_series(d, task);
 		r = have_tracker(d, task, err);
 		if (r == 0)
 			r = cr_within(err, track_task(d, task->mm_priv, &aid, err), "pid %d", task->host_pid);

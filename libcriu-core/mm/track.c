@@ -76,7 +76,8 @@ bool tracker_owns(struct tracker *t, const struct task *task, const struct proc_
 {
 	const struct track_item *item;
 
-	if (t->engine == TRACK_SOFT_DIRTY && v->vm_flags & PROC_VM_SD)
+	/* of huge pages of a pool the kernel shows, before 6.7, the flag of the mapping alone, which is cleared with the bits */
+	if (t->engine == TRACK_SOFT_DIRTY && v->vm_flags & (PROC_VM_SD | PROC_VM_HT))
 		return false;
 	if (t->engine == TRACK_UFFD && (v->vm_flags & (PROC_VM_UM | PROC_VM_UW | PROC_VM_UI)) != PROC_VM_UW)
 		return false;
