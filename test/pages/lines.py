@@ -155,8 +155,9 @@ def killed_dump(s):
     """
     p = tls.papers(s)
     secure = p.options("ours", "here")
-    for n, (how, child, options) in enumerate(((signal.SIGTERM, False, []), (signal.SIGKILL, False, []), (signal.SIGKILL, True, []),
-                                               (signal.SIGTERM, False, secure))):
+    left = [(signal.SIGTERM, False, []), (signal.SIGKILL, False, []), (signal.SIGKILL, True, []), (signal.SIGTERM, False, secure)]
+    for n in range(20):
+        how, child, options = left[0]
         server = Server(s, os.path.join(s.base, f"there-{n}"), *options)
         between = Between(s, server, 400000, True)
         dump = begin_dump(s, between.port, os.path.join(s.base, "x"), *options)
@@ -176,8 +177,16 @@ def killed_dump(s):
         s.world.until(lambda: dump in s.world.ended, 20, "the end of the dump")
         between.go_on()
         between.ends()
-        server.ends(1)
-        server.must_be_empty()
+        # all that there was may have been under way
+        if server.ended() != 0:
+            server.ends(1)
+            server.must_be_empty()
+            left.pop(0)
+        if not left:
+            break
+        s.wait()
+    if left:
+        raise Failed(f"nothing was left to be sent each time: {left}")
     s.last()
     s.merge()
     s.restore()

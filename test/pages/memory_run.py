@@ -8,4 +8,5 @@ sys.path += [os.path.join(HERE, "..", "e2e"), os.path.join(HERE, "..", "memory")
 _spec = importlib.util.spec_from_file_location("memory_runner", os.path.join(HERE, "..", "memory", "run.py"))
 _module = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(_module)
+images = _module.images
 Series, ALL_PAGES, Skipped = _module.Series, _module.ALL_PAGES, _module.Skipped

@@ -48,10 +48,13 @@ class Server:
     def options(self):
         return ["--page-server", "--address", self.address, "--port", str(self.port)]
 
-    def ends(self, code):
+    def ended(self):
         self.s.world.until(lambda: self.pid in self.s.world.ended, 20, "the end of the page server")
-        got = os.waitstatus_to_exitcode(self.s.world.ended[self.pid])
         self.s.world.others.discard(self.pid)
+        return os.waitstatus_to_exitcode(self.s.world.ended[self.pid])
+
+    def ends(self, code):
+        got = self.ended()
         if got != code:
             raise Failed(f"the page server has ended with {got} instead of {code}: {self.log()[-300:]}")
 

@@ -108,23 +108,27 @@ def dedup(s):
     s.restore()
 
 
-def flip(path):
+def flip(path, page=0):
     """One bit of a page."""
     with open(path, "r+b") as f:
-        f.seek(100)
+        f.seek(page + 100)
         byte = f.read(1)[0]
-        f.seek(100)
+        f.seek(page + 100)
         f.write(bytes([byte ^ 1]))
 
 
-def damaged(s, directory, *more):
-    """Pages of a directory are changed: a restore says so, and makes nothing."""
-    for name in sorted(os.listdir(directory)):
-        if name.startswith("pages-") and os.path.getsize(os.path.join(directory, name)) > 4096:
-            flip(os.path.join(directory, name))
+def damaged(s, directory):
+    """A page of each process that is in a directory is changed, then back again: a restore says so, and makes nothing."""
+    pids = [int(n[8:-4]) for n in os.listdir(s.images) if n.startswith("pagemap-") and n[8:-4].isdigit()]
+    used = [[at for at in memory.images.stored(s.images, p).values() if os.path.samefile(os.path.dirname(at[0]), directory)]
+            for p in pids]
+    for at in (u[0] for u in used if u):
+        flip(*at)
     status, said = s.world.run([s.args.criu, "restore", "-d", "-D", s.images, "-v4", "-o", "damaged.log"], 30)
     if status != 1 or "does not match its checksum" not in said or s.writers():
         raise Failed(f"{directory}: exit status {status}: {said[-300:]}")
+    for at in (u[0] for u in used if u):
+        flip(*at)
 
 
 def checksums(s):
@@ -140,8 +144,6 @@ def checksums(s):
         if not os.path.exists(os.path.join(directory, "pages.sum")):
             raise Failed(f"no checksums in {directory}")
     damaged(s, before)
-    for name in (n for n in os.listdir(before) if n.startswith("pages-") and os.path.getsize(os.path.join(before, n)) > 4096):
-        flip(os.path.join(before, name))
     damaged(s, s.images)
 
 
