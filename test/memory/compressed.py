@@ -3,6 +3,7 @@ refused, and damage is found before anything runs. Cases for run.py."""
 import glob
 import os
 import re
+import struct
 import subprocess
 
 import images
@@ -73,12 +74,14 @@ def compressed_refused(s):
     restore = ["restore", "-d", "-D", s.images]
     refused(s, "dedup", ["dedup", "-D", s.images], "are compressed")
     refused(s, "restore --auto-dedup", [*restore, "--auto-dedup"], "is compressed")
-    name = os.path.join(older, f"pages-{images.read_pagemap(older, s.root)[0]}.frames")
+    # the one that most of what is left to the parent is in: what was written to afterwards is not looked at
+    pids = [int(n[8:-4]) for n in os.listdir(s.images) if n.startswith("pagemap-") and n[8:-4].isdigit()]
+    places = [path for p in pids for path, _ in images.stored(s.images, p).values() if os.path.samefile(os.path.dirname(path), older)]
+    name = max(set(places), key=places.count)[:-4] + ".frames"
     with open(name, "r+b", buffering=0) as f:
         good = f.read()
-        # nearly all of it, since what was written to afterwards is not looked at; the index, behind, stays
-        most = len(good) * 15 // 16
-        flipped = good[:64] + bytes(b ^ 0x55 for b in good[64:most]) + good[most:]
+        index, = struct.unpack_from("<Q", good, 32)
+        flipped = good[:64] + bytes(b ^ 0x55 for b in good[64:index]) + good[index:]
         for what, data, words in (
                 ("a damaged frame", flipped, ("is damaged", "does not match its checksum")),
                 ("a file that is cut short", good[:-1], ("cut short, or too long",)),
