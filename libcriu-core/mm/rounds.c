@@ -134,10 +134,14 @@ static int track_task(struct mm_dump *d, struct mm_task *mt, struct infect_aid *
 	return page_select(d, mt, &none, err);
 }
 
-/* Bits of pages are there once: what clears them for this series takes them from another. */
+/*
+ * Bits of pages are there once: what clears them for this series takes them from another. Who is in this one already is in no
+ * other, and need not be asked about while the tree stands still.
+ */
 static void end_other_series(struct mm_dump *d, const struct task *task)
 {
-	int keeper = track_engine(d->ctx) == TRACK_SOFT_DIRTY ? keeper_ask(task->host_pid) : -1;
+	bool may_be = d->tracker->engine == TRACK_SOFT_DIRTY && !tracker_unread(d->tracker, task);
+	int keeper = may_be ? keeper_ask(task->host_pid) : -1;
 
 	if (keeper < 0)
 		return;
@@ -158,8 +162,9 @@ int mm_track(struct mm_dump *d, const struct tree *tree, struct cr_error *err)
 
 		if (!task->mm_priv)
 			continue;
-		end_other_series(d, task);
 		r = have_tracker(d, task, err);
+		if (r == 0)
+			end_other_series(d, task);
 		if (r == 0)
 			r = cr_within(err, track_task(d, task->mm_priv, &aid, err), "pid %d", task->host_pid);
 		if (r < 0)
