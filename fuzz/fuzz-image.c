@@ -3,6 +3,7 @@
  * what comes behind the right header. Whatever decodes must encode, decode and encode to the same
  * bytes again, and what lies behind an entry must lie in the file.
  */
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -36,12 +37,42 @@ static void check_span(const struct proto_buf *file, struct img_span span)
 		abort();
 }
 
-static void check_file(enum img_type type, const struct proto_buf *file)
+/* Memory of the caller's, each piece of its own, so that its ends are watched. */
+struct room {
+	void **given;
+	size_t nr;
+};
+
+static void *room_take(void *arg, size_t size)
 {
+	struct room *room = arg;
+	void **given = realloc(room->given, (room->nr + 1) * sizeof(*given));
+
+	if (given == NULL)
+		return NULL;
+	room->given = given;
+	given[room->nr] = malloc(size);
+	return given[room->nr] != NULL ? given[room->nr++] : NULL;
+}
+
+static void room_done(struct room *room)
+{
+	while (room->nr > 0)
+		free(room->given[--room->nr]);
+	free(room->given);
+}
+
+static void check_file(enum img_type type, const struct proto_buf *file, bool in_room)
+{
+	struct room room = { 0 };
+	struct proto_limits limits = img_limits_default;
 	struct img_reader reader;
 	struct img_item item;
 	struct proto_error err = { 0 };
-	int r = img_reader_init(&reader, type, file->data, file->len, NULL, &err);
+
+	if (in_room)
+		limits.room = (struct proto_room){ room_take, &room };
+	int r = img_reader_init(&reader, type, file->data, file->len, &limits, &err);
 
 	while (r >= 0 && (r = img_reader_next(&reader, &item, &err)) == 1) {
 		if (item.msg != IMG_MSG_NONE)
@@ -53,6 +84,7 @@ static void check_file(enum img_type type, const struct proto_buf *file)
 	}
 	if (r < 0 && (err.code != r || err.text[0] == '\0'))
 		abort();
+	room_done(&room);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -67,7 +99,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		abort();
 	if (proto_buf_append(&file, data + 1, size - 1) < 0)
 		abort();
-	check_file(type, &file);
+	check_file(type, &file, false);
+	check_file(type, &file, true);
 	proto_buf_done(&file);
 	return 0;
 }

@@ -5,9 +5,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #define BLOCK_MIN ((size_t)2 << 10) /* there may be a pool for each of thousands of tasks */
-#define BLOCK_MAX ((size_t)32 << 10)
+#define MAPPED    ((size_t)128 << 10) /* blocks from here on are mappings of their own */
 #define ALIGN     _Alignof(max_align_t)
 
 struct pool_block {
@@ -15,6 +16,30 @@ struct pool_block {
 	size_t size; /* of data */
 	max_align_t data[];
 };
+
+#define BLOCK_MAX (((size_t)256 << 10) - sizeof(struct pool_block))
+
+/*
+ * Large blocks come with all of their pages, in one go. A fork between makes every page that is written again a copy, so
+ * they are taken away whole, by a call that looks at nothing in them.
+ */
+static struct pool_block *block_new(size_t size)
+{
+	struct pool_block *b;
+
+	if (size < MAPPED)
+		return calloc(1, size);
+	b = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+	return b == MAP_FAILED ? NULL : b;
+}
+
+static void block_free(struct pool_block *b)
+{
+	if (sizeof(*b) + b->size < MAPPED)
+		free(b);
+	else
+		munmap(b, sizeof(*b) + b->size);
+}
 
 void *pool_alloc(struct pool *p, size_t size)
 {
@@ -28,7 +53,7 @@ void *pool_alloc(struct pool *p, size_t size)
 	if (size > p->left) {
 		size_t step = p->used < BLOCK_MIN ? BLOCK_MIN : p->used > BLOCK_MAX ? BLOCK_MAX : p->used;
 		size_t room = size > step ? size : step;
-		struct pool_block *b = calloc(1, sizeof(*b) + room);
+		struct pool_block *b = block_new(sizeof(*b) + room);
 
 		if (!b)
 			return NULL;
@@ -75,7 +100,7 @@ void pool_done(struct pool *p)
 		struct pool_block *b = p->blocks;
 
 		p->blocks = b->next;
-		free(b);
+		block_free(b);
 	}
 	p->left = p->used = 0;
 }

@@ -79,6 +79,8 @@ static int read_files(struct files *fs, struct cr_error *err)
 
 	if (r == 1)
 		return cr_refuse(err, -ENOENT, "files.img is missing: these images are incomplete, or older than CRIU 3");
+	if (r == 0)
+		image_reader_use(rd, &fs->pool);
 	while (r >= 0 && (r = image_read(rd, &entry, err)) == 1)
 		r = add_file(fs, entry, err);
 	return cr_within(err, r, "files.img");
@@ -125,6 +127,8 @@ static int read_fdinfo(struct files *fs, struct restored_table *tab, struct cr_e
 
 	if (r == 1)
 		return 0;   /* no descriptors at all */
+	if (r == 0)
+		image_reader_use(rd, &fs->pool);
 	while (r >= 0 && (r = image_read(rd, &entry, err)) == 1) {
 		img_fdinfo_entry **at = fdinfo_vec_add(&tab->fds);
 
@@ -347,18 +351,37 @@ int files_read(struct cr_context *ctx, struct image_set *set, const struct files
 
 /* ------------------------------------------------------------------- frees */
 
-static void file_done(struct restored_file *f)
+/* Descriptors @first up to the one before @next are to be closed. */
+struct closing {
+	int first, next;
+};
+
+/* Tables are large and what was opened in a row has numbers in a row: one call closes them. */
+static void close_in_rows(struct closing *c, int fd)
+{
+	if (fd >= 0 && fd == c->next) {
+		c->next++;
+		return;
+	}
+	if (c->next > c->first)
+		close_range((unsigned int)c->first, (unsigned int)c->next - 1, 0);
+	c->first = fd;
+	c->next = fd < 0 ? fd : fd + 1;
+}
+
+static void file_done(struct restored_file *f, struct closing *c)
 {
 	if (f->fd >= 0)
-		close(f->fd);
+		close_in_rows(c, f->fd);
 	for (size_t i = 0; i < ARRAY_LEN(f->map_fd); i++)
 		if (f->map_fd[i] >= 0)
-			close(f->map_fd[i]);
+			close_in_rows(c, f->map_fd[i]);
 	img_entry_free(f->entry);
 }
 
 void files_free(struct files *fs)
 {
+	struct closing closing = { 0 };
 	const struct file_family *family;
 
 	if (!fs)
@@ -373,7 +396,8 @@ void files_free(struct files *fs)
 	restored_memfds_done(fs);
 	ghost_sources_done(fs);
 	for (size_t i = 0; i < fs->files.nr; i++)
-		file_done(fs->files.items[i]);
+		file_done(fs->files.items[i], &closing);
+	close_in_rows(&closing, -1);
 	for (size_t i = 0; i < fs->tables.nr; i++) {
 		struct restored_table *tab = fs->tables.items[i];
 

@@ -1,4 +1,5 @@
 /* Reading and writing the entries of one image; see image-set.h. */
+#include "base/pool.h"
 #include "image/image-set-internal.h"
 #include "image/stream.h"
 #include "proto/buf.h"
@@ -197,6 +198,7 @@ struct image_reader {
 	size_t cap;
 	char *buf;
 	bool at_end;
+	struct proto_limits limits;
 };
 
 static int reader_fail(struct image_reader *r, int code, struct cr_error *err, const char *what)
@@ -266,6 +268,7 @@ int image_reader_open(struct image_set *set, enum img_type type, uint64_t id, st
 	if (!r)
 		return cr_fail(err, -ENOMEM, "open an image");
 	r->kind = img_kind_of(type);
+	r->limits = img_limits_default;
 	r->fd = -1;
 	n = img_name(type, id, r->name, sizeof(r->name));
 	if (n < 0)
@@ -284,6 +287,16 @@ int image_reader_open(struct image_set *set, enum img_type type, uint64_t id, st
 		return n;
 	*ret = take_ptr(&r);
 	return 0;
+}
+
+static void *take_from_pool(void *arg, size_t size)
+{
+	return pool_alloc(arg, size);
+}
+
+void image_reader_use(struct image_reader *r, struct pool *pool)
+{
+	r->limits.room = (struct proto_room){ take_from_pool, pool };
 }
 
 int image_read_record(struct image_reader *r, enum img_msg msg, void **ret_entry, struct cr_error *err)
@@ -307,7 +320,7 @@ int image_read_record(struct image_reader *r, enum img_msg msg, void **ret_entry
 		return n;
 	if (n == 1)
 		return reader_fail(r, -EBADMSG, err, "the file is cut short");
-	n = img_entry_decode(msg, r->buf + r->pos + sizeof(size), size, NULL, ret_entry, &perr);
+	n = img_entry_decode(msg, r->buf + r->pos + sizeof(size), size, &r->limits, ret_entry, &perr);
 	if (n < 0)
 		return cr_refuse(err, n, "%s: offset %llu: %s", r->name, (unsigned long long)image_reader_tell(r),
 				 perr.text);

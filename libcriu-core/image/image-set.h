@@ -18,6 +18,7 @@
 #include <sys/types.h>
 
 struct image_set;
+struct pool;
 
 /** image_set_create() - begin a set in @dirfd (borrowed). An older set's inventory is removed first: it is about to be overwritten. */
 int image_set_create(int dirfd, struct image_set **ret, struct cr_error *err);
@@ -103,6 +104,8 @@ struct image_reader;
 /** image_reader_open() - Return: 0; 1 the image does not exist (*ret is NULL: no entries); negative errno */
 int image_reader_open(struct image_set *set, enum img_type type, uint64_t id, struct image_reader **ret,
 		      struct cr_error *err);
+/** image_reader_use() - entries are put into @pool, which must stay as long as they do: to free one does nothing */
+void image_reader_use(struct image_reader *r, struct pool *pool);
 /** image_read() - next entry, decoded; free it with img_entry_free(). Return: 1 an entry, 0 end of file, negative errno */
 int image_read(struct image_reader *r, void **ret_entry, struct cr_error *err);
 /** image_read_record() - as image_read(), for a record of another message type behind an entry */

@@ -7,6 +7,8 @@
 #ifndef ARENA_H
 #define ARENA_H
 
+#include "proto/limits.h"
+
 #include <stddef.h>
 #include <stdint.h>
 
@@ -18,7 +20,8 @@ struct arena_chunk;
  * @at:     next free byte of the newest chunk
  * @left:   bytes behind it
  * @chunk:  size of the newest chunk
- * @budget: bytes of heap that may still be taken
+ * @budget: bytes that may still be taken
+ * @room:   who gives them; the heap if .take is NULL
  *
  * When filling is over this struct may be forgotten: arena_free() needs the root object only.
  */
@@ -28,16 +31,18 @@ struct arena {
 	size_t left;
 	size_t chunk;
 	size_t budget;
+	struct proto_room room;
 };
 
 /**
  * arena_init() - take the first chunk
+ * @limits: .memory is the budget, .room where it is taken from
  * @guess: bytes that will be wanted in all, more or less
  * @ret_root: zeroed, @size bytes
  *
  * Return: 0, -ENOMEM, -E2BIG.
  */
-int arena_init(struct arena *arena, size_t budget, size_t guess, size_t size, void **ret_root);
+int arena_init(struct arena *arena, const struct proto_limits *limits, size_t guess, size_t size, void **ret_root);
 
 /**
  * arena_take() - bytes that are not initialised, aligned for anything
@@ -46,7 +51,7 @@ int arena_init(struct arena *arena, size_t budget, size_t guess, size_t size, vo
  */
 int arena_take(struct arena *arena, size_t size, void **ret_mem);
 
-/* NULL is fine. */
+/* NULL is fine; of memory in a room nothing is given back. */
 void arena_free(void *root);
 
 #endif

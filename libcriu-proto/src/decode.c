@@ -467,8 +467,7 @@ int decode_message(const struct schema_msg *schema, const void *bytes, size_t le
 	 * alone in a chunk waste little, so one chunk serves most messages.
 	 */
 	void *msg = NULL;
-	int r = arena_init(&d.arena, limits->memory, len < SIZE_MAX / 4 ? 3 * len : len,
-			   schema->size, &msg);
+	int r = arena_init(&d.arena, limits, len < SIZE_MAX / 4 ? 3 * len : len, schema->size, &msg);
 
 	if (r < 0)
 		return fail_at(err, r, &path, r == -E2BIG ? "memory limit is too low" : "out of memory");

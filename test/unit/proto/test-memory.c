@@ -113,6 +113,96 @@ static int read_an_image(struct proto_error *err)
 	return r;
 }
 
+/* A room that counts as the heap does; what it gave is given back by room_done() alone. */
+struct test_room {
+	void *given[64];
+	size_t nr;
+};
+
+static void *room_take(void *arg, size_t size)
+{
+	struct test_room *room = arg;
+
+	assert_true(room->nr < TEST_NR(room->given));
+	void *mem = counting_malloc(size);
+
+	if (mem != NULL)
+		room->given[room->nr++] = memset(mem, 0xaa, size);
+	return mem;
+}
+
+static void room_done(struct test_room *room)
+{
+	while (room->nr > 0)
+		counting_free(room->given[--room->nr]);
+}
+
+/* What room_entry() decodes: numbers, strings and messages of their own. */
+static int encode_a_file(struct proto_buf *buf, struct proto_error *err)
+{
+	img_fown_entry fown = { .uid = 7 };
+	img_reg_file_entry reg = { .name = (char *)"/some/where", .fown = &fown, .pos = 42 };
+	img_file_entry file = { .type = img_fd_types_REG, .id = 3, .reg = &reg };
+
+	return img_file_entry_encode(&file, buf, err);
+}
+
+static int read_into_a_room(struct proto_error *err)
+{
+	struct test_room room = { .nr = 0 };
+	struct proto_limits limits = img_limits_default;
+	struct proto_buf buf = proto_buf_of(1 << 20);
+	void *entry = NULL;
+	int r = encode_a_file(&buf, err);
+
+	limits.room = (struct proto_room){ room_take, &room };
+	for (int i = 0; i < 2 && r == 0; i++) {
+		long heap = blocks - (long)room.nr;
+
+		r = img_entry_decode(IMG_MSG_file_entry, buf.data + 4, buf.len - 4, &limits, &entry, err);
+		assert_int_equal(blocks - (long)room.nr, heap);
+		if (r < 0)
+			break;
+		img_entry_free(entry); /* does nothing */
+		const img_file_entry *file = entry;
+		assert_int_equal(file->id, 3);
+		assert_string_equal(file->reg->name, "/some/where");
+		assert_int_equal(file->reg->pos, 42);
+		assert_int_equal(file->reg->fown->uid, 7);
+	}
+	room_done(&room);
+	proto_buf_done(&buf);
+	return r;
+}
+
+static void a_room_is_bounded_too(void **state)
+{
+	struct test_room room = { .nr = 0 };
+	struct proto_limits limits = img_limits_default;
+	struct proto_buf buf = proto_buf_of(1 << 20);
+	struct proto_error err = { 0 };
+	void *entry = NULL;
+	size_t least = 0;
+
+	(void)state;
+	allocations_left = 1000;
+	assert_int_equal(encode_a_file(&buf, &err), 0);
+	limits.room = (struct proto_room){ room_take, &room };
+	for (limits.memory = 1;; limits.memory++) {
+		int r = img_entry_decode(IMG_MSG_file_entry, buf.data + 4, buf.len - 4, &limits, &entry, &err);
+
+		room_done(&room);
+		allocations_left = 1000;
+		if (r == 0)
+			break;
+		assert_int_equal(r, -E2BIG);
+		least = limits.memory;
+	}
+	assert_true(least > sizeof(img_file_entry) + sizeof(img_reg_file_entry));
+	assert_true(least < 4096);
+	proto_buf_done(&buf);
+}
+
 static int serve_a_request(struct proto_error *err)
 {
 	static const uint8_t first[] = { 0x08, 1, 0x12, 2, 0x40, 5 };
@@ -133,6 +223,7 @@ static void each_allocation_may_fail(void **state)
 	(void)state;
 	assert_true(fail_each(encode_and_decode_mm) > 5);
 	assert_true(fail_each(read_an_image) > 5);
+	assert_true(fail_each(read_into_a_room) > 5);
 	assert_true(fail_each(serve_a_request) > 3);
 }
 
@@ -140,6 +231,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(each_allocation_may_fail),
+		cmocka_unit_test(a_room_is_bounded_too),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
