@@ -3,6 +3,7 @@
 
 #include "base/error.h"
 #include "base/own.h"
+#include "base/pass-fds.h"
 
 #include <errno.h>
 #include <string.h>
@@ -55,29 +56,6 @@ int transport_receive(int sock, enum rpc_generation generation, size_t max, rpc_
 	return r != -ENOMEM && rpc_req_is_whole(packet, (size_t)len) ? TRANSPORT_FLAWED : r;
 }
 
-static ssize_t send_with_fd(int sock, const struct proto_buf *buf, int fd)
-{
-	union {
-		struct cmsghdr align;
-		char room[CMSG_SPACE(sizeof(int))];
-	} control = { 0 };
-	struct iovec iov = { buf->data, buf->len };
-	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
-
-	if (fd >= 0) {
-		struct cmsghdr *c;
-
-		msg.msg_control = control.room;
-		msg.msg_controllen = sizeof(control.room);
-		c = CMSG_FIRSTHDR(&msg);
-		*c = (struct cmsghdr){ .cmsg_level = SOL_SOCKET,
-				       .cmsg_type = SCM_RIGHTS,
-				       .cmsg_len = CMSG_LEN(sizeof(int)) };
-		memcpy(CMSG_DATA(c), &fd, sizeof(fd));
-	}
-	return sendmsg(sock, &msg, MSG_NOSIGNAL);
-}
-
 int transport_send(int sock, const rpc_criu_resp *resp, enum rpc_generation generation, int fd, struct cr_error *err)
 {
 	struct proto_buf buf = proto_buf_of(PACKET_MAX);
@@ -90,9 +68,9 @@ int transport_send(int sock, const rpc_criu_resp *resp, enum rpc_generation gene
 		return cr_refuse(err, r, "encode an answer: %s", why.text);
 	}
 	do {
-		sent = send_with_fd(sock, &buf, fd);
-	} while (sent < 0 && errno == EINTR);
-	r = sent == (ssize_t)buf.len ? 0 : sent < 0 ? -errno : -EIO;
+		sent = pass_fds_send(sock, buf.data, buf.len, &fd, fd >= 0);
+	} while (sent == -EINTR);
+	r = sent == (ssize_t)buf.len ? 0 : sent < 0 ? (int)sent : -EIO;
 	proto_buf_done(&buf);
 	return r < 0 ? cr_fail(err, r, "send an answer") : 0;
 }

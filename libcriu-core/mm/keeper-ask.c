@@ -2,6 +2,7 @@
 #include "mm/keeper-ask.h"
 
 #include "base/own.h"
+#include "base/pass-fds.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -49,22 +50,10 @@ socklen_t keeper_ask_address(pid_t root, uint64_t start_time, struct sockaddr_un
 /* That it is the process which is meant, and not another with that number elsewhere, is seen by who asks. */
 static int send_pidfd(int sock, int pidfd)
 {
-	union {
-		struct cmsghdr head;
-		char room[CMSG_SPACE(sizeof(pidfd))];
-	} control = { 0 };
 	char yes = 1;
-	struct iovec iov = { &yes, sizeof(yes) };
-	struct msghdr msg = {
-		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)
-	};
-	struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
+	ssize_t sent = pass_fds_send(sock, &yes, sizeof(yes), &pidfd, 1);
 
-	c->cmsg_level = SOL_SOCKET;
-	c->cmsg_type = SCM_RIGHTS;
-	c->cmsg_len = CMSG_LEN(sizeof(pidfd));
-	memcpy(CMSG_DATA(c), &pidfd, sizeof(pidfd));
-	return sendmsg(sock, &msg, MSG_NOSIGNAL) < 0 ? -errno : 0;
+	return sent < 0 ? (int)sent : 0;
 }
 
 /* A range with nothing in it: let go. */
@@ -121,27 +110,16 @@ static bool asked_of(int sock, pid_t host_pid)
 {
 	const int32_t pid = host_pid;
 	struct track_item item = { .pid = host_pid, .pidfd = -1 };
-	union {
-		struct cmsghdr head;
-		char room[CMSG_SPACE(sizeof(int))];
-	} control;
 	char yes = 0;
-	struct iovec iov = { &yes, sizeof(yes) };
-	struct msghdr msg = {
-		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)
-	};
-	struct cmsghdr *c;
-	bool is = false;
+	bool is;
 
 	keeper_set_patience(sock, PATIENCE_ASKS_S);
-	if (!keeper_is_us(sock) || send(sock, &pid, sizeof(pid), MSG_NOSIGNAL) < 0 || recvmsg(sock, &msg, MSG_CMSG_CLOEXEC) != 1)
+	if (!keeper_is_us(sock) || send(sock, &pid, sizeof(pid), MSG_NOSIGNAL) < 0)
 		return false;
-	c = CMSG_FIRSTHDR(&msg);
-	if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS && c->cmsg_len == CMSG_LEN(sizeof(int))) {
-		memcpy(&item.pidfd, CMSG_DATA(c), sizeof(int));
-		is = track_item_is(&item, host_pid);
+	is = pass_fds_receive(sock, &yes, sizeof(yes), &item.pidfd, 1) == sizeof(yes) && item.pidfd >= 0 &&
+	     track_item_is(&item, host_pid);
+	if (item.pidfd >= 0)
 		close(item.pidfd);
-	}
 	return is;
 }
 

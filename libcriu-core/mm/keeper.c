@@ -4,6 +4,7 @@
 
 #include "base/io.h"
 #include "base/own.h"
+#include "base/pass-fds.h"
 #include "base/stay-behind.h"
 
 #include <errno.h>
@@ -109,23 +110,10 @@ static int send_one(int sock, const struct track_item *item)
 {
 	struct keep_one one = { .pid = item->pid, .has_uffd = item->uffd >= 0, .nr_unread = item->unread.nr };
 	int fds[2] = { item->pidfd, item->uffd };
-	size_t len = sizeof(int) * (one.has_uffd ? 2 : 1);
-	union {
-		struct cmsghdr head;
-		char room[CMSG_SPACE(sizeof(fds))];
-	} control = { 0 };
-	struct iovec iov = { &one, sizeof(one) };
-	struct msghdr msg = {
-		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = CMSG_SPACE(len)
-	};
-	struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
+	ssize_t sent = pass_fds_send(sock, &one, sizeof(one), fds, one.has_uffd ? 2 : 1);
 
-	c->cmsg_level = SOL_SOCKET;
-	c->cmsg_type = SCM_RIGHTS;
-	c->cmsg_len = CMSG_LEN(len);
-	memcpy(CMSG_DATA(c), fds, len);
-	if (sendmsg(sock, &msg, MSG_NOSIGNAL) < 0)
-		return -errno;
+	if (sent < 0)
+		return (int)sent;
 	for (size_t i = 0, n; i < item->unread.nr; i += n) {
 		n = item->unread.nr - i < RANGES_AT_ONCE ? item->unread.nr - i : RANGES_AT_ONCE;
 		if (send(sock, &item->unread.items[i], n * sizeof(struct track_range), MSG_NOSIGNAL) < 0)
@@ -285,26 +273,14 @@ static int receive_ranges(int sock, uint64_t nr, struct track_ranges *ret)
 
 static int receive_one(int sock, struct track_item *ret)
 {
-	struct keep_one one;
-	int fds[2] = { -1, -1 };
-	size_t nr = 0;
-	union {
-		struct cmsghdr head;
-		char room[CMSG_SPACE(sizeof(fds))];
-	} control;
-	struct iovec iov = { &one, sizeof(one) };
-	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control) };
-	ssize_t n = recvmsg(sock, &msg, MSG_CMSG_CLOEXEC);
-	struct cmsghdr *c = n < 0 ? NULL : CMSG_FIRSTHDR(&msg);
+	struct keep_one one = { 0 };
+	int fds[2];
+	ssize_t n = pass_fds_receive(sock, &one, sizeof(one), fds, 2);
 
-	if (n < 0)
-		return -errno;
-	if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS) {
-		nr = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-		memcpy(fds, CMSG_DATA(c), nr * sizeof(int));
-	}
 	*ret = (struct track_item){ .pid = one.pid, .pidfd = fds[0], .uffd = fds[1] };
-	if (n != sizeof(one) || nr != 1u + (one.has_uffd != 0) || msg.msg_flags & MSG_CTRUNC)
+	if (n < 0)
+		return (int)n;
+	if (n != sizeof(one) || fds[0] < 0 || (fds[1] >= 0) != (one.has_uffd != 0))
 		return -EPROTO;
 	return receive_ranges(sock, one.nr_unread, &ret->unread);
 }

@@ -1,6 +1,7 @@
 /* Packets between a restore and a daemon that brings memory in; see lazy-wire.h. */
 #include "mm/lazy-wire.h"
 
+#include "base/pass-fds.h"
 #include "mm/lazy-pager.h"
 #include "mm/mm-internal.h"
 #include "mm/space.h"
@@ -86,23 +87,11 @@ static int send_ranges(int sock, const struct lazy_runs *runs)
 static int send_one(int sock, const struct lazy_space *s)
 {
 	struct one one = { s->pid, s->ns_pid, s->todo.nr, s->firsts.nr };
-	union {
-		struct cmsghdr head;
-		char room[CMSG_SPACE(sizeof(int))];
-	} control = { 0 };
-	struct iovec iov = { &one, sizeof(one) };
-	struct msghdr msg = {
-		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)
-	};
-	struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
+	ssize_t sent = pass_fds_send(sock, &one, sizeof(one), &s->uffd, 1);
 	int r;
 
-	c->cmsg_level = SOL_SOCKET;
-	c->cmsg_type = SCM_RIGHTS;
-	c->cmsg_len = CMSG_LEN(sizeof(int));
-	memcpy(CMSG_DATA(c), &s->uffd, sizeof(int));
-	if (sendmsg(sock, &msg, MSG_NOSIGNAL) < 0)
-		return -errno;
+	if (sent < 0)
+		return (int)sent;
 	r = send_ranges(sock, &s->todo);
 	return r < 0 ? r : send_ranges(sock, &s->firsts);
 }
@@ -170,23 +159,12 @@ static int receive_ranges(int sock, uint64_t nr, struct lazy_ranges *ret)
 static int receive_one(int sock, struct lazy_told *ret)
 {
 	struct one one = { 0 };
-	union {
-		struct cmsghdr head;
-		char room[CMSG_SPACE(sizeof(int))];
-	} control;
-	struct iovec iov = { &one, sizeof(one) };
-	struct msghdr msg = {
-		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control)
-	};
-	ssize_t n = recvmsg(sock, &msg, MSG_CMSG_CLOEXEC);
-	struct cmsghdr *c = n < 0 ? NULL : CMSG_FIRSTHDR(&msg);
+	ssize_t n = pass_fds_receive(sock, &one, sizeof(one), &ret->uffd, 1);
 	int r;
 
 	if (n < 0)
-		return -errno;
-	if (c && c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS && c->cmsg_len == CMSG_LEN(sizeof(int)))
-		memcpy(&ret->uffd, CMSG_DATA(c), sizeof(int));
-	if (n != sizeof(one) || ret->uffd < 0 || msg.msg_flags & MSG_CTRUNC || one.pid <= 1 || one.ns_pid <= 0)
+		return (int)n;
+	if (n != sizeof(one) || ret->uffd < 0 || one.pid <= 1 || one.ns_pid <= 0)
 		return -EPROTO;
 	ret->pid = one.pid;
 	ret->ns_pid = one.ns_pid;

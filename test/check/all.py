@@ -21,6 +21,8 @@ UNIT_LIMIT = 300   # seconds: the longest takes 12 of a processor of its own
 
 
 class Tally:
+    """The verdicts of one suite."""
+
     def __init__(self):
         self.passed, self.failed, self.skipped = [], [], []
 
@@ -137,8 +139,9 @@ def criu_env(san):
 
 
 def suite_e2e(args, tally):
-    """One more at a time than elsewhere: cases wait for a good part of their time. It comes last, as it can do with less: a
-    machine that is slow leaves other ways than the command line out when CHECK_UNTIL (seconds since 1970) has come, and says so."""
+    """One more at a time than elsewhere: cases wait for a good part of their time. Of those that compute it comes last, as it
+    can do with less: a machine that is slow leaves other ways than the command line out when CHECK_UNTIL (seconds since
+    1970) has come, and says so."""
     if need_root("e2e", tally):
         cmd = [sys.executable, "test/e2e/run.py", "--criu", os.path.join(args.build, "criu"), "--victims",
                os.path.join(args.build, "test/victims"), "--jobs", str(args.jobs + 1)]
@@ -225,8 +228,22 @@ def suite_soak(args, tally):
         suite_program("soak", cmd, tally, 120, criu_env(args.san))
 
 
-SUITES = {"unit": suite_unit, "repo": suite_repo, "faults": suite_faults, "clients": suite_clients, "apps": suite_apps,
-          "pages": suite_pages, "bench": suite_bench, "soak": suite_soak, "memory": suite_memory, "e2e": suite_e2e}
+SUITES = {"unit": suite_unit, "repo": suite_repo, "faults": suite_faults, "apps": suite_apps, "e2e": suite_e2e,
+          "clients": suite_clients, "pages": suite_pages, "bench": suite_bench, "soak": suite_soak, "memory": suite_memory}
+# Suites that wait more than they compute, one after the other beside those that keep all processors busy.
+BESIDE = ("clients", "pages", "bench", "soak", "memory")
+
+
+def run_suites(names, args):
+    """Runs them in order; returns their tallies."""
+    tallies = {}
+    for name in names:
+        start, tally = time.monotonic(), Tally()
+        SUITES[name](args, tally)
+        tallies[name] = tally
+        print(f"{name}: {len(tally.passed)} passed, {len(tally.failed)} failed, {len(tally.skipped)} skipped "
+              f"in {time.monotonic() - start:.1f} s", flush=True)
+    return tallies
 
 
 def main():
@@ -248,13 +265,16 @@ def main():
             ap.error(f"no suite named {name}")
     os.chdir(ROOT)
 
+    names = args.suites or list(SUITES)
+    with concurrent.futures.ThreadPoolExecutor(1) as beside:
+        others = beside.submit(run_suites, [n for n in names if n in BESIDE], args)
+        tallies = run_suites([n for n in names if n not in BESIDE], args)
+        tallies.update(others.result())
     tally = Tally()
-    for name in args.suites or SUITES:
-        start = time.monotonic()
-        counts = len(tally.passed), len(tally.failed), len(tally.skipped)
-        SUITES[name](args, tally)
-        p, f, s = (len(x) - n for x, n in zip((tally.passed, tally.failed, tally.skipped), counts))
-        print(f"{name}: {p} passed, {f} failed, {s} skipped in {time.monotonic() - start:.1f} s", flush=True)
+    for part in tallies.values():
+        tally.passed += part.passed
+        tally.failed += part.failed
+        tally.skipped += part.skipped
 
     for title, rows in (("skipped", tally.skipped), ("failed", tally.failed)):
         if rows:
