@@ -144,6 +144,24 @@ static int make_mount(struct build *w, size_t i, struct cr_error *err)
 	return mnt_flags_apply(m->fd, m->e->flags, err);
 }
 
+/* Directories go on directories only, all else on all else. */
+static int check_kinds(const struct mnt_mount *m, struct cr_error *err)
+{
+	struct stat what, at;
+	int r;
+
+	if (fstat(m->fd, &what) < 0 || fstat(m->at, &at) < 0)
+		return cr_fail(err, -errno, "look at its root and its mount point");
+	if (S_ISDIR(what.st_mode) == S_ISDIR(at.st_mode))
+		return 0;
+	r = cr_refuse(err, S_ISDIR(at.st_mode) ? -ENOTDIR : -EISDIR, "its mount point is %s, and what is to be mounted there %s",
+		      S_ISDIR(at.st_mode) ? "a directory" : "a file", S_ISDIR(at.st_mode) ? "is none" : "is a directory");
+	if (m->how == MNT_EXTERNAL)
+		cr_advise(err, "--external mnt[%.100s]:PATH has to name %s", m->e->ext_key,
+			  S_ISDIR(at.st_mode) ? "a directory" : "a file");
+	return r;
+}
+
 static int find_place(struct build *w, size_t i, struct cr_error *err)
 {
 	struct mnt_mount *m = &w->list->items[i];
@@ -152,9 +170,9 @@ static int find_place(struct build *w, size_t i, struct cr_error *err)
 	if (!parent)
 		return 0;
 	m->at = open_in_mount(parent->fd, mnt_below(m->e->mountpoint, parent->e->mountpoint));
-	return m->at < 0
-		       ? cr_fail(err, -errno, "look for its mount point in the mount at %.200s", parent->e->mountpoint)
-		       : 0;
+	if (m->at < 0)
+		return cr_fail(err, -errno, "look for its mount point in the mount at %.200s", parent->e->mountpoint);
+	return check_kinds(m, err);
 }
 
 static int attach(struct build *w, size_t i, struct cr_error *err)

@@ -94,6 +94,19 @@ class Given:
         self.restored_with(*mounts, "--root", os.path.join(self.dir, "root"))
         self.finish("after the restore")
 
+    def do_file_for_a_directory(self):
+        """What is given for a mount is not of the kind that its mount point is: said so, and the right one is taken afterwards."""
+        self.use("mount-given", "named")
+        self.world.mounts = self.world.read_mounts()   # until the victim's end
+        self.must_dump("--external", f"mnt[{self.dir}/to]:there")
+        self.must_be_gone()
+        with open(os.path.join(self.base, "a-file"), "wb") as f:
+            pass
+        self.must_fail_with(["--external", f"mnt[there]:{f.name}"], "with a file", f"{self.dir}/to", "is a directory",
+                            "--external mnt[there]:PATH")
+        self.restored_with("--external", f"mnt[there]:{self.dir}/two")
+        self.finish("after the restore")
+
     def do_inherit_listener(self):
         """A listening socket in whose place the restored server has that of its new manager."""
         with socket.create_server(("127.0.0.1", 0)) as old:

@@ -15,7 +15,6 @@ import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -23,6 +22,9 @@ import time
 
 sys.dont_write_bytecode = True
 import case as ways   # noqa: E402
+import decode   # noqa: E402
+import scenarios   # noqa: E402
+from cradle import Cradle   # noqa: E402
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ALL_MODES = ["cli", "running", "snapshot", "rounds", "swrk", "service", "stream"]
@@ -39,8 +41,7 @@ def find_cases(directory):
             row, dump, restore, refuse, flags = line.split("\t")
             cases.append({"victim": path, "id": f"{name}/{row}", "name": row, "dump": dump, "restore": restore, "refuse": refuse,
                           "flags": int(flags)})
-    listing = subprocess.run([sys.executable, os.path.join(HERE, "scenarios.py"), "--cases"], stdout=subprocess.PIPE, check=True)
-    for name in listing.stdout.decode().split():
+    for name in scenarios.names():
         cases.append({"victim": directory, "id": "scenarios/" + name.replace("_", "-"), "name": name, "scenario": True})
     return cases
 
@@ -58,6 +59,10 @@ def modes_of(case, asked):
     return ALL_MODES
 
 
+def run_job(job):
+    scenarios.run(job) if job.get("scenario") else ways.run(job)
+
+
 class Runner:
     def __init__(self, args):
         self.args = args
@@ -67,6 +72,12 @@ class Runner:
         self.base = tempfile.mkdtemp(prefix="criu-e2e-", dir=args.tmp or ("/var/tmp" if mounted else None))
         os.chmod(self.base, 0o755)
         self.skipped = set()
+        self.cradle = Cradle(run_job, self.warm)
+
+    def warm(self):
+        crit = shutil.which("crit")
+        if self.args.crit and decode.is_ours(crit):
+            decode.decode(crit, os.devnull, os.devnull)   # for what it imports
 
     def run(self, case, modes, first):
         # Short: names of sockets are at most 107 bytes long.
@@ -74,17 +85,10 @@ class Runner:
         os.mkdir(directory)
         os.chmod(directory, 0o755)
         job = dict(case, modes=modes, base=directory, criu=self.args.criu, verbose=self.args.verbose, crit=self.args.crit)
-        cmd = ["unshare", "--pid", "--fork", "--kill-child=KILL", "--mount", "--mount-proc", "--ipc", "--propagation", "private",
-               sys.executable, os.path.join(HERE, "scenarios.py" if case.get("scenario") else "case.py"), json.dumps(job)]
         limit = 150 if case.get("scenario") else ways.TIMEOUT * 2 * len(modes)
         start = time.monotonic()
         with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-            p = subprocess.Popen(cmd, stdin=subprocess.DEVNULL, stdout=out, stderr=err, start_new_session=True)
-            try:
-                p.wait(limit)
-            except subprocess.TimeoutExpired:
-                p.send_signal(signal.SIGKILL)
-                p.wait()
+            status = self.cradle.run(job, out, err, limit)
             out.seek(0)
             err.seek(0)
             text, noise = out.read().decode(errors="replace"), err.read().decode(errors="replace")
@@ -92,7 +96,7 @@ class Runner:
         skipped = any(r["verdict"] == "SKIP" for r in rows)
         for mode in modes[len(rows):] if not skipped else []:
             rows.append({"mode": mode, "verdict": "FAIL",
-                         "why": f"no verdict after {time.monotonic() - start:.0f} s (status {p.returncode}) {noise[-300:]}"})
+                         "why": f"no verdict after {time.monotonic() - start:.0f} s (status {status}) {noise[-300:]}"})
         if self.args.verbose and noise:
             print(noise, file=sys.stderr)
         if not self.args.keep and not any(r["verdict"] == "FAIL" for r in rows) or not self.args.keep and not self.args.verbose:
@@ -124,6 +128,7 @@ class Runner:
                    "why": f"{left_out} of {total} runs were left out, since time was short (CHECK_UNTIL)"}
 
     def close(self):
+        self.cradle.close()
         if not self.args.keep:
             shutil.rmtree(self.base, ignore_errors=True)
         else:

@@ -1,10 +1,8 @@
-#!/usr/bin/python3
 """What is not about a kind of state but about the act itself: other endings of a dump, other ways to restore, and all
 that can go wrong. After everything that goes wrong, the tree and the machine have to be unharmed.
 
 Each method named do_... is a case; run.py lists them with --cases and runs each in namespaces of its own.
 """
-import json
 import os
 import random
 import shutil
@@ -579,16 +577,10 @@ class Scenario(Jobs, Terminals, Outside, Given, Restorers, Connections, Devices,
         raise AttributeError(name)
 
 
-def main():
-    if sys.argv[1] == "--cases":
-        for name in dir(Scenario):
-            if name.startswith("do_"):
-                print(name[3:])
-        return
-    args = json.loads(sys.argv[1])
+def names():
+    return [name[3:] for name in dir(Scenario) if name.startswith("do_")]
+
+
+def run(args):
     os.setsid()
     Scenario(args).go(args["name"])
-
-
-if __name__ == "__main__":
-    main()

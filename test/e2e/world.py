@@ -1,5 +1,6 @@
 """A small world for one case: run as process 1 of a fresh pid and mount namespace, it starts, waits for and reaps
 whatever lives in it, and can tell at the end whether anything was left behind."""
+import contextlib
 import os
 import signal
 import subprocess
@@ -7,6 +8,7 @@ import sys
 import tempfile
 import time
 
+import cradle
 import state
 
 
@@ -23,8 +25,8 @@ class World:
         self.ended = {}         # pid -> wait status of children that were reaped
         self.others = {1}       # processes that belong to the runner
         # numbers of terminals are given out by each instance on its own, so that they are free to be had again
-        subprocess.run(["mount", "-t", "devpts", "-o", "newinstance,mode=620,ptmxmode=666,gid=5", "devpts", "/dev/pts"], check=False,
-                       stderr=subprocess.DEVNULL)
+        with contextlib.suppress(OSError):
+            cradle.mount("devpts", "/dev/pts", "devpts", 0, "newinstance,mode=620,ptmxmode=666,gid=5")
         self.mounts = self.read_mounts()
 
     @staticmethod

@@ -106,7 +106,7 @@ static void *take_turns(void *arg)
 
 	for (uint64_t n = 1;; n++) {
 		while (atomic_load_explicit(&before[WORDS - 1], memory_order_acquire) < (who ? n : n - 1))
-			usleep(50);
+			usleep(200); /* with less, looking takes more of the processors than writing */
 		if (n > 1 && n % 16 == 0)
 			for (size_t i = 0; i < CHAIN; i++)
 				check_page(page_at(chain, i), (uint64_t)who * CHAIN + i, n - 1, who);
