@@ -104,7 +104,7 @@ int dump_collect(struct dump *d, struct cr_error *err)
 {
 	struct mm_dump_config config = {
 		.sink = &d->sink, .parent = d->parent, .parent_pages = d->parent_pages, .early = d->early,
-		.parent_round = d->parent_round, .round = dump_sums_round(d),
+		.parent_round = d->parent_round, .run_id = d->run_id, .sums = dump_makes_sums(d),
 		.snapshot = d->snapshot, .unsparing = d->unsparing, .before = d->before,
 		.watch = d->snapshot ? watch_room : NULL, .watch_arg = d,
 		.server = d->server, .leaves = d->source != NULL,

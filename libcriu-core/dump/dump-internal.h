@@ -84,8 +84,8 @@ int dump_open_parent(struct dump *d, struct cr_error *err); /* rounds.c */
 const char *dump_parent_path(const struct dump *d);
 uint64_t dump_uptime(void); /* microseconds, as inventories have it */
 void dump_dedup(struct dump *d);
-/** dump_sums_round() - what the checksums of pages are bound to; NULL: there are to be none */
-const char *dump_sums_round(const struct dump *d);
+/** dump_makes_sums() - are there to be checksums of pages? */
+bool dump_makes_sums(const struct dump *d);
 
 /** dump_open_server() - the page server that the options name, before the tree is stopped; NULL: none */
 int dump_open_server(struct cr_context *ctx, struct page_client **ret, struct cr_error *err);

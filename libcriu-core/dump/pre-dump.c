@@ -17,7 +17,7 @@ static int stage_collect(void *op, struct cr_error *err)
 	struct dump *d = op;
 	struct mm_dump_config config = {
 		.memory_only = true, .parent = d->parent, .parent_pages = d->parent_pages,
-		.parent_round = d->parent_round, .round = dump_sums_round(d), .server = d->server,
+		.parent_round = d->parent_round, .run_id = d->run_id, .sums = dump_makes_sums(d), .server = d->server,
 	};
 	int r = mm_dump_new(d->ctx, &config, &d->mm, err);
 

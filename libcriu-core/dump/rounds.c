@@ -64,10 +64,10 @@ uint64_t dump_uptime(void)
 	return (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000;
 }
 
-const char *dump_sums_round(const struct dump *d)
+bool dump_makes_sums(const struct dump *d)
 {
 	/* they are those of pages files, which a page server writes */
-	return d->ctx->opts->no_checksums || d->server ? NULL : d->run_id;
+	return !d->ctx->opts->no_checksums && !d->server;
 }
 
 /* Once the images are whole: until then the earlier ones are all that there is. */

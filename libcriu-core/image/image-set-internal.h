@@ -25,6 +25,7 @@ struct image_set {
 	struct image_set *parent;
 	const struct image_set *child; /* whose parent it is; NULL: nobody's */
 	uint64_t dev, ino;             /* of the directory, once a parent was looked for */
+	char *run_id; /* of the inventory, NULL: it was not asked for */
 	bool sums_known, sums_ignored; /* @sums and @sums_state are final; of parents, too, there are to be none */
 	int sums_state;
 	struct page_sums *sums;

@@ -183,6 +183,27 @@ void image_set_withdraw(struct image_set *set)
 	set->committed = false;
 }
 
+int image_set_run_id(struct image_set *set, const char **ret, struct cr_error *err)
+{
+	if (!set->run_id) {
+		const img_inventory_entry *inv;
+		void *entry = NULL;
+		int r = image_read_single(set, IMG_INVENTORY, 0, &entry, err);
+
+		if (r == 1)
+			cr_error_clear(err);
+		if (r != 0)
+			return r;
+		inv = entry;
+		set->run_id = strdup(inv->dump_criu_run_id ? inv->dump_criu_run_id : "");
+		img_entry_free(entry);
+		if (!set->run_id)
+			return cr_fail(err, -ENOMEM, "read the inventory");
+	}
+	*ret = set->run_id;
+	return 0;
+}
+
 void image_set_free(struct image_set *set)
 {
 	if (!set)
@@ -208,6 +229,7 @@ void image_set_free(struct image_set *set)
 	if (set->own_dirfd)
 		close(set->dirfd);
 	page_sums_free(set->sums);
+	free(set->run_id);
 	image_stream_free(set->stream);
 	made_vec_done(&set->made);
 	pthread_mutex_destroy(&set->lock);

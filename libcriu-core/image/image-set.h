@@ -24,6 +24,12 @@ struct pool;
 int image_set_create(int dirfd, struct image_set **ret, struct cr_error *err);
 /** image_set_open() - open a complete set for reading. Return: 0; -ENOENT without inventory.img (an incomplete dump). */
 int image_set_open(int dirfd, struct image_set **ret, struct cr_error *err);
+/**
+ * image_set_run_id() - dump_criu_run_id of the inventory of a set that is read, which keeps it
+ * @ret: "" if the inventory has none, as those before CRIU 4.0
+ * Return: 0; 1 there is no inventory; negative errno.
+ */
+int image_set_run_id(struct image_set *set, const char **ret, struct cr_error *err);
 /** image_set_commit() - write the inventory and so make the set whole. -ENOENT: a file of the set was removed meanwhile. */
 int image_set_commit(struct image_set *set, const img_inventory_entry *inv, struct cr_error *err);
 /** image_set_keep() - what was written stays although it has no inventory: pages alone. Return: as image_set_commit() */

@@ -207,18 +207,12 @@ static int read_head(int fd, struct page_sums *ret, struct cr_error *err)
 /* Return: 0 they are this set's; PAGE_SUMS_FOREIGN; PAGE_SUMS_UNBOUND: a set without an inventory has no id. */
 static int round_check(struct image_set *set, const char *round, struct cr_error *err)
 {
-	img_inventory_entry *inv;
-	void *entry = NULL;
-	int r = image_read_single(set, IMG_INVENTORY, 0, &entry, err);
+	const char *run_id;
+	int r = image_set_run_id(set, &run_id, err);
 
-	if (r == 1)
-		cr_error_clear(err);
 	if (r != 0)
 		return r < 0 ? r : PAGE_SUMS_UNBOUND;
-	inv = entry;
-	r = inv->dump_criu_run_id && strcmp(inv->dump_criu_run_id, round) == 0 ? 0 : PAGE_SUMS_FOREIGN;
-	img_entry_free(entry);
-	return r;
+	return strcmp(run_id, round) == 0 ? 0 : PAGE_SUMS_FOREIGN;
 }
 
 static int sums_open(struct image_set *set, struct page_sums **ret, struct cr_error *err)

@@ -211,7 +211,7 @@ static const struct lazy_store_ops of_tasks = { .check = check, .read = give, .s
 int mm_give_left(struct mm_dump *d, struct lazy_source *source, void (*runs)(void *arg), void *arg, struct cr_error *err)
 {
 	struct giver g = { .d = d, .started = runs, .arg = arg, .mem = -1 };
-	int r = lazy_source_serve(source, &of_tasks, &g, err);
+	int r = lazy_source_serve(source, d->config.run_id, &of_tasks, &g, err);
 
 	if (g.mem >= 0)
 		close(g.mem);

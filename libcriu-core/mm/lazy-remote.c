@@ -17,6 +17,7 @@
 struct lazy_remote {
 	struct cr_context *ctx;
 	struct page_conn conn;
+	uint8_t round[PAGE_ROUND_SIZE]; /* the dump whose memory is wanted; all zero: the images do not say */
 };
 
 static int within(struct cr_error *err, int r)
@@ -50,7 +51,7 @@ static int hear_number(struct lazy_remote *rm, int32_t *ret, struct cr_error *er
 }
 
 /* Ours answers with 1, everybody else with 0. */
-static int say_word(struct lazy_remote *rm, const char *word, struct cr_error *err)
+static int say_word(struct lazy_remote *rm, const char *word, bool *ret, struct cr_error *err)
 {
 	struct page_wire w = { .cmd = PAGE_WIRE_PARENT, .dst_id = page_wire_id(IMG_PAGEMAP, INT32_MAX) };
 	int32_t answer = 0;
@@ -62,15 +63,32 @@ static int say_word(struct lazy_remote *rm, const char *word, struct cr_error *e
 		r = hear_number(rm, &answer, err);
 	if (r == 0 && answer != 0 && answer != 1)
 		r = cr_refuse(err, -EPROTO, "it has answered %" PRId32 " to a greeting", answer);
+	*ret = answer == 1;
 	return r;
+}
+
+/* Registers of one dump are nothing with memory of another. */
+static int agree_on_dump(struct lazy_remote *rm, struct cr_error *err)
+{
+	bool same = true;
+	int r = page_round_is_set(rm->round) ? say_word(rm, (const char *)rm->round, &same, err) : 0;
+
+	if (r < 0 || same)
+		return r;
+	cr_refuse(err, -EINVAL, "it has the memory of another dump than these images");
+	cr_advise(err, "both ends need the images of one dump");
+	return -EINVAL;
 }
 
 static int greet(struct lazy_remote *rm, struct cr_error *err)
 {
 	int usual = rm->conn.stall_ms, r;
+	bool ours = false;
 
 	rm->conn.stall_ms = ANSWER_MS;
-	r = say_word(rm, PAGE_LAZY_HELLO, err);
+	r = say_word(rm, PAGE_LAZY_HELLO, &ours, err);
+	if (r == 0 && ours)
+		r = agree_on_dump(rm, err);
 	rm->conn.stall_ms = usual;
 	if (r < 0)
 		cr_advise(err, "is it criu dump --lazy-pages, or criu page-server --lazy-pages, with TLS if we have it, and not in use already?");
@@ -85,7 +103,7 @@ static int get_socket(struct cr_context *ctx, struct cr_error *err)
 			  : page_socket_connect(ps->address ? ps->address : "127.0.0.1", (uint16_t)ps->port, err);
 }
 
-int lazy_remote_open(struct cr_context *ctx, struct lazy_remote **ret, struct cr_error *err)
+int lazy_remote_open(struct cr_context *ctx, const char *run_id, struct lazy_remote **ret, struct cr_error *err)
 {
 	autofree_by(lazy_remote_free) struct lazy_remote *rm = calloc(1, sizeof(*rm));
 	const rpc_criu_opts *o = ctx->opts->rpc;
@@ -94,6 +112,7 @@ int lazy_remote_open(struct cr_context *ctx, struct lazy_remote **ret, struct cr
 	if (!rm)
 		return cr_fail(err, -ENOMEM, "fetch memory");
 	rm->ctx = ctx;
+	page_round_parse(run_id, rm->round);
 	rm->conn.fd = -1;
 	if (uses_tls(rm) && page_tls_check(o, err) < 0)
 		return err->code;
@@ -185,7 +204,9 @@ ssize_t lazy_remote_hear(struct lazy_remote *rm, const struct lazy_piece *asked,
 
 int lazy_remote_start(struct lazy_remote *rm, struct cr_error *err)
 {
-	return within(err, say_word(rm, PAGE_LAZY_START, err));
+	bool ours;
+
+	return within(err, say_word(rm, PAGE_LAZY_START, &ours, err));
 }
 
 int lazy_remote_close(struct lazy_remote *rm, struct cr_error *err)

@@ -20,8 +20,11 @@ struct lazy_piece {
 	uint64_t at, len;
 };
 
-/** lazy_remote_open() - connect to what the options name (ps). Return: 0, negative errno */
-int lazy_remote_open(struct cr_context *ctx, struct lazy_remote **ret, struct cr_error *err);
+/**
+ * lazy_remote_open() - connect to what the options name (ps)
+ * @run_id: the dump whose memory is wanted; "" if its images do not say. Return: 0; -EINVAL it has that of another; negative errno
+ */
+int lazy_remote_open(struct cr_context *ctx, const char *run_id, struct lazy_remote **ret, struct cr_error *err);
 /** lazy_remote_begin() - find out who is there; by the process that goes on to use it. Return: 0, -EACCES, -EPROTO, negative errno */
 int lazy_remote_begin(struct lazy_remote *rm, struct cr_error *err);
 /** lazy_remote_free() - hang up; NULL is fine */

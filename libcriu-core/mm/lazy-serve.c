@@ -158,8 +158,11 @@ static int take_one(struct lazy_pager *p, struct image_set *set, struct lazy_tol
 static int take_all(struct lazy_pager *p, struct image_set *set, int sock, struct cr_error *err)
 {
 	struct lazy_tolds told = { 0 };
-	int r = lazy_wire_receive(sock, &told, &p->outside, err);
+	const char *run_id = "";
+	int r = image_set_run_id(set, &run_id, err);
 
+	if (r >= 0)
+		r = lazy_wire_receive(sock, run_id, &told, &p->outside, err);
 	for (size_t i = 0; r == 0 && i < told.nr; i++)
 		r = take_one(p, set, &told.items[i], err);
 	lazy_tolds_drop(&told);
@@ -188,10 +191,13 @@ static int serve(struct cr_context *ctx, struct lazy_pager *p, struct image_set 
 }
 
 /* What the options name is asked before anybody is told that the daemon is there. */
-static int open_source(struct cr_context *ctx, struct lazy_remote **ret, struct cr_error *err)
+static int open_source(struct cr_context *ctx, struct image_set *set, struct lazy_remote **ret, struct cr_error *err)
 {
+	const char *run_id = "";
+	int r = ctx->opts->rpc->ps ? image_set_run_id(set, &run_id, err) : 0;
+
 	*ret = NULL;
-	return ctx->opts->rpc->ps ? lazy_remote_open(ctx, ret, err) : 0;
+	return r >= 0 && ctx->opts->rpc->ps ? lazy_remote_open(ctx, run_id, ret, err) : r;
 }
 
 int mm_lazy_serve(struct cr_context *ctx, struct image_set *set, int (*listening)(void *arg, struct cr_error *err),
@@ -202,7 +208,7 @@ int mm_lazy_serve(struct cr_context *ctx, struct image_set *set, int (*listening
 	struct lazy_pager p = { .log = ctx->log, .go = -1 };
 	autofd int listener = -1, signals = -1;
 	sigset_t mask, was;
-	int r = open_source(ctx, &remote, err);
+	int r = open_source(ctx, set, &remote, err);
 
 	if (r < 0)
 		return r;

@@ -29,6 +29,7 @@ struct lazy_source {
 	size_t nr_silent;
 	struct page_conn conn;
 	struct lazy_asks asks;
+	uint8_t round[PAGE_ROUND_SIZE]; /* the dump that it is memory of */
 	const struct lazy_store_ops *ops;
 	void *arg;
 	char *buf;
@@ -203,6 +204,15 @@ static void note_start(struct lazy_source *s, bool before)
 		s->ops->started(s->arg);
 }
 
+/* Nobody has a parent here: the question is whether we have the memory of that dump. */
+static bool is_about_ours(const struct lazy_source *s, const struct page_wire *w)
+{
+	uint8_t round[PAGE_ROUND_SIZE];
+
+	page_wire_get_round(w, round);
+	return page_round_is_set(round) && memcmp(round, s->round, sizeof(round)) == 0;
+}
+
 /* Return: 1 it was the last word; 0; negative errno */
 static int answer(struct lazy_source *s, const struct page_wire *w, struct cr_error *err)
 {
@@ -212,7 +222,7 @@ static int answer(struct lazy_source *s, const struct page_wire *w, struct cr_er
 	case PAGE_WIRE_GET:
 		return send_pages(s, w, err);
 	case PAGE_WIRE_PARENT:
-		return say32(s, lazy_asks_is_ours(w), err);
+		return say32(s, lazy_asks_is_ours(w) || is_about_ours(s, w), err);
 	default:
 		r = say32(s, 0, err);
 		return r < 0 ? r : 1;
@@ -258,8 +268,9 @@ static int serve_one(struct lazy_source *s, int fd, struct cr_error *err)
 	return r;
 }
 
-int lazy_source_serve(struct lazy_source *s, const struct lazy_store_ops *ops, void *arg, struct cr_error *err)
+int lazy_source_serve(struct lazy_source *s, const char *run_id, const struct lazy_store_ops *ops, void *arg, struct cr_error *err)
 {
+	page_round_parse(run_id, s->round);
 	s->ops = ops;
 	s->arg = arg;
 	for (;;) {

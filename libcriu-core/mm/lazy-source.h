@@ -35,10 +35,11 @@ DEFINE_SLOT(struct lazy_source, lazy_source_free)
 
 /**
  * lazy_source_serve() - wait for somebody, and give him what he asks for
+ * @run_id: the dump that the memory is of; who asks for that of another is told so
  * Who has not said a word that can be understood is nobody; then the next one is waited for.
  * Return: 0 he has said that he needs no more; -ECONNRESET he has gone before; -EPROTO; -ECANCELED nobody waits for us;
  * negative errno
  */
-int lazy_source_serve(struct lazy_source *s, const struct lazy_store_ops *ops, void *arg, struct cr_error *err);
+int lazy_source_serve(struct lazy_source *s, const char *run_id, const struct lazy_store_ops *ops, void *arg, struct cr_error *err);
 
 #endif

@@ -148,9 +148,13 @@ int mm_lazy_connect(struct cr_context *ctx, struct cr_error *err)
 	return r;
 }
 
-int mm_lazy_send(int sock, const struct lazy_load *load, struct cr_error *err)
+int mm_lazy_send(int sock, const struct lazy_load *load, struct image_set *set, struct cr_error *err)
 {
-	int r = lazy_wire_send(sock, load, err);
+	const char *run_id = "";
+	int r = image_set_run_id(set, &run_id, err);
+
+	if (r >= 0)
+		r = lazy_wire_send(sock, load, run_id, err);
 
 	return r < 0 ? r : lazy_wire_hear(sock, err);
 }

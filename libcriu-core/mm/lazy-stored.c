@@ -133,11 +133,14 @@ int lazy_stored_serve(struct cr_context *ctx, int (*listening)(void *arg, uint16
 {
 	autofree_by(lazy_source_free) struct lazy_source *source = NULL;
 	struct store st = { 0 };
+	const char *run_id = "";
 	uint16_t port = 0;
 	int r = check_options(ctx->opts->rpc, err);
 
 	if (r == 0)
 		r = image_set_open(ctx->opts->images_dirfd, &st.set, err);
+	if (r == 0)
+		r = image_set_run_id(st.set, &run_id, err);
 	if (r == 0 && ctx->opts->no_checksums)
 		image_set_ignore_sums(st.set);
 	if (r == 0)
@@ -145,7 +148,7 @@ int lazy_stored_serve(struct cr_context *ctx, int (*listening)(void *arg, uint16
 	if (r == 0)
 		r = listening(arg, port, err);
 	if (r == 0)
-		r = lazy_source_serve(source, &of_images, &st, err);
+		r = lazy_source_serve(source, run_id, &of_images, &st, err);
 	store_done(&st);
 	return r;
 }

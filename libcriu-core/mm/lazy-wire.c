@@ -15,7 +15,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#define MAGIC          "crlazy2"
+#define MAGIC          "crlazy3"
 #define TASKS_MAX      65536
 #define RANGES_AT_ONCE ((size_t)1024)
 #define RANGES_MAX     ((uint64_t)1 << 24)
@@ -25,6 +25,7 @@ struct head {
 	char magic[8];
 	uint32_t nr;
 	int32_t outside;
+	char run_id[LAZY_RUN_ID];
 };
 
 struct one {
@@ -96,11 +97,12 @@ static int send_one(int sock, const struct lazy_space *s)
 	return r < 0 ? r : send_ranges(sock, &s->firsts);
 }
 
-int lazy_wire_send(int sock, const struct lazy_load *load, struct cr_error *err)
+int lazy_wire_send(int sock, const struct lazy_load *load, const char *run_id, struct cr_error *err)
 {
 	struct head head = { .magic = MAGIC, .nr = (uint32_t)load->spaces.nr, .outside = getsid(0) };
 	int r;
 
+	snprintf(head.run_id, sizeof(head.run_id), "%s", run_id);
 	set_patience(sock);
 	r = send(sock, &head, sizeof(head), MSG_NOSIGNAL) < 0 ? -errno : 0;
 	for (size_t i = 0; r == 0 && i < load->spaces.nr; i++)
@@ -185,7 +187,17 @@ static int check_peer(int sock, struct cr_error *err)
 		       : cr_refuse(err, -EPERM, "uid %u has connected, and is refused", who.uid);
 }
 
-int lazy_wire_receive(int sock, struct lazy_tolds *ret, pid_t *ret_outside, struct cr_error *err)
+/* Both are of a dump each; images of old versions do not say which. */
+static int check_dump(const struct head *head, const char *run_id, struct cr_error *err)
+{
+	if (!run_id[0] || !head->run_id[0] || strncmp(head->run_id, run_id, sizeof(head->run_id)) == 0)
+		return 0;
+	cr_refuse(err, -EINVAL, "the images of the lazy-pages daemon are of another dump than those that are restored");
+	cr_advise(err, "start criu lazy-pages with the same images directory");
+	return -EINVAL;
+}
+
+int lazy_wire_receive(int sock, const char *run_id, struct lazy_tolds *ret, pid_t *ret_outside, struct cr_error *err)
 {
 	struct head head;
 	ssize_t n;
@@ -197,6 +209,9 @@ int lazy_wire_receive(int sock, struct lazy_tolds *ret, pid_t *ret_outside, stru
 	n = recv(sock, &head, sizeof(head), 0);
 	if (n != sizeof(head) || memcmp(head.magic, MAGIC, sizeof(head.magic)) != 0 || head.nr > TASKS_MAX)
 		return cr_refuse(err, -EPROTO, "the restore has said nothing that could be understood");
+	r = check_dump(&head, run_id, err);
+	if (r < 0)
+		return r;
 	for (uint32_t i = 0; i < head.nr; i++) {
 		struct lazy_told *t = lazy_tolds_add(ret);
 

@@ -15,6 +15,7 @@
 #include <sys/types.h>
 
 #define LAZY_SOCKET "lazy-pages.socket"
+#define LAZY_RUN_ID 40 /* room for the id of a dump */
 
 struct lazy_load;
 
@@ -33,12 +34,13 @@ DEFINE_VEC(lazy_tolds, struct lazy_told)
 int lazy_wire_connect(int sock, int dirfd);
 int lazy_wire_bind(int sock, int dirfd);
 
-/** lazy_wire_send() - all of it. Return: 0, negative errno */
-int lazy_wire_send(int sock, const struct lazy_load *load, struct cr_error *err);
+/** lazy_wire_send() - all of it. @run_id: of the dump that is restored, "" if its images do not say. Return: 0, negative errno */
+int lazy_wire_send(int sock, const struct lazy_load *load, const char *run_id, struct cr_error *err);
 
 /** lazy_wire_receive() - the same from the other side, which is root or ourselves; see lazy_tolds_drop().
- * @ret_outside: the session in which the restore was asked for. Return: 0; -EPROTO; -EPERM; negative errno */
-int lazy_wire_receive(int sock, struct lazy_tolds *ret, pid_t *ret_outside, struct cr_error *err);
+ * @run_id: of the dump that our images are of, as above; @ret_outside: the session in which the restore was asked for.
+ * Return: 0; -EINVAL it is about another dump; -EPROTO; -EPERM; negative errno */
+int lazy_wire_receive(int sock, const char *run_id, struct lazy_tolds *ret, pid_t *ret_outside, struct cr_error *err);
 
 /** lazy_tolds_drop() - close and free all that was received */
 void lazy_tolds_drop(struct lazy_tolds *t);

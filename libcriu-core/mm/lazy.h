@@ -55,8 +55,8 @@ int mm_lazy_start(struct cr_context *ctx, const struct lazy_load *load, int *ret
 
 /** mm_lazy_connect() - in place of a pager of our own: to the daemon in the work directory. Return: connection; negative errno */
 int mm_lazy_connect(struct cr_context *ctx, struct cr_error *err);
-/** mm_lazy_send() - as mm_lazy_start(), to the daemon; the connection takes the place of ret_go */
-int mm_lazy_send(int sock, const struct lazy_load *load, struct cr_error *err);
+/** mm_lazy_send() - as mm_lazy_start(), to the daemon of the same @set; the connection takes the place of ret_go */
+int mm_lazy_send(int sock, const struct lazy_load *load, struct image_set *set, struct cr_error *err);
 /** mm_lazy_say_start() - the tasks are about to run, after which nothing may fail any more. Return: 0; negative errno: they must not */
 int mm_lazy_say_start(int sock, struct cr_error *err);
 /** mm_lazy_say_runs() - they do */

@@ -68,7 +68,8 @@ struct mm_dump_config {
 	const struct mm_early *early; /* NULL: nothing was seen. Outlives the dump */
 	const struct mm_parent *parent_pages; /* what is in it; NULL: not to be known. Outlives the dump */
 	const char *parent_round;     /* id of the dump that made it, "" if it says none */
-	const char *round;            /* id of this dump, for the checksums of its pages; NULL: there are to be none */
+	const char *run_id;           /* id of this dump */
+	bool sums;                    /* there are to be checksums of its pages */
 	const struct smaps_before *before; /* of a snapshot: what was read of the tree before, NULL: nothing; outlives the dump */
 	int (*watch)(void *arg, struct cr_error *err); /* called again and again while pages are stored, from any thread; */
 	void *watch_arg;              /* a failure ends that; NULL: nobody */

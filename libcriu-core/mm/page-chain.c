@@ -72,10 +72,16 @@ static int add_entry(struct page_map *m, const img_pagemap_entry *e, struct cr_e
 
 static void take_head(struct page_map *m, const img_pagemap_head *head)
 {
+	const img_pagemap_head_ext *ext = head->ext;
+
 	m->pages_id = head->pages_id;
-	m->has_round = head->ext && head->ext->round.len == sizeof(m->round);
+	m->has_round = ext && ext->round.len == sizeof(m->round);
 	if (m->has_round)
-		memcpy(m->round, head->ext->round.data, sizeof(m->round));
+		memcpy(m->round, ext->round.data, sizeof(m->round));
+	m->has_parent_round = ext && ext->parent_round.len == sizeof(m->parent_round);
+	if (m->has_parent_round)
+		memcpy(m->parent_round, ext->parent_round.data, sizeof(m->parent_round));
+	m->with_inventory = ext && ext->has_with_inventory && ext->with_inventory;
 }
 
 static int read_entries(struct image_reader *reader, struct page_map *m, struct cr_error *err)
@@ -218,6 +224,38 @@ static void chain_done(struct chain *c)
 	levels_done(&c->levels);
 }
 
+/* The dump that a set is of, as its inventory has it. Return: 0; 1 there is none, or it does not say; negative errno */
+static int round_of_set(struct image_set *set, uint8_t ret[static PAGE_ROUND_SIZE], struct cr_error *err)
+{
+	const char *text;
+	int r = image_set_run_id(set, &text, err);
+
+	if (r != 0)
+		return r;
+	page_round_parse(text, ret);
+	return page_round_is_set(ret) ? 0 : 1;
+}
+
+/* Files of two dumps in one directory: copied together, or left behind by an older one. */
+static int check_of_set(struct image_set *set, const struct page_map *m, struct cr_error *err)
+{
+	uint8_t round[PAGE_ROUND_SIZE];
+	int r = m->has_round && !image_set_streams(set) ? round_of_set(set, round, err) : 0;
+
+	if (r < 0 || !m->has_round || image_set_streams(set))
+		return r < 0 ? r : 0;
+	if (r == 1 && m->with_inventory) {
+		cr_refuse(err, -EBADMSG, "the images are not whole any more: inventory.img is gone");
+		cr_advise(err, "a restore with --auto-dedup frees the images that it has read, and a dump begins by removing it");
+		return -EBADMSG;
+	}
+	if (r == 1 || memcmp(round, m->round, sizeof(round)) == 0)
+		return 0;
+	cr_refuse(err, -EBADMSG, "the page map is of another dump than inventory.img");
+	cr_advise(err, "put the files of one dump together, or dump into an empty directory");
+	return -EBADMSG;
+}
+
 static int chain_add(struct chain *c, struct image_set *set, struct cr_error *err)
 {
 	struct page_map map = { 0 };
@@ -227,6 +265,11 @@ static int chain_add(struct chain *c, struct image_set *set, struct cr_error *er
 	c->ends = r == 1;
 	if (r != 0)
 		return r;
+	r = check_of_set(set, &map, err);
+	if (r < 0) {
+		page_map_done(&map);
+		return r;
+	}
 	l = levels_add(&c->levels);
 	if (!l) {
 		page_map_done(&map);
@@ -236,22 +279,44 @@ static int chain_add(struct chain *c, struct image_set *set, struct cr_error *er
 	return 0;
 }
 
+/* Pages were left to one dump, and to no other that may lie there now. */
+static int check_parent(const struct page_map *child, const struct level *parent, struct cr_error *err)
+{
+	uint8_t round[PAGE_ROUND_SIZE] = { 0 };
+	int r = 0;
+
+	if (!child->has_parent_round)
+		return 0;
+	if (parent->map.has_round)
+		memcpy(round, parent->map.round, sizeof(round));
+	else
+		r = round_of_set(parent->set, round, err);
+	if (r < 0 || memcmp(round, child->parent_round, sizeof(round)) == 0)
+		return r;
+	cr_refuse(err, -EBADMSG, "it is not the dump that these images were made against");
+	cr_advise(err, "its directory was written to again; images that have a parent are of use only together with it");
+	return -EBADMSG;
+}
+
 /* Have level @at read. Return: 0; 1 there is none; negative errno. */
 static int chain_reach(struct chain *c, size_t at, struct cr_error *err)
 {
 	while (c->levels.nr <= at) {
 		struct image_set *parent = NULL;
+		size_t nr = c->levels.nr;
 		int r;
 
 		if (c->ends)
 			return 1;
 		if (c->levels.nr == LEVELS_MAX)
 			return cr_refuse(err, -ELOOP, "a chain of more than %d image sets", LEVELS_MAX);
-		r = open_parent(c->levels.items[c->levels.nr - 1].set, &parent, err);
+		r = open_parent(c->levels.items[nr - 1].set, &parent, err);
 		if (r == 0)
 			r = chain_add(c, parent, err);
+		if (r == 0)
+			r = check_parent(&c->levels.items[nr - 1].map, &c->levels.items[nr], err);
 		if (r < 0)
-			return cr_within(err, r, "parent %zu", c->levels.nr);
+			return cr_within(err, r, "parent %zu", nr);
 		c->ends |= r == 1;
 	}
 	return 0;

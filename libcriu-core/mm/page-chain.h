@@ -66,8 +66,10 @@ DEFINE_VEC(map_entries, struct map_entry)
 /* One pagemap image as it is, checked: ascending, page aligned. */
 struct page_map {
 	uint32_t pages_id;
-	bool has_round;
-	uint8_t round[16]; /* id of the dump that it is part of, if it says so: page servers only */
+	bool has_round, has_parent_round;
+	bool with_inventory;      /* the set is whole only with one; page servers' have none */
+	uint8_t round[16];        /* id of the dump that it is part of, if it says so: ours */
+	uint8_t parent_round[16]; /* of the dump that pages in the parent are of */
 	uint64_t bytes;    /* of its pages file */
 	struct map_entries entries;
 };

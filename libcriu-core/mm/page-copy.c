@@ -407,13 +407,12 @@ static int stream_chunk(const struct copy *c, const struct chunk *ch, const char
 /* Where the sums of each job go is known beforehand as well. */
 static int begin_sums(struct copy *c, struct cr_error *err)
 {
-	const char *round = c->d->config.round;
 	struct early_sums *early = &c->d->early_sums;
 	size_t nr = early->nr + c->nr;
 	autofree struct sums_of *files = calloc(nr + 1, sizeof(*files));
 	static const uint64_t zeroes[MM_PAGE / sizeof(uint64_t)];
 
-	if (!round || !nr)
+	if (!c->d->config.sums || !nr)
 		return 0;
 	if (!files)
 		return cr_fail(err, -ENOMEM, "prepare checksums");
@@ -424,7 +423,7 @@ static int begin_sums(struct copy *c, struct cr_error *err)
 	if (c->d->more_follows)
 		c->sums = early_sums_begin(early, c->jobs, c->nr, err);
 	else
-		c->sums = page_sums_create(c->set, round, files, nr, err);
+		c->sums = page_sums_create(c->set, c->d->config.run_id, files, nr, err);
 	if (c->sums < 0)
 		return c->sums;
 	for (size_t i = early->nr; !c->d->more_follows && i < nr; i++)

@@ -7,6 +7,7 @@
 #include "mm/page-client.h"
 #include "mm/page-entries.h"
 #include "mm/page-select.h"
+#include "mm/page-wire.h"
 #include "mm/parent-pages.h"
 
 #include "base/clock.h"
@@ -48,14 +49,23 @@ static int stack_pages(const struct task *task, struct addr_vec *ret)
 	return 0;
 }
 
-static int write_pagemap(struct image_set *set, const struct page_object *o, uint32_t pages_id, struct cr_error *err)
+static int write_pagemap(const struct mm_dump *d, struct image_set *set, const struct page_object *o, uint32_t pages_id,
+			 struct cr_error *err)
 {
 	autofree_by(image_writer_drop) struct image_writer *w = NULL;
-	img_pagemap_head head = { .pages_id = pages_id };
+	uint8_t round[PAGE_ROUND_SIZE], parent[PAGE_ROUND_SIZE];
+	img_pagemap_head_ext ext = { .has_with_inventory = true, .with_inventory = true };
+	img_pagemap_head head = { .pages_id = pages_id, .ext = &ext };
 	struct page_walk walk = { .of = o };
 	struct map_entry at;
 	int r = image_writer_open(set, o->type, o->id, &w, err);
 
+	page_round_parse(d->config.run_id, round);
+	ext.round = (struct proto_bytes){ .data = round, .len = sizeof(round) };
+	if (d->config.parent && d->knows_parent) {
+		page_round_parse(d->config.parent_round, parent);
+		ext.parent_round = (struct proto_bytes){ .data = parent, .len = sizeof(parent) };
+	}
 	if (r == 0)
 		r = image_write(w, &head, err);
 	while (r == 0 && page_walk_next(&walk, &at)) {
@@ -157,7 +167,7 @@ static void page_work_done(struct page_work *w)
 static int add_job(struct mm_dump *d, struct image_set *set, struct page_work *w, struct page_object *o,
 		   const struct copy_job *job, struct cr_error *err)
 {
-	int r = d->config.server ? 0 : write_pagemap(set, o, d->next_pages_id, err);
+	int r = d->config.server ? 0 : write_pagemap(d, set, o, d->next_pages_id, err);
 
 	if (r < 0)
 		return r;

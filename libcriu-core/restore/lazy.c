@@ -74,7 +74,7 @@ int restore_lazy_begin(struct restore *rs, struct cr_error *err)
 	int r = take_all(rs, &load, err);
 
 	if (r == 0 && rs->lazy_go >= 0)
-		r = mm_lazy_send(rs->lazy_go, &load, err);
+		r = mm_lazy_send(rs->lazy_go, &load, rs->set, err);
 	else if (r == 0)
 		r = mm_lazy_start(rs->ctx, &load, &rs->lazy_go, err);
 	mm_lazy_drop(&load);

@@ -171,7 +171,7 @@ def suite_memory(args, tally):
         cmd = [sys.executable, "test/memory/snapshot.py", "--criu", os.path.join(args.build, "criu"), "--tools",
                os.path.join(args.build, "test/memory"), *(["--long"] if os.environ.get("LONG") else [])]
         suite_program("memory", cmd, tally, 14400 if os.environ.get("LONG") else 400, criu_env(args.san))
-        for name in ("lazy.py", "away.py", "identity.py", "shown.py", "sweeps.py"):
+        for name in ("lazy.py", "away.py", "identity.py", "mixed.py", "shown.py", "sweeps.py"):
             if name == "sweeps.py" and time_left() < 480:
                 tally.line("memory", f"SKIP {name}: time is short (CHECK_UNTIL)")
                 continue
