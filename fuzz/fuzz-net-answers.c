@@ -8,6 +8,7 @@
 #include "net/netlink-port.h"
 #include "net/packet-diag.h"
 #include "net/unix-diag.h"
+#include "net/xfrm.h"
 
 #include <errno.h>
 #include <stddef.h>
@@ -96,7 +97,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	if (len)
 		memcpy(copy, data + 1, len);
-	switch (size ? data[0] % 7 : 7) {
+	switch (size ? data[0] % 8 : 8) {
 	case 0:
 		inet_diag(copy, len);
 		break;
@@ -117,6 +118,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		break;
 	case 6:
 		queues(copy, len);
+		break;
+	case 7:
+		xfrm_policies_parse(copy, len, &(struct xfrm_policies){ 0 });
 		break;
 	}
 	free(copy);

@@ -111,7 +111,8 @@ static int dump_addresses(struct file_table *t, struct open_file *f, img_inet_sk
 	if (r < 0 || !(own.scope || peer.scope))
 		return r;
 	if (!if_indextoname(own.scope ? own.scope : peer.scope, dev))
-		return cr_fail(err, -errno, "name of the interface of a link-local address");
+		return file_refuse(t, f, SOCK_DEVICE_GONE,
+				   "socket with a link-local address of a network device that has gone");
 	e->ifname = pool_text(&t->pool, dev, strlen(dev));
 	return e->ifname ? 0 : pool_failed(err);
 }
@@ -220,6 +221,8 @@ static int inet_dump(struct file_table *t, struct open_file *f, struct cr_error 
 		return r;
 	f->entry->isk = e;
 	r = find_kind(t, f, e, err);
+	if (r == 0)
+		r = inet_roles_dump(t, f, e, err);
 	if (r == 0)
 		r = dump_addresses(t, f, e, &connected, err);
 	if (r == 0)

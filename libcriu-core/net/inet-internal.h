@@ -58,7 +58,7 @@ DEFINE_VEC(inet_listener_vec, struct inet_listener)
 /* In struct file_table; made at the first IP socket. */
 struct inet_table {
 	struct inet_fresh_vec fresh;
-	bool groups_known;
+	bool groups_known, policies_known;
 	struct inet_group_seen_vec groups;
 	uint64_t netns; /* SO_NETNS_COOKIE of our own, 0: this kernel does not tell */
 	struct inet_connection_vec connections;
@@ -99,6 +99,10 @@ int inet_lock(const char *name, bool owned, const struct net_tuple *tuples, size
 /* listeners.c */
 /** inet_listener_add() - note @f, which listens; @waiting: how many have not been accepted. Return as file_describe(). */
 int inet_listener_add(struct file_table *t, struct open_file *f, uint32_t waiting, struct cr_error *err);
+
+/* inet-roles.c */
+/** inet_roles_dump() - refuse what the kernel does for f->fd alone, and nothing gives back. Return as file_describe(). */
+int inet_roles_dump(struct file_table *t, struct open_file *f, const img_inet_sk_entry *e, struct cr_error *err);
 
 /* inet-cork.c */
 /** inet_cork_dump() - refuse what is begun and not sent. Return as file_describe(). */

@@ -42,6 +42,8 @@
 #define SOL_RAW_           255
 
 #define CONGESTION_MAX 16 /* TCP_CA_NAME_MAX of include/net/tcp.h */
+#define KEY_LEN	       16 /* TCP_FASTOPEN_KEY_LENGTH; twice that with a backup */
+#define KEYS_MAX       (2 * KEY_LEN)
 
 enum option_when {
 	ALWAYS,
@@ -160,6 +162,8 @@ struct inet_fresh {
 		int value;
 	} of[ARRAY_LEN(options)];
 	char congestion[CONGESTION_MAX + 1];
+	char keys[KEYS_MAX]; /* of the network */
+	size_t keys_len;
 };
 
 static int get_int(int fd, int level, int number, int *ret)
@@ -186,6 +190,14 @@ static void get_congestion(int fd, char ret[static CONGESTION_MAX + 1])
 		ret[0] = '\0';
 }
 
+/* Return: bytes; 0 there is none, or the kernel does not tell */
+static size_t get_fastopen(int fd, char ret[static KEYS_MAX])
+{
+	socklen_t len = KEYS_MAX;
+
+	return getsockopt(fd, IPPROTO_TCP, TCP_FASTOPEN_KEY, ret, &len) == 0 && len <= KEYS_MAX ? len : 0;
+}
+
 /* -------------------------------------------------------------------- dump */
 
 img_inet_sk_ext *inet_ext(struct file_table *t, img_inet_sk_entry *e, struct cr_error *err)
@@ -210,6 +222,7 @@ static void learn_fresh(struct inet_fresh *n)
 	for (size_t i = 0; i < ARRAY_LEN(options); i++)
 		n->of[i].there = fd < 0 || get_int(fd, options[i].level, options[i].number, &n->of[i].value) == 0;
 	get_congestion(fd, n->congestion);
+	n->keys_len = n->type == SOCK_STREAM ? get_fastopen(fd, n->keys) : 0;
 	if (fd >= 0)
 		close(fd);
 }
@@ -333,12 +346,41 @@ static int dump_ip(struct file_table *t, int fd, img_inet_sk_entry *e, struct cr
 	return e->type == SOCK_RAW ? dump_raw(t, fd, e, err) : 0;
 }
 
+static int dump_congestion(struct file_table *t, int fd, const struct inet_fresh *fresh, img_inet_sk_entry *e,
+			   struct cr_error *err)
+{
+	char congestion[CONGESTION_MAX + 1];
+
+	get_congestion(fd, congestion);
+	if (!congestion[0] || strcmp(congestion, fresh->congestion) == 0)
+		return 0;
+	if (!inet_ext(t, e, err))
+		return -ENOMEM;
+	e->ext->congestion = pool_text(&t->pool, congestion, strlen(congestion));
+	return e->ext->congestion ? 0 : pool_failed(err);
+}
+
+/* Cookies that clients have are void without it. Those of a connection are its listening socket's. */
+static int dump_fastopen(struct file_table *t, int fd, const struct inet_fresh *fresh, img_inet_sk_entry *e,
+			 struct cr_error *err)
+{
+	char keys[KEYS_MAX];
+	size_t len = e->state == INET_CLOSED || e->state == INET_LISTENING ? get_fastopen(fd, keys) : 0;
+
+	if ((len != KEY_LEN && len != KEYS_MAX) ||
+	    (len == fresh->keys_len && memcmp(keys, fresh->keys, len) == 0))
+		return 0;
+	if (!inet_ext(t, e, err))
+		return -ENOMEM;
+	e->ext->fastopen_key = (struct proto_bytes){ (const uint8_t *)pool_text(&t->pool, keys, len), len };
+	return e->ext->fastopen_key.data ? 0 : pool_failed(err);
+}
+
 static int dump_tcp(struct file_table *t, int fd, const struct inet_fresh *fresh, img_inet_sk_entry *e,
 		    struct cr_error *err)
 {
 	img_tcp_opts_entry *tcp = pool_new(&t->pool, img_tcp_opts_entry);
-	char congestion[CONGESTION_MAX + 1];
-	int v;
+	int v, r;
 
 	if (!tcp)
 		return pool_failed(err);
@@ -355,13 +397,8 @@ static int dump_tcp(struct file_table *t, int fd, const struct inet_fresh *fresh
 	tcp->keepidle = (uint32_t)v;
 	tcp->has_keepintvl = get_int(fd, IPPROTO_TCP, TCP_KEEPINTVL, &v) == 0;
 	tcp->keepintvl = (uint32_t)v;
-	get_congestion(fd, congestion);
-	if (!congestion[0] || strcmp(congestion, fresh->congestion) == 0)
-		return 0;
-	if (!inet_ext(t, e, err))
-		return -ENOMEM;
-	e->ext->congestion = pool_text(&t->pool, congestion, strlen(congestion));
-	return e->ext->congestion ? 0 : pool_failed(err);
+	r = dump_congestion(t, fd, fresh, e, err);
+	return r < 0 ? r : dump_fastopen(t, fd, fresh, e, err);
 }
 
 /* Headers that go out with every packet; their lengths show. */
@@ -429,6 +466,10 @@ int inet_options_check(const img_inet_sk_entry *e, struct cr_error *err)
 	if (e->ext && e->ext->congestion && strlen(e->ext->congestion) >= CONGESTION_MAX)
 		return cr_refuse(err, -EBADMSG, "socket %u: name of a congestion control of %zu bytes", e->id,
 				 strlen(e->ext->congestion));
+	if (e->ext && e->ext->fastopen_key.data && e->ext->fastopen_key.len != KEY_LEN &&
+	    e->ext->fastopen_key.len != KEYS_MAX)
+		return cr_refuse(err, -EBADMSG, "socket %u: keys of TCP Fast Open of %zu bytes", e->id,
+				 e->ext->fastopen_key.len);
 	for (size_t i = 0; e->ext && i < e->ext->more.nr; i++)
 		if (!option_find(e->ext->more.items[i]))
 			return cr_refuse(err, -EBADMSG,
@@ -486,6 +527,10 @@ static int restore_tcp(int fd, const img_inet_sk_entry *e, const struct inet_kin
 		return 0;
 	if (congestion && setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, congestion, (socklen_t)strlen(congestion)) < 0)
 		return cr_fail(err, -errno, "congestion control %s", congestion);
+	if (e->ext && e->ext->fastopen_key.data &&
+	    setsockopt(fd, IPPROTO_TCP, TCP_FASTOPEN_KEY, e->ext->fastopen_key.data,
+		       (socklen_t)e->ext->fastopen_key.len) < 0)
+		return cr_fail(err, -errno, "socket option TCP_FASTOPEN_KEY");
 	if (!tcp)
 		return 0;
 	if (tcp->has_nodelay && tcp->nodelay)

@@ -149,8 +149,10 @@ static int set_int(int fd, int option, int value, const char *name, struct cr_er
 static int prepare_bind(int fd, const img_inet_sk_entry *e, struct cr_error *err)
 {
 	bool reuse = e->type == SOCK_STREAM || (e->opts->has_reuseaddr && e->opts->reuseaddr);
-	int r = reuse ? set_int(fd, SO_REUSEADDR, 1, "SO_REUSEADDR", err) : 0;
+	int r = sock_opts_device(fd, e->opts, err);
 
+	if (r == 0 && reuse)
+		r = set_int(fd, SO_REUSEADDR, 1, "SO_REUSEADDR", err);
 	if (r == 0 && e->opts->has_so_reuseport && e->opts->so_reuseport)
 		r = set_int(fd, SO_REUSEPORT, 1, "SO_REUSEPORT", err);
 	return r;
@@ -173,6 +175,42 @@ int inet_bind_to(int fd, const struct inet_end *own, struct cr_error *err)
 	else if (code == -EADDRNOTAVAIL)
 		cr_advise(err, "no interface here has that address");
 	return code;
+}
+
+/* Whether ports are shared is asked in bind(2) alone. Datagram sockets of the tree that have the port of @e: may it have it, too? */
+static void share_port(const struct inet_set *s, const img_inet_sk_entry *e, int share)
+{
+	for (size_t i = 0; i < s->socks.nr; i++) {
+		const struct restored_inet *o = &s->socks.items[i];
+		const img_inet_sk_entry *other = o->file->entry->isk;
+
+		if (other->type == SOCK_DGRAM && other->proto == e->proto && other->src_port == e->src_port &&
+		    o->file->fd >= 0 && !o->inherited && !(other->opts->has_reuseaddr && other->opts->reuseaddr))
+			set_int(o->file->fd, SO_REUSEADDR, share, "", NULL);
+	}
+}
+
+/* Two datagram sockets may have had SO_REUSEADDR or SO_REUSEPORT when they were bound, and not any more. */
+static int bind_own(const struct inet_set *s, int fd, const img_inet_sk_entry *e, const struct inet_end *own,
+		    struct cr_error *err)
+{
+	struct cr_error first = { 0 };
+	bool datagrams = e->type == SOCK_DGRAM && own->port;
+	int r = inet_bind_to(fd, own, datagrams ? &first : err);
+
+	if (r == 0 || !datagrams)
+		return r;
+	if (r == -EADDRINUSE) {
+		share_port(s, e, 1);
+		set_int(fd, SO_REUSEADDR, 1, "", NULL);
+		r = inet_bind_to(fd, own, NULL);
+		share_port(s, e, 0);
+		if (!(e->opts->has_reuseaddr && e->opts->reuseaddr))
+			set_int(fd, SO_REUSEADDR, 0, "", NULL);
+	}
+	if (r < 0)
+		*err = first;
+	return r;
 }
 
 int inet_connect_to(int fd, const struct inet_end *peer, struct cr_error *err)
@@ -241,6 +279,18 @@ static bool was_connected(const img_inet_sk_entry *e)
 	return e->type == SOCK_STREAM && (inet_is_connection(e) || (e->state == INET_CLOSED && e->dst_port));
 }
 
+/*
+ * Datagrams come in again by the loopback device. The device of its own is bound to again after that (restore_options()). Who may
+ * not leave it cannot send the datagrams either, and is told so.
+ */
+static int refill(struct files *fs, int fd, const img_inet_sk_entry *e, const struct inet_end *own,
+		  struct cr_error *err)
+{
+	if (e->ext && e->ext->queue.nr && e->opts->so_bound_dev && e->opts->so_bound_dev[0])
+		(void)setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, "lo", sizeof("lo"));
+	return inet_queue_refill(fs, fd, e, own, err);
+}
+
 static int make(struct files *fs, int fd, const img_inet_sk_entry *e, const struct inet_kind *kind,
 		struct cr_error *err)
 {
@@ -253,10 +303,10 @@ static int make(struct files *fs, int fd, const img_inet_sk_entry *e, const stru
 		r = prepare_bind(fd, e, err);
 	/* one that had a peer and is closed now has given its address back */
 	if (r == 0 && (own.port || !inet_end_any(&own)) && !was_connected(e))
-		r = inet_bind_to(fd, &own, err);
+		r = bind_own(fs->inet, fd, e, &own, err);
 	/* datagrams of others come in before it listens to one alone; their room is that of the images after that */
 	if (r == 0)
-		r = inet_queue_refill(fs, fd, e, &own, err);
+		r = refill(fs, fd, e, &own, err);
 	if (r == 0)
 		r = restore_options(fs, fd, e, kind, err);
 	if (r == 0 && e->type != SOCK_STREAM && e->state == INET_ESTABLISHED)

@@ -158,11 +158,13 @@ static int dump_more(struct file_table *t, int fd, img_packet_sock_entry *e, str
 	return 0;
 }
 
-/* Who gets a packet is said by a program then, which the kernel does not show. */
+/* With a fanout program, the kernel does not show who gets a packet. */
 static int find_obstacles(struct file_table *t, struct open_file *f, const img_packet_sock_entry *e)
 {
 	uint32_t how = e->fanout >> 16 & 0xff;
 
+	if (e->ifindex == UINT32_MAX) /* packet_notifier() in net/packet/af_packet.c */
+		return file_refuse(t, f, SOCK_DEVICE_GONE, "packet socket of a network device that has gone");
 	if (!e->has_fanout || (how != PACKET_FANOUT_CBPF && how != PACKET_FANOUT_EBPF))
 		return 0;
 	return file_refuse(t, f, "", "packet socket with a fanout program");
@@ -185,9 +187,9 @@ static int packet_dump(struct file_table *t, struct open_file *f, struct cr_erro
 	if (r == 0)
 		r = dump_more(t, f->fd, e, err);
 	if (r == 0)
-		r = dump_hidden(t, f, e, err);
-	if (r == 0)
 		r = find_obstacles(t, f, e);
+	if (r == 0)
+		r = dump_hidden(t, f, e, err);
 	return r == 0 ? sock_opts_dump(t, f, &e->opts, err) : r;
 }
 

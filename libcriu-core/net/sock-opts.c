@@ -210,12 +210,17 @@ static int dump_sizes(int fd, img_sk_opts_entry *o, struct cr_error *err)
 	return 0;
 }
 
-static int dump_device(struct file_table *t, int fd, img_sk_opts_entry *o, struct cr_error *err)
+/* ENODEV: the device has gone, and the socket waits for packets of its number for ever; sock_getbindtodevice() in net/core/sock.c. */
+static int dump_device(struct file_table *t, struct open_file *f, img_sk_opts_entry *o, struct cr_error *err)
 {
 	char name[IFNAMSIZ] = "";
 	socklen_t len = sizeof(name);
 
-	if (getsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, name, &len) < 0 || !len || !name[0])
+	if (getsockopt(f->fd, SOL_SOCKET, SO_BINDTODEVICE, name, &len) < 0)
+		return errno == ENODEV ? file_refuse(t, f, SOCK_DEVICE_GONE,
+						     "socket bound to a network device that has gone")
+				       : 0;
+	if (!len || !name[0])
 		return 0;
 	o->so_bound_dev = pool_text(&t->pool, name, strnlen(name, sizeof(name)));
 	return o->so_bound_dev ? 0 : pool_failed(err);
@@ -263,7 +268,7 @@ int sock_opts_dump(struct file_table *t, struct open_file *f, img_sk_opts_entry 
 	if (r == 0)
 		r = sock_inode_dump(t, f, o, err);
 	if (r == 0)
-		r = dump_device(t, f->fd, o, err);
+		r = dump_device(t, f, o, err);
 	if (r == 0)
 		r = dump_filter(t, f, o, err);
 	if (r == 0)
@@ -289,7 +294,7 @@ int sock_opts_check(const img_sk_opts_entry *o, uint32_t id, struct cr_error *er
 	if (o->so_sndbuf > INT32_MAX || o->so_rcvbuf > INT32_MAX)
 		return cr_refuse(err, -EBADMSG, "socket %u: buffers of %u and %u bytes", id, o->so_sndbuf,
 				 o->so_rcvbuf);
-	if ((o->has_so_rcvlowat && o->so_rcvlowat > INT32_MAX) || (o->has_so_linger && o->so_linger > INT32_MAX) ||
+	if ((o->has_so_rcvlowat && o->so_rcvlowat > INT32_MAX) ||
 	    (o->has_so_buf_lock && o->so_buf_lock > (SOCK_SNDBUF_LOCK | SOCK_RCVBUF_LOCK)))
 		return cr_refuse(err, -EBADMSG, "socket %u: an option is out of range", id);
 	if (o->so_bound_dev && strlen(o->so_bound_dev) >= IFNAMSIZ)
@@ -393,6 +398,7 @@ static int restore_sizes(struct cr_context *ctx, int fd, const img_sk_opts_entry
 	return r;
 }
 
+/* A negative time is for ever, and reads back as what an int has of LONG_MAX / HZ: mostly another negative number. */
 static int restore_timeouts(int fd, const img_sk_opts_entry *o, struct cr_error *err)
 {
 	struct timeval snd = { (time_t)o->so_snd_tmo_sec, (suseconds_t)o->so_snd_tmo_usec };
@@ -402,9 +408,26 @@ static int restore_timeouts(int fd, const img_sk_opts_entry *o, struct cr_error 
 	if (((snd.tv_sec || snd.tv_usec) && setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &snd, sizeof(snd)) < 0) ||
 	    ((rcv.tv_sec || rcv.tv_usec) && setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &rcv, sizeof(rcv)) < 0))
 		return cr_fail(err, -errno, "timeouts of a socket");
+	if (linger.l_linger < 0)
+		linger.l_linger = -1;
 	if (o->has_so_linger && setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger)) < 0)
 		return cr_fail(err, -errno, "socket option SO_LINGER %d", linger.l_linger);
 	return 0;
+}
+
+/* One that is bound to a device is bound again only by who has CAP_NET_RAW: sock_bindtoindex_locked() in net/core/sock.c. */
+int sock_opts_device(int fd, const img_sk_opts_entry *o, struct cr_error *err)
+{
+	char now[IFNAMSIZ] = "";
+	socklen_t len = sizeof(now);
+
+	if (!o->so_bound_dev || !o->so_bound_dev[0] ||
+	    (getsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, now, &len) == 0 && len &&
+	     strncmp(now, o->so_bound_dev, sizeof(now)) == 0))
+		return 0;
+	return setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, o->so_bound_dev, (socklen_t)strlen(o->so_bound_dev) + 1) < 0
+		       ? cr_fail(err, -errno, "bind a socket to device %s", o->so_bound_dev)
+		       : 0;
 }
 
 int sock_opts_restore(struct cr_context *ctx, int fd, const img_sk_opts_entry *o, const struct sock_sizes *now,
@@ -420,10 +443,7 @@ int sock_opts_restore(struct cr_context *ctx, int fd, const img_sk_opts_entry *o
 		r = restore_plain(fd, o, false, err);
 	if (r == 0)
 		r = restore_more(fd, o, false, err);
-	if (r == 0 && o->so_bound_dev && o->so_bound_dev[0] &&
-	    setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, o->so_bound_dev, (socklen_t)strlen(o->so_bound_dev) + 1) < 0)
-		r = cr_fail(err, -errno, "bind a socket to device %s", o->so_bound_dev);
-	return r;
+	return r < 0 ? r : sock_opts_device(fd, o, err);
 }
 
 static int restore_filter(int fd, const img_sk_opts_entry *o, struct cr_error *err)

@@ -13,6 +13,9 @@ struct cr_context;
  */
 int sock_opts_dump(struct file_table *t, struct open_file *f, img_sk_opts_entry **ret, struct cr_error *err);
 
+/* What is to be done about a socket whose device does not exist any more. */
+#define SOCK_DEVICE_GONE "no device to come will have that number: close the socket, or restart the program that has it"
+
 /** sock_opts_check() - of an image, file @id: every value in range? Pure. Return: 0; -EBADMSG. */
 int sock_opts_check(const img_sk_opts_entry *o, uint32_t id, struct cr_error *err);
 
@@ -28,6 +31,9 @@ struct sock_sizes {
  */
 int sock_opts_restore(struct cr_context *ctx, int fd, const img_sk_opts_entry *o, const struct sock_sizes *now,
 		      struct cr_error *err);
+
+/** sock_opts_device() - bind it to its device, which comes before its port: sockets of several devices can have the same one */
+int sock_opts_device(int fd, const img_sk_opts_entry *o, struct cr_error *err);
 
 /** sock_opts_finish() - the rest, when it is bound and its queue is full: SO_REUSEADDR and SO_REUSEPORT, SO_PASSCRED and the
  * like, SO_RCVLOWAT, SO_PEEK_OFF, filters. Last of all comes SO_LOCK_FILTER. */
