@@ -1,8 +1,8 @@
 /*
  * Undo lists of System V semaphores. Dump: which processes have one is told by kcmp(2), what is in it by the process itself
  * (undo-probe.h). Restore: in an IPC namespace that came back with the tree the values are right already, so each entry is made by
- * two operations at a time that leave the value alone; elsewhere the end of the processes has changed the value, and one
- * of them changes it back.
+ * two operations at a time that leave the value alone; elsewhere the end of the processes has changed the value, and each
+ * of them changes back what is of its own, or one of them the sum where some have added and others taken.
  */
 #include "tasks/undo.h"
 
@@ -252,37 +252,68 @@ static img_sem_undo *entry_of(const struct holder *h, const img_sem_undo *like)
 	return NULL;
 }
 
-/* A value that the end of a process would take out of its range becomes the nearest one instead (exit_sem() in ipc/sem.c). */
-static void add_up(struct looking *l, size_t first, img_sem_undo *e)
+static void each_takes_back(struct looking *l, const img_sem_undo *e)
 {
-	int up = 0, down = 0;
+	for (size_t i = 0; i < l->holders.nr; i++) {
+		img_sem_undo *other = entry_of(&l->holders.items[i], e);
+
+		if (other)
+			other->has_each = other->each = true;
+	}
+}
+
+/*
+ * A value that the end of a process would take out of its range becomes the nearest one instead (exit_sem() in ipc/sem.c). Where
+ * all of them add, or all take, each can take back its own, in any order.
+ */
+static int add_up(struct looking *l, size_t first, img_sem_undo *e, struct cr_error *err)
+{
+	const struct task *t = l->holders.items[first].task;
+	long up = 0, down = 0;
 
 	for (size_t i = 0; i < l->holders.nr; i++) {
 		const img_sem_undo *other = entry_of(&l->holders.items[i], e);
 
 		if (other && i < first)
-			return;
+			return 0;
 		if (other)
 			*(other->adjust > 0 ? &up : &down) += other->adjust;
 	}
-	e->has_total = true;
-	e->total = up + down;
+	if (up + down > SEMAPHORE_MAX || up + down < -SEMAPHORE_MAX) {
+		int r = obstacle_add(&l->ctx->obstacles, t->host_pid, t->comm, "",
+				     "it is to be given back by one of the processes that hold it",
+				     "undo lists of System V semaphores add %ld to semaphore %" PRIu32 " of set %" PRIu32
+				     ", whose end cannot be told from another value",
+				     up + down, e->num, e->semid);
+
+		return r < 0 ? cr_fail(err, -ENOMEM, "note an obstacle") : 0;
+	}
+	if (up && down) {
+		e->has_total = true;
+		e->total = (int32_t)(up + down);
+	} else {
+		each_takes_back(l, e);
+	}
 	if ((int)e->value + down < 0 || (int)e->value + up > SEMAPHORE_MAX)
 		log_warn(&l->ctx->log,
 			 "semaphore %" PRIu32 " of System V set %" PRIu32
 			 " does not stay in its range when the processes end: "
 			 "continuing, it may have another value after a restore",
 			 e->num, e->semid);
+	return 0;
 }
 
-static void add_all_up(struct looking *l)
+static int add_all_up(struct looking *l, struct cr_error *err)
 {
-	for (size_t i = 0; i < l->holders.nr; i++) {
+	int r = 0;
+
+	for (size_t i = 0; r == 0 && i < l->holders.nr; i++) {
 		struct process_state *ps = process_state_of(l->holders.items[i].task);
 
-		for (size_t k = 0; k < ps->ext.undo.nr; k++)
-			add_up(l, i, &ps->ext.undo.items[k]);
+		for (size_t k = 0; r == 0 && k < ps->ext.undo.nr; k++)
+			r = add_up(l, i, &ps->ext.undo.items[k], err);
 	}
+	return r;
 }
 
 /* Most machines have none: then nothing more is to be done in an IPC namespace that we are in. */
@@ -319,7 +350,7 @@ int undo_collect(struct cr_context *ctx, struct tree *tree, bool own_ipc, const 
 			r = look_at(&l, &l.holders.items[i], err);
 	}
 	if (r == 0 && !own_ipc)
-		add_all_up(&l);
+		r = add_all_up(&l, err);
 	if (r == 0)
 		r = refuse_shared(&l, err);
 	semaphores_done(&l.all);
@@ -338,6 +369,7 @@ static int undo_check(const img_core_entry *core, struct cr_error *err)
 
 		if (e->semid > INT_MAX || e->num > UINT16_MAX || e->value > SEMAPHORE_MAX || !e->adjust ||
 		    e->adjust > SEMAPHORE_MAX || e->adjust < -SEMAPHORE_MAX - 1 ||
+		    (e->has_each && e->each && (e->has_total || e->adjust < -SEMAPHORE_MAX)) ||
 		    (e->has_total && (e->total > SEMAPHORE_MAX || e->total < -SEMAPHORE_MAX)))
 			return cr_refuse(err, -EBADMSG, "undo list: semaphore %" PRIu32 " of set %" PRIu32, e->num,
 					 e->semid);
@@ -365,10 +397,13 @@ static void plan_entry(struct planner *p, const img_sem_undo *e)
 	}
 }
 
-/* The end of the dumped processes was not the end of the semaphore: what it did is taken back, as far as it is still there. */
-static void plan_taking_back(struct planner *p, const img_sem_undo *e)
+/*
+ * The end of the dumped processes was not the end of the semaphore: what it did is taken back, as far as it is still there. With
+ * SEM_UNDO that makes the entry as well, so that a restore which fails in between leaves nothing.
+ */
+static void plan_taking_back(struct planner *p, const img_sem_undo *e, int32_t what, short undo)
 {
-	struct sembuf op = { (unsigned short)e->num, (short)-e->total, IPC_NOWAIT };
+	struct sembuf op = { (unsigned short)e->num, (short)-what, (short)(undo | IPC_NOWAIT) };
 
 	plan_call(p, "take back a semaphore that the end of the dumped processes gave back", __NR_semop, e->semid,
 		  plan_data(p, &op, sizeof(op), 8), 1);
@@ -384,8 +419,12 @@ static int undo_plan_thread(struct planner *p)
 	for (size_t i = 0; ext && i < ext->undo.nr; i++) {
 		const img_sem_undo *e = &ext->undo.items[i];
 
+		if (!p->t->own_ipc && e->has_each && e->each) {
+			plan_taking_back(p, e, e->adjust, SEM_UNDO);
+			continue;
+		}
 		if (!p->t->own_ipc && e->has_total && e->total)
-			plan_taking_back(p, e);
+			plan_taking_back(p, e, e->total, 0);
 		plan_entry(p, e);
 	}
 	return 0;

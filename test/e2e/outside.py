@@ -1,5 +1,5 @@
 """What is outside of the tree: peers of UNIX sockets that are refused, allowed, connected again or replaced; files that sockets
-are bound to, after a restore that failed; System V segments that are changed meanwhile. Cases for scenarios.py."""
+are bound to, after a restore that failed; System V objects that are changed meanwhile. Cases for scenarios.py."""
 import ctypes
 import os
 import re
@@ -11,7 +11,8 @@ import threading
 from case import TIMEOUT, first_error
 from world import Failed
 
-IPC_SET, IPC_STAT, SHM_UNLOCK = 1, 2, 12   # linux/ipc.h, linux/shm.h
+IPC_RMID, IPC_SET, IPC_STAT, SHM_UNLOCK = 0, 1, 2, 12   # linux/ipc.h, linux/shm.h
+GETVAL, SETVAL = 12, 16   # linux/sem.h
 
 
 class Service(threading.Thread):
@@ -67,6 +68,38 @@ class Outside:
         code, said = self.criu_run("restore", "-d", "-D", self.images, "-o", "restore.log", "-v4", *options, pass_fds=pass_fds)
         if code != 0:
             raise Failed(f"restore {' '.join(options)}: {first_error(said + self.log('restore.log'))}")
+
+    @staticmethod
+    def semaphores():
+        with open("/proc/sysvipc/sem", encoding="ascii") as f:
+            return [int(line.split()[1]) for line in f.readlines()[1:]]
+
+    def do_semaphore_taken(self):
+        """A restore that fails because a semaphore is somebody else's by now leaves the others as they were."""
+        libc = ctypes.CDLL(None, use_errno=True)
+        before = set(self.semaphores())
+        self.use("undo", "outside")
+        ours = sorted(set(self.semaphores()) - before)
+        values = lambda: [libc.semctl(ours[0], i, GETVAL) for i in range(4)]
+        try:
+            self.must_dump()
+            self.must_be_gone()
+            at_end = values()
+            if at_end != [2, 2, 10, 3]:
+                raise Failed(f"after the end of the tree the semaphores are {at_end}")
+            for nr, by in ((2, 3), (0, 1), (3, 0)):
+                libc.semctl(ours[0], nr, SETVAL, by)
+                taken = values()
+                self.must_fail_to_restore(f"although semaphore {nr} is taken")
+                self.world.until(lambda: not self.world.tree(), 10, "a failed restore leaves no process")
+                if values() != taken:
+                    raise Failed(f"a restore that failed has changed {taken} to {values()}")
+                libc.semctl(ours[0], nr, SETVAL, at_end[nr])
+            self.restored_with()
+            self.finish("after the restore")
+        finally:
+            for semid in set(self.semaphores()) & set(ours):
+                libc.semctl(semid, 0, IPC_RMID, 0)
 
     def do_unix_service_outside(self):
         """Clients of a service outside are connected to it again, by its name."""

@@ -113,6 +113,27 @@ static void test_outside(void **state)
 		}
 }
 
+/* The same in one call for each process, which also is what a restore that fails gives back. */
+static void test_each(void **state)
+{
+	(void)state;
+	for (size_t a = 0; a < ARRAY_LEN(adjusts); a++)
+		for (size_t v = 0; v < ARRAY_LEN(values); v++) {
+			int after = (int)values[v] + adjusts[a];
+
+			if (after < 0 || after > 32767 || adjusts[a] == -32768)
+				continue;
+			follow((img_sem_undo){ .semid = 7,
+					       .num = 3,
+					       .adjust = adjusts[a],
+					       .value = values[v],
+					       .has_each = true,
+					       .each = true },
+			       false, (struct semaphore_now){ after, 0 },
+			       (struct semaphore_now){ (int)values[v], adjusts[a] });
+		}
+}
+
 static void test_check(void **state)
 {
 	const struct {
@@ -126,6 +147,9 @@ static void test_check(void **state)
 		{ "a number out of range", { .semid = 1, .num = 65536, .adjust = 1 } },
 		{ "a negative set", { .semid = UINT32_MAX, .adjust = 1 } },
 		{ "a total out of range", { .semid = 1, .adjust = 1, .has_total = true, .total = INT32_MIN } },
+		{ "both each and a total",
+		  { .semid = 1, .adjust = 1, .has_total = true, .total = 1, .has_each = true, .each = true } },
+		{ "each what no call can take", { .semid = 1, .adjust = -32768, .has_each = true, .each = true } },
 	};
 
 	(void)state;
@@ -142,7 +166,7 @@ static void test_check(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(test_own), cmocka_unit_test(test_outside),
+	const struct CMUnitTest tests[] = { cmocka_unit_test(test_own), cmocka_unit_test(test_outside), cmocka_unit_test(test_each),
 					    cmocka_unit_test(test_check) };
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
