@@ -1,7 +1,9 @@
 /*
  * POSIX message queues of an IPC namespace. Nothing shows a message but receiving it: so a dump takes all of a queue and
  * puts them back, in a process that finishes if the dumper is killed. Messages come in the order of their priorities, and of equal
- * ones the oldest first; sent in that order they are in that order again.
+ * ones the oldest first; sent in that order they are in that order again. Who waits to send has his message put in as soon as one
+ * is taken (pipelined_receive() in ipc/mqueue.c, 6.18), and then not all can be put back: so no full queue is touched where somebody
+ * outside of the tree, which stands still, may wait.
  */
 #include "ns/ipc-parts.h"
 
@@ -20,6 +22,8 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #define UAPI_FSCONFIG_CMD_CREATE 6 /* enumerator of linux/mount.h */
@@ -29,6 +33,7 @@
 #define PRIORITY_MAX  32768              /* MQ_PRIO_MAX of linux/limits.h */
 #define CONTENT_MAX   ((size_t)64 << 20) /* of all queues, which one image entry holds */
 #define SPARE_ENTRIES 16                 /* for what others send meanwhile */
+#define PATIENCE_S    600                /* until there is room again, if others have sent meanwhile */
 
 /* The calling thread's queues have a file system, which is mounted nowhere for this. Return: descriptor; negative errno. */
 static int open_queues(void)
@@ -99,16 +104,23 @@ static int read_field(int fd, const char *field, uint64_t *ret, struct cr_error 
 struct collecting {
 	struct cr_context *ctx;
 	const struct task *root;
+	bool others; /* outside of the tree have the namespace, too */
 	uint64_t bytes;
 	dev_t dev;
 };
 
-static int refuse(const struct collecting *c, const char *name, const char *why, struct cr_error *err)
+static int refuse(const struct collecting *c, const char *name, const char *why, const char *advice,
+		  struct cr_error *err)
 {
-	int r = obstacle_add(&c->ctx->obstacles, c->root->host_pid, c->root->comm, "IPC namespace", "",
+	int r = obstacle_add(&c->ctx->obstacles, c->root->host_pid, c->root->comm, "IPC namespace", advice,
 			     "POSIX message queue /%s %s", name, why);
 
 	return r < 0 ? cr_fail(err, r, "note an obstacle") : 0;
+}
+
+static bool may_be_waited_for(const struct mq_attr *attr, bool others)
+{
+	return others && attr->mq_curmsgs >= attr->mq_maxmsg;
 }
 
 static int collect_queue(void *arg, int dirfd, const char *name, struct cr_error *err)
@@ -116,9 +128,10 @@ static int collect_queue(void *arg, int dirfd, const char *name, struct cr_error
 	autofd int fd = openat(dirfd, name, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
 	struct collecting *c = arg;
 	uint64_t told = 0, size = 0;
+	struct mq_attr attr;
 	int r;
 
-	if (fd < 0)
+	if (fd < 0 || mq_getattr(fd, &attr) < 0)
 		return cr_fail(err, -errno, "open");
 	r = read_field(fd, "NOTIFY_PID:", &told, err);
 	if (r == 0)
@@ -127,13 +140,17 @@ static int collect_queue(void *arg, int dirfd, const char *name, struct cr_error
 		return r;
 	c->bytes += size;
 	if (told)
-		return refuse(c, name, "of whose messages a process is to be notified", err);
-	return c->bytes > CONTENT_MAX ? refuse(c, name, "with more messages than images can hold", err) : 0;
+		return refuse(c, name, "of whose messages a process is to be notified", "", err);
+	if (may_be_waited_for(&attr, c->others))
+		return refuse(c, name, "that is full, in a namespace with processes outside of the tree, which may wait to send",
+			      "try again when a message of it has been received", err);
+	return c->bytes > CONTENT_MAX ? refuse(c, name, "with more messages than images can hold", "", err) : 0;
 }
 
-int ipc_mqueues_collect(struct cr_context *ctx, const struct task *root, dev_t *ret_dev, struct cr_error *err)
+int ipc_mqueues_collect(struct cr_context *ctx, const struct task *root, bool others, dev_t *ret_dev,
+			struct cr_error *err)
 {
-	struct collecting c = { .ctx = ctx, .root = root };
+	struct collecting c = { .ctx = ctx, .root = root, .others = others };
 	autofd int fd = open_queues();
 	struct stat st;
 	int r = each_queue(collect_queue, &c, err);
@@ -152,17 +169,34 @@ struct taken {
 /* What the process apart works on: it must not allocate. */
 struct taking {
 	int fd;
+	bool others;
 	char *buf; /* messages, one behind the other */
 	size_t size, used, message_size;
 	struct taken *list;
-	size_t nr, max;
+	size_t nr, max, back, back_at; /* of them, so many and so many bytes are back */
 };
 
+static int put_back(struct taking *t, const struct timespec *until)
+{
+	for (; t->back < t->nr; t->back_at += t->list[t->back++].len)
+		if (syscall(SYS_mq_timedsend, t->fd, t->buf + t->back_at, t->list[t->back].len,
+			    t->list[t->back].priority, until) < 0)
+			return -errno;
+	return 0;
+}
+
+/* No more than there are now: what comes in meanwhile takes the place of what was taken. Return: as apart_run(). */
 static int take_and_put_back(void *arg)
 {
 	struct taking *t = arg;
-	size_t at = 0;
+	struct mq_attr now;
 
+	if (mq_getattr(t->fd, &now) < 0)
+		return -errno;
+	if (may_be_waited_for(&now, t->others))
+		return -EBUSY;
+	if (t->max > (size_t)now.mq_curmsgs)
+		t->max = (size_t)now.mq_curmsgs;
 	while (t->nr < t->max && t->size - t->used >= t->message_size) {
 		long len = syscall(SYS_mq_timedreceive, t->fd, t->buf + t->used, t->size - t->used,
 				   &t->list[t->nr].priority, NULL);
@@ -172,10 +206,37 @@ static int take_and_put_back(void *arg)
 		t->list[t->nr++].len = (size_t)len;
 		t->used += (size_t)len;
 	}
-	for (size_t i = 0; i < t->nr; at += t->list[i].len, i++)
-		if (syscall(SYS_mq_timedsend, t->fd, t->buf + at, t->list[i].len, t->list[i].priority, NULL) < 0)
+	return put_back(t, NULL);
+}
+
+/*
+ * Others have sent in the microseconds in which messages were out, and there is no room for all. A process of its own, of
+ * which nobody is the parent, sends the rest as soon as somebody receives; also the tree can, when it goes on. Return: 0; negative errno.
+ */
+static int put_back_behind(struct taking *t)
+{
+	struct timespec until;
+	pid_t pid = fork();
+	int status = 0;
+
+	if (pid < 0)
+		return -errno;
+	if (pid == 0) {
+		pid = fork();
+		if (pid)
+			_exit(pid < 0);
+		setsid();
+		dup2(t->fd, 0);
+		syscall(__NR_close_range, 1, ~0u, 0);
+		t->fd = 0;
+		clock_gettime(CLOCK_REALTIME, &until);
+		until.tv_sec += PATIENCE_S;
+		_exit(fcntl(0, F_SETFL, O_RDWR) < 0 || put_back(t, &until) < 0);
+	}
+	while (waitpid(pid, &status, 0) < 0)
+		if (errno != EINTR)
 			return -errno;
-	return 0;
+	return status ? -EAGAIN : 0;
 }
 
 static int keep_messages(const struct taking *t, struct pool *pool, img_message_queue *q, struct cr_error *err)
@@ -196,10 +257,28 @@ static int keep_messages(const struct taking *t, struct pool *pool, img_message_
 	return 0;
 }
 
-static int dump_messages(int fd, const struct mq_attr *attr, struct pool *pool, img_message_queue *q,
+/* Return: as apart_run() */
+static int take_all(struct taking *t, struct cr_error *err)
+{
+	int r = apart_run(take_and_put_back, t, err);
+
+	if (r == -EBUSY)
+		return cr_refuse(err, r, "it is full by now, and processes outside of the tree may wait to send: try again");
+	if (r < 0 && t->back < t->nr) {
+		size_t left = t->nr - t->back;
+		int code = put_back_behind(t);
+
+		return code < 0 ? cr_fail(err, code, "%zu messages that were looked at are lost: others sent meanwhile", left)
+				: cr_refuse(err, r, "others sent while messages were looked at: %zu come back when there is room: try again",
+					    left);
+	}
+	return r < 0 ? cr_fail(err, r, "take its messages and put them back") : 0;
+}
+
+static int dump_messages(int fd, const struct mq_attr *attr, bool others, struct pool *pool, img_message_queue *q,
 			 struct cr_error *err)
 {
-	struct taking t = { .fd = fd, .message_size = (size_t)attr->mq_msgsize };
+	struct taking t = { .fd = fd, .others = others, .message_size = (size_t)attr->mq_msgsize };
 	uint64_t bytes;
 	int r = read_field(fd, "QSIZE:", &bytes, err);
 
@@ -212,10 +291,8 @@ static int dump_messages(int fd, const struct mq_attr *attr, struct pool *pool, 
 	t.max = (size_t)attr->mq_curmsgs + SPARE_ENTRIES;
 	t.buf = malloc(t.size);
 	t.list = calloc(t.max, sizeof(*t.list));
-	r = t.buf && t.list ? apart_run(take_and_put_back, &t, err) : -ENOMEM;
-	if (r < 0)
-		cr_fail(err, r, "take its messages and put them back");
-	else
+	r = t.buf && t.list ? take_all(&t, err) : cr_fail(err, -ENOMEM, "keep its messages");
+	if (r == 0)
 		r = keep_messages(&t, pool, q, err);
 	free(t.buf);
 	free(t.list);
@@ -224,6 +301,7 @@ static int dump_messages(int fd, const struct mq_attr *attr, struct pool *pool, 
 
 struct dumping {
 	struct pool *pool;
+	bool others;
 	img_ipc_var_ext *ext;
 };
 
@@ -250,12 +328,12 @@ static int dump_queue(void *arg, int dirfd, const char *name, struct cr_error *e
 	q->mode = st.st_mode & 07777;
 	q->max_messages = (uint64_t)attr.mq_maxmsg;
 	q->message_size = (uint64_t)attr.mq_msgsize;
-	return dump_messages(fd, &attr, d->pool, q, err);
+	return dump_messages(fd, &attr, d->others, d->pool, q, err);
 }
 
-int ipc_mqueues_dump(struct pool *pool, img_ipc_var_ext *ret, struct cr_error *err)
+int ipc_mqueues_dump(struct pool *pool, bool others, img_ipc_var_ext *ret, struct cr_error *err)
 {
-	struct dumping d = { pool, ret };
+	struct dumping d = { pool, others, ret };
 	int r = each_queue(dump_queue, &d, err);
 
 	return r < 0 ? r : 0;

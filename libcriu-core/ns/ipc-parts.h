@@ -8,6 +8,7 @@
 #include "kernel/context.h"
 #include "proto/images.h"
 
+#include <stdbool.h>
 #include <sys/types.h>
 
 struct task;
@@ -33,10 +34,11 @@ int ipc_segments_collect(struct cr_context *ctx, const struct task *root, bool f
 int ipc_segments_write(const struct ipc_segments *list, struct image_set *set, uint64_t id, struct cr_error *err);
 int ipc_queues_write(struct image_set *set, uint64_t id, struct cr_error *err);
 int ipc_sets_write(struct image_set *set, uint64_t id, struct cr_error *err);
-/** ipc_mqueues_collect() - @ret_dev: of their file system; 0 the kernel has none */
-int ipc_mqueues_collect(struct cr_context *ctx, const struct task *root, dev_t *ret_dev, struct cr_error *err);
+/** ipc_mqueues_collect() - @others: are processes outside of the tree in the namespace? @ret_dev: of their file system; 0 the kernel has none */
+int ipc_mqueues_collect(struct cr_context *ctx, const struct task *root, bool others, dev_t *ret_dev,
+			struct cr_error *err);
 /** ipc_mqueues_dump() - queues with their messages, which are taken and put back; all of it in @pool */
-int ipc_mqueues_dump(struct pool *pool, img_ipc_var_ext *ret, struct cr_error *err);
+int ipc_mqueues_dump(struct pool *pool, bool others, img_ipc_var_ext *ret, struct cr_error *err);
 
 /*
  * Restore: each is first called to check its image, anywhere, then to make what is in it.

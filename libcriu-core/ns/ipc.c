@@ -24,6 +24,7 @@ struct ipc_ns {
 	img_ipc_var_ext ext;
 	struct pool pool;
 	dev_t queues_dev;
+	bool others; /* dump: processes outside of the tree may be in it */
 	img_ipc_var_entry *entry; /* restore: as read */
 	struct ipc_queue_needs needs;
 	struct ipc_segments segments;
@@ -91,7 +92,7 @@ static int collect(void *arg, struct cr_error *err)
 
 	if (r == 0)
 		r = ipc_segments_collect(ns->ctx, v->root, ns->vars.shm_rmid_forced != 0, &ns->segments, err);
-	return r == 0 ? ipc_mqueues_collect(ns->ctx, v->root, &ns->queues_dev, err) : r;
+	return r == 0 ? ipc_mqueues_collect(ns->ctx, v->root, ns->others, &ns->queues_dev, err) : r;
 }
 
 /* Entering a namespace takes a right that is ours, not that of a client; what is in it may be anybody's. */
@@ -119,7 +120,7 @@ int ipc_ns_collect(struct cr_context *ctx, const struct tree *tree, uint32_t id,
 	ns->fd = openat(tree->root->dir.fd, "ns/ipc", O_RDONLY | O_CLOEXEC);
 	if (ns->fd < 0 || fstat(ns->fd, &st) < 0)
 		return cr_fail(err, -errno, "open the IPC namespace");
-	ns_warn_of_others(ctx, tree, "ipc", "IPC", st.st_ino);
+	ns->others = ns_warn_of_others(ctx, tree, "ipc", "IPC", st.st_ino);
 	v.ns = ns;
 	r = ipc_thread_run(ns->fd, collect, &v, err);
 	if (r < 0)
@@ -131,7 +132,7 @@ int ipc_ns_collect(struct cr_context *ctx, const struct tree *tree, uint32_t id,
 static int write_objects(void *arg, struct cr_error *err)
 {
 	struct visit *v = arg;
-	int r = ipc_mqueues_dump(&v->ns->pool, &v->ns->ext, err);
+	int r = ipc_mqueues_dump(&v->ns->pool, v->ns->others, &v->ns->ext, err);
 
 	if (r == 0)
 		r = ipc_segments_write(&v->ns->segments, v->set, v->ns->id, err);

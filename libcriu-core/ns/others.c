@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
-void ns_warn_of_others(struct cr_context *ctx, const struct tree *tree, const char *link, const char *name, ino_t ino)
+bool ns_warn_of_others(struct cr_context *ctx, const struct tree *tree, const char *link, const char *name, ino_t ino)
 {
 	DIR *proc = opendir("/proc");
 	size_t others = 0;
@@ -15,7 +15,7 @@ void ns_warn_of_others(struct cr_context *ctx, const struct tree *tree, const ch
 
 	if (!proc) {
 		log_warn(&ctx->log, "continuing without looking for other processes in the %s namespace", name);
-		return;
+		return true;
 	}
 	while ((d = readdir(proc)) != NULL) {
 		snprintf(path, sizeof(path), "%.20s/ns/%.20s", d->d_name, link);
@@ -31,4 +31,5 @@ void ns_warn_of_others(struct cr_context *ctx, const struct tree *tree, const ch
 			 "%zu processes outside of the tree are in its %s namespace, continuing: "
 			 "the restored tree will have one without them",
 			 others, name);
+	return others != 0;
 }

@@ -13,6 +13,7 @@
 #include <sys/sem.h>
 #include <sys/shm.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define PAGE   4096ul
@@ -374,6 +375,49 @@ static void set_up_unlinked(void)
 	need(mq_unlink("/first") == 0);
 }
 
+/* somebody outside of the tree waits to send to a queue that is full: his message comes in for each that is taken */
+static void send_from_outside(void)
+{
+	if (fork() == 0) {
+		if (fork())
+			_exit(0);
+		setsid();
+		_exit(mq_send(writer, "m4", 2, 1) < 0);
+	}
+	need(wait(NULL) > 0);
+}
+
+static void set_up_full(void)
+{
+	struct mq_attr attr = { .mq_maxmsg = 4, .mq_msgsize = 16 };
+	char text[8];
+
+	own_namespace();
+	reader = mq_open("/full", O_RDWR | O_CREAT | O_EXCL | O_NONBLOCK, 0600, &attr);
+	if (reader < 0)
+		victim_skip("mq_open: %s", strerror(errno));
+	need((writer = mq_open("/full", O_WRONLY)) >= 0);
+	for (int i = 0; i < 4; i++) {
+		snprintf(text, sizeof(text), "m%d", i);
+		need(mq_send(reader, text, 2, 1) == 0);
+	}
+	send_from_outside();
+	sleep_ms(200);
+}
+
+static void check_full(void)
+{
+	char text[8], got[16] = "";
+
+	for (int i = 0; i < 5; i++) {
+		snprintf(text, sizeof(text), "m%d", i);
+		for (int left = 100; left && mq_receive(reader, got, sizeof(got), NULL) < 0; left--)
+			sleep_ms(10);
+		expect(memcmp(got, text, 2) == 0, "message %d is '%.2s'", i, got);
+		got[0] = '\0';
+	}
+}
+
 const struct victim_case victim_cases[] = {
 	{ "segments", set_up_segments, check_segments, .flags = CASE_MORE },
 	{ "queues", set_up_queues, check_queues, .flags = CASE_MORE },
@@ -385,5 +429,6 @@ const struct victim_case victim_cases[] = {
 	{ "mqueues", set_up_mqueues, check_mqueues, .flags = CASE_MORE | CASE_ALTERS },
 	{ "mqueue-notified", set_up_notified, check_mqueues, .refuse = "POSIX message queue /first|notified" },
 	{ "mqueue-unlinked", set_up_unlinked, NULL, .refuse = "POSIX message queue|without a name" },
+	{ "mqueue-waited-for", set_up_full, check_full, .refuse = "POSIX message queue /full|is full|try again" },
 	{ NULL },
 };
