@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
 #include <string.h>
@@ -136,19 +137,62 @@ static int refill_packets(const struct restored_pipe *p, int fd, struct cr_error
 	return fcntl(fd, F_SETFL, flags) < 0 ? cr_fail(err, -errno, "set flags of a pipe") : 0;
 }
 
-static int refill(const struct restored_pipe *p, int fd, struct cr_error *err)
+/* Pages that what is in it takes when it is written: each packet begins a new one. */
+static uint64_t pages_needed(const img_pipe_data_entry *e)
 {
-	int flags = fcntl(fd, F_GETFL);
-	ssize_t n;
+	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), pages = 0;
 
-	if (p->data && p->data->has_size && p->data->size && fcntl(fd, F_SETPIPE_SZ, (int)p->data->size) < 0) {
-		int r = cr_fail(err, -errno, "make pipe %u %u bytes large", p->id, p->data->size);
+	if (!e->ext || !e->ext->packets.nr)
+		return (e->bytes + page - 1) / page;
+	for (size_t i = 0; i < e->ext->packets.nr; i++)
+		pages += (e->ext->packets.items[i] + page - 1) / page;
+	return pages;
+}
+
+static int make_size(const struct restored_pipe *p, int fd, uint64_t size, struct cr_error *err)
+{
+	if (size > INT_MAX || fcntl(fd, F_SETPIPE_SZ, (int)size) < 0) {
+		int r = cr_fail(err, size > INT_MAX ? -EINVAL : -errno, "make pipe %u %" PRIu64 " bytes large", p->id,
+				size);
 
 		cr_advise(err, "fs.pipe-max-size and fs.pipe-user-pages-soft limit this");
 		return r;
 	}
-	if (!p->bytes)
+	return 0;
+}
+
+/*
+ * What was spliced from a socket lies in pieces of up to 32 KiB, each of which takes the place of one page (skb_splice_bits() in
+ * net/core/skbuff.c), so a pipe can hold more than its size. Written, it takes more places.
+ */
+static int make_room(struct files *fs, const struct restored_pipe *p, int fd, struct cr_error *err)
+{
+	uint64_t need = pages_needed(p->data) * (uint64_t)sysconf(_SC_PAGESIZE);
+	int now = fcntl(fd, F_GETPIPE_SZ), r;
+
+	if (now < 0)
+		return cr_fail(err, -errno, "size of a pipe");
+	if (need <= (uint64_t)now)
 		return 0;
+	r = make_size(p, fd, need, err);
+	if (r == 0)
+		log_warn(&fs->ctx->log,
+			 "pipe %u held %u bytes in the place of %d, continuing: it is larger now (F_GETPIPE_SZ)", p->id,
+			 p->data->bytes, now);
+	return r;
+}
+
+static int refill(struct files *fs, const struct restored_pipe *p, int fd, struct cr_error *err)
+{
+	int flags = fcntl(fd, F_GETFL), r = 0;
+	ssize_t n;
+
+	if (p->data && p->data->has_size && p->data->size)
+		r = make_size(p, fd, p->data->size, err);
+	if (r == 0 && p->bytes)
+		r = make_room(fs, p, fd, err);
+	if (r < 0 || !p->bytes)
+		return r;
 	if (p->data->ext && p->data->ext->packets.nr)
 		return refill_packets(p, fd, err);
 	/* what does not fit must be an error, not a wait that nobody ends */
@@ -181,7 +225,7 @@ static void give_to_owner(struct files *fs, const struct restored_pipe *p, const
 			 ext->gid, strerror(-r));
 }
 
-static int pipe_make(struct restored_pipe *p, struct cr_error *err)
+static int pipe_make(struct files *fs, struct restored_pipe *p, struct cr_error *err)
 {
 	int r;
 
@@ -190,7 +234,7 @@ static int pipe_make(struct restored_pipe *p, struct cr_error *err)
 	p->made = true;
 	p->sample[0] = p->ends[0];
 	p->sample[1] = p->ends[1];
-	r = refill(p, p->ends[1], err);
+	r = refill(fs, p, p->ends[1], err);
 	return r;
 }
 
@@ -236,7 +280,7 @@ int pipe_open_end(struct files *fs, const img_pipe_entry *e, struct cr_error *er
 	if (!p && !(p = pipe_new(fs, pipe_id, false)))
 		return files_no_memory(err);
 	if (!p->made) {
-		r = pipe_make(p, err);
+		r = pipe_make(fs, p, err);
 		if (r == 0)
 			give_to_owner(fs, p, e->ext);
 	}
@@ -263,7 +307,7 @@ static int fifo_make(struct files *fs, struct restored_pipe *p, struct restored_
 	if (fstat(p->ends[0], &st) < 0 || !S_ISFIFO(st.st_mode))
 		return cr_refuse(err, -EINVAL, "%s is not a fifo", path->entry->reg->name);
 	p->made = true;
-	return refill(p, p->ends[0], err);
+	return refill(fs, p, p->ends[0], err);
 }
 
 /* Readers of a fifo that nobody has written to yet must see no writer, not even one that keeps it open for them. */
@@ -290,7 +334,7 @@ int fifo_open_end(struct files *fs, uint32_t pipe_id, struct restored_file *path
 	r = reg_validate(fs, path->entry->reg, fd, path->ghost || path->link, err);
 	if (r == 0 && !p->made) {
 		p->made = true;
-		r = refill(p, fd, err);
+		r = refill(fs, p, fd, err);
 	}
 	return r < 0 ? r : take_fd(&fd);
 }

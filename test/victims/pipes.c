@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -321,12 +322,37 @@ static void check_fifo_unlinked(void)
 	expect(access(victim_path("fifo"), F_OK) < 0, "the name is back");
 }
 
+/* pieces of a socket's buffers, each of which takes the place of a page */
+static void set_up_spliced(void)
+{
+	static char buf[120000];
+	int s[2];
+	ssize_t n;
+
+	need(pipe2(p, O_NONBLOCK) == 0 && socketpair(AF_UNIX, SOCK_STREAM, 0, s) == 0);
+	pattern_fill(buf, sizeof(buf), 12);
+	need(write(s[1], buf, sizeof(buf)) == (ssize_t)sizeof(buf));
+	for (size_t left = sizeof(buf); left; left -= (size_t)n)
+		if ((n = splice(s[0], NULL, p[1], NULL, left, SPLICE_F_NONBLOCK)) <= 0)
+			victim_skip("splice: %s", strerror(errno));
+	need(close(s[0]) == 0 && close(s[1]) == 0);
+	if (unread(p[0]) <= fcntl(p[0], F_GETPIPE_SZ))
+		victim_skip("the pieces are small");
+}
+
+static void check_spliced(void)
+{
+	expect_read(p[0], 120000, 12);
+	expect(write(p[1], "x", 1) == 1 && unread(p[0]) == 1, "the pipe does not work");
+}
+
 const struct victim_case victim_cases[] = {
 	{ "data", set_up_data, check_data, .flags = CASE_MORE },
 	{ "full-and-sizes", set_up_full, check_full, .flags = CASE_MORE },
 	{ "packets", set_up_packets, check_packets },
 	{ "mixed", set_up_mixed, check_mixed },
 	{ "owned", set_up_owned, check_owned },
+	{ "spliced", set_up_spliced, check_spliced, .flags = CASE_ALTERS },
 	{ "fifo-waits", set_up_fifo_waits, check_fifo_waits },
 	{ "fifo-packets", set_up_fifo_packets, check_fifo_packets },
 	{ "half-closed", set_up_half, check_half, .flags = CASE_MORE },
