@@ -80,7 +80,7 @@ def fails_late(args, base, seed):
             with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as restore:
                 restore.settimeout(20)
                 restore.connect(os.path.join(s.images, "lazy-pages.socket"))
-                restore.send(struct.pack("<8sIi", b"crlazy2", 0, 1))
+                restore.send(struct.pack("<8sIi40s", b"crlazy3", 0, 1, b""))
                 for i, word in enumerate((b"", *words)):
                     if word:
                         restore.send(word)
