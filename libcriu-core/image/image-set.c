@@ -54,6 +54,11 @@ int image_set_create(int dirfd, struct image_set **ret, struct cr_error *err)
 	return set_new(dirfd, true, ret, err);
 }
 
+int image_set_beside(const struct image_set *set, struct image_set **ret, struct cr_error *err)
+{
+	return set_new(set->dirfd, true, ret, err);
+}
+
 int image_set_open(int dirfd, struct image_set **ret, struct cr_error *err)
 {
 	char name[IMG_NAME_MAX];

@@ -22,6 +22,11 @@ struct pool;
 
 /** image_set_create() - begin a set in @dirfd (borrowed). An older set's inventory is removed first: it is about to be overwritten. */
 int image_set_create(int dirfd, struct image_set **ret, struct cr_error *err);
+/**
+ * image_set_beside() - more files in the directory of @set, which is being written: they are kept, or removed, by themselves
+ * Nothing that is there is touched. @set may be freed before it.
+ */
+int image_set_beside(const struct image_set *set, struct image_set **ret, struct cr_error *err);
 /** image_set_open() - open a complete set for reading. Return: 0; -ENOENT without inventory.img (an incomplete dump). */
 int image_set_open(int dirfd, struct image_set **ret, struct cr_error *err);
 /**

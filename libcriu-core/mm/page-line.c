@@ -88,6 +88,8 @@ static int converse(struct line *l, bool *began, struct cr_error *err)
 			r = take_content(l, content, err);
 		if (r == 0)
 			r = say(l, &answer, err);
+		if (r < 0 && l->session.ended)
+			page_intake_withdraw(l->intake);
 		if (r < 0 || l->session.ended)
 			return r;
 		r = page_conn_recv(&l->conn, rec, sizeof(rec), true, err);

@@ -1,6 +1,6 @@
 /*
- * The page server: one dump's pages, on one connection or on several at once. It ends when the last of them has; what came is
- * kept if all of them have said that it was all.
+ * The page server: one dump's pages, on one connection or on several at once. It ends when the last of them has; what came on
+ * one is kept if that has said that it was all.
  */
 #include "mm/lazy-stored.h"
 #include "mm/page-line.h"
@@ -216,7 +216,7 @@ int cr_page_server(struct cr_context *ctx, int (*listening)(void *arg, uint16_t 
 	if (r == 0)
 		r = run(&s, listening, arg, err);
 	if (r == 0)
-		r = page_store_keep(s.store, err);
+		page_store_end(s.store);
 	page_store_free(s.store);
 	if (r == 0)
 		log_info(&ctx->log, "Page server finished successfully");

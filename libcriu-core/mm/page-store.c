@@ -19,14 +19,17 @@ struct page_store {
 	struct image_set *parent; /* NULL: none is named */
 	uint8_t parent_round[PAGE_ROUND_SIZE]; /* as its inventory says; all zero: it has none */
 	pthread_mutex_t lock; /* of all that follows, and of what the parent remembers */
-	struct image_set *set; /* begun with the first image */
+	struct image_set *set; /* begun with the first image; of its files, it has the link alone */
 	struct map opened;     /* what was begun, by its id on the wire */
 	uint32_t next_id;
-	struct store_sums sums;
+	struct store_sums sums; /* of what stays */
+	struct image_set *sums_set; /* pages.sum; NULL: there is none */
 };
 
 struct page_intake {
 	struct page_store *st;
+	struct image_set *set; /* what came on this connection; NULL: nothing yet */
+	struct store_sums sums; /* of that */
 	enum img_type type;
 	uint64_t id;
 	uint32_t pages_id;
@@ -173,6 +176,9 @@ static int begin_set(struct page_store *st, struct cr_error *err)
 	r = image_set_create(st->ctx->opts->images_dirfd, &st->set, err);
 	if (r == 0 && st->parent)
 		r = image_set_link(st->set, st->ctx->opts->rpc->parent_img, err);
+	/* pages that are left to the parent would be nowhere for the next connection */
+	if (r < 0)
+		image_set_free(take_ptr(&st->set));
 	return r;
 }
 
@@ -188,6 +194,8 @@ static int take_number(struct page_intake *in, struct cr_error *err)
 		r = cr_refuse(err, -EEXIST, "the pages of %" PRIu64 " have been sent already", in->id);
 	if (r == 0 && map_put(&st->opened, key, st) < 0)
 		r = cr_fail(err, -ENOMEM, "note an image");
+	if (r == 0 && !in->set)
+		r = image_set_beside(st->set, &in->set, err);
 	if (r == 0)
 		in->pages_id = st->next_id++;
 	pthread_mutex_unlock(&st->lock);
@@ -223,9 +231,7 @@ static void note_sums(struct page_intake *in, uint64_t nr_pages)
 	struct page_sum_vec sums;
 
 	page_behind_take_sums(in->behind, &sums);
-	pthread_mutex_lock(&in->st->lock);
-	store_sums_put(&in->st->sums, in->round, in->pages_id, nr_pages, &sums);
-	pthread_mutex_unlock(&in->st->lock);
+	store_sums_put(&in->sums, in->round, in->pages_id, nr_pages, &sums);
 }
 
 static int end_image(struct page_intake *in, struct cr_error *err)
@@ -254,7 +260,7 @@ static int begin_map(struct page_intake *in, const uint8_t *round, struct cr_err
 	struct proto_bytes bytes = { .data = round, .len = PAGE_ROUND_SIZE };
 	img_pagemap_head_ext ext = { .round = bytes };
 	img_pagemap_head head = { .pages_id = in->pages_id };
-	int r = image_writer_open(in->st->set, in->type, in->id, &in->map, err);
+	int r = image_writer_open(in->set, in->type, in->id, &in->map, err);
 
 	if (page_round_is_set(round))
 		head.ext = &ext;
@@ -280,7 +286,7 @@ static int store_open(void *arg, enum img_type type, uint64_t id, const uint8_t 
 		r = begin_map(in, round, err);
 	if (r < 0)
 		return r;
-	in->pages = image_open_raw(in->st->set, packs(in->st) ? IMG_PAGES_PACKED : IMG_PAGES, in->pages_id, err);
+	in->pages = image_open_raw(in->set, packs(in->st) ? IMG_PAGES_PACKED : IMG_PAGES, in->pages_id, err);
 	if (in->pages < 0)
 		return in->pages;
 	page_behind_begin(in->behind, in->pages);
@@ -300,9 +306,64 @@ static int store_add(void *arg, uint64_t start, uint64_t end, uint32_t flags, st
 	return r;
 }
 
+static void drop_sums(struct page_store *st)
+{
+	if (st->sums_set)
+		image_set_withdraw(st->sums_set);
+	image_set_free(take_ptr(&st->sums_set));
+}
+
+/*
+ * The file is written anew by each connection; a dump has one. If it cannot be written this connection fails, and what came
+ * before stays without checksums.
+ */
+static int keep_sums(struct page_store *st, struct store_sums *more, struct cr_error *err)
+{
+	bool had = st->sums_set;
+	int r;
+
+	store_sums_join(&st->sums, more);
+	drop_sums(st);
+	r = image_set_beside(st->set, &st->sums_set, err);
+	if (r == 0)
+		r = store_sums_write(&st->sums, st->sums_set, err);
+	if (r == 0)
+		r = image_set_keep(st->sums_set, err);
+	if (r != 0)
+		drop_sums(st);
+	if (r >= 0)
+		return 0;
+	st->sums.none = true;
+	if (had)
+		log_warn(&st->ctx->log, "write pages.sum: %s, continuing without checksums of what came before", strerror(-r));
+	return r;
+}
+
+/* Called with the lock held. From here on nothing that others do takes it away. */
+static int keep_intake(struct page_intake *in, struct cr_error *err)
+{
+	int r = image_set_keep(in->set, err);
+
+	if (r == 0)
+		r = keep_sums(in->st, &in->sums, err);
+	if (r == 0)
+		r = image_set_keep(in->st->set, err);
+	if (r < 0)
+		image_set_withdraw(in->set);
+	return r;
+}
+
 static int store_finish(void *arg, struct cr_error *err)
 {
-	return end_image(arg, err);
+	struct page_intake *in = arg;
+	int r = end_image(in, err);
+
+	if (r < 0 || !in->set)
+		return r;
+	pthread_mutex_lock(&in->st->lock);
+	r = keep_intake(in, err);
+	pthread_mutex_unlock(&in->st->lock);
+	return r;
 }
 
 const struct page_store_ops page_store_ops = {
@@ -342,8 +403,16 @@ void page_intake_free(struct page_intake *in)
 	if (!in)
 		return;
 	drop_image(in);
+	image_set_free(in->set);
+	store_sums_done(&in->sums);
 	page_behind_free(in->behind);
 	free(in);
+}
+
+void page_intake_withdraw(struct page_intake *in)
+{
+	if (in->set)
+		image_set_withdraw(in->set);
 }
 
 /* ------------------------------------------------ the whole */
@@ -364,27 +433,24 @@ int page_store_new(struct cr_context *ctx, struct page_store **ret, struct cr_er
 	return r;
 }
 
-int page_store_keep(struct page_store *st, struct cr_error *err)
+void page_store_end(struct page_store *st)
 {
 	const rpc_criu_opts *rpc = st->ctx->opts->rpc;
 	struct cr_error why = { 0 };
-	int r = st->set ? store_sums_write(&st->sums, st->set, err) : 0;
 
-	if (r > 0)
+	if (!st->set)
+		return;
+	if (!st->sums_set)
 		log_info(&st->ctx->log, "these pages have no checksums: who has sent them does not say which dump they are of");
-	if (r >= 0)
-		r = st->set ? image_set_keep(st->set, err) : 0;
-
-	if (r == 0 && st->set && st->parent && rpc->has_auto_dedup && rpc->auto_dedup &&
-	    mm_dedup(st->ctx, st->set, &why) < 0)
+	if (st->parent && rpc->has_auto_dedup && rpc->auto_dedup && mm_dedup(st->ctx, st->set, &why) < 0)
 		log_warn(&st->ctx->log, "free pages of earlier images: %s, continuing without", why.text);
-	return r;
 }
 
 void page_store_free(struct page_store *st)
 {
 	if (!st)
 		return;
+	image_set_free(st->sums_set);
 	image_set_free(st->set);
 	image_set_free(st->parent);
 	map_done(&st->opened);

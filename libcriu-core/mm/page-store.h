@@ -1,6 +1,7 @@
 /*
  * Where a page server puts what it receives: page maps and pages files in its images directory, numbered from 0x10001 on so
- * that the images of a local dump can lie beside them. Nothing of it stays if it is not finished.
+ * that the images of a local dump can lie beside them. What one connection has sent stays from the moment in which it is told
+ * that all is well, since its tree may be gone then; of one that is not finished nothing stays.
  */
 #ifndef CR_MM_PAGE_STORE_H
 #define CR_MM_PAGE_STORE_H
@@ -17,10 +18,10 @@ struct page_store;
 /** page_store_new() - @ctx: images directory and options (parent_img). Nothing is touched yet. */
 int page_store_new(struct cr_context *ctx, struct page_store **ret, struct cr_error *err);
 
-/** page_store_keep() - all of it is whole: it stays. Frees what earlier images need no longer have, if that is wanted. */
-int page_store_keep(struct page_store *st, struct cr_error *err);
+/** page_store_end() - all connections have ended well. Frees what earlier images need no longer have, if that is wanted. */
+void page_store_end(struct page_store *st);
 
-/** page_store_free() - takes away what is not to be kept */
+/** page_store_free() - whatever happened meanwhile, what a connection was told to be kept stays */
 void page_store_free(struct page_store *st);
 DEFINE_SLOT(struct page_store, page_store_free)
 
@@ -30,6 +31,9 @@ struct page_intake;
 int page_intake_new(struct page_store *st, struct page_intake **ret, struct cr_error *err);
 void page_intake_free(struct page_intake *in);
 DEFINE_SLOT(struct page_intake, page_intake_free)
+
+/** page_intake_withdraw() - the other side has not heard that all is well: nothing of it is to stay after all */
+void page_intake_withdraw(struct page_intake *in);
 
 extern const struct page_store_ops page_store_ops;
 

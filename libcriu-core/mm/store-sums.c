@@ -26,6 +26,18 @@ void store_sums_put(struct store_sums *s, const uint8_t round[static PAGE_ROUND_
 	*sums = (struct page_sum_vec){ 0 };
 }
 
+void store_sums_join(struct store_sums *s, struct store_sums *from)
+{
+	s->none |= from->none;
+	for (size_t i = 0; i < from->files.nr; i++) {
+		struct store_sums_file *f = &from->files.items[i];
+
+		store_sums_put(s, from->round, f->pages_id, f->sums.nr, &f->sums);
+	}
+	store_sums_done(from);
+	*from = (struct store_sums){ 0 };
+}
+
 static int by_id(const void *a, const void *b)
 {
 	const struct store_sums_file *x = a, *y = b;

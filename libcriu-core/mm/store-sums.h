@@ -26,6 +26,9 @@ struct store_sums {
 void store_sums_put(struct store_sums *s, const uint8_t round[static PAGE_ROUND_SIZE], uint32_t pages_id, uint64_t nr_pages,
 		    struct page_sum_vec *sums);
 
+/** store_sums_join() - those of another connection are taken over; @from is empty afterwards */
+void store_sums_join(struct store_sums *s, struct store_sums *from);
+
 /** store_sums_write() - into @set, which is not kept yet. Return: 0; 1 there are none; negative errno */
 int store_sums_write(struct store_sums *s, struct image_set *set, struct cr_error *err);
 

@@ -5,8 +5,12 @@
 
 Runs in pid, mount and network namespaces of its own. Prints "PASS case", "FAIL case: why" or "SKIP case: why". Needs root.
 """
+import errno
 import functools
 import os
+import signal
+import socket
+import struct
 import subprocess
 import sys
 
@@ -187,7 +191,6 @@ def packed(s):
 
 def nobody(s):
     """Without a server, or with somebody else at its port, nothing is stopped."""
-    import socket
     with socket.socket() as deaf:
         deaf.bind(("127.0.0.1", 0))
         status, said = s.criu_to(deaf.getsockname()[1], os.path.join(s.base, "x"))
@@ -227,7 +230,6 @@ while left and (data := conn.recv(min(left, 65536))):
 
 def cut(s):
     """A connection that breaks: the tree goes on, the server keeps nothing, and cannot be gone on with."""
-    import socket
     for size in (32, 100, 70000, 1 << 20):
         server = Server(s, os.path.join(s.base, f"cut-{size}"))
         with socket.socket() as between:
@@ -266,7 +268,91 @@ def disk_full(s):
         server.must_be_empty()
         s.must_go_on()
     finally:
-        subprocess.run(["umount", there], check=False)
+        subprocess.run(["umount", "-l", there], check=False)
+
+
+ROUND = {"nr": 0x1122334455667788, "vaddr": 0x99aabbccddeeff00}   # whose dump pages are of, as our dumps say it
+
+
+def sums_full(s):
+    """
+    The disk is full when all pages are there and their checksums are to be written: the dump is told so. What a connection before
+    it was told to be kept is still whole, without checksums.
+    """
+    page, nr = os.urandom(wire.PAGE), 4096
+    for before in (False, True):
+        there = os.path.join(s.base, f"full-{before}")
+        os.mkdir(there)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=24m", "small", there], check=True)
+        try:
+            server = Server(s, there)
+            b = wire.Wire(server.port)   # so that the server does not end with the first one
+            if before:
+                a = wire.Wire(server.port)
+                a.say(wire.record(wire.OPEN, dst=wire.task(7), **ROUND), wire.record(wire.ADD, 2, 0x1000, 0), page * 2,
+                      wire.record(wire.CLOSE))
+                if a.number() != 0 or not os.path.exists(os.path.join(there, "pages.sum")):
+                    raise Failed(f"the first connection was not answered, or has no checksums: {os.listdir(there)}")
+                a.close()
+            b.say(wire.record(wire.OPEN, dst=wire.task(8), **ROUND))
+            # room for the pages, the page map and a longer log, and not for the sums
+            space = os.statvfs(there)
+            with open(os.path.join(there, "ballast"), "wb") as f:
+                f.write(bytes((space.f_bavail - nr - 2) * space.f_bsize))
+            b.say(wire.record(wire.ADD, nr, 0x1000, 0), page * nr, wire.record(wire.CLOSE))
+            code = b.number()
+            if code != -errno.ENOSPC:
+                raise Failed(f"the last word was {code}; the server has {os.listdir(there)}")
+            b.close()
+            server.ends(1)
+            left = sorted(n for n in os.listdir(there) if n not in ("ballast", "server.log"))
+            if left != (["pagemap-7.img", "pages-65537.img"] if before else []):
+                raise Failed(f"left are {left}")
+            if before and wire.pagemap(os.path.join(there, "pagemap-7.img")) != (65537, [(0x1000, 2, 4)]):
+                raise Failed("the page map of the first connection has changed")
+            if before and "without checksums of what came before" not in server.log():
+                raise Failed(f"no word about the checksums: {server.log()[-300:]}")
+        finally:
+            subprocess.run(["umount", "-l", there], check=False)
+
+
+def strangers(s):
+    """Somebody who begins an image and hangs up, while a dump is told that all is well or after that, takes nothing of it away."""
+    page = os.urandom(wire.PAGE)
+    server = s.server()
+    stranger = wire.Wire(server.port)
+    stranger.say(wire.record(wire.OPEN2, dst=wire.task(999)))
+    if stranger.hear(1) != b"\0":
+        raise Failed("not answered")
+    s.criu("dump", *server.options())
+    s.gone()
+    stranger.say(wire.record(wire.ADD, 2, 0x1000, 0), page)
+    stranger.close()
+    server.ends(1)
+    s.remote = server.dir
+    names = os.listdir(s.remote)
+    if "pages.sum" not in names or "pagemap-999.img" in names:
+        raise Failed(f"kept are {names}")
+    s.merge()
+    s.restore()
+
+
+def unheard(s):
+    """Of a connection that the last word cannot be said to nothing stays: its dump has failed."""
+    server = Server(s, os.path.join(s.base, "unheard"))
+    other = wire.Wire(server.port)
+    w = wire.Wire(server.port)
+    w.say(wire.record(wire.OPEN2, dst=wire.task(7)), wire.record(wire.ADD, 1, 0x1000, 0), os.urandom(wire.PAGE))
+    if w.hear(1) != b"\0":
+        raise Failed("not answered")
+    os.kill(server.pid, signal.SIGSTOP)
+    w.say(wire.record(wire.CLOSE))
+    w.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    w.close()
+    other.close()
+    os.kill(server.pid, signal.SIGCONT)
+    server.ends(1)
+    server.must_be_empty()
 
 
 # --- the protocol, by hand
@@ -349,12 +435,11 @@ def garbage(s):
 
 def struct_old(cmd):
     """As up to version 4.1: 24 bytes."""
-    import struct
     return struct.pack("<IIQQ", cmd, 1, 0x1000, wire.task(7))
 
 
 def together(s):
-    """Several connections at once make one set; if one of them breaks, none of it stays."""
+    """Several connections at once make one set; of one that breaks nothing stays, and what others were told to be kept does."""
     page = os.urandom(wire.PAGE)
     for whole in (True, False):
         server = Server(s, os.path.join(s.base, f"together-{whole}"))
@@ -377,11 +462,12 @@ def together(s):
                 raise Failed("the last CLOSE was not answered with 0")
         lines[-1].close()
         server.ends(0 if whole else 1)
-        if not whole:
-            server.must_be_empty()
-            continue
+        nr = 5 if whole else 4
+        left = [n for n in os.listdir(server.dir) if n.startswith("page")]
+        if len(left) != 2 * nr:
+            raise Failed(f"of {nr} connections there are {left}")
         numbers = set()
-        for i in range(5):
+        for i in range(nr):
             number, entries = wire.pagemap(os.path.join(server.dir, f"pagemap-{10 + i}.img"))
             numbers.add(number)
             if entries != [(0x1000 * (i + 1), 2, 4)]:
@@ -389,12 +475,13 @@ def together(s):
             with open(os.path.join(server.dir, f"pages-{number}.img"), "rb") as f:
                 if f.read() != page * 2:
                     raise Failed(f"pages-{number}.img is not what was sent")
-        if len(numbers) != 5:
+        if len(numbers) != nr:
             raise Failed(f"numbers of pages: {numbers}")
 
 
 CASES = {"dump": dump, "chain": chain, "same-directory": same_directory, "older-parent": older_parent, "no-parent": no_parent,
-         "dedup": dedup, "checksums": checksums, "no-checksums": no_checksums, "packed": packed, "nobody": nobody, "cut": cut, "disk-full": disk_full, "by-hand": by_hand, "garbage": garbage,
+         "dedup": dedup, "checksums": checksums, "no-checksums": no_checksums, "packed": packed, "nobody": nobody, "cut": cut, "disk-full": disk_full,
+         "sums-full": sums_full, "strangers": strangers, "unheard": unheard, "by-hand": by_hand, "garbage": garbage,
          "together": together, **asked.CASES, **tls.CASES, **moves.CASES, **lines.CASES}
 
 
