@@ -95,7 +95,7 @@ int image_set_open_any(int dirfd, struct image_set **ret, struct cr_error *err);
 /**
  * image_set_open_previous() - the parent of a set that is going to be written into @dirfd
  * Where a link is there already, its target; else @path, relative to @dirfd.
- * Return: 0; -EINVAL it is the same directory; negative errno.
+ * Return: 0; -EINVAL it is the same directory, or links lead from there to it; negative errno.
  */
 int image_set_open_previous(int dirfd, const char *path, struct image_set **ret, struct cr_error *err);
 

@@ -14,6 +14,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define LINKS_MAX 1024 /* as many sets as a chain may have */
+
 int image_open_stored(struct image_set *set, enum img_type type, uint64_t id, int flags, struct cr_error *err)
 {
 	return image_set_openat(set, type, id, flags, err);
@@ -79,6 +81,29 @@ static bool same_directory(int a, int b)
 	return fstat(a, &x) == 0 && fstat(b, &y) == 0 && x.st_dev == y.st_dev && x.st_ino == y.st_ino;
 }
 
+/*
+ * Do the sets from @fd upwards need what is in @dirfd? Where the links break off they need nothing more: whoever reads them
+ * finds that out. Links that bite their tail elsewhere end at that depth.
+ */
+static int check_not_needed(int fd, int dirfd, struct cr_error *err)
+{
+	autofd int at = open_by_name(fd, IMAGE_PARENT_LINK, O_RDONLY | O_DIRECTORY);
+
+	for (int depth = 0; at >= 0 && depth < LINKS_MAX; depth++) {
+		int next;
+
+		if (same_directory(at, dirfd)) {
+			cr_refuse(err, -EINVAL, "the directory that is to be written has images that the previous ones need");
+			cr_advise(err, "write into another directory: pages that did not change are stored there alone");
+			return -EINVAL;
+		}
+		next = open_by_name(at, IMAGE_PARENT_LINK, O_RDONLY | O_DIRECTORY);
+		close(at);
+		at = next;
+	}
+	return 0;
+}
+
 int image_set_open_previous(int dirfd, const char *path, struct image_set **ret, struct cr_error *err)
 {
 	autofd int fd = open_by_name(dirfd, IMAGE_PARENT_LINK, O_RDONLY | O_DIRECTORY);
@@ -91,7 +116,9 @@ int image_set_open_previous(int dirfd, const char *path, struct image_set **ret,
 		return cr_fail(err, fd, "open the directory of previous images %s", path);
 	if (same_directory(fd, dirfd))
 		return cr_refuse(err, -EINVAL, "the directory of previous images is the one that is to be written");
-	r = image_set_over(fd, ret, err);
+	r = check_not_needed(fd, dirfd, err);
+	if (r == 0)
+		r = image_set_over(fd, ret, err);
 	if (r == 0) {
 		(*ret)->own_dirfd = true;
 		take_fd(&fd);

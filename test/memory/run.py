@@ -448,6 +448,29 @@ def bad_chains(s):
             raise Failed(f"own directory as parent: exit status {status}: {said.strip()[-300:]}")
 
 
+def turns(s):
+    """Two directories that are used in turn: what the previous images need is not overwritten, locally or by a page server."""
+    s.criu("pre-dump")
+    first = s.images
+    s.wait()
+    s.criu("pre-dump")
+    second = s.images
+    s.wait()
+    whole = {n: os.stat(os.path.join(first, n)).st_mtime_ns for n in os.listdir(first) if n.endswith(".img")}
+    for cmd in (["dump", "-t", str(s.root), "--track-mem"], ["pre-dump", "-t", str(s.root)], ["page-server", "--address", "127.0.0.1"]):
+        status, said = s.world.run([s.args.criu, *cmd, "-D", first, "--prev-images-dir", os.path.relpath(second, first)], 30 * SLOW)
+        if status != 1 or "that the previous ones need" not in said:
+            raise Failed(f"{cmd[0]}: exit status {status}: {said.strip()[-300:]}")
+        if {n: os.stat(os.path.join(first, n)).st_mtime_ns for n in os.listdir(first) if n.endswith(".img")} != whole:
+            raise Failed(f"{cmd[0]}: images of the first round have changed")
+        before = s.table(s.root)[0]
+        s.world.until(lambda: s.differences() or s.table(s.root)[0] > before + 1, 30 * SLOW, "the tree goes on")
+    s.images = second
+    s.final()
+    s.must_skip("the last round")
+    s.restore()
+
+
 def by_rpc(s):
     """A loop of pre-dumps and the dump on one connection, as libcriu has it."""
     ours, theirs = rpc.pair()
@@ -480,7 +503,7 @@ def by_rpc(s):
 CASES = {"series": series, "brute-force": brute_force, "long-chain": long_chain, "pressure": pressure,
          "lost-keeper": lost_keeper, "older-parent": older_parent, "damaged-parent": damaged_parent,
          "failed-rounds": failed_rounds, "ends-tracking": ends_tracking, "dedup": dedup, "used-up": used_up,
-         "bad-chains": bad_chains, "by-rpc": by_rpc, "early": early.early, "streamed": streamed.streamed, "own-userfaultfd": respected.own_userfaultfd, **joined.CASES, **compressed.CASES}
+         "bad-chains": bad_chains, "turns": turns, "by-rpc": by_rpc, "early": early.early, "streamed": streamed.streamed, "own-userfaultfd": respected.own_userfaultfd, **joined.CASES, **compressed.CASES}
 
 
 # The number of the processor, which the kernel writes whenever a thread goes on, is none of the data that is compared.

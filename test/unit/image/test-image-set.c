@@ -179,6 +179,14 @@ static void test_previous(void **state)
 		{ "what a process has open", NULL, "/proc/self/cwd/before", -ELOOP },
 		{ "a link to that", "/proc/self/cwd/before", "before", -ELOOP },
 		{ "the directory itself", NULL, ".", -EINVAL },
+		{ "one that needs it", NULL, "needs", -EINVAL },
+		{ "one that needs one that needs it", NULL, "far", -EINVAL },
+		{ "one whose own chain is broken", NULL, "broken", 0 },
+		{ "one whose chain bites its tail", NULL, "bites", 0 },
+	};
+	/* directories, and what their links say */
+	static const char *const others[][2] = {
+		{ "needs", ".." }, { "far", "../needs" }, { "broken", "../missing" }, { "bites", "../bites" },
 	};
 	struct place p = place_make();
 	char cwd[4096];
@@ -188,6 +196,13 @@ static void test_previous(void **state)
 	assert_int_equal(chdir(p.path), 0);
 	assert_int_equal(mkdirat(p.fd, "before", 0700), 0);
 	assert_int_equal(symlinkat("before", p.fd, "again"), 0);
+	for (size_t i = 0; i < ARRAY_LEN(others); i++) {
+		char name[40];
+
+		assert_int_equal(mkdirat(p.fd, others[i][0], 0700), 0);
+		snprintf(name, sizeof(name), "%s/" IMAGE_PARENT_LINK, others[i][0]);
+		assert_int_equal(symlinkat(others[i][1], p.fd, name), 0);
+	}
 	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
 		struct image_set *before = NULL;
 		struct cr_error err = { 0 };
@@ -202,6 +217,13 @@ static void test_previous(void **state)
 		image_set_free(before);
 		if (cases[i].link)
 			assert_int_equal(unlinkat(p.fd, IMAGE_PARENT_LINK, 0), 0);
+	}
+	for (size_t i = 0; i < ARRAY_LEN(others); i++) {
+		char name[40];
+
+		snprintf(name, sizeof(name), "%s/" IMAGE_PARENT_LINK, others[i][0]);
+		assert_int_equal(unlinkat(p.fd, name, 0), 0);
+		assert_int_equal(unlinkat(p.fd, others[i][0], AT_REMOVEDIR), 0);
 	}
 	assert_int_equal(unlinkat(p.fd, "before", AT_REMOVEDIR), 0);
 	assert_int_equal(unlinkat(p.fd, "again", 0), 0);
