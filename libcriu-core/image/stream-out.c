@@ -78,7 +78,9 @@ int image_set_close(struct image_set *set, int fd)
 {
 	int r = set->stream && set->writing ? await_empty(set->stream, fd) : 0;
 
-	close(fd);
+	/* file systems over a network say only here that a disk or quota is full; interrupted is closed as well (Linux) */
+	if (close(fd) < 0 && errno != EINTR && r == 0)
+		r = -errno;
 	return r;
 }
 

@@ -32,7 +32,8 @@ int image_set_write(struct image_set *set, int fd, const void *data, size_t len)
 /**
  * image_set_close() - end an image that was written
  * A streamer has taken all of it then: what lies in a pipe when it dies would be lost without anybody noticing.
- * Return: 0; -EPIPE it has died; negative errno as above; @fd is closed in any case.
+ * Of a directory, the file system has: some tell only at the end that there is no room.
+ * Return: 0; -EPIPE it has died; negative errno as above, or of close(2); @fd is closed in any case.
  */
 int image_set_close(struct image_set *set, int fd);
 

@@ -5,6 +5,7 @@
 #include "mm/store-sums.h"
 
 #include "base/map.h"
+#include "image/stream.h"
 #include "kernel/context.h"
 
 #include <errno.h>
@@ -234,6 +235,13 @@ static void note_sums(struct page_intake *in, uint64_t nr_pages)
 	store_sums_put(&in->sums, in->round, in->pages_id, nr_pages, &sums);
 }
 
+static int end_pages(struct page_intake *in, struct cr_error *err)
+{
+	int r = image_set_close(in->set, take_fd(&in->pages));
+
+	return r < 0 ? cr_fail(err, r, "end pages-%" PRIu32 ".img", in->pages_id) : 0;
+}
+
 static int end_image(struct page_intake *in, struct cr_error *err)
 {
 	off_t size = 0;
@@ -249,6 +257,8 @@ static int end_image(struct page_intake *in, struct cr_error *err)
 	/* holes at the end */
 	if (r == 0 && !packs(in->st) && ftruncate(in->pages, size) < 0)
 		r = cr_fail(err, -errno, "make room in pages-%" PRIu32 ".img", in->pages_id);
+	if (r == 0)
+		r = end_pages(in, err);
 	if (r == 0)
 		note_sums(in, (uint64_t)size / MM_PAGE);
 	drop_image(in);

@@ -2,6 +2,7 @@
 
 #include "base/io.h"
 #include "image/page-sums.h"
+#include "image/stream.h"
 
 #include <errno.h>
 #include <string.h>
@@ -74,7 +75,12 @@ int store_sums_write(struct store_sums *s, struct image_set *set, struct cr_erro
 
 	autofd int fd = page_sums_create(set, round, files, s->files.nr, err);
 
-	return fd < 0 ? fd : write_all(s, fd, files, err);
+	int r = fd < 0 ? fd : write_all(s, fd, files, err);
+
+	if (r < 0)
+		return r;
+	r = image_set_close(set, take_fd(&fd));
+	return r < 0 ? cr_fail(err, r, "end pages.sum") : 0;
 }
 
 void store_sums_done(struct store_sums *s)

@@ -283,16 +283,14 @@ static int save_in_set(const struct cr_context *ctx, struct image_set *set, cons
 
 	if (image < 0)
 		return image;
-	if (!image_set_streams(set))
-		return mnt_tmpfs_save(ctx, fd, image, err);
-	spool = memfd_create("tmpfs", MFD_CLOEXEC);
-	if (spool < 0)
+	spool = image_set_streams(set) ? memfd_create("tmpfs", MFD_CLOEXEC) : -1;
+	if (spool < 0 && image_set_streams(set))
 		return cr_fail(err, -errno, "memory for its content");
-	r = stream_one(ctx, set, spool, fd, image, err);
+	r = spool < 0 ? mnt_tmpfs_save(ctx, fd, image, err) : stream_one(ctx, set, spool, fd, image, err);
 	if (r < 0)
 		return r;
 	r = image_set_close(set, take_fd(&image));
-	return r < 0 ? cr_fail(err, r, "send its content") : 0;
+	return r < 0 ? cr_fail(err, r, spool < 0 ? "write its content" : "send its content") : 0;
 }
 
 /* Only its root is looked for inside: tar is a program of ours, not of the tree. */

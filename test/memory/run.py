@@ -471,6 +471,23 @@ def turns(s):
     s.restore()
 
 
+def close_fails(s):
+    """A file system that says only at close(2) that there is no room (NFS, quota): the dump fails, and the tree goes on."""
+    if not shutil.which("strace"):
+        raise Skipped("no strace")
+    for name in ("pages-1.img", f"core-{s.root}.img", f"pagemap-{s.root}.img", "pages.sum", "inventory.img.part"):
+        there = os.path.join(s.base, f"there-{name}")
+        os.mkdir(there)
+        status, said = s.world.run(["strace", "-f", "-qq", "-o", "/dev/null", "-P", os.path.join(there, name), "-e", "trace=close", "-e",
+                                    "inject=close:error=EDQUOT", s.args.criu, "dump", "-t", str(s.root), "-D", there], 30 * SLOW)
+        if status != 1 or "Disk quota exceeded" not in said or os.path.exists(os.path.join(there, "inventory.img")):
+            raise Failed(f"{name}: exit status {status}: {said[-300:]}")
+        before = s.table(s.root)[0]
+        s.world.until(lambda: s.differences() or s.table(s.root)[0] > before + 1, 30 * SLOW, "the tree goes on")
+    s.final()
+    s.restore()
+
+
 def by_rpc(s):
     """A loop of pre-dumps and the dump on one connection, as libcriu has it."""
     ours, theirs = rpc.pair()
@@ -503,7 +520,8 @@ def by_rpc(s):
 CASES = {"series": series, "brute-force": brute_force, "long-chain": long_chain, "pressure": pressure,
          "lost-keeper": lost_keeper, "older-parent": older_parent, "damaged-parent": damaged_parent,
          "failed-rounds": failed_rounds, "ends-tracking": ends_tracking, "dedup": dedup, "used-up": used_up,
-         "bad-chains": bad_chains, "turns": turns, "by-rpc": by_rpc, "early": early.early, "streamed": streamed.streamed, "own-userfaultfd": respected.own_userfaultfd, **joined.CASES, **compressed.CASES}
+         "bad-chains": bad_chains, "turns": turns, "close-fails": close_fails,
+         "by-rpc": by_rpc, "early": early.early, "streamed": streamed.streamed, "own-userfaultfd": respected.own_userfaultfd, **joined.CASES, **compressed.CASES}
 
 
 # The number of the processor, which the kernel writes whenever a thread goes on, is none of the data that is compared.

@@ -8,6 +8,7 @@ Runs in pid, mount and network namespaces of its own. Prints "PASS case", "FAIL 
 import errno
 import functools
 import os
+import shutil
 import signal
 import socket
 import struct
@@ -25,7 +26,7 @@ import moves   # noqa: E402
 import tls   # noqa: E402
 import wire   # noqa: E402
 from remote import Remote, Server   # noqa: E402
-from world import Failed   # noqa: E402
+from world import Failed, Skipped   # noqa: E402
 
 
 # --- dumps
@@ -355,6 +356,22 @@ def unheard(s):
     server.must_be_empty()
 
 
+def close_fails(s):
+    """A file system that says only at close(2) that there is no room (NFS, quota): the dump hears of it."""
+    if not shutil.which("strace"):
+        raise Skipped("no strace")
+    for name in ("pages-65537.img", f"pagemap-{s.root}.img", "pages.sum"):
+        there = os.path.join(s.base, f"there-{name}")
+        server = Server(s, there, within=["strace", "-f", "-qq", "-o", "/dev/null", "-P", os.path.join(there, name), "-e", "trace=close",
+                                          "-e", "inject=close:error=EDQUOT"])
+        status, said = s.criu_to(server.port, os.path.join(s.base, "x"))
+        if status != 1 or "Disk quota exceeded" not in said:
+            raise Failed(f"{name}: exit status {status}: {said[-300:]}")
+        server.ends(1)
+        server.must_be_empty()
+        s.must_go_on()
+
+
 # --- the protocol, by hand
 
 def by_hand(s):
@@ -481,7 +498,7 @@ def together(s):
 
 CASES = {"dump": dump, "chain": chain, "same-directory": same_directory, "older-parent": older_parent, "no-parent": no_parent,
          "dedup": dedup, "checksums": checksums, "no-checksums": no_checksums, "packed": packed, "nobody": nobody, "cut": cut, "disk-full": disk_full,
-         "sums-full": sums_full, "strangers": strangers, "unheard": unheard, "by-hand": by_hand, "garbage": garbage,
+         "sums-full": sums_full, "strangers": strangers, "unheard": unheard, "close-fails": close_fails, "by-hand": by_hand, "garbage": garbage,
          "together": together, **asked.CASES, **tls.CASES, **moves.CASES, **lines.CASES}
 
 

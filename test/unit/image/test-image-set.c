@@ -1,6 +1,7 @@
 /* Image sets: when one exists, and what a set that is not finished leaves. */
 #include "base/array.h"
 #include "image/image-set.h"
+#include "image/stream.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -17,6 +18,22 @@
 #include <cmocka.h>
 
 #define NR_IDS 300
+
+int __real_close(int fd);
+int __wrap_close(int fd);
+
+static int close_code; /* with which files that may be written to are closed; 0: as usual */
+
+int __wrap_close(int fd)
+{
+	int flags = close_code ? fcntl(fd, F_GETFL) : O_RDONLY;
+	int r = __real_close(fd);
+
+	if (flags < 0 || (flags & O_ACCMODE) == O_RDONLY)
+		return r;
+	errno = close_code;
+	return -1;
+}
 
 struct place {
 	char path[40];
@@ -259,13 +276,41 @@ static void test_no_files(void **state)
 	}
 }
 
+/* What a file system may say at the end alone; interrupted is closed, too. */
+static void test_close_fails(void **state)
+{
+	static const struct {
+		int code, r;
+	} cases[] = { { EDQUOT, -EDQUOT }, { ENOSPC, -ENOSPC }, { EIO, -EIO }, { EINTR, 0 } };
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		img_task_kobj_ids_entry ids = { .files_id = 1 };
+		struct place p = place_make();
+		struct cr_error err = { 0 };
+		struct image_set *set = set_make(&p);
+		int fd = image_open_raw(set, IMG_PAGES, 1, &err);
+
+		close_code = cases[i].code;
+		assert_int_equal(image_set_close(set, fd), cases[i].r);
+		assert_int_equal(fcntl(fd, F_GETFD), -1);
+		assert_int_equal(image_write_single(set, IMG_IDS, 1, &ids, &err), cases[i].r);
+		assert_int_equal(commit(set, &err), cases[i].r);
+		close_code = 0;
+		assert_int_equal(there(&p, "inventory.img"), cases[i].r == 0);
+		image_set_free(set);
+		remove_set(&p);
+		place_done(&p);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_no_files),         cmocka_unit_test(test_whole),
 		cmocka_unit_test(test_given_up),         cmocka_unit_test(test_removed),
 		cmocka_unit_test(test_removed_unlisted), cmocka_unit_test(test_directory_removed),
-		cmocka_unit_test(test_previous),
+		cmocka_unit_test(test_previous),         cmocka_unit_test(test_close_fails),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
