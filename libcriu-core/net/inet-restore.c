@@ -177,17 +177,26 @@ int inet_bind_to(int fd, const struct inet_end *own, struct cr_error *err)
 	return code;
 }
 
-/* Whether ports are shared is asked in bind(2) alone. Datagram sockets of the tree that have the port of @e: may it have it, too? */
-static void share_port(const struct inet_set *s, const img_inet_sk_entry *e, int share)
+/*
+ * Whether ports are shared is asked in bind(2) alone. Datagram sockets of the tree that have the port of @e: may it have it, too?
+ * Return: are there any? With somebody outside it is not shared.
+ */
+static bool share_port(const struct inet_set *s, const img_inet_sk_entry *e, int share)
 {
+	bool any = false;
+
 	for (size_t i = 0; i < s->socks.nr; i++) {
 		const struct restored_inet *o = &s->socks.items[i];
 		const img_inet_sk_entry *other = o->file->entry->isk;
 
-		if (other->type == SOCK_DGRAM && other->proto == e->proto && other->src_port == e->src_port &&
-		    o->file->fd >= 0 && !o->inherited && !(other->opts->has_reuseaddr && other->opts->reuseaddr))
+		if (other->type != SOCK_DGRAM || other->proto != e->proto || other->src_port != e->src_port ||
+		    o->file->fd < 0 || o->inherited)
+			continue;
+		any = true;
+		if (!(other->opts->has_reuseaddr && other->opts->reuseaddr))
 			set_int(o->file->fd, SO_REUSEADDR, share, "", NULL);
 	}
+	return any;
 }
 
 /* Two datagram sockets may have had SO_REUSEADDR or SO_REUSEPORT when they were bound, and not any more. */
@@ -200,8 +209,7 @@ static int bind_own(const struct inet_set *s, int fd, const img_inet_sk_entry *e
 
 	if (r == 0 || !datagrams)
 		return r;
-	if (r == -EADDRINUSE) {
-		share_port(s, e, 1);
+	if (r == -EADDRINUSE && share_port(s, e, 1)) {
 		set_int(fd, SO_REUSEADDR, 1, "", NULL);
 		r = inet_bind_to(fd, own, NULL);
 		share_port(s, e, 0);
