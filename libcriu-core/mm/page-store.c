@@ -91,22 +91,25 @@ static bool is_of_round(const struct page_store *st, const struct page_map *m, c
 	return memcmp(round, st->parent_round, PAGE_ROUND_SIZE) == 0;
 }
 
-static int check_round(struct page_store *st, enum img_type type, uint64_t id, const uint8_t *round, struct cr_error *err)
+/* @ret: the dump that the parent's image is of; all zero: it does not say */
+static int check_round(struct page_store *st, enum img_type type, uint64_t id, const uint8_t *round,
+		       uint8_t ret[static PAGE_ROUND_SIZE], struct cr_error *err)
 {
 	struct page_map m = { 0 };
 	int r = page_map_read(st->parent, type, id, &m, err);
 
 	if (r != 0)
 		return r < 0 ? r : -ENOENT;
+	memcpy(ret, m.has_round ? m.round : st->parent_round, PAGE_ROUND_SIZE);
 	if (!is_of_round(st, &m, round))
 		r = cr_refuse(err, -ESTALE, "they are not of the dump since which written pages are known");
 	page_map_done(&m);
 	return r;
 }
 
-/* All that the parent has of an image, or nothing. */
+/* All that the parent has of an image, or nothing; and the dump that it is of. */
 static int read_parent(struct page_store *st, enum img_type type, uint64_t id, const uint8_t *round, struct stored_runs *ret,
-		       struct cr_error *err)
+		       uint8_t ret_round[static PAGE_ROUND_SIZE], struct cr_error *err)
 {
 	struct page_files files = { 0 };
 	struct cr_error why = { 0 };
@@ -115,7 +118,7 @@ static int read_parent(struct page_store *st, enum img_type type, uint64_t id, c
 	if (!st->parent)
 		return 0;
 	pthread_mutex_lock(&st->lock);
-	r = check_round(st, type, id, round, &why);
+	r = check_round(st, type, id, round, ret_round, &why);
 	if (r == 0)
 		r = page_chain_read(st->parent, type, id, NULL, NULL, ret, &files, &why);
 	pthread_mutex_unlock(&st->lock);
@@ -135,12 +138,13 @@ static int store_parent(void *arg, enum img_type type, uint64_t id, const uint8_
 {
 	struct page_intake *in = arg;
 	struct stored_runs runs = { 0 };
+	uint8_t of[PAGE_ROUND_SIZE];
 	int r;
 
 	/* what is open has been looked up, unless this is about a certain round */
 	if (in->map && in->type == type && in->id == id && !page_round_is_set(round))
 		return in->in_parent.nr > 0;
-	r = read_parent(in->st, type, id, round, &runs, err);
+	r = read_parent(in->st, type, id, round, &runs, of, err);
 	if (r == 0)
 		r = runs.nr > 0;
 	stored_runs_done(&runs);
@@ -265,14 +269,17 @@ static int end_image(struct page_intake *in, struct cr_error *err)
 	return r;
 }
 
-static int begin_map(struct page_intake *in, const uint8_t *round, struct cr_error *err)
+static int begin_map(struct page_intake *in, const uint8_t *round, const uint8_t *parent_round, struct cr_error *err)
 {
-	struct proto_bytes bytes = { .data = round, .len = PAGE_ROUND_SIZE };
-	img_pagemap_head_ext ext = { .round = bytes };
+	img_pagemap_head_ext ext = { 0 };
 	img_pagemap_head head = { .pages_id = in->pages_id };
 	int r = image_writer_open(in->set, in->type, in->id, &in->map, err);
 
 	if (page_round_is_set(round))
+		ext.round = (struct proto_bytes){ .data = round, .len = PAGE_ROUND_SIZE };
+	if (page_round_is_set(parent_round))
+		ext.parent_round = (struct proto_bytes){ .data = parent_round, .len = PAGE_ROUND_SIZE };
+	if (ext.round.len || ext.parent_round.len)
 		head.ext = &ext;
 	return r == 0 ? image_write(in->map, &head, err) : r;
 }
@@ -281,6 +288,7 @@ static int store_open(void *arg, enum img_type type, uint64_t id, const uint8_t 
 		      struct cr_error *err)
 {
 	struct page_intake *in = arg;
+	uint8_t parent_round[PAGE_ROUND_SIZE] = { 0 };
 	int r = end_image(in, err);
 
 	if (r < 0)
@@ -289,11 +297,11 @@ static int store_open(void *arg, enum img_type type, uint64_t id, const uint8_t 
 	in->id = id;
 	in->at = 0;
 	memcpy(in->round, round, sizeof(in->round));
-	r = read_parent(in->st, type, id, no_round, &in->in_parent, err);
+	r = read_parent(in->st, type, id, no_round, &in->in_parent, parent_round, err);
 	if (r == 0)
 		r = take_number(in, err);
 	if (r == 0)
-		r = begin_map(in, round, err);
+		r = begin_map(in, round, in->in_parent.nr ? parent_round : no_round, err);
 	if (r < 0)
 		return r;
 	in->pages = image_open_raw(in->set, packs(in->st) ? IMG_PAGES_PACKED : IMG_PAGES, in->pages_id, err);

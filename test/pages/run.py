@@ -85,6 +85,26 @@ def older_parent(s):
     s.restore()
 
 
+def parent_replaced(s):
+    """Files of an older round in the place of the parent's: said so at the restore, which makes nothing."""
+    s.round("pre-dump")
+    oldest = s.remote
+    s.wait()
+    s.round("pre-dump")
+    parent = s.remote
+    s.wait()
+    s.last()
+    if not s.pages()[1]:
+        raise Failed("nothing was left to the parent: nothing is tried here")
+    s.merge()
+    for name in os.listdir(oldest):
+        if name.startswith("page"):
+            shutil.copy(os.path.join(oldest, name), parent)
+    status, said = s.world.run([s.args.criu, "restore", "-d", "-D", s.images, "-v4", "-o", "replaced.log"], 30)
+    if status != 1 or "not the dump that these images were made against" not in said or s.writers():
+        raise Failed(f"exit status {status}: {said[-300:]}")
+
+
 def no_parent(s):
     """A server that was told of no parent takes all pages."""
     s.round("pre-dump")
@@ -496,7 +516,8 @@ def together(s):
             raise Failed(f"numbers of pages: {numbers}")
 
 
-CASES = {"dump": dump, "chain": chain, "same-directory": same_directory, "older-parent": older_parent, "no-parent": no_parent,
+CASES = {"dump": dump, "chain": chain, "same-directory": same_directory, "older-parent": older_parent,
+         "parent-replaced": parent_replaced, "no-parent": no_parent,
          "dedup": dedup, "checksums": checksums, "no-checksums": no_checksums, "packed": packed, "nobody": nobody, "cut": cut, "disk-full": disk_full,
          "sums-full": sums_full, "strangers": strangers, "unheard": unheard, "close-fails": close_fails, "by-hand": by_hand, "garbage": garbage,
          "together": together, **asked.CASES, **tls.CASES, **moves.CASES, **lines.CASES}
