@@ -221,8 +221,8 @@ static void give_to_owner(struct files *fs, const struct restored_pipe *p, const
 	int r = ext && ext->has_uid && ext->has_gid ? own_as_before(p->ends[0], ext) : 0;
 
 	if (r < 0)
-		log_warn(&fs->ctx->log, "pipe %u cannot be given to uid %u, gid %u (%s), continuing without", p->id, ext->uid,
-			 ext->gid, strerror(-r));
+		log_warn(&fs->ctx->log, "pipe %u cannot be given to uid %u, gid %u (%s), continuing without", p->id,
+			 ext->uid, ext->gid, strerror(-r));
 }
 
 static int pipe_make(struct files *fs, struct restored_pipe *p, struct cr_error *err)
@@ -288,7 +288,8 @@ int pipe_open_end(struct files *fs, const img_pipe_entry *e, struct cr_error *er
 		return r;
 	/* further descriptions of an end come from opening /proc/PID/fd, and so do ends that are both */
 	if (p->given[end] || (flags & O_ACCMODE) == O_RDWR)
-		return packets_again(fd_reopen(p->sample[end], open_flags(flags) & ~(uint32_t)O_DIRECT, err), flags, err);
+		return packets_again(fd_reopen(p->sample[end], open_flags(flags) & ~(uint32_t)O_DIRECT, err), flags,
+				     err);
 	r = fd_set_flags(p->ends[end], flags, err);
 	if (r < 0)
 		return r;

@@ -42,7 +42,7 @@
 #define SOL_RAW_           255
 
 #define CONGESTION_MAX 16 /* TCP_CA_NAME_MAX of include/net/tcp.h */
-#define KEY_LEN	       16 /* TCP_FASTOPEN_KEY_LENGTH; twice that with a backup */
+#define KEY_LEN        16 /* TCP_FASTOPEN_KEY_LENGTH; twice that with a backup */
 #define KEYS_MAX       (2 * KEY_LEN)
 
 enum option_when {
@@ -367,8 +367,7 @@ static int dump_fastopen(struct file_table *t, int fd, const struct inet_fresh *
 	char keys[KEYS_MAX];
 	size_t len = e->state == INET_CLOSED || e->state == INET_LISTENING ? get_fastopen(fd, keys) : 0;
 
-	if ((len != KEY_LEN && len != KEYS_MAX) ||
-	    (len == fresh->keys_len && memcmp(keys, fresh->keys, len) == 0))
+	if ((len != KEY_LEN && len != KEYS_MAX) || (len == fresh->keys_len && memcmp(keys, fresh->keys, len) == 0))
 		return 0;
 	if (!inet_ext(t, e, err))
 		return -ENOMEM;

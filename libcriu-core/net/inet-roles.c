@@ -8,8 +8,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define ADD_INTERFACE 202 /* MRT_ADD_VIF of linux/mroute.h, MRT6_ADD_MIF of linux/mroute6.h, which do not go with netinet/in.h */
-#define NET_ADMIN     (1u << CAP_NET_ADMIN)
+#define ADD_INTERFACE \
+	202 /* MRT_ADD_VIF of linux/mroute.h, MRT6_ADD_MIF of linux/mroute6.h, which do not go with netinet/in.h */
+#define NET_ADMIN (1u << CAP_NET_ADMIN)
 
 static int set_capabilities(struct __user_cap_data_struct *data)
 {
@@ -53,8 +54,10 @@ static int find_router(struct file_table *t, struct open_file *f, const img_inet
 	r = is_router(f->fd, six);
 	if (r < 0)
 		return cr_fail(err, r, "ask whether a socket routes multicast");
-	return r ? file_refuse(t, f, "stop the program that routes (pimd, smcroute, mrouted, ...), and start it again afterwards",
-			       "raw socket that routes multicast for its network (%s)", six ? "MRT6_INIT" : "MRT_INIT")
+	return r ? file_refuse(
+			   t, f,
+			   "stop the program that routes (pimd, smcroute, mrouted, ...), and start it again afterwards",
+			   "raw socket that routes multicast for its network (%s)", six ? "MRT6_INIT" : "MRT_INIT")
 		 : 0;
 }
 
@@ -71,14 +74,15 @@ static int find_policies(struct file_table *t, struct open_file *f, struct cr_er
 	if (r < 0)
 		return r;
 	if (p.others)
-		return file_refuse(t, f,
-				   "nothing tells which socket one is of: end the program that has set them (ip xfrm policy lists "
-				   "them as socket in, socket out)",
-				   "IP socket of a network in which sockets have %zu IPsec policies (IP_XFRM_POLICY)",
-				   p.others);
+		return file_refuse(
+			t, f,
+			"nothing tells which socket one is of: end the program that has set them (ip xfrm policy lists "
+			"them as socket in, socket out)",
+			"IP socket of a network in which sockets have %zu IPsec policies (IP_XFRM_POLICY)", p.others);
 	if (p.bypass)
 		log_warn(&t->ctx->log,
-			 "sockets of this network have %zu IPsec policies that let packets pass in the clear (IP_XFRM_POLICY): "
+			 "sockets of this network have %zu IPsec policies that let packets pass in the clear "
+			 "(IP_XFRM_POLICY): "
 			 "continuing without those that are of the tree, nothing tells which",
 			 p.bypass);
 	return 0;

@@ -217,9 +217,9 @@ static int dump_device(struct file_table *t, struct open_file *f, img_sk_opts_en
 	socklen_t len = sizeof(name);
 
 	if (getsockopt(f->fd, SOL_SOCKET, SO_BINDTODEVICE, name, &len) < 0)
-		return errno == ENODEV ? file_refuse(t, f, SOCK_DEVICE_GONE,
-						     "socket bound to a network device that has gone")
-				       : 0;
+		return errno == ENODEV
+			       ? file_refuse(t, f, SOCK_DEVICE_GONE, "socket bound to a network device that has gone")
+			       : 0;
 	if (!len || !name[0])
 		return 0;
 	o->so_bound_dev = pool_text(&t->pool, name, strnlen(name, sizeof(name)));

@@ -142,7 +142,8 @@ static int collect_queue(void *arg, int dirfd, const char *name, struct cr_error
 	if (told)
 		return refuse(c, name, "of whose messages a process is to be notified", "", err);
 	if (may_be_waited_for(&attr, c->others))
-		return refuse(c, name, "that is full, in a namespace with processes outside of the tree, which may wait to send",
+		return refuse(c, name,
+			      "that is full, in a namespace with processes outside of the tree, which may wait to send",
 			      "try again when a message of it has been received", err);
 	return c->bytes > CONTENT_MAX ? refuse(c, name, "with more messages than images can hold", "", err) : 0;
 }
@@ -263,13 +264,17 @@ static int take_all(struct taking *t, struct cr_error *err)
 	int r = apart_run(take_and_put_back, t, err);
 
 	if (r == -EBUSY)
-		return cr_refuse(err, r, "it is full by now, and processes outside of the tree may wait to send: try again");
+		return cr_refuse(err, r,
+				 "it is full by now, and processes outside of the tree may wait to send: try again");
 	if (r < 0 && t->back < t->nr) {
 		size_t left = t->nr - t->back;
 		int code = put_back_behind(t);
 
-		return code < 0 ? cr_fail(err, code, "%zu messages that were looked at are lost: others sent meanwhile", left)
-				: cr_refuse(err, r, "others sent while messages were looked at: %zu come back when there is room: try again",
+		return code < 0 ? cr_fail(err, code, "%zu messages that were looked at are lost: others sent meanwhile",
+					  left)
+				: cr_refuse(err, r,
+					    "others sent while messages were looked at: %zu come back when there is "
+					    "room: try again",
 					    left);
 	}
 	return r < 0 ? cr_fail(err, r, "take its messages and put them back") : 0;

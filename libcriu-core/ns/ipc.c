@@ -24,7 +24,7 @@ struct ipc_ns {
 	img_ipc_var_ext ext;
 	struct pool pool;
 	dev_t queues_dev;
-	bool others; /* dump: processes outside of the tree may be in it */
+	bool others;              /* dump: processes outside of the tree may be in it */
 	img_ipc_var_entry *entry; /* restore: as read */
 	struct ipc_queue_needs needs;
 	struct ipc_segments segments;

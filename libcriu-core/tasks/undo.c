@@ -282,8 +282,8 @@ static int add_up(struct looking *l, size_t first, img_sem_undo *e, struct cr_er
 	if (up + down > SEMAPHORE_MAX || up + down < -SEMAPHORE_MAX) {
 		int r = obstacle_add(&l->ctx->obstacles, t->host_pid, t->comm, "",
 				     "it is to be given back by one of the processes that hold it",
-				     "undo lists of System V semaphores add %ld to semaphore %" PRIu32 " of set %" PRIu32
-				     ", whose end cannot be told from another value",
+				     "undo lists of System V semaphores add %ld to semaphore %" PRIu32
+				     " of set %" PRIu32 ", whose end cannot be told from another value",
 				     up + down, e->num, e->semid);
 
 		return r < 0 ? cr_fail(err, -ENOMEM, "note an obstacle") : 0;

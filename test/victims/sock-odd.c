@@ -285,7 +285,9 @@ static void check_fastopen(void)
 
 static void set_policy(int action)
 {
-	struct xfrm_userpolicy_info p = { .sel = { .family = AF_INET }, .dir = XFRM_POLICY_OUT, .action = (__u8)action };
+	struct xfrm_userpolicy_info p = { .sel = { .family = AF_INET },
+					  .dir = XFRM_POLICY_OUT,
+					  .action = (__u8)action };
 
 	p.lft.soft_byte_limit = p.lft.hard_byte_limit = p.lft.soft_packet_limit = p.lft.hard_packet_limit = XFRM_INF;
 	s[0] = socket(AF_INET, SOCK_DGRAM, 0);
@@ -303,7 +305,8 @@ static void check_policy(void)
 	struct sockaddr_storage sa;
 	socklen_t len = loopback(AF_INET, 9, &sa);
 
-	expect(sendto(s[0], "x", 1, 0, (struct sockaddr *)&sa, len) < 0 && errno == EPERM, "what was forbidden is sent");
+	expect(sendto(s[0], "x", 1, 0, (struct sockaddr *)&sa, len) < 0 && errno == EPERM,
+	       "what was forbidden is sent");
 }
 
 static void set_up_bypass(void)
@@ -346,15 +349,19 @@ static void check_router6(void)
 }
 
 const struct victim_case victim_cases[] = {
-	{ "gone", set_up_gone, check_gone, .dump = "--tcp-established", .refuse = "fd 4: socket bound to a network device" },
-	{ "gone-scope", set_up_gone_scope, check_gone, .dump = "--tcp-established", .refuse = "fd 4: socket |device that has gone" },
-	{ "gone-packet", set_up_gone_packet, NULL, .dump = "--tcp-established", .refuse = "fd 4: packet socket of a network device" },
+	{ "gone", set_up_gone, check_gone, .dump = "--tcp-established",
+	  .refuse = "fd 4: socket bound to a network device" },
+	{ "gone-scope", set_up_gone_scope, check_gone, .dump = "--tcp-established",
+	  .refuse = "fd 4: socket |device that has gone" },
+	{ "gone-packet", set_up_gone_packet, NULL, .dump = "--tcp-established",
+	  .refuse = "fd 4: packet socket of a network device" },
 	{ "ports", set_up_ports, check_ports, OWN_NETWORK },
 	{ "listeners", set_up_listeners, check_listeners, OWN_NETWORK },
 	{ "cleared", set_up_cleared, check_cleared, OWN_NETWORK },
 	{ "linger", set_up_linger, check_linger, OWN_NETWORK },
 	{ "fastopen-key", set_up_fastopen, check_fastopen, OWN_NETWORK },
-	{ "policy", set_up_policy, check_policy, .dump = "--tcp-established", .refuse = "fd 3: IP socket of a network|1 IPsec policies" },
+	{ "policy", set_up_policy, check_policy, .dump = "--tcp-established",
+	  .refuse = "fd 3: IP socket of a network|1 IPsec policies" },
 	{ "policy-bypass", set_up_bypass, NULL, OWN_NETWORK },
 	{ "router", set_up_router, check_router, .dump = "--tcp-established",
 	  .refuse = "fd 4: raw socket that routes multicast|!fd 3" },

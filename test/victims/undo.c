@@ -238,10 +238,41 @@ static void check_shared(void)
 	semctl(other_set, 0, SETVAL, 2);
 }
 
+/* Two that give back more than a semaphore can have: what their end makes of it cannot be told from another value. */
+static void take_much(void)
+{
+	change(set, 0, -20000, SEM_UNDO);
+	change(set, 0, 20000, 0);
+}
+
+static void much_main(long arg)
+{
+	(void)arg;
+	take_much();
+	wait_for_turn(1);
+}
+
+static void set_up_too_much(void)
+{
+	need((set = semget(IPC_PRIVATE, 1, 0600)) >= 0 && (other_set = semget(IPC_PRIVATE, 1, 0600)) >= 0);
+	change(set, 0, 20000, 0);
+	kids[0] = victim_fork(much_main, 0);
+	take_much();
+}
+
+static void check_too_much(void)
+{
+	change(other_set, 0, 1, 0);
+	victim_reap(kids[0]);
+	expect(semctl(set, 0, GETVAL) == 32767, "semaphore is %d", semctl(set, 0, GETVAL));
+	expect(semctl(set, 0, IPC_RMID) == 0 && semctl(other_set, 0, IPC_RMID) == 0, "remove");
+}
+
 const struct victim_case victim_cases[] = {
 	{ "own", set_up_own, check, .flags = CASE_MORE },
 	{ "outside", set_up_outside, check_outside, .flags = CASE_MUTATES },
 	{ "extremes", set_up_extremes, check_extremes, .flags = CASE_MORE },
 	{ "shared", set_up_shared, check_shared, .refuse = "undo list|shared with pid" },
+	{ "too-much", set_up_too_much, check_too_much, .refuse = "undo lists|add 40000 to semaphore 0" },
 	{ NULL },
 };

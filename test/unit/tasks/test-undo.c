@@ -166,8 +166,8 @@ static void test_check(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(test_own), cmocka_unit_test(test_outside), cmocka_unit_test(test_each),
-					    cmocka_unit_test(test_check) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(test_own), cmocka_unit_test(test_outside),
+					    cmocka_unit_test(test_each), cmocka_unit_test(test_check) };
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
