@@ -30,7 +30,7 @@ static int dirs[LEVELS] = { -1, -1, -1 };
 
 static void leave(void)
 {
-	static const char *const names[] = { "pagemap-1.img", "pages-1.img", "parent" };
+	static const char *const names[] = { "pagemap-1.img", "pages-1.img", "parent", IMAGE_WHOLE_MARK };
 
 	for (int i = 0; i < LEVELS; i++) {
 		char path[80];
@@ -59,6 +59,12 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 		snprintf(path, sizeof(path), "../%d", i + 1);
 		if (i + 1 < LEVELS && symlinkat(path, dirs[i], "parent") < 0)
 			abort();
+		/* or nothing would be freed */
+		int mark = openat(dirs[i], IMAGE_WHOLE_MARK, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+
+		if (mark < 0)
+			abort();
+		close(mark);
 	}
 	atexit(leave);
 	return 0;

@@ -40,18 +40,25 @@ int image_set_over(int dirfd, struct image_set **ret, struct cr_error *err)
 	return set_new(dirfd, false, ret, err);
 }
 
+static int remove_old(int dirfd, const char *name, struct cr_error *err)
+{
+	return unlinkat(dirfd, name, 0) < 0 && errno != ENOENT ? cr_fail(err, -errno, "remove the old %s", name) : 0;
+}
+
 int image_set_create(int dirfd, struct image_set **ret, struct cr_error *err)
 {
 	char name[IMG_NAME_MAX];
+	int r;
 
 	img_name(IMG_INVENTORY, 0, name, sizeof(name));
-	if (unlinkat(dirfd, name, 0) < 0 && errno != ENOENT)
-		return cr_fail(err, -errno, "remove the old %s", name);
+	r = remove_old(dirfd, name, err);
+	if (r == 0)
+		r = remove_old(dirfd, IMAGE_WHOLE_MARK, err);
 	/* of pages that are about to be overwritten */
 	img_name(IMG_PAGE_SUMS, 0, name, sizeof(name));
-	if (unlinkat(dirfd, name, 0) < 0 && errno != ENOENT)
-		return cr_fail(err, -errno, "remove the old %s", name);
-	return set_new(dirfd, true, ret, err);
+	if (r == 0)
+		r = remove_old(dirfd, name, err);
+	return r < 0 ? r : set_new(dirfd, true, ret, err);
 }
 
 int image_set_beside(const struct image_set *set, struct image_set **ret, struct cr_error *err)
@@ -181,6 +188,26 @@ int image_set_keep(struct image_set *set, struct cr_error *err)
 	if (r == 0)
 		set->committed = true;
 	return r;
+}
+
+int image_set_mark_whole(struct image_set *set, struct cr_error *err)
+{
+	autofd int fd = image_create(set->dirfd, IMAGE_WHOLE_MARK, O_WRONLY, err);
+
+	return fd < 0 ? fd : 0;
+}
+
+int image_set_check_whole(struct image_set *set, struct cr_error *err)
+{
+	char name[IMG_NAME_MAX];
+
+	if (set->stream)
+		return 0;
+	img_name(IMG_INVENTORY, 0, name, sizeof(name));
+	if (faccessat(set->dirfd, name, F_OK, AT_SYMLINK_NOFOLLOW) == 0 ||
+	    faccessat(set->dirfd, IMAGE_WHOLE_MARK, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
+		return 0;
+	return cr_fail(err, -errno, "look for %s or %s", name, IMAGE_WHOLE_MARK);
 }
 
 void image_set_withdraw(struct image_set *set)

@@ -39,6 +39,14 @@ int image_set_run_id(struct image_set *set, const char **ret, struct cr_error *e
 int image_set_commit(struct image_set *set, const img_inventory_entry *inv, struct cr_error *err);
 /** image_set_keep() - what was written stays although it has no inventory: pages alone. Return: as image_set_commit() */
 int image_set_keep(struct image_set *set, struct cr_error *err);
+
+/* Beside pages without an inventory: nothing of them is missing. For us alone, other readers do not know the name. */
+#define IMAGE_WHOLE_MARK "pages.whole"
+
+/** image_set_mark_whole() - leave that mark; it goes when the next set is begun there */
+int image_set_mark_whole(struct image_set *set, struct cr_error *err);
+/** image_set_check_whole() - has the set an inventory, or that mark? Return: 0; -ENOENT neither; negative errno */
+int image_set_check_whole(struct image_set *set, struct cr_error *err);
 /** image_set_withdraw() - the set is not to exist after all: image_set_free() will remove it */
 void image_set_withdraw(struct image_set *set);
 /** image_set_free() - close; removes the files of a set that was begun and not committed */

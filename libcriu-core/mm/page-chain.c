@@ -2,6 +2,7 @@
 #include "mm/page-chain.h"
 #include "image/page-sums.h"
 #include "image/stream.h"
+#include "mm/page-chain-internal.h"
 #include "mm/page-wire.h"
 
 #include <errno.h>
@@ -171,7 +172,7 @@ static int open_pages(struct image_set *set, const struct page_map *m, int flags
 	return fd;
 }
 
-static int open_parent(struct image_set *set, struct image_set **ret, struct cr_error *err)
+int page_chain_parent(struct image_set *set, struct image_set **ret, struct cr_error *err)
 {
 	int r = image_set_parent(set, ret, err);
 
@@ -199,25 +200,7 @@ int page_map_open(struct image_set *set, const struct page_map *m, int flags, st
 
 /* ------------------------------------------------ the chain */
 
-struct level {
-	struct image_set *set; /* borrowed: sets own their parents */
-	struct page_map map;
-	uint32_t file;
-	bool opened;
-};
-DEFINE_VEC(levels, struct level)
-
-struct chain {
-	enum img_type type;
-	uint64_t id;
-	enum page_left left;
-	struct levels levels; /* read so far, the newest first */
-	bool ends;            /* there are no more */
-	struct stored_runs *runs;
-	struct page_files *files;
-};
-
-static void chain_done(struct chain *c)
+void page_chain_done(struct chain *c)
 {
 	for (size_t i = 0; i < c->levels.nr; i++)
 		page_map_done(&c->levels.items[i].map);
@@ -256,7 +239,7 @@ static int check_of_set(struct image_set *set, const struct page_map *m, struct 
 	return -EBADMSG;
 }
 
-static int chain_add(struct chain *c, struct image_set *set, struct cr_error *err)
+int page_chain_add(struct chain *c, struct image_set *set, struct cr_error *err)
 {
 	struct page_map map = { 0 };
 	struct level *l;
@@ -299,7 +282,7 @@ static int check_parent(const struct page_map *child, const struct level *parent
 }
 
 /* Have level @at read. Return: 0; 1 there is none; negative errno. */
-static int chain_reach(struct chain *c, size_t at, struct cr_error *err)
+int page_chain_reach(struct chain *c, size_t at, struct cr_error *err)
 {
 	while (c->levels.nr <= at) {
 		struct image_set *parent = NULL;
@@ -310,9 +293,9 @@ static int chain_reach(struct chain *c, size_t at, struct cr_error *err)
 			return 1;
 		if (c->levels.nr == LEVELS_MAX)
 			return cr_refuse(err, -ELOOP, "a chain of more than %d image sets", LEVELS_MAX);
-		r = open_parent(c->levels.items[nr - 1].set, &parent, err);
+		r = page_chain_parent(c->levels.items[nr - 1].set, &parent, err);
 		if (r == 0)
-			r = chain_add(c, parent, err);
+			r = page_chain_add(c, parent, err);
 		if (r == 0)
 			r = check_parent(&c->levels.items[nr - 1].map, &c->levels.items[nr], err);
 		if (r < 0)
@@ -322,7 +305,7 @@ static int chain_reach(struct chain *c, size_t at, struct cr_error *err)
 	return 0;
 }
 
-static size_t first_entry(const struct page_map *m, uint64_t at)
+size_t map_entries_find(const struct page_map *m, uint64_t at)
 {
 	size_t lo = 0, hi = m->entries.nr;
 
@@ -449,11 +432,11 @@ static int refuse_left(uint64_t at, struct cr_error *err)
 /* Finds [start, end) in the sets from @level on. As deep as the chain is long, with a small frame for each. */
 static int resolve(struct chain *c, size_t level, uint64_t start, uint64_t end, struct cr_error *err)
 {
-	int r = chain_reach(c, level, err);
+	int r = page_chain_reach(c, level, err);
 
 	if (r < 0)
 		return r;
-	for (size_t i = r == 0 ? first_entry(&c->levels.items[level].map, start) : 0; start < end; i++) {
+	for (size_t i = r == 0 ? map_entries_find(&c->levels.items[level].map, start) : 0; start < end; i++) {
 		/* deeper calls may move the array */
 		struct level *l = r == 1 ? NULL : &c->levels.items[level];
 		const struct map_entry *e = l && i < l->map.entries.nr ? &l->map.entries.items[i] : NULL;
@@ -494,11 +477,11 @@ static int resolve_all(struct chain *c, page_check_fn check, void *arg, struct c
 
 static int read_chain(struct chain *c, struct image_set *set, page_check_fn check, void *arg, struct cr_error *err)
 {
-	int r = chain_add(c, set, err);
+	int r = page_chain_add(c, set, err);
 
 	if (r == 0)
 		r = resolve_all(c, check, arg, err);
-	chain_done(c);
+	page_chain_done(c);
 	return r < 0 ? r : 0;
 }
 
@@ -516,79 +499,4 @@ int page_chain_read_left(struct image_set *set, uint64_t ns_pid, enum page_left 
 	struct chain c = { .type = IMG_PAGEMAP, .id = ns_pid, .left = left, .runs = runs, .files = files };
 
 	return read_chain(&c, set, check, arg, err);
-}
-
-/* ------------------------------------------------ deduplication */
-
-/* Frees what @e stores and @newer has stored, too. Nothing else can be needed of it: @newer is asked first. */
-static int punch_entry(int fd, const struct map_entry *e, const struct page_map *newer, uint64_t *bytes)
-{
-	for (size_t i = first_entry(newer, e->start); i < newer->entries.nr; i++) {
-		const struct map_entry *n = &newer->entries.items[i];
-		uint64_t start = n->start > e->start ? n->start : e->start, end = n->end < e->end ? n->end : e->end;
-
-		if (n->start >= e->end)
-			return 0;
-		if (!(n->flags & MM_PE_PRESENT))
-			continue;
-		if (fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)(e->off + (start - e->start)),
-			      (off_t)(end - start)) < 0)
-			return -errno;
-		*bytes += end - start;
-	}
-	return 0;
-}
-
-static int punch_level(const struct chain *c, size_t level, uint64_t *bytes, struct cr_error *err)
-{
-	const struct level *l = &c->levels.items[level];
-	struct unpack *none = NULL;
-	autofd int fd = l->map.bytes ? page_map_open(l->set, &l->map, O_RDWR, &none, err) : -1;
-
-	if (!l->map.bytes)
-		return 0;
-	if (fd < 0)
-		return fd;
-	for (size_t i = 0; i < l->map.entries.nr; i++)
-		for (size_t k = 0; k < level && l->map.entries.items[i].flags & MM_PE_PRESENT; k++) {
-			int r = punch_entry(fd, &l->map.entries.items[i], &c->levels.items[k].map, bytes);
-
-			if (r < 0)
-				return cr_fail(err, r, "free pages of pages-%" PRIu32 ".img", l->map.pages_id);
-		}
-	return 0;
-}
-
-struct dedup {
-	struct image_set *set;
-	uint64_t bytes;
-};
-
-static int dedup_one(void *arg, enum img_type type, uint64_t id, struct cr_error *err)
-{
-	struct dedup *d = arg;
-	struct chain c = { .type = type, .id = id };
-	int r = chain_add(&c, d->set, err);
-
-	for (size_t level = 1; r == 0 && (r = chain_reach(&c, level, err)) == 0; level++)
-		r = punch_level(&c, level, &d->bytes, err);
-	chain_done(&c);
-	return r < 0 ? r : 0;
-}
-
-int page_chain_dedup(struct image_set *set, uint64_t *ret_bytes, struct cr_error *err)
-{
-	struct dedup d = { .set = set };
-	struct image_set *parent = NULL;
-	int r = image_set_parent(set, &parent, err);
-
-	if (r == 1)
-		return cr_refuse(err, -ENOENT, "this directory has no parent");
-	if (r == 0)
-		r = image_set_each(set, IMG_PAGEMAP, dedup_one, &d, err);
-	if (r == 0)
-		r = image_set_each(set, IMG_PAGEMAP_SHMEM, dedup_one, &d, err);
-	if (r == 0)
-		*ret_bytes = d.bytes;
-	return r;
 }

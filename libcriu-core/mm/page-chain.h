@@ -111,8 +111,9 @@ int page_chain_read_left(struct image_set *set, uint64_t ns_pid, enum page_left 
 
 /**
  * page_chain_dedup() - free pages of older sets that a newer one of the chain has stored anew
- * Of all address spaces and segments that the directory of @set has. Sizes of files stay.
- * Return: 0; -ENOENT there is no parent; negative errno.
+ * Of all address spaces and segments that the directory of @set has. Sizes of files stay. Nothing is freed unless @set and those of
+ * its parents that something is freed for are whole, and the pages files of @set have their size.
+ * Return: 0; -ENOENT there is no parent, or a set is not whole; negative errno.
  */
 int page_chain_dedup(struct image_set *set, uint64_t *ret_bytes, struct cr_error *err);
 

@@ -460,7 +460,9 @@ void page_store_end(struct page_store *st)
 		return;
 	if (!st->sums_set)
 		log_info(&st->ctx->log, "these pages have no checksums: who has sent them does not say which dump they are of");
-	if (st->parent && rpc->has_auto_dedup && rpc->auto_dedup && mm_dedup(st->ctx, st->set, &why) < 0)
+	if (image_set_mark_whole(st->set, &why) < 0)
+		log_warn(&st->ctx->log, "mark the pages as whole: %s, continuing without: no pages of earlier images are freed", why.text);
+	else if (st->parent && rpc->has_auto_dedup && rpc->auto_dedup && mm_dedup(st->ctx, st->set, &why) < 0)
 		log_warn(&st->ctx->log, "free pages of earlier images: %s, continuing without", why.text);
 }
 

@@ -133,6 +133,51 @@ def dedup(s):
     s.restore()
 
 
+def dedup_whole(s):
+    """
+    `criu dedup` of what a page server stored frees older pages, unless the server was killed, or one of its connections was: then
+    nothing tells which pages are missing.
+    """
+    page, nr = os.urandom(wire.PAGE), 64
+
+    def round_of(name, how, parent=None):
+        directory = os.path.join(s.base, name)
+        server = Server(s, directory, *(["--prev-images-dir", os.path.relpath(parent, directory)] if parent else []))
+        w, other = wire.Wire(server.port), wire.Wire(server.port)
+        w.say(wire.record(wire.OPEN, dst=wire.task(7)), wire.record(wire.ADD, nr, 0x1000, 0), page * nr)
+        if how != "killed":
+            w.say(wire.record(wire.CLOSE))
+            if w.number() != 0:
+                raise Failed(f"{name}: not answered with 0")
+        if how == "cut":
+            other.say(wire.record(wire.OPEN2, dst=wire.task(8)))
+            other.hear(1)
+        if how == "killed":
+            s.world.until(lambda: os.path.exists(os.path.join(directory, "pages-65537.img")), 10, "something is written")
+            os.kill(server.pid, signal.SIGKILL)
+            server.ended()
+        w.close()
+        other.close()
+        if how != "killed":
+            server.ends(1 if how == "cut" else 0)
+        return directory
+
+    def blocks(directory):
+        return os.stat(os.path.join(directory, "pages-65537.img")).st_blocks
+
+    first = round_of("whole", "")
+    full = blocks(first)
+    for how in ("killed", "cut", ""):
+        newer = round_of(f"newer-{how}", how, first)
+        if how == "cut" and blocks(newer) != full:
+            raise Failed("what was answered with 0 has not been kept")
+        status, said = s.world.run([s.args.criu, "dedup", "-D", newer], 10)
+        if how and (status != 1 or "not whole" not in said or blocks(first) != full):
+            raise Failed(f"{how}: exit status {status}: {said[-300:]}; {blocks(first)} blocks of {full} are left")
+        if not how and (status != 0 or blocks(first)):
+            raise Failed(f"exit status {status}: {said[-300:]}; {blocks(first)} blocks of {full} are left")
+
+
 def flip(path, page=0):
     """One bit of a page."""
     with open(path, "r+b") as f:
@@ -500,7 +545,7 @@ def together(s):
         lines[-1].close()
         server.ends(0 if whole else 1)
         nr = 5 if whole else 4
-        left = [n for n in os.listdir(server.dir) if n.startswith("page")]
+        left = [n for n in os.listdir(server.dir) if n.endswith(".img")]
         if len(left) != 2 * nr:
             raise Failed(f"of {nr} connections there are {left}")
         numbers = set()
@@ -517,8 +562,8 @@ def together(s):
 
 
 CASES = {"dump": dump, "chain": chain, "same-directory": same_directory, "older-parent": older_parent,
-         "parent-replaced": parent_replaced, "no-parent": no_parent,
-         "dedup": dedup, "checksums": checksums, "no-checksums": no_checksums, "packed": packed, "nobody": nobody, "cut": cut, "disk-full": disk_full,
+         "parent-replaced": parent_replaced, "no-parent": no_parent, "dedup": dedup, "dedup-whole": dedup_whole, "checksums": checksums,
+         "no-checksums": no_checksums, "packed": packed, "nobody": nobody, "cut": cut, "disk-full": disk_full,
          "sums-full": sums_full, "strangers": strangers, "unheard": unheard, "close-fails": close_fails, "by-hand": by_hand, "garbage": garbage,
          "together": together, **asked.CASES, **tls.CASES, **moves.CASES, **lines.CASES}
 

@@ -77,7 +77,7 @@ static void chain_add(struct chain *c, const struct entry *e, long bytes, const 
 
 static void chain_done(struct chain *c)
 {
-	static const char *const names[] = { "inventory.img", "pagemap-7.img", "pages-1.img", "parent" };
+	static const char *const names[] = { "inventory.img", IMAGE_WHOLE_MARK, "pagemap-7.img", "pages-1.img", "parent" };
 
 	for (size_t i = 0; i < c->nr; i++) {
 		char name[80];
@@ -337,11 +337,69 @@ static void test_dedup(void **state)
 	chain_done(&c);
 }
 
+/* Nothing is freed in favour of what is not all there: by its marks, or by its pages. */
+static void test_dedup_whole(void **state)
+{
+	static const struct entry all[] = { { 16, 4, P }, { 0 } };
+	static const struct {
+		const char *name;
+		size_t set;       /* whose file ... */
+		const char *gone; /* ... is removed, NULL: its pages file is short */
+		const char *made; /* NULL: none in its place */
+		int r;
+	} cases[] = {
+		{ "no inventory", 2, "inventory.img", NULL, -ENOENT },
+		{ "no inventory in the middle", 1, "inventory.img", NULL, -ENOENT },
+		{ "no inventory of the oldest", 0, "inventory.img", NULL, 0 },
+		{ "a page server's", 2, "inventory.img", IMAGE_WHOLE_MARK, 0 },
+		{ "a page server's in the middle", 1, "inventory.img", IMAGE_WHOLE_MARK, 0 },
+		{ "no pages", 2, "pages-1.img", NULL, -ENOENT },
+		{ "short pages", 2, NULL, NULL, -EBADMSG },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		autofree_by(image_set_free) struct image_set *set = NULL;
+		struct cr_error err = { 0 };
+		uint64_t bytes = 0;
+		struct chain c;
+		int r;
+
+		chain_make(&c);
+		chain_add(&c, all, -1, NULL);
+		chain_add(&c, all, -1, "../0");
+		chain_add(&c, all, -1, "../1");
+		for (size_t k = 0; k < 3; k++)
+			write_pages(&c, k, 4);
+		if (cases[i].gone)
+			assert_int_equal(unlinkat(c.fds[cases[i].set], cases[i].gone, 0), 0);
+		if (cases[i].made) {
+			autofd int fd = openat(c.fds[cases[i].set], cases[i].made, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+
+			assert_true(fd >= 0);
+		}
+		if (!cases[i].gone) {
+			autofd int fd = openat(c.fds[cases[i].set], "pages-1.img", O_WRONLY | O_CLOEXEC);
+
+			assert_int_equal(ftruncate(fd, 4 * MM_PAGE - 1), 0);
+		}
+		assert_int_equal(image_set_open_any(c.fds[2], &set, &err), 0);
+		r = page_chain_dedup(set, &bytes, &err);
+		if (r != cases[i].r || (r < 0) != (err.text[0] != '\0'))
+			fail_msg("%s: %d, %s", cases[i].name, r, err.text);
+		for (size_t k = 0; k < 4; k++)
+			if ((first_word(&c, 0, k) == 0) != (r == 0) || (first_word(&c, 1, k) == 0) != (r == 0))
+				fail_msg("%s: page %zu", cases[i].name, k);
+		chain_done(&c);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_found), cmocka_unit_test(test_refused), cmocka_unit_test(test_loop),
 		cmocka_unit_test(test_nothing), cmocka_unit_test(test_left), cmocka_unit_test(test_dedup),
+		cmocka_unit_test(test_dedup_whole),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
