@@ -2,9 +2,10 @@
  * Shared memory that no file entry stands for. Shared anonymous memory of old images (status 0x101): an object is made
  * and tasks map its descriptor. System V segments, when the tree has no IPC namespace of its own: if one with the id,
  * key and size of the image is still there and nobody is attached to it, it is used again and gets its content
- * back; if somebody is attached, the content is theirs by now and is left alone; if there is none, it is made
- * with the old id (kernel.shm_next_id), owner and mode. A segment that was removed already is removed again once all are
- * attached, so that it goes with the last of them.
+ * back, holes included: it may have been written to since. If somebody is attached, the content is theirs by now and is
+ * left alone; if there is none, it is made with the old id (kernel.shm_next_id), owner and mode. What speaks against any of
+ * them is found before the first is touched. A segment that was removed already is removed again once all are attached, so
+ * that it goes with the last of them.
  */
 #include "mm/segments-made.h"
 #include "mm/page-chain.h"
@@ -24,6 +25,7 @@
 #include <sys/ipc.h>
 #include <sys/mman.h>
 #include <sys/shm.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/vfs.h>
 
@@ -206,7 +208,20 @@ static int check_run(void *arg, uint64_t start, uint64_t nr_pages, struct cr_err
 	return 0;
 }
 
-int mm_fill(struct cr_context *ctx, struct image_set *set, uint32_t shmid, int fd, uint64_t size, struct cr_error *err)
+/* What was not stored was zero. */
+static int empty(int fd, struct cr_error *err)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) < 0 ||
+	    fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, (st.st_size + MM_PAGE - 1) & ~(off_t)(MM_PAGE - 1)) < 0)
+		return cr_fail(err, -errno, "empty it");
+	return 0;
+}
+
+/* @anew: the object may have content, none of which is to stay. It loses that when the page map is known to be good. */
+static int fill(struct cr_context *ctx, struct image_set *set, uint32_t shmid, int fd, uint64_t size, bool anew,
+		struct cr_error *err)
 {
 	struct stored_runs runs = { 0 };
 	struct page_files files = { 0 };
@@ -215,6 +230,10 @@ int mm_fill(struct cr_context *ctx, struct image_set *set, uint32_t shmid, int f
 	struct statfs fs;
 
 	begin_to_show(ctx, &runs, &to);
+	if (r == 0 && anew)
+		r = empty(fd, err);
+	else
+		anew = false;
 	if (r == 0 && runs.nr && fstatfs(fd, &fs) == 0 && fs.f_type == HUGETLBFS_MAGIC && size) {
 		to.map = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 		if (to.map == MAP_FAILED) {
@@ -228,7 +247,14 @@ int mm_fill(struct cr_context *ctx, struct image_set *set, uint32_t shmid, int f
 		munmap(to.map, size);
 	stored_runs_done(&runs);
 	page_files_close(&files);
+	if (r < 0 && anew)
+		log_warn(&ctx->log, "system v segment %" PRIu32 " has lost what was in it, and has a part of what was stored", shmid);
 	return r < 0 ? cr_within(err, r, "shared memory %" PRIu32, shmid) : 0;
+}
+
+int mm_fill(struct cr_context *ctx, struct image_set *set, uint32_t shmid, int fd, uint64_t size, struct cr_error *err)
+{
+	return fill(ctx, set, shmid, fd, size, false, err);
 }
 
 static struct made_segment *add(struct mm_segments *g, uint64_t shmid, bool sysv, uint64_t size)
@@ -346,31 +372,79 @@ static int create(struct made_segment *s, const img_ipc_shm_entry *e, struct cr_
 	return 0;
 }
 
-/* The content goes in through our own attachment. */
-static int fill_sysv(struct mm_segments *g, struct image_set *set, const struct made_segment *s, struct cr_error *err)
+/* Opens the object behind a segment. @ret_alone: nobody but us was attached then. Return: descriptor; negative errno */
+static int open_sysv(const struct made_segment *s, bool *ret_alone, struct cr_error *err)
 {
 	char path[80];
 	char *at = shmat(s->id, NULL, 0);
-	int r;
+	struct shmid_ds ds;
+	int fd;
 
 	if (at == (void *)-1)
 		return cr_fail(err, -errno, "attach System V segment %d", s->id);
 	snprintf(path, sizeof(path), "/proc/self/map_files/%lx-%lx", (unsigned long)at,
 		 (unsigned long)at + (unsigned long)((s->size + MM_PAGE - 1) & ~(MM_PAGE - 1)));
-
-	autofd int fd = open(path, O_RDWR | O_CLOEXEC);
-
-	r = fd < 0 ? cr_fail(err, -errno, "open System V segment %d", s->id)
-		   : mm_fill(g->ctx, set, (uint32_t)s->shmid, fd, s->size, err);
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	if (fd < 0)
+		fd = cr_fail(err, -errno, "open System V segment %d", s->id);
+	*ret_alone = shmctl(s->id, IPC_STAT, &ds) == 0 && ds.shm_nattch == 1;
 	shmdt(at);
-	return r;
+	return fd;
 }
 
-static int make_sysv(struct mm_segments *g, struct image_set *set, const img_ipc_shm_entry *e, struct cr_error *err)
+/* Ids begin at 0 on every machine: it may well be another's, and would be written over. */
+static int refuse_other(const struct made_segment *s, const char *what, struct cr_error *err)
+{
+	cr_error_clear(err);
+	cr_refuse(err, -EEXIST, "System V segment %d is there already, %s", s->id, what);
+	cr_advise(err, "see ipcs -m; if nobody needs it, remove it with ipcrm -m %d", s->id);
+	return -EEXIST;
+}
+
+/* Is it one that a dump can have been of? Those of huge pages are refused there, and every other has a page map. */
+static int check_found(const struct made_segment *s, struct image_set *set, struct cr_error *err)
+{
+	struct page_map map = { 0 };
+	struct statfs fs;
+	bool alone;
+	autofd int fd = open_sysv(s, &alone, err);
+	int r;
+
+	/* its mapping ends elsewhere than at the end of its last page */
+	if (fd < 0 && fd != -ENOENT)
+		return fd;
+	if (fd >= 0 && fstatfs(fd, &fs) < 0)
+		return cr_fail(err, -errno, "look at System V segment %d", s->id);
+	if (fd < 0 || fs.f_type == HUGETLBFS_MAGIC)
+		return refuse_other(s, "of huge pages", err);
+	r = page_map_read(set, IMG_PAGEMAP_SHMEM, s->shmid, &map, err);
+	page_map_done(&map);
+	if (r < 0)
+		return cr_within(err, r, "shared memory %" PRIu64, s->shmid);
+	if (r == 1) {
+		cr_refuse(err, -EEXIST, "System V segment %d is there already, and no pagemap-shmem-%d.img says what was in it", s->id,
+			  s->id);
+		cr_advise(err, "files of a page server belong beside the images; if it was empty, remove it with ipcrm -m %d", s->id);
+		return -EEXIST;
+	}
+	return 0;
+}
+
+/* Changes nothing. Return: as look_for(); negative errno it is not the one that was dumped */
+static int look_at(const struct made_segment *s, const img_ipc_shm_entry *e, struct shmid_ds *ds, struct cr_error *err)
+{
+	int found = look_for(e, ds);
+
+	if (found && (ds->shm_perm.uid != e->desc->uid || ds->shm_perm.gid != e->desc->gid))
+		return refuse_other(s, "with another owner", err);
+	return found;
+}
+
+static int add_sysv(struct mm_segments *g, struct image_set *set, const img_ipc_shm_entry *e, struct cr_error *err)
 {
 	struct made_segment *s;
 	struct shmid_ds ds;
-	int found, r;
+	int found;
 
 	if (!e->size || e->size > SEGMENT_MAX || e->desc->id > INT32_MAX)
 		return cr_refuse(err, -EBADMSG, "System V segment %" PRIu32 " of %" PRIu64 " bytes", e->desc->id,
@@ -381,24 +455,33 @@ static int make_sysv(struct mm_segments *g, struct image_set *set, const img_ipc
 	s->id = (int)e->desc->id;
 	if (g->own_ipc_ns)
 		return 0;
-	found = look_for(e, &ds);
-	if (found && (ds.shm_perm.uid != e->desc->uid || ds.shm_perm.gid != e->desc->gid)) {
-		/* ids begin at 0 on every machine: it may well be another's, and would be written over */
-		cr_refuse(err, -EEXIST, "System V segment %d is there already, with another owner", s->id);
-		cr_advise(err, "see ipcs -m; if nobody needs it, remove it with ipcrm -m %d", s->id);
-		return -EEXIST;
-	}
-	if (found == 2) {
+	found = look_at(s, e, &ds, err);
+	return found == 1 ? check_found(s, set, err) : found < 0 ? found : 0;
+}
+
+static int make_sysv(struct mm_segments *g, struct image_set *set, struct made_segment *s, const img_ipc_shm_entry *e,
+		     struct cr_error *err)
+{
+	struct shmid_ds ds;
+	int found = look_at(s, e, &ds, err), r = found ? 0 : create(s, e, err);
+	bool alone = false;
+
+	if (found < 0 || r < 0)
+		return found < 0 ? found : r;
+
+	autofd int fd = found == 2 ? -1 : open_sysv(s, &alone, err);
+
+	if (fd < 0 && found != 2)
+		return fd;
+	/* also by somebody who has come since it was looked at */
+	if (found && !alone) {
 		log_warn(&g->ctx->log, "system v segment %d is in use: its content is left as it is", s->id);
 		return 0;
 	}
-	r = found ? 0 : create(s, e, err);
-	if (r < 0)
-		return r;
 	/* one that was still there may have been unlocked meanwhile */
 	s->lock = e->desc->mode & MODE_LOCKED && !(found && ds.shm_perm.mode & MODE_LOCKED);
 	s->destroy = s->made && e->desc->mode & MODE_DEST;
-	return fill_sysv(g, set, s, err);
+	return fill(g->ctx, set, (uint32_t)s->shmid, fd, s->size, found != 0, err);
 }
 
 static bool any_sysv(const struct mm_space *const *spaces, size_t nr)
@@ -410,7 +493,17 @@ static bool any_sysv(const struct mm_space *const *spaces, size_t nr)
 	return false;
 }
 
-static int make_all_sysv(struct mm_segments *g, struct image_set *set, uint32_t ipc_ns_id, struct cr_error *err)
+DEFINE_VEC(sysv_entries, img_ipc_shm_entry *)
+
+static void sysv_entries_free(struct sysv_entries *v)
+{
+	for (size_t i = 0; i < v->nr; i++)
+		img_entry_free(v->items[i]);
+	sysv_entries_done(v);
+}
+
+static int read_sysv(const struct mm_segments *g, struct image_set *set, uint32_t ipc_ns_id, struct sysv_entries *ret,
+		     struct cr_error *err)
 {
 	autofree_by(image_reader_close) struct image_reader *reader = NULL;
 	void *entry = NULL;
@@ -419,20 +512,35 @@ static int make_all_sysv(struct mm_segments *g, struct image_set *set, uint32_t 
 	if (r != 0)
 		return r < 0 ? r : cr_refuse(err, -EBADMSG, "no image describes the System V segments");
 	while ((r = image_read(reader, &entry, err)) > 0) {
-		const img_ipc_shm_entry *e = entry;
+		img_ipc_shm_entry *e = entry, **to = sysv_entries_add(ret);
 
-		if (!(e->has_in_pagemaps && e->in_pagemaps)) {
-			r = image_reader_skip(reader, (e->size + 3) & ~UINT64_C(3), err);
-			if (r == 0 && !g->own_ipc_ns)
-				r = cr_refuse(err, -EOPNOTSUPP,
-					      "System V segment %" PRIu32 " in the format of old images", e->desc->id);
+		if (!to) {
+			img_entry_free(entry);
+			return cr_fail(err, -ENOMEM, "make System V segments");
 		}
-		if (r >= 0)
-			r = make_sysv(g, set, e, err);
-		img_entry_free(entry);
+		*to = e;
+		if (e->has_in_pagemaps && e->in_pagemaps)
+			continue;
+		r = image_reader_skip(reader, (e->size + 3) & ~UINT64_C(3), err);
+		if (r == 0 && !g->own_ipc_ns)
+			r = cr_refuse(err, -EOPNOTSUPP, "System V segment %" PRIu32 " in the format of old images", e->desc->id);
 		if (r < 0)
 			return r;
 	}
+	return r;
+}
+
+static int make_all_sysv(struct mm_segments *g, struct image_set *set, uint32_t ipc_ns_id, struct cr_error *err)
+{
+	struct sysv_entries entries = { 0 };
+	size_t first = g->made.nr;
+	int r = read_sysv(g, set, ipc_ns_id, &entries, err);
+
+	for (size_t i = 0; i < entries.nr && r == 0; i++)
+		r = add_sysv(g, set, entries.items[i], err);
+	for (size_t i = 0; i < entries.nr && r == 0 && !g->own_ipc_ns; i++)
+		r = make_sysv(g, set, &g->made.items[first + i], entries.items[i], err);
+	sysv_entries_free(&entries);
 	return r;
 }
 

@@ -8,11 +8,14 @@ import stat
 import struct
 import threading
 
+import rpc
 from case import TIMEOUT, first_error
-from world import Failed
+from world import Failed, Skipped
 
-IPC_RMID, IPC_SET, IPC_STAT, SHM_UNLOCK = 0, 1, 2, 12   # linux/ipc.h, linux/shm.h
+IPC_RMID, IPC_SET, IPC_STAT, SHM_UNLOCK, SHM_RDONLY = 0, 1, 2, 12, 0o10000   # linux/ipc.h, linux/shm.h
 GETVAL, SETVAL = 12, 16   # linux/sem.h
+SHM_HUGETLB = 0o4000
+SEGMENT = 8 * 4096   # bytes of the one that mappings/shm-locked has; it has written to the first two pages
 
 
 class Service(threading.Thread):
@@ -249,19 +252,101 @@ class Outside:
         self.restore()
         self.finish("after its segment was unlocked")
 
-    def do_segment_of_another_owner(self):
-        """Same id, key and size, as happens between machines: it is neither taken nor written to."""
+    def segment_left(self):
+        """The segment of a tree that has been dumped, all of it written to by somebody else since; and who can do so."""
         self.use("mappings", "shm-locked")
         with open("/proc/sysvipc/shm") as f:
             shmid = int(f.readlines()[1].split()[1])
         self.must_dump()
         self.must_be_gone()
-        libc, about = ctypes.CDLL(None, use_errno=True), ctypes.create_string_buffer(512)
+        libc = ctypes.CDLL(None, use_errno=True)
         libc.shmat.restype = ctypes.c_void_p
         at = libc.shmat(shmid, None, 0)
-        ctypes.memset(at, 0x5a, 4096)
-        if libc.shmdt(ctypes.c_void_p(at)) < 0 or libc.shmctl(shmid, IPC_STAT, about) < 0:
+        ctypes.memset(at, 0x5a, SEGMENT)
+        if libc.shmdt(ctypes.c_void_p(at)) < 0:
             raise Failed(f"cannot change the segment: {os.strerror(ctypes.get_errno())}")
+        return libc, shmid
+
+    def segment_is(self, libc, shmid, first, rest, when):
+        at = libc.shmat(shmid, None, SHM_RDONLY)
+        held = ctypes.string_at(at, SEGMENT)
+        libc.shmdt(ctypes.c_void_p(at))
+        if (held[:8192] == b"\x5a" * 8192) != first or held[8192:] != bytes([rest]) * (SEGMENT - 8192):
+            raise Failed(f"{when} the segment has {held[:8].hex()} and {held[8192:8200].hex()}")
+
+    def do_segment_written_meanwhile(self):
+        """What was never written to when it was dumped is zero again, whatever others have put there."""
+        libc, shmid = self.segment_left()
+        self.restore()
+        self.segment_is(libc, shmid, False, 0, "after the restore")
+        self.finish("after its segment was written to")
+
+    def do_segment_whose_pages_are_missing(self):
+        """Nothing says what was in it, so it is left alone; as soon as something does, it is filled."""
+        libc, shmid = self.segment_left()
+        name = os.path.join(self.images, f"pagemap-shmem-{shmid}.img")
+        os.rename(name, name + ".away")
+        self.must_fail_to_restore("without the segment's page map", f"segment {shmid} is there already", os.path.basename(name))
+        self.segment_is(libc, shmid, True, 0x5a, "after a restore without its page map")
+        os.rename(name + ".away", name)
+        with open(name, "r+b") as f:
+            first = f.read(1)
+            f.seek(0)
+            f.write(bytes([first[0] ^ 1]))
+        self.must_fail_to_restore("with a damaged page map of the segment")
+        self.segment_is(libc, shmid, True, 0x5a, "after a restore with a damaged page map")
+        with open(name, "r+b") as f:
+            f.write(first)
+        self.restore()
+        self.finish("after its page map was whole again")
+
+    def do_segment_filled_by_half(self):
+        """A restore that fails while it is filled says so, and the next one starts from nothing."""
+        libc, shmid = self.segment_left()
+        with open(os.path.join(self.images, f"pagemap-shmem-{shmid}.img"), "rb") as f:
+            head = f.read()[8:]   # behind two magic numbers
+        pages = f"pages-{rpc.decode(head[4:4 + struct.unpack_from('<I', head)[0]])[1]}.img"
+        undo = self.flip(pages, 1)
+        self.must_fail_to_restore("with a damaged page of the segment", "does not match its checksum",
+                                  f"segment {shmid} has lost what was in it")
+        undo()
+        self.restore()
+        self.segment_is(libc, shmid, False, 0, "after the restore")
+        self.finish("after a restore that had failed")
+
+    def do_segment_in_use_meanwhile(self):
+        """Who has it attached keeps what he sees."""
+        libc, shmid = self.segment_left()
+        at = libc.shmat(shmid, None, SHM_RDONLY)
+        self.restore()
+        if ctypes.string_at(at, SEGMENT) != b"\x5a" * SEGMENT or f"segment {shmid} is in use" not in self.log("restore.log"):
+            raise Failed("a segment that somebody has attached was written to, or nobody says that it was not")
+        libc.shmdt(ctypes.c_void_p(at))
+        self.world.clear()
+        libc.shmctl(shmid, IPC_RMID, None)
+
+    def do_segment_of_huge_pages(self):
+        """One that has the same id, key and size and is certainly not the one that was dumped."""
+        with open("/proc/sys/vm/nr_hugepages") as f:
+            if int(f.read()) < 1:
+                raise Skipped("no huge pages are reserved (vm.nr_hugepages)")
+        libc, shmid = self.segment_left()
+        libc.shmctl(shmid, IPC_RMID, None)
+        with open("/proc/sys/kernel/shm_next_id", "w") as f:
+            f.write(str(shmid))
+        if libc.shmget(0, SEGMENT, 0o1600 | SHM_HUGETLB) != shmid:
+            raise Failed(f"cannot make a segment of huge pages: {os.strerror(ctypes.get_errno())}")
+        self.must_fail_to_restore("onto a segment of huge pages", f"segment {shmid} is there already", "huge pages")
+        libc.shmctl(shmid, IPC_RMID, None)
+        self.restore()
+        self.finish("after the segment of huge pages had gone")
+
+    def do_segment_of_another_owner(self):
+        """Same id, key and size, as happens between machines: it is neither taken nor written to."""
+        libc, shmid = self.segment_left()
+        about = ctypes.create_string_buffer(512)
+        if libc.shmctl(shmid, IPC_STAT, about) < 0:
+            raise Failed(f"cannot look at the segment: {os.strerror(ctypes.get_errno())}")
 
         def give_to(uid):
             struct.pack_into("I", about, 4, uid)   # shm_perm.uid
@@ -270,10 +355,7 @@ class Outside:
 
         give_to(65534)
         self.must_fail_to_restore("onto the segment of another", f"segment {shmid} is there already", "another owner")
-        at = libc.shmat(shmid, None, 0)
-        if ctypes.string_at(at, 4096) != b"\x5a" * 4096:
-            raise Failed("the segment of another was written to")
-        libc.shmdt(ctypes.c_void_p(at))
+        self.segment_is(libc, shmid, True, 0x5a, "as another's")
         give_to(0)
         self.restore()
         self.finish("after the segment has its owner again")

@@ -156,6 +156,11 @@ static void check_shm_lock(void)
 	expect(pattern_same(area[0], 2 * PAGE, 5) && pattern_same(area[1], 2 * PAGE, 5) &&
 		       pattern_same(area[2], 2 * PAGE, 5),
 	       "content");
+	for (size_t i = 2 * PAGE; i < 8 * PAGE; i++)
+		if (area[0][i]) {
+			expect(false, "byte %zx of what was never written to is %d", i, area[0][i]);
+			break;
+		}
 	area[0][3 * PAGE] = 9;
 	expect(area[1][3 * PAGE] == 9 && area[2][3 * PAGE] == 9, "the mappings are of different segments");
 	expect(fault_of(area[1] + 5 * PAGE) == SIGSEGV, "what was unmapped is there again");
