@@ -281,15 +281,24 @@ int image_create(int dirfd, const char *name, int access, struct cr_error *err)
 	return take_fd(&fd);
 }
 
+int image_set_clear(struct image_set *set, enum img_type type, uint64_t id, struct cr_error *err)
+{
+	char name[IMG_NAME_MAX];
+	int r = img_name(type, id, name, sizeof(name));
+
+	if (r < 0)
+		return cr_fail(err, r, "name an image");
+	if (set->stream || unlinkat(set->dirfd, name, 0) == 0 || errno == ENOENT)
+		return 0;
+	return cr_fail(err, -errno, "remove %s of an older set", name);
+}
+
 /* Of an older set there may be the same pages the other way. If they stayed, nobody could tell which are meant. */
 static int drop_other(struct image_set *set, enum img_type type, uint64_t id, struct cr_error *err)
 {
-	char name[IMG_NAME_MAX];
-
 	if (type != IMG_PAGES && type != IMG_PAGES_PACKED)
 		return 0;
-	img_name(type == IMG_PAGES ? IMG_PAGES_PACKED : IMG_PAGES, id, name, sizeof(name));
-	return unlinkat(set->dirfd, name, 0) < 0 && errno != ENOENT ? cr_fail(err, -errno, "remove %s of an older set", name) : 0;
+	return image_set_clear(set, type == IMG_PAGES ? IMG_PAGES_PACKED : IMG_PAGES, id, err);
 }
 
 int image_set_openat(struct image_set *set, enum img_type type, uint64_t id, int flags, struct cr_error *err)

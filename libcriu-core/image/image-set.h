@@ -82,6 +82,8 @@ int image_write_single(struct image_set *set, enum img_type type, uint64_t id, c
  * Return: descriptor, owned by the caller
  */
 int image_create(int dirfd, const char *name, int access, struct cr_error *err);
+/** image_set_clear() - an image that this set will not have here: remove one that an older set has left in the directory */
+int image_set_clear(struct image_set *set, enum img_type type, uint64_t id, struct cr_error *err);
 /** image_open_raw() - create (O_RDWR) or open (O_RDONLY, of a set opened for reading) an image without framing. Return: descriptor, owned by the caller */
 int image_open_raw(struct image_set *set, enum img_type type, uint64_t id, struct cr_error *err);
 

@@ -181,8 +181,12 @@ static int begin_job(struct copy *c, struct copy_job **ret)
 {
 	while (c->next < c->nr) {
 		struct copy_job *j = &c->jobs[c->next++];
-		int r = open_job(c, j, &c->err);
+		int r;
 
+		/* in a directory there is a file without pages, too; a streamer would be left with it, since nobody asks for it */
+		if (!has_work(j) && image_set_streams(c->set))
+			continue;
+		r = open_job(c, j, &c->err);
 		if (r == 0 && has_work(j)) {
 			*ret = j;
 			return 1;

@@ -163,11 +163,15 @@ static void page_work_done(struct page_work *w)
 	free(w->jobs);
 }
 
-/* What of an address space needs a place among the images: its page map is here, or with the server. */
+/*
+ * What of an address space needs a place among the images: its page map is here, or with the server; then none that an
+ * older dump has left here may be taken for it. Also one without any page has a page map, for the same reason.
+ */
 static int add_job(struct mm_dump *d, struct image_set *set, struct page_work *w, struct page_object *o,
 		   const struct copy_job *job, struct cr_error *err)
 {
-	int r = d->config.server ? 0 : write_pagemap(d, set, o, d->next_pages_id, err);
+	int r = d->config.server ? image_set_clear(set, o->type, o->id, err)
+				 : write_pagemap(d, set, o, d->next_pages_id, err);
 
 	if (r < 0)
 		return r;
@@ -223,8 +227,9 @@ static int add_task(struct mm_dump *d, struct mm_task *mt, struct image_set *set
 	int r;
 
 	stats->pages_scanned += mt->nr_scanned;
-	if (!mt->pages.nr)
-		return 0;
+	/* one that runs may have gone */
+	if (!mt->pages.nr && d->running)
+		return image_set_clear(set, o.type, o.id, err);
 	/* only relatives share memory copy-on-write; those that run may have ended, and are looked at before they do */
 	r = d->tasks.nr > 1 && !d->running && !mt->copy ? page_select_shared(mt, err) : 0;
 	if (r < 0)
@@ -264,8 +269,6 @@ static int add_segment(struct mm_dump *d, size_t i, struct image_set *set, struc
 	stats->shpages_scanned += (s->size + MM_PAGE - 1) / MM_PAGE;
 	if (r < 0)
 		return cr_fail(err, r, "find the data of shared memory %" PRIu32, s->shmid);
-	if (!runs->nr)
-		return 0;
 	r = add_job(d, set, w, &o, &(struct copy_job){ .fd = s->fd, .runs = runs }, err);
 	if (r == 0)
 		stats->shpages_written += page_runs_bytes(runs) / MM_PAGE;

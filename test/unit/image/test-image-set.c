@@ -182,6 +182,32 @@ static void test_directory_removed(void **state)
 }
 
 /* Where the set before is, names say: a process that has it open is no name, and a link that leads nowhere is none. */
+/* What an older set has left, and this one does not have. */
+static void test_clear(void **state)
+{
+	struct place p = place_make();
+	struct cr_error err = { 0 };
+	struct image_set *set = NULL;
+
+	(void)state;
+	close(openat(p.fd, "pagemap-shmem-7.img", O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
+	close(openat(p.fd, "pagemap-7.img", O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
+	assert_int_equal(image_set_create(p.fd, &set, &err), 0);
+	assert_int_equal(image_set_clear(set, IMG_PAGEMAP_SHMEM, 7, &err), 0);
+	assert_false(there(&p, "pagemap-shmem-7.img"));
+	assert_true(there(&p, "pagemap-7.img"));
+	assert_int_equal(image_set_clear(set, IMG_PAGEMAP_SHMEM, 7, &err), 0);
+	image_set_free(set);
+	assert_int_equal(unlinkat(p.fd, "pagemap-7.img", 0), 0);
+	assert_int_equal(mkdirat(p.fd, "pagemap-7.img", 0700), 0);
+	assert_int_equal(image_set_create(p.fd, &set, &err), 0);
+	assert_int_equal(image_set_clear(set, IMG_PAGEMAP, 7, &err), -EISDIR);
+	assert_non_null(strstr(err.text, "pagemap-7.img"));
+	image_set_free(set);
+	assert_int_equal(unlinkat(p.fd, "pagemap-7.img", AT_REMOVEDIR), 0);
+	place_done(&p);
+}
+
 static void test_previous(void **state)
 {
 	static const struct {
@@ -311,6 +337,7 @@ int main(void)
 		cmocka_unit_test(test_given_up),         cmocka_unit_test(test_removed),
 		cmocka_unit_test(test_removed_unlisted), cmocka_unit_test(test_directory_removed),
 		cmocka_unit_test(test_previous),         cmocka_unit_test(test_close_fails),
+		cmocka_unit_test(test_clear),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
