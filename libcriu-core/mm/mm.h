@@ -218,7 +218,7 @@ struct mm_space;
 
 /**
  * mm_read() - read and check mm-PID.img, and pagemap-PID.img and the size of its pages file through all parents
- * Return: 0; -ENOENT no such process in the set; -EBADMSG something is out of range, named; -EOPNOTSUPP cannot be
+ * Return: 0; -ENOENT no such process in the set; -EBADMSG something is out of range or missing, named; -EOPNOTSUPP cannot be
  * restored here, named; negative errno.
  */
 int mm_read(struct cr_context *ctx, struct image_set *set, pid_t ns_pid, struct mm_space **ret, struct cr_error *err);

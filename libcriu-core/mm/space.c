@@ -1,5 +1,6 @@
 /* Reading mm-PID.img and pagemap-PID.img. */
 #include "mm/space.h"
+#include "mm/page-select.h"
 
 #include "base/io.h"
 #include "kernel/context.h"
@@ -91,6 +92,26 @@ static int check_run(void *arg, uint64_t start, uint64_t nr_pages, struct cr_err
 	return space_check_run(arg, start, nr_pages, err);
 }
 
+/* Every dump writes a page map of each process, if only for its vDSO. Without it all of its memory would be zeroes. */
+static int check_page_map(const struct mm_space *s, struct image_set *set, struct cr_error *err)
+{
+	struct page_map map = { 0 };
+	size_t i = 0;
+	int r;
+
+	while (i < s->nr_vmas && vma_content_of(space_vma(s, i)) == VMA_CONTENT_NONE)
+		i++;
+	if (i == s->nr_vmas)
+		return 0;
+	r = page_map_read(set, IMG_PAGEMAP, (uint64_t)s->ns_pid, &map, err);
+	page_map_done(&map);
+	if (r != 1)
+		return r;
+	cr_refuse(err, -EBADMSG, "no pagemap-%d.img in the set", s->ns_pid);
+	cr_advise(err, "after a dump with --page-server, put the files of the server's directory beside the images");
+	return -EBADMSG;
+}
+
 int mm_read(struct cr_context *ctx, struct image_set *set, pid_t ns_pid, struct mm_space **ret, struct cr_error *err)
 {
 	autofree_by(mm_space_free) struct mm_space *s = calloc(1, sizeof(*s));
@@ -109,6 +130,8 @@ int mm_read(struct cr_context *ctx, struct image_set *set, pid_t ns_pid, struct 
 	r = space_check(s, err);
 	if (r == 0)
 		r = page_chain_read_left(set, (uint64_t)ns_pid, left, check_run, s, &s->pages, &s->files, err);
+	if (r == 0 && !s->pages.nr)
+		r = check_page_map(s, set, err);
 	if (r < 0)
 		return cr_within(err, r, "memory of pid %d", ns_pid);
 	for (size_t i = 0; i < s->pages.nr; i++)

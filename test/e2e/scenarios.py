@@ -14,6 +14,7 @@ import time
 sys.dont_write_bytecode = True
 import rpc   # noqa: E402
 import state   # noqa: E402
+from again import Again   # noqa: E402
 from case import Case, TIMEOUT, first_error   # noqa: E402
 from checksums import Checksums   # noqa: E402
 from connections import Connections   # noqa: E402
@@ -31,7 +32,7 @@ from world import Failed, Skipped   # noqa: E402
 RICH = [("tree", "bush"), ("threads", "masks"), ("pipes", "ring"), ("shared", "anonymous"), ("signals", "pending-threads"), ("unix-queue", "rights")]
 
 
-class Scenario(Jobs, Terminals, Outside, Given, Restorers, Connections, Devices, Checksums, Streams, Said, Case):
+class Scenario(Jobs, Terminals, Outside, Given, Restorers, Connections, Devices, Checksums, Streams, Said, Again, Case):
     def __init__(self, args):
         super().__init__(dict(args, victim="", dump="", restore="", refuse="", flags=0))
         self.victims = args["victim"]
