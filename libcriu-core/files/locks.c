@@ -1,7 +1,8 @@
 /*
  * File locks. The fdinfo of a descriptor in the task that has it tells its locks. With many descriptors only those are
  * looked at whose inode is in /proc/locks; that file is not read for a few, since the kernel waits for all processors
- * first (percpu_down_write() in locks_start(), fs/locks.c): some 10 ms of frozen time. POSIX locks belong to a process, flock(2) and OFD locks to an open file
+ * first (percpu_down_write() in locks_start(), fs/locks.c): some 10 ms of frozen time. Nor is it read in a pid namespace: there it
+ * leaves out the locks whose taker has ended, though the description that he had them by lives on (locks_show()). POSIX locks belong to a process, flock(2) and OFD locks to an open file
  * description, leases too. All are taken again by a task, not by the coordinator, so that the kernel names the right holder.
  */
 #include "files/dump-internal.h"
@@ -57,9 +58,17 @@ static void *read_locks(void *arg)
 	return NULL;
 }
 
+/* Only who looks from the first pid namespace (PROC_PID_INIT_INO of linux/proc_ns.h) is shown all locks. */
+static bool sees_all_locks(void)
+{
+	struct stat st;
+
+	return stat("/proc/self/ns/pid", &st) == 0 && st.st_ino == 0xEFFFFFFCu;
+}
+
 void locks_begin(struct file_table *t)
 {
-	if (t->lock_list || t->fds_ahead <= LOOK_AT_EACH)
+	if (t->lock_list || t->fds_ahead <= LOOK_AT_EACH || !sees_all_locks())
 		return;
 	t->lock_list = calloc(1, sizeof(*t->lock_list));
 	if (!t->lock_list)
@@ -217,7 +226,7 @@ static int look_at(struct file_table *t, const struct fd_table *tab, const struc
 
 int locks_collect(struct file_table *t, struct cr_error *err)
 {
-	bool each = nr_descriptors(t) <= LOOK_AT_EACH;
+	bool each = nr_descriptors(t) <= LOOK_AT_EACH || !sees_all_locks();
 	int r = each ? 0 : learn_locks(t, err);
 
 	if (r < 0 || (!each && !t->lock_list->locks.nr))

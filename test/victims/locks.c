@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 static int shared, own, duplicate;
@@ -82,7 +83,40 @@ static void check_many(void)
 	expect(in_the_way(fd, F_OFD_GETLK, F_RDLCK, 50, 1) == 0, "the lock outlives its description");
 }
 
+/* ------------------------------- whose taker has ended: in a pid namespace /proc/locks does not have it */
+
+#define MANY 1600 /* more than are looked at one by one elsewhere */
+
+static void take_and_end(long unused)
+{
+	(void)unused;
+	need(flock(shared, LOCK_EX) == 0);
+	victim_held();
+}
+
+static void set_up_orphan(void)
+{
+	struct rlimit rl = { MANY * 2, MANY * 2 };
+
+	need(setrlimit(RLIMIT_NOFILE, &rl) == 0);
+	shared = open_file();
+	victim_reap(victim_fork(take_and_end, 0));
+	for (int i = 0; i < MANY; i++)
+		need(open("/dev/null", O_RDONLY | O_CLOEXEC) >= 0);
+}
+
+static void check_orphan(void)
+{
+	int fd = open_file();
+
+	expect(flock(fd, LOCK_SH | LOCK_NB) < 0 && errno == EWOULDBLOCK, "nothing is in the way of flock");
+	expect(flock(shared, LOCK_UN) == 0 && flock(fd, LOCK_SH | LOCK_NB) == 0, "flock");
+}
+
 const struct victim_case victim_cases[] = {
 	{ "many", set_up_many, check_many, "--file-locks", "--file-locks", .flags = CASE_MORE },
+	/* whose number fdinfo shows as 0 has one afterwards */
+	{ "orphan", set_up_orphan, check_orphan, "--file-locks", "--file-locks", .flags = CASE_ALTERS },
+	{ "orphan-unasked", set_up_orphan, .refuse = "flock lock|--file-locks" },
 	{ NULL },
 };
