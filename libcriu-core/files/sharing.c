@@ -23,15 +23,20 @@ struct bucket {
 	size_t last;                /* where the last hit or insertion was */
 };
 
+/* What fcntl(2) can set later on (SETFL_MASK in fs/fcntl.c). */
+#define FLAGS_THAT_CHANGE ((uint32_t)(O_APPEND | O_NONBLOCK | O_DIRECT | O_NOATIME | O_ASYNC))
+
+/*
+ * Nothing is in it that others can change between two looks at one description: who is outside of the tree goes on. So neither
+ * position, nor owner, permissions or those flags.
+ */
 static uint64_t facts_key(const struct file_facts *facts)
 {
 	uint64_t h = map_mix(0, facts->st.st_dev);
 
 	h = map_mix(h, facts->st.st_ino);
-	h = map_mix(h, facts->st.st_mode);
-	h = map_mix(h, facts->flags);
-	h = map_mix(h, (uint64_t)facts->pos);
-	return map_mix(h, facts->fown.pid);
+	h = map_mix(h, facts->st.st_mode & S_IFMT);
+	return map_mix(h, facts->flags & ~FLAGS_THAT_CHANGE);
 }
 
 /* How kcmp(2) names a description: a thread, and a number in its table. */
@@ -181,7 +186,7 @@ int sharing_find_ours(struct file_table *t, struct task *task, int copy, const s
 
 /*
  * All eventfds share one inode, but each has a number (Linux 5.2, eventfd_show_fdinfo() in fs/eventfd.c); with it in the
- * key they need no comparing. The counter must not be in it: others may change that between two looks.
+ * key they need no comparing. The counter must not be in it, see facts_key().
  */
 uint64_t sharing_key(const struct file_facts *facts, const char *fdinfo)
 {
