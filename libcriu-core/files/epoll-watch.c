@@ -11,7 +11,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/kcmp.h>
+#include <linux/magic.h>
+#include <linux/major.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
@@ -141,6 +144,16 @@ static int number_of(const struct file_table *t, const struct task *owner, const
 	return -1;
 }
 
+/* What cannot be had of the coordinator, since it is opened by the task when all exist (restored_file.late): pidfds, files below
+ * /proc/PID, /dev/tty. Processes that have ended are opened like anything else. */
+static bool made_late(const struct open_file *f)
+{
+	if (f->entry->type == img_fd_types_PIDFD)
+		return f->entry->pidfd->nspid != -1;
+	return !f->ops->open || (f->facts.fs_type == PROC_SUPER_MAGIC && strncmp(f->facts.link, "/proc/", 6) == 0) ||
+	       (S_ISCHR(f->facts.st.st_mode) && f->facts.st.st_rdev == makedev(TTYAUX_MAJOR, 0));
+}
+
 static int find_elsewhere(struct file_table *t, const struct watches *w, size_t i, struct cr_error *err)
 {
 	img_eventpoll_tfd_entry *e = &w->items[i];
@@ -151,13 +164,17 @@ static int find_elsewhere(struct file_table *t, const struct watches *w, size_t 
 
 		if (!may_be(f, e) || !is_watched(w, i, f->task->lead->host_tid, f->fd_there))
 			continue;
+		number = number_of(t, w->epoll->task, f);
+		if (number < 0 && made_late(f))
+			return file_refuse(t, w->epoll, "the process must keep the descriptor, or take it out of the epoll set",
+					   "epoll watches number %u, a %s that this process has closed and another has open", e->tfd,
+					   f->ops->name);
 		e->ext = pool_new(&t->pool, img_eventpoll_tfd_ext);
 		if (!e->ext)
 			return pool_failed(err);
 		e->ext->has_number = e->ext->has_file_id = true;
 		e->ext->number = e->tfd;
 		e->ext->file_id = f->id;
-		number = number_of(t, w->epoll->task, f);
 		if (number >= 0)
 			e->tfd = (uint32_t)number;
 		return 0;

@@ -10,6 +10,7 @@
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 static int ep, other, p[2], q[2];
@@ -255,6 +256,53 @@ static void check_busy(void)
 	expect_events(ep, 1, (uint64_t[]){ 1 });
 }
 
+/* -------------- a pidfd that this process has closed, its child has, and something else is at its number */
+
+static void hold_for_child(long unused)
+{
+	(void)unused;
+	victim_hold();
+}
+
+static int watched_pidfd(void)
+{
+	int n;
+
+	kid = victim_fork(hold_for_child, 0);
+	n = (int)syscall(SYS_pidfd_open, kid, 0);
+	if (n < 0)
+		victim_skip("pidfd_open: %s", strerror(errno));
+	need((ep = epoll_create1(EPOLL_CLOEXEC)) >= 0 && pipe(p) == 0);
+	watch(ep, n, EPOLLIN, 1);
+	return n;
+}
+
+static void set_up_closed_pidfd(void)
+{
+	int n = watched_pidfd();
+
+	need(fcntl(n, F_SETFD, 0) == 0);
+	victim_fork(hold_for_child, 0);
+	need(dup2(p[0], n) == n);
+}
+
+/* what has a number here is kept */
+static void set_up_moved_pidfd(void)
+{
+	int n = watched_pidfd();
+
+	need(dup(n) >= 0 && dup2(p[0], n) == n);
+}
+
+static void check_moved_pidfd(void)
+{
+	expect(write(p[1], "x", 1) == 1, "write");
+	victim_reap(kid);
+	expect_events(ep, 1, (uint64_t[]){ 1 });
+	expect(read(p[0], (char[1]){ 0 }, 1) == 1, "read");
+	expect_events(ep, 1, (uint64_t[]){ 1 });
+}
+
 const struct victim_case victim_cases[] = {
 	{ "moved", set_up_moved, check_moved, .flags = CASE_MORE },
 	{ "child-only", set_up_child_only, check_child_only, .flags = CASE_MORE },
@@ -262,6 +310,8 @@ const struct victim_case victim_cases[] = {
 	{ "thousand", set_up_thousand, check_many, .flags = CASE_MORE },
 	{ "large", set_up_large, check_many, .flags = CASE_ALTERS },
 	{ "busy-polling", set_up_busy, check_busy },
+	{ "closed-pidfd", set_up_closed_pidfd, .refuse = "pidfd that this process has closed" },
+	{ "moved-pidfd", set_up_moved_pidfd, check_moved_pidfd },
 	{ "hundred-thousand", set_up_hundred_thousand, check_hundred_thousand, .flags = CASE_ALTERS },
 	{ NULL },
 };
