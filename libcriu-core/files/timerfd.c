@@ -67,6 +67,23 @@ static int timerfd_parse(struct scan rest, img_timerfd_entry *e, struct cr_error
 	return r < 0 || seen != 31 ? cr_refuse(err, -EINVAL, "fdinfo of a timerfd is not understood") : 0;
 }
 
+/*
+ * One that has expired stands still, and its later expirations are counted when somebody asks (do_timerfd_gettime() in
+ * fs/timerfd.c): that is here, and its owner sees nothing of it.
+ */
+static int count_expirations(struct file_table *t, struct open_file *f, img_timerfd_entry *e, struct cr_error *err)
+{
+	struct itimerspec left;
+	struct scan rest;
+	int r;
+
+	if (timerfd_gettime(f->fd, &left) < 0)
+		return cr_fail(err, -errno, "timerfd_gettime");
+	f->fdinfo = NULL; /* was read before that */
+	r = file_read_fdinfo(t, f, &rest, err);
+	return r < 0 ? r : timerfd_parse(rest, e, err);
+}
+
 static int timerfd_dump(struct file_table *t, struct open_file *f, struct cr_error *err)
 {
 	img_timerfd_entry *e = pool_new(&t->pool, img_timerfd_entry);
@@ -79,7 +96,8 @@ static int timerfd_dump(struct file_table *t, struct open_file *f, struct cr_err
 	if (r != 0)
 		return r;
 	f->entry->tfd = e;
-	return timerfd_parse(rest, e, err);
+	r = timerfd_parse(rest, e, err);
+	return r == 0 && e->ticks && (e->isec || e->insec) ? count_expirations(t, f, e, err) : r;
 }
 
 static int timerfd_check(const img_file_entry *e, struct cr_error *err)

@@ -90,6 +90,32 @@ static void check_timers(void)
 	expect(read(expired, &n, sizeof(n)) == sizeof(n) && n == 1, "expired %llu times", (unsigned long long)n);
 }
 
+/* Two of the same clock, that nobody reads; one is counted once more, as timerfd_gettime(2) does. Both go on alike. */
+
+static int behind[2];
+
+static void set_up_behind(void)
+{
+	struct itimerspec its = { { 0, 1000000 }, { 0, 1000000 } };
+
+	for (int i = 0; i < 2; i++) {
+		need((behind[i] = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK)) >= 0);
+		need(timerfd_settime(behind[i], 0, &its, NULL) == 0);
+	}
+	sleep_ms(700);
+	need(timerfd_gettime(behind[0], &its) == 0);
+}
+
+static void check_behind(void)
+{
+	uint64_t n[2] = { 0 };
+
+	for (int i = 0; i < 2; i++)
+		expect(read(behind[i], &n[i], sizeof(n[i])) == sizeof(n[i]), "timer %d has not expired", i);
+	expect(n[0] >= 700 && n[1] + 100 > n[0] && n[0] + 100 > n[1], "expired %llu and %llu times",
+	       (unsigned long long)n[0], (unsigned long long)n[1]);
+}
+
 /* ----------------------------------------------------------------- counters */
 
 static int semaphore, counter, full;
@@ -385,6 +411,7 @@ static void set_up_permission(void)
 }
 
 const struct victim_case victim_cases[] = {
+	{ "timerfds-behind", set_up_behind, check_behind, .flags = CASE_ALTERS },
 	{ "timerfds", set_up_timers, check_timers, .flags = CASE_MORE },
 	{ "eventfds", set_up_counters, check_counters, .flags = CASE_MORE },
 	{ "signalfd", set_up_signals, check_signals, .flags = CASE_MORE },
