@@ -22,6 +22,12 @@
 #ifndef MFD_EXEC
 #define MFD_EXEC 0x0010U /* 6.3 */
 #endif
+#ifndef MFD_NOEXEC_SEAL
+#define MFD_NOEXEC_SEAL 0x0008U /* 6.3 */
+#endif
+#ifndef F_SEAL_EXEC
+#define F_SEAL_EXEC 0x0020
+#endif
 #define MEMFD_PREFIX "/memfd:"
 #define DELETED      " (deleted)"
 #define SHARED_NAME  "/dev/zero"
@@ -325,8 +331,19 @@ void files_set_shared_memory(struct files *fs, struct files_shared_memory how)
 	fs->shared_memory = how;
 }
 
-static int memfd_create_like(const img_memfd_inode_entry *e)
+/* Shared anonymous memory; a memory file can have that name, too, but has times (inode_ext()). */
+static bool is_shared_memory(const img_memfd_inode_entry *e)
 {
+	return strcmp(e->name, SHARED_NAME) == 0 && !(e->ext && e->ext->has_mtim);
+}
+
+/*
+ * With vm.memfd_noexec=2 (of the pid namespace) there are only files that never can be executed, MFD_NOEXEC_SEAL: F_SEAL_EXEC is
+ * set, and more seals can be added. That is what such a file was; of shared memory no descriptor has been seen.
+ */
+static int memfd_create_like(const img_memfd_inode_entry *e, struct cr_error *err)
+{
+	bool plain = e->seals & F_SEAL_EXEC && e->has_mode && !(e->mode & 0111);
 	unsigned int flags = MFD_CLOEXEC | (e->seals == F_SEAL_SEAL ? 0 : MFD_ALLOW_SEALING);
 	int fd;
 
@@ -335,6 +352,13 @@ static int memfd_create_like(const img_memfd_inode_entry *e)
 	fd = memfd_create(e->name, flags | MFD_EXEC);
 	if (fd < 0 && errno == EINVAL)
 		fd = memfd_create(e->name, flags);
+	if (fd < 0 && errno == EACCES && (plain || is_shared_memory(e)))
+		fd = memfd_create(e->name, flags | MFD_NOEXEC_SEAL);
+	if (fd >= 0)
+		return fd;
+	fd = cr_fail(err, -errno, "create memory file %s", e->name);
+	if (fd == -EACCES)
+		cr_advise(err, "it is from before vm.memfd_noexec was 2 here, which allows no such file");
 	return fd;
 }
 
@@ -342,7 +366,7 @@ static int inode_make(struct files *fs, struct restored_memfd *m, struct cr_erro
 {
 	const img_memfd_inode_entry *e = m->entry;
 
-	if (strcmp(e->name, SHARED_NAME) == 0 && fs->shared_memory.make) {
+	if (is_shared_memory(e) && fs->shared_memory.make) {
 		m->fd = fs->shared_memory.make(fs->shared_memory.arg, e->size, err);
 		if (m->fd >= 0)
 			return 0;
@@ -350,15 +374,16 @@ static int inode_make(struct files *fs, struct restored_memfd *m, struct cr_erro
 			return m->fd;
 		cr_error_clear(err);
 	}
-	m->fd = memfd_create_like(e);
+	m->fd = memfd_create_like(e, err);
 	if (m->fd < 0)
-		return cr_fail(err, -errno, "create memory file %s", e->name);
+		return m->fd;
 	if (ftruncate(m->fd, (off_t)e->size) < 0)
 		return cr_fail(err, -errno, "make memory file %s %llu bytes long", e->name,
 			       (unsigned long long)e->size);
 	if (fchown(m->fd, e->uid, e->gid) < 0)
 		return cr_fail(err, -errno, "owner of memory file %s", e->name);
-	if (e->has_mode && fchmod(m->fd, e->mode & 07777) < 0)
+	/* nobody can see that of shared memory, which need not be executable for PROT_EXEC */
+	if (e->has_mode && fchmod(m->fd, e->mode & 07777) < 0 && !(errno == EPERM && is_shared_memory(e)))
 		return cr_fail(err, -errno, "mode of memory file %s", e->name);
 	return 0;
 }
@@ -446,7 +471,7 @@ int files_seal(struct files *fs, struct cr_error *err)
 		if (r < 0)
 			return r;
 		if (m->fd < 0 || m->entry->seals == 0 || m->entry->seals == F_SEAL_SEAL ||
-		    strcmp(m->entry->name, SHARED_NAME) == 0)
+		    is_shared_memory(m->entry))
 			continue;
 		if (fcntl(m->fd, F_ADD_SEALS, m->entry->seals) < 0)
 			return cr_fail(err, -errno, "seal memory file %s with 0x%x", m->entry->name, m->entry->seals);
