@@ -441,10 +441,11 @@ static int collect_link(struct file_table *t, struct task *task, const char *lin
 static int collect_fs(struct file_table *t, struct task *task, struct cr_error *err)
 {
 	struct task **at;
-	int r = collect_link(t, task, "cwd", "working directory", &task->fs.cwd_id, err);
+	/* where both are the same an obstacle is about the root, of which more is asked */
+	int r = collect_link(t, task, "root", "root directory", &task->fs.root_id, err);
 
 	if (r >= 0)
-		r = collect_link(t, task, "root", "root directory", &task->fs.root_id, err);
+		r = collect_link(t, task, "cwd", "working directory", &task->fs.cwd_id, err);
 	if (r < 0)
 		return r;
 	if (task->status.lines & PROC_STATUS_UMASK) {

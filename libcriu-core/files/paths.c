@@ -194,6 +194,39 @@ static int path_elsewhere(struct file_table *t, struct open_file *f, enum path_s
 	}
 }
 
+/* "/proc/41/task/42/..." gives 41 and 42, or 0 where there is none. */
+static void proc_numbers(const char *name, pid_t *ret_pid, pid_t *ret_tid)
+{
+	int len = 0;
+
+	*ret_pid = *ret_tid = 0;
+	if (sscanf(name, "/proc/%9d%n", ret_pid, &len) == 1)
+		sscanf(name + len, "/task/%9d", ret_tid);
+}
+
+/*
+ * What is below /proc of the tree is opened when its processes exist, by descriptors' owners and for working directories. Threads
+ * come later than that; a root directory, and what is in the queue of a socket, is needed earlier.
+ */
+static int path_in_proc(struct file_table *t, struct open_file *f, struct cr_error *err)
+{
+	pid_t pid, tid, known = 0;
+	int r;
+
+	if (f->facts.fs_type != PROC_SUPER_MAGIC)
+		return 0;
+	proc_numbers(f->facts.link, &pid, &tid);
+	r = pid > 0 ? owner_pid(t, pid, F_OWNER_PID, &known, err) : 0;
+	if (r < 0 || known <= 0)
+		return r;
+	if (tid > 0 && tid != pid)
+		return file_refuse(t, f, "close it, or end the program that uses it",
+				   "file of a thread, which comes later than what is open, %s", f->facts.link);
+	if (f->fd_there < 0 && !(f->where && strcmp(f->where, "working directory") == 0))
+		return file_refuse(t, f, "", "file of a process of the tree, %s", f->facts.link);
+	return 0;
+}
+
 /* Opened before the mount became nodev: nobody can open it again. */
 static bool is_barred_device(const struct open_file *f, uint32_t flags)
 {
@@ -235,6 +268,8 @@ int path_dump(struct file_table *t, struct open_file *f, uint32_t id, uint32_t f
 	}
 	if (state != PATH_GOOD)
 		r = path_elsewhere(t, f, state, id, e->name, err);
+	else if (!key)
+		r = path_in_proc(t, f, err);
 	if (r == 0)
 		*ret = e;
 	return r;

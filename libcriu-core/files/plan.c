@@ -128,8 +128,8 @@ int files_open(struct files *fs, int root_fd, struct cr_error *err)
 	if (r == 0)
 		r = parallel_pieces((fs->files.nr + OPEN_CHUNK - 1) / OPEN_CHUNK, open_chunk, fs, err);
 	for (size_t i = 0; i < fs->files.nr && r == 0; i++)
-		if (fs->files.items[i]->fd < 0 &&
-		    (fs->files.items[i]->is_dir_ref || (fs->files.items[i]->used && !fs->files.items[i]->late)))
+		if (fs->files.items[i]->fd < 0 && !fs->files.items[i]->late &&
+		    (fs->files.items[i]->is_dir_ref || fs->files.items[i]->used))
 			r = open_one(fs, fs->files.items[i], err);
 	if (r == 0)
 		r = memfds_make(fs, err);
@@ -272,16 +272,24 @@ static void take_to_slot(const struct restored_table *tab, int fd, struct progra
 static void plan_fs(const struct files *fs, const struct restored_task *t, struct program *p, struct routine *r)
 {
 	const struct restored_file *root = files_find(fs, t->fs->root_id), *cwd = files_find(fs, t->fs->cwd_id);
+	const char *name = cwd->late ? cwd->entry->reg->name : NULL;
+	unsigned int at = name ? SLOT_TMP2 : SLOT_TMP;
 
+	/* below /proc of the tree: by its name, which may lead nowhere in another root */
+	if (name)
+		op_keep(emit_call(p, r, "open a directory of procfs", SYS_openat, AT_FDCWD,
+				  emit_data(p, r, name, strlen(name) + 1, 1), O_PATH | O_DIRECTORY | O_CLOEXEC),
+			SLOT_TMP2);
 	if (!is_own_root(fs, root)) {
 		take_to_slot(t->table, root->fd, p, r);
 		op_from_slot(emit_call(p, r, "enter the root directory", SYS_fchdir, SLOT_TMP), 0);
 		op_from_slot(emit_call(p, r, "close the root directory", SYS_close, SLOT_TMP), 0);
 		emit_call(p, r, "change root", SYS_chroot, emit_data(p, r, ".", 2, 1));
 	}
-	take_to_slot(t->table, cwd->fd, p, r);
-	op_from_slot(emit_call(p, r, "enter the working directory", SYS_fchdir, SLOT_TMP), 0);
-	op_from_slot(emit_call(p, r, "close the working directory", SYS_close, SLOT_TMP), 0);
+	if (!name)
+		take_to_slot(t->table, cwd->fd, p, r);
+	op_from_slot(emit_call(p, r, "enter the working directory", SYS_fchdir, at), 0);
+	op_from_slot(emit_call(p, r, "close the working directory", SYS_close, at), 0);
 	if (t->fs->has_umask)
 		emit_call(p, r, "umask", SYS_umask, t->fs->umask);
 }
@@ -414,6 +422,8 @@ size_t files_plan_size(const struct files *fs, pid_t ns_pid)
 				extra += f->ops->settle_size(f);
 		}
 	}
+	if (files_find(fs, t->fs->cwd_id)->late)
+		extra += PATH_MAX;
 	e.count += locks_plan_ops(fs, ns_pid) + 24;
 	return e.count * (sizeof(struct abi_op) + 32) + extra + 256;
 }

@@ -246,6 +246,15 @@ static void find_late_files(struct files *fs)
 	}
 }
 
+/* Who has changed to another root finds nothing of the tree below /proc. */
+static int check_roots(const struct files *fs, struct cr_error *err)
+{
+	for (size_t i = 0; i < fs->tasks.nr; i++)
+		if (files_find(fs, fs->tasks.items[i]->fs->root_id)->late)
+			return cr_refuse(err, -ENOTSUP, "a root directory is below /proc of the tree");
+	return 0;
+}
+
 /* Flags and owner of a fifo are in the entry of its path. */
 static int check_fifos(const struct files *fs, struct cr_error *err)
 {
@@ -330,6 +339,8 @@ int files_read(struct cr_context *ctx, struct image_set *set, const struct files
 		r = cr_within(err, read_task(fs, &owners[i], err), "pid %d", owners[i].ns_pid);
 	if (r == 0)
 		find_late_files(fs);
+	if (r == 0)
+		r = check_roots(fs, err);
 	if (r == 0)
 		r = check_fifos(fs, err);
 	if (r == 0)
