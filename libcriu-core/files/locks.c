@@ -20,9 +20,11 @@
 #include <linux/magic.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 
 enum lock_flag { LOCK_POSIX = 1, LOCK_FLOCK = 2, LOCK_OFD = 4, LOCK_LEASE = 8 }; /* file_lock_entry.flag */
 /* file_lock_entry.type. A lease that is being broken has what it is to become, and LOCK_BREAKING. */
@@ -361,6 +363,23 @@ static int lease_before(const struct files *fs, const img_file_lock_entry *e)
 	if (e->type == LOCK_EXCLUSIVE || e->type == (LOCK_SHARED | LOCK_BREAKING))
 		return F_WRLCK;
 	return e->type == (LOCK_NONE | LOCK_BREAKING) && writes ? F_WRLCK : F_RDLCK;
+}
+
+static bool is_same_reg(const struct restored_file *a, const struct restored_file *b)
+{
+	return a->entry->type == img_fd_types_REG && b->entry->type == img_fd_types_REG && a->ghost == b->ghost &&
+	       a->link == b->link && strcmp(a->entry->reg->name, b->entry->reg->name) == 0;
+}
+
+const struct restored_file *lease_holder(const struct files *fs, const struct restored_file *f)
+{
+	for (size_t i = 0; i < fs->locks.nr; i++) {
+		const img_file_lock_entry *e = fs->locks.items[i];
+
+		if (e->flag == LOCK_LEASE && lease_before(fs, e) == F_WRLCK && is_same_reg(lock_file(fs, e), f))
+			return lock_file(fs, e);
+	}
+	return NULL;
 }
 
 static void lease_plan(const struct files *fs, const img_file_lock_entry *e, struct program *p, struct routine *r)

@@ -8,6 +8,7 @@
 #include "base/own.h"
 #include "files/build-id.h"
 #include "files/tree-root.h"
+#include "kernel/uapi.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -17,8 +18,12 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
+#ifndef FUSE_SUPER_MAGIC
+#define FUSE_SUPER_MAGIC 0x65735546
+#endif
 #define DELETED " (deleted)"
 
 enum path_state {
@@ -91,12 +96,30 @@ static enum path_state path_state(const struct file_table *t, const struct open_
 	return PATH_HIDDEN;
 }
 
+/* A lease for writing, of a descriptor of the tree: who opens the file has it broken, also for reading. */
+static bool is_leased(const struct file_table *t, const struct open_file *f)
+{
+	for (size_t i = 0; i < t->files.nr; i++) {
+		const struct open_file *o = t->files.items[i];
+		autofd int copy = -1;
+
+		if (o->fd_there < 0 || o->facts.st.st_ino != f->facts.st.st_ino || o->facts.st.st_dev != f->facts.st.st_dev)
+			continue;
+		copy = (int)syscall(__NR_pidfd_getfd, o->task->pidfd, o->fd_there, 0);
+		if (copy >= 0 && fcntl(copy, F_GETLEASE) == F_WRLCK)
+			return true;
+	}
+	return false;
+}
+
 static void reg_build_id(struct file_table *t, const struct open_file *f, img_reg_file_entry *e)
 {
 	char path[32];
 	uint8_t id[BUILD_ID_MAX];
 	int len;
 
+	if (is_leased(t, f))
+		return;
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", f->fd);
 	autofd int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	if (fd < 0)

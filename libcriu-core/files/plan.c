@@ -152,6 +152,7 @@ static int opener_open(void *arg, uint32_t id, uint32_t flags, struct cr_error *
 	struct files *fs = arg;
 	struct restored_file *f = files_find(fs, id);
 	bool rw = (flags & O_ACCMODE) == O_RDWR;
+	const struct restored_file *leased;
 	int *at, r;
 
 	if (!f)
@@ -161,6 +162,10 @@ static int opener_open(void *arg, uint32_t id, uint32_t flags, struct cr_error *
 	at = &f->map_fd[rw];
 	if (*at >= 0)
 		return *at;
+	/* a lease for writing is given to who has the file open alone: it was mapped through that very description */
+	leased = lease_holder(fs, f);
+	if (leased && leased->fd >= 0 && (!rw || (entry_flags(leased->entry) & O_ACCMODE) == O_RDWR))
+		return leased->fd;
 	flags = (rw ? O_RDWR : flags & O_ACCMODE) | O_CLOEXEC;
 	if (f->entry->type == img_fd_types_MEMFD)
 		*at = memfd_open_id(fs, f->entry->memfd->inode_id, flags, err);

@@ -205,6 +205,8 @@ int locks_read(struct files *fs, struct cr_error *err);
 /** locks_settle() - once all files are open */
 int locks_settle(struct files *fs, struct cr_error *err);
 void locks_plan(const struct files *fs, pid_t ns_pid, struct program *p, struct routine *r);
+/** lease_holder() - the description with a lease for writing on the file of @f, the only one then; NULL: there is none */
+const struct restored_file *lease_holder(const struct files *fs, const struct restored_file *f);
 size_t locks_plan_ops(const struct files *fs, pid_t ns_pid);
 
 /* inherit.c */

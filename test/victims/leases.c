@@ -6,10 +6,12 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 static int fd, other;
+static char *memory;
 static volatile sig_atomic_t told, told_fd;
 static pid_t kid;
 
@@ -76,6 +78,21 @@ static void check_write(void)
 	expect(open(victim_path("leased"), O_RDONLY | O_NONBLOCK) < 0 && errno == EAGAIN, "it is not in the way");
 	expect_told(1);
 	expect(fcntl(fd, F_SETLEASE, F_UNLCK) == 0, "give it back");
+}
+
+/* the mapping has the file open, too, by the description that the lease is of */
+static void set_up_mapped(void)
+{
+	lease(O_RDWR, F_WRLCK, SIGRTMIN + 2);
+	memory = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	need(memory != MAP_FAILED && mmap(NULL, 4096, PROT_READ, MAP_PRIVATE, fd, 0) != MAP_FAILED);
+}
+
+static void check_mapped(void)
+{
+	memory[0] = 'C';
+	expect(pread(fd, (char[1]){ 0 }, 1, 0) == 1 && memory[1] == 'o', "the mapping has '%.7s'", memory);
+	check_write();
 }
 
 static void shares(long arg)
@@ -162,6 +179,7 @@ static void check_waited(void)
 const struct victim_case victim_cases[] = {
 	{ "read", set_up_read, check_read, "--file-locks", "--file-locks", .flags = CASE_MORE },
 	{ "write", set_up_write, check_write, "--file-locks", "--file-locks", .flags = CASE_MORE },
+	{ "mapped", set_up_mapped, check_mapped, "--file-locks", "--file-locks" },
 	{ "shared", set_up_shared, check_shared, "--file-locks", "--file-locks" },
 	{ "not-asked-for", set_up_read, check_read, .refuse = "file-locks" },
 	{ "breaking-read", set_up_breaking_read, check_breaking, "--file-locks", "--file-locks", .flags = CASE_MORE },
