@@ -205,6 +205,12 @@ void files_plan_late(const struct files *f, pid_t ns_pid, struct program *p, str
  */
 void files_plan_leave(const struct files *f, pid_t ns_pid, struct program *p, struct routine *r);
 
+/**
+ * files_lock_holder() - who outside of the tree has a lock on the file that a restored task has at @fd
+ * Return: its number in our procfs; 0: nobody is known.
+ */
+pid_t files_lock_holder(const struct files *f, pid_t ns_pid, int fd);
+
 /** files_foreground_group() - that the terminal of a shell job was in the hands of, if it was one of the tree; 0: none */
 pid_t files_foreground_group(const struct files *f);
 

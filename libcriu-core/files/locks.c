@@ -286,6 +286,29 @@ static const struct restored_file *lock_file(const struct files *fs, const img_f
 	return t ? table_file(fs, t->table, e->fd) : NULL;
 }
 
+pid_t files_lock_holder(const struct files *fs, pid_t ns_pid, int fd)
+{
+	const struct restored_task *t = files_task(fs, ns_pid);
+	const struct restored_file *f = t ? table_file(fs, t->table, fd) : NULL;
+	struct proc_lock_vec locks = { 0 };
+	struct cr_error ignored = { 0 };
+	struct stat st;
+	pid_t holder = 0;
+
+	if (!f || f->fd < 0 || fstat(f->fd, &st) < 0)
+		return 0;
+	if (proc_locks_read(AT_FDCWD, &locks, &ignored) == 0)
+		for (size_t i = 0; i < locks.nr && !holder; i++) {
+			const struct proc_lock *l = &locks.items[i];
+
+			if (!l->waiting && l->ino == st.st_ino && l->dev_major == major(st.st_dev) &&
+			    l->dev_minor == minor(st.st_dev) && l->pid > 0 && !files_task(fs, l->pid))
+				holder = l->pid;
+		}
+	proc_lock_vec_done(&locks);
+	return holder;
+}
+
 static int lock_check(const struct files *fs, const img_file_lock_entry *e, struct cr_error *err)
 {
 	const struct restored_file *f = lock_file(fs, e);

@@ -178,6 +178,17 @@ static const struct abi_op *failed_op(const struct program *p, const struct abi_
 					: NULL;
 }
 
+long program_failed_call(const struct program *p, uint32_t routine, uint64_t *ret_arg)
+{
+	const struct abi_routine *r = program_routine(p, routine);
+	const struct abi_op *op = r && r->error ? failed_op(p, r) : NULL;
+
+	if (!op || op->kind != ABI_OP_SYSCALL)
+		return -1;
+	*ret_arg = op->arg[0];
+	return (long)op->nr;
+}
+
 bool program_bad_page(const struct program *p, uint32_t routine, uint64_t *ret_at)
 {
 	const struct abi_routine *r = program_routine(p, routine);

@@ -103,6 +103,9 @@ enum { SLOT_PIDFD = ABI_SLOT_COORDINATOR, SLOT_TMP = 1, SLOT_TMP2 = 2, SLOT_PAGE
  */
 int program_explain(const struct program *p, uint32_t routine, struct cr_error *err);
 
+/** program_failed_call() - number of the system call that a routine has failed in, -1: it was none; and its first argument */
+long program_failed_call(const struct program *p, uint32_t routine, uint64_t *ret_arg);
+
 /** program_bad_page() - has the routine failed at a page that does not match its checksum? Where is it? */
 bool program_bad_page(const struct program *p, uint32_t routine, uint64_t *ret_at);
 

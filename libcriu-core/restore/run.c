@@ -17,6 +17,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/sched.h>
 #include <sched.h>
 #include <signal.h>
@@ -132,6 +133,30 @@ static void advise_of_mappings(const struct restore *rs, size_t node, struct cr_
 			  nr, max, nr + 2 * SPARE_MAPPINGS);
 }
 
+/* EAGAIN: something is taken, or cannot be had yet. */
+static void advise_of_rival(const struct restore *rs, uint32_t routine, pid_t ns_pid, struct cr_error *err)
+{
+	uint64_t arg = 0;
+	pid_t holder;
+
+	switch (program_failed_call(&rs->program, routine, &arg)) {
+	case SYS_flock:
+	case SYS_fcntl:
+		holder = arg <= INT_MAX ? files_lock_holder(rs->files, ns_pid, (int)arg) : 0;
+		if (holder)
+			cr_advise(err, "process %d has a lock on it by now, see lslocks(8)", (int)holder);
+		else
+			cr_advise(err, "somebody else has a lock on that file by now, or, for a lease, has it open: see lslocks(8), fuser(1)");
+		break;
+	case SYS_semop:
+		cr_advise(err, "somebody has taken the semaphore meanwhile, see ipcs -s -i %d", (int)arg);
+		break;
+	default:
+		/* of other calls in programs, clone(2) alone fails that way */
+		cr_advise(err, "see RLIMIT_NPROC of the user, pids.max of the cgroup, kernel.threads-max");
+	}
+}
+
 static int explain(struct restore *rs, struct cr_error *err)
 {
 	uint32_t failed = program_control(&rs->program)->first_failed;
@@ -149,9 +174,8 @@ static int explain(struct restore *rs, struct cr_error *err)
 			advise_of_mappings(rs, i, err);
 		if (r == -EBADMSG && i < rs->nr_tasks && program_bad_page(&rs->program, failed - 1, &at))
 			mm_space_blame(rs->tasks[i].space, at, r, err);
-		/* of calls in programs, clone(2) alone fails that way */
 		if (r == -EAGAIN)
-			cr_advise(err, "see RLIMIT_NPROC of the user, pids.max of the cgroup, kernel.threads-max");
+			advise_of_rival(rs, failed - 1, (pid_t)rs->tree.nodes.items[i].pid, err);
 		return cr_within(err, r, "pid %u", rs->tree.nodes.items[i].pid);
 	}
 	return r;

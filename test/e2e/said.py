@@ -1,4 +1,8 @@
 """Scenarios about what a dump that goes on without something says of it."""
+import os
+import subprocess
+
+import state
 from case import first_error
 from world import Failed
 
@@ -23,3 +27,18 @@ class Said:
         self.must_be_gone()
         self.restore()
         self.finish("after the restore")
+
+    def do_lock_taken_meanwhile(self):
+        """Somebody else has the file's lock when the tree is to come back: the error says who."""
+        self.use("locks", "many")
+        self.must_dump("--file-locks")
+        self.must_be_gone()
+        holder = self.world.start(["flock", "--no-fork", os.path.join(self.dir, "file"), "sleep", "60"], stdin=subprocess.DEVNULL)
+        self.world.others.add(holder)
+        self.world.until(lambda: b"FLOCK" in state.read("/proc/locks"), 10, "the lock is taken")
+        code, said = self.criu_run("restore", "-d", "-D", self.images, "-o", "restore.log", "-v4", "--file-locks")
+        self.world.kill([holder])
+        self.world.others.discard(holder)
+        left = self.world.clear()
+        if code <= 0 or f"process {holder} has a lock on it by now" not in said or left:
+            raise Failed(f"a restore where process {holder} has the lock: {code}, {said}, {left}")
