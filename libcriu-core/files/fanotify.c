@@ -147,6 +147,9 @@ static int marks_dump(struct file_table *t, struct open_file *f, struct scan res
 		scan_blanks(&probe);
 		if (scan_lit(&probe, "flags:") == 0)
 			continue;
+		if (scan_lit(&probe, "mnt_ns:") == 0) /* Linux 6.14 */
+			return file_refuse(t, f, "the process must close it before the dump",
+					   "fanotify that watches a mount namespace (FAN_REPORT_MNT)");
 		e->mark.nr++;
 		m->id = f->id;
 		r = mark_parse(t, mounts, line, m, err);

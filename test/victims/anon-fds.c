@@ -328,6 +328,20 @@ static void check_unread(void)
 
 /* ----------------------------------------------------------------- fanotify */
 
+#ifndef FAN_MARK_MNTNS
+#define FAN_REPORT_MNT 0x00004000 /* 6.14 */
+#define FAN_MARK_MNTNS 0x00000110
+#define FAN_MNT_ATTACH 0x01000000
+#endif
+
+static void set_up_mount_watch(void)
+{
+	int fd = fanotify_init(FAN_REPORT_MNT | FAN_NONBLOCK, O_RDONLY);
+
+	if (fd < 0 || fanotify_mark(fd, FAN_MARK_ADD | FAN_MARK_MNTNS, FAN_MNT_ATTACH, AT_FDCWD, "/proc/self/ns/mnt") < 0)
+		victim_skip("FAN_REPORT_MNT: %s", strerror(errno));
+}
+
 static int group, asked;
 
 static void set_up_fanotify(void)
@@ -411,6 +425,7 @@ static void set_up_permission(void)
 }
 
 const struct victim_case victim_cases[] = {
+	{ "fanotify-mounts", set_up_mount_watch, .refuse = "FAN_REPORT_MNT" },
 	{ "timerfds-behind", set_up_behind, check_behind, .flags = CASE_ALTERS },
 	{ "timerfds", set_up_timers, check_timers, .flags = CASE_MORE },
 	{ "eventfds", set_up_counters, check_counters, .flags = CASE_MORE },
