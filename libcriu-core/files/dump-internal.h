@@ -223,6 +223,11 @@ struct path_look path_look_at(int root_fd, const char *path);
 /** path_dump() - a reg_file_entry for the name of @f, with remaps where the path does not lead to it. Return as file_describe(). */
 int path_dump(struct file_table *t, struct open_file *f, uint32_t id, uint32_t flags, bool validate,
 	      img_reg_file_entry **ret, struct cr_error *err);
+/**
+ * path_is_stand_in() - a name that NFS or FUSE has given to a file that was unlinked while it was open
+ * They remove it, with the file, when nobody has that open any more. Pure.
+ */
+bool path_is_stand_in(uint32_t fs_type, const char *name);
 /** path_mount() - note the mount of a name, where the tree has mounts of its own */
 void path_mount(const struct file_table *t, uint32_t mnt_id, img_reg_file_entry *e);
 

@@ -26,7 +26,8 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
-#define MAX_WATCHES  ((size_t)1 << 20) /* and the highest number of one */
+#define MAX_WATCHES  ((size_t)1 << 20)
+#define MAX_NUMBER   ((uint32_t)1 << 22) /* of a watch: reaching it takes 20 s */
 #define MASK_USER    (IN_ALL_EVENTS | IN_ONESHOT | IN_EXCL_UNLINK)
 
 static bool inotify_claims(const struct file_facts *facts)
@@ -92,6 +93,9 @@ static int watches_dump(struct file_table *t, struct open_file *f, struct scan r
 		if (scan_lit(&probe, "inotify ") != 0)
 			continue;
 		r = watch_dump(t, mounts, line, &e->wd.items[e->wd.nr++], err);
+		if (r == 0 && e->wd.items[e->wd.nr - 1].wd > MAX_NUMBER)
+			return file_refuse(t, f, "the process must make a new inotify descriptor",
+					   "inotify has given out more than %u watch numbers, and they only grow", MAX_NUMBER);
 		if (r == 0 && !e->wd.items[e->wd.nr - 1].f_handle->path && !nameless) {
 			nameless = open_file_vec_add(&t->inotifies);
 			if (!nameless)
@@ -186,7 +190,7 @@ static int inotify_check(const img_file_entry *e, struct cr_error *err)
 	for (size_t i = 0; i < e->ify->wd.nr; i++) {
 		const img_inotify_wd_entry *w = &e->ify->wd.items[i];
 
-		if (w->wd == 0 || w->wd > MAX_WATCHES)
+		if (w->wd == 0 || w->wd > MAX_NUMBER)
 			return cr_refuse(err, -EBADMSG, "inotify %u has a watch %u", e->id, w->wd);
 		if (w->ext && w->ext->has_file_id)
 			continue;

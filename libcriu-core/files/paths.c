@@ -66,6 +66,15 @@ static bool leads_there_again(const struct file_table *t, const char *text, size
 	return leads_to(&at, is);
 }
 
+bool path_is_stand_in(uint32_t fs_type, const char *name)
+{
+	const char *slash = strrchr(name, '/'), *base = slash ? slash + 1 : name;
+
+	return (fs_type == NFS_SUPER_MAGIC && strncmp(base, ".nfs", 4) == 0 &&
+		strspn(base + 4, "0123456789abcdef") >= 16 && base[4 + strspn(base + 4, "0123456789abcdef")] == '\0') ||
+	       (fs_type == FUSE_SUPER_MAGIC && strncmp(base, ".fuse_hidden", 12) == 0);
+}
+
 /* @ret_mnt_id: of the mount that it is on in the tree, 0 unknown */
 static enum path_state path_state(const struct file_table *t, const struct open_file *f, size_t *ret_len,
 				  uint32_t *ret_mnt_id)
@@ -80,6 +89,8 @@ static enum path_state path_state(const struct file_table *t, const struct open_
 		*ret_mnt_id = at.mnt_id;
 		return tree_same_file(t, f, &at) ? PATH_GOOD : PATH_OUTSIDE;
 	}
+	if (S_ISREG(is->st_mode) && leads_to(&at, is) && path_is_stand_in(f->facts.fs_type, text))
+		return PATH_GONE;
 	/* a mount of the same directory may lie over the one that it is open through, and forbid what that allows */
 	if (leads_to(&at, is))
 		return !at.mnt_id || at.mnt_id == f->mnt_id || tree_same_limits(t, f) ? PATH_GOOD : PATH_HIDDEN;

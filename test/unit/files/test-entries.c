@@ -1,11 +1,13 @@
 /* Entries of images that are not what they claim to be, and build ids. */
 #include "base/array.h"
 #include "files/build-id.h"
+#include "files/dump-internal.h"
 #include "files/restore-internal.h"
 
 #include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -156,12 +158,58 @@ static void test_own_build_id(void **state)
 	close(text);
 }
 
+/* They only grow, one with each watch that a daemon has made in all its life. */
+static void test_watch_numbers(void **state)
+{
+	img_fh_entry handle = { .path = "/x" };
+	img_inotify_wd_entry watch = { .f_handle = &handle };
+	img_inotify_file_entry inotify = { .id = 7, .fown = &no_owner, .wd = { .items = &watch, .nr = 1 } };
+	img_file_entry e = { .type = img_fd_types_INOTIFY, .id = 7, .ify = &inotify };
+	static const struct {
+		uint32_t number;
+		int r;
+	} cases[] = { { 0, -EBADMSG }, { 1, 0 }, { 3000000, 0 }, { 5000000, -EBADMSG }, { UINT32_MAX, -EBADMSG } };
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++) {
+		struct cr_error err = { 0 };
+
+		watch.wd = cases[i].number;
+		if (file_ops_of_type(img_fd_types_INOTIFY)->check(&e, &err) != cases[i].r)
+			fail_msg("watch %u: %s", watch.wd, err.text);
+	}
+}
+
+static void test_stand_ins(void **state)
+{
+	static const struct {
+		uint32_t fs_type;
+		const char *name;
+		bool is;
+	} cases[] = {
+		{ NFS_SUPER_MAGIC, "/mnt/.nfs00000000019a00d500000001", true },
+		{ NFS_SUPER_MAGIC, "/mnt/.nfsrc", false },
+		{ NFS_SUPER_MAGIC, "/mnt/.nfs00000000019a00d500000001.bak", false },
+		{ NFS_SUPER_MAGIC, "/.nfs00000000019a00d500000001/x", false },
+		{ EXT4_SUPER_MAGIC, "/mnt/.nfs00000000019a00d500000001", false },
+		{ 0x65735546, "/mnt/.fuse_hidden0000000200000001", true },
+		{ 0x65735546, "/mnt/fuse_hidden", false },
+		{ NFS_SUPER_MAGIC, "/mnt/.fuse_hidden0000000200000001", false },
+		{ NFS_SUPER_MAGIC, "", false },
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(cases); i++)
+		if (path_is_stand_in(cases[i].fs_type, cases[i].name) != cases[i].is)
+			fail_msg("%s", cases[i].name);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_sub_messages), cmocka_unit_test(test_owners),     cmocka_unit_test(test_regular),
 		cmocka_unit_test(test_descriptors),  cmocka_unit_test(test_open_flags), cmocka_unit_test(test_build_id),
-		cmocka_unit_test(test_own_build_id),
+		cmocka_unit_test(test_own_build_id),  cmocka_unit_test(test_watch_numbers), cmocka_unit_test(test_stand_ins),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
