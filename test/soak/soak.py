@@ -6,6 +6,7 @@ request: no process, no mount, no file outside of the images.
 """
 import argparse
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -75,9 +76,10 @@ def main():
     more = [] if tracks else ["no-pre-dumps"]
     with tempfile.TemporaryDirectory(prefix="criu-soak-") as where:
         os.mkdir(f"{where}/images")
+        program = shutil.copy(args.criu, where)   # so that processes of it are of nobody else
         ready, status = os.pipe()
         os.set_inheritable(status, True)
-        daemon = subprocess.Popen([args.criu, "service", "-W", where, "--address", "s", "-o", "service.log", "--status-fd",
+        daemon = subprocess.Popen([program, "service", "-W", where, "--address", "s", "-o", "service.log", "--status-fd",
                                    str(status)], pass_fds=[status], stdout=subprocess.DEVNULL)
         os.close(status)
         try:
@@ -85,7 +87,7 @@ def main():
                 print("FAIL soak: the service does not start")
                 return 1
             mounts = open("/proc/self/mountinfo", encoding="utf-8").read()
-            before = len(processes_of(args.criu))
+            before = len(processes_of(program))
 
             def run(requests):
                 r = subprocess.run([f"{args.tools}/soak", f"{where}/s", f"{where}/images", str(args.clients), str(requests),
@@ -99,7 +101,7 @@ def main():
                 good = run(args.requests // args.rounds) and good
                 last = settled(daemon.pid)
                 print(" ", last, flush=True)
-            left = left_of(args.criu, before)
+            left = left_of(program, before)
             what = [why for why, bad in (
                 ("a request failed", not good),
                 (f"memory has grown from {first['rss_kib']} to {last['rss_kib']} KiB",
