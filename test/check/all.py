@@ -139,12 +139,11 @@ def criu_env(san):
 
 
 def suite_e2e(args, tally):
-    """One more at a time than elsewhere: cases wait for a good part of their time. Of those that compute it comes last, as it
-    can do with less: a machine that is slow leaves other ways than the command line out when CHECK_UNTIL (seconds since
-    1970) has come, and says so."""
+    """Of those that compute it comes last, as it can do with less: a machine that is slow leaves other ways than the command
+    line out when CHECK_UNTIL (seconds since 1970) has come, and says so."""
     if need_root("e2e", tally):
         cmd = [sys.executable, "test/e2e/run.py", "--criu", os.path.join(args.build, "criu"), "--victims",
-               os.path.join(args.build, "test/victims"), "--jobs", str(args.jobs + 1)]
+               os.path.join(args.build, "test/victims"), "--jobs", str(args.jobs)]
         if os.environ.get("CHECK_UNTIL"):
             cmd += ["--until", os.environ["CHECK_UNTIL"]]
         suite_program("e2e", cmd, tally, 1200 if args.san else 900, criu_env(args.san))

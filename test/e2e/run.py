@@ -85,7 +85,8 @@ class Runner:
         os.mkdir(directory)
         os.chmod(directory, 0o755)
         job = dict(case, modes=modes, base=directory, criu=self.args.criu, verbose=self.args.verbose, crit=self.args.crit)
-        limit = 150 if case.get("scenario") else ways.TIMEOUT * 2 * len(modes)
+        # for a runner that hangs: all that a case waits for has a limit of its own
+        limit = 150 if case.get("scenario") else ways.TIMEOUT * 4 * len(modes)
         start = time.monotonic()
         with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
             status = self.cradle.run(job, out, err, limit)
