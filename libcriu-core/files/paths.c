@@ -15,6 +15,7 @@
 #include <limits.h>
 #include <linux/magic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -228,14 +229,25 @@ static int path_elsewhere(struct file_table *t, struct open_file *f, enum path_s
 	}
 }
 
+/* What stands behind @before at *@at, which moves behind it. Return: 0 there is none */
+static pid_t proc_number(const char **at, const char *before)
+{
+	size_t len = strlen(before);
+	unsigned long n = 0;
+	char *end;
+
+	if (strncmp(*at, before, len) == 0 && (*at)[len] >= '1' && (*at)[len] <= '9') {
+		n = strtoul(*at + len, &end, 10);
+		*at = end;
+	}
+	return n <= INT_MAX ? (pid_t)n : 0;
+}
+
 /* "/proc/41/task/42/..." gives 41 and 42, or 0 where there is none. */
 static void proc_numbers(const char *name, pid_t *ret_pid, pid_t *ret_tid)
 {
-	int len = 0;
-
-	*ret_pid = *ret_tid = 0;
-	if (sscanf(name, "/proc/%9d%n", ret_pid, &len) == 1)
-		sscanf(name + len, "/task/%9d", ret_tid);
+	*ret_pid = proc_number(&name, "/proc/");
+	*ret_tid = *ret_pid ? proc_number(&name, "/task/") : 0;
 }
 
 /*

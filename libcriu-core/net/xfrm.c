@@ -9,6 +9,7 @@
 #include <linux/xfrm.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/time.h>
@@ -59,13 +60,12 @@ int xfrm_policies_parse(const void *packet, size_t len, struct xfrm_policies *re
  */
 static bool is_there_ipsec(void)
 {
-	char line[256];
-	unsigned int protocol;
+	char line[256], *protocol;
 	bool found = access("/proc/net/pfkey", F_OK) == 0;
 	FILE *f = found ? NULL : fopen("/proc/net/netlink", "re");
 
 	while (f && !found && fgets(line, sizeof(line), f))
-		found = sscanf(line, "%*s %u", &protocol) == 1 && protocol == NETLINK_XFRM;
+		found = (protocol = strchr(line, ' ')) && strtoul(protocol, NULL, 10) == NETLINK_XFRM;
 	if (f)
 		fclose(f);
 	return found;
