@@ -223,16 +223,21 @@ static int round_of_set(struct image_set *set, uint8_t ret[static PAGE_ROUND_SIZ
 static int check_of_set(struct image_set *set, const struct page_map *m, struct cr_error *err)
 {
 	uint8_t round[PAGE_ROUND_SIZE];
-	int r = m->has_round && !image_set_streams(set) ? round_of_set(set, round, err) : 0;
+	const char *text;
+	int r;
 
-	if (r < 0 || !m->has_round || image_set_streams(set))
-		return r < 0 ? r : 0;
+	if (!m->has_round || image_set_streams(set))
+		return 0;
+	r = image_set_run_id(set, &text, err);
 	if (r == 1 && m->with_inventory) {
 		cr_refuse(err, -EBADMSG, "the images are not whole any more: inventory.img is gone");
 		cr_advise(err, "a restore with --auto-dedup frees the images that it has read, and a dump begins by removing it");
 		return -EBADMSG;
 	}
-	if (r == 1 || memcmp(round, m->round, sizeof(round)) == 0)
+	if (r != 0)
+		return r < 0 ? r : 0;
+	page_round_parse(text, round);
+	if (memcmp(round, m->round, sizeof(round)) == 0)
 		return 0;
 	cr_refuse(err, -EBADMSG, "the page map is of another dump than inventory.img");
 	cr_advise(err, "put the files of one dump together, or dump into an empty directory");

@@ -92,46 +92,37 @@ static void test_own(void **state)
 			       (struct semaphore_now){ (int)values[v], adjusts[a] });
 }
 
-/* Elsewhere the end of the dumped processes has carried out the entry. */
-static void test_outside(void **state)
+/* Elsewhere the end of the dumped processes has carried out the entry. @how: which form of it is tried */
+static void follow_outside(img_sem_undo how)
 {
-	(void)state;
+	how.semid = 7;
+	how.num = 3;
 	for (size_t a = 0; a < ARRAY_LEN(adjusts); a++)
 		for (size_t v = 0; v < ARRAY_LEN(values); v++) {
 			int after = (int)values[v] + adjusts[a];
 
 			if (after < 0 || after > 32767 || adjusts[a] == -32768)
 				continue;
-			follow((img_sem_undo){ .semid = 7,
-					       .num = 3,
-					       .adjust = adjusts[a],
-					       .value = values[v],
-					       .has_total = true,
-					       .total = adjusts[a] },
-			       false, (struct semaphore_now){ after, 0 },
+			how.adjust = adjusts[a];
+			how.value = values[v];
+			if (how.has_total)
+				how.total = adjusts[a];
+			follow(how, false, (struct semaphore_now){ after, 0 },
 			       (struct semaphore_now){ (int)values[v], adjusts[a] });
 		}
+}
+
+static void test_outside(void **state)
+{
+	(void)state;
+	follow_outside((img_sem_undo){ .has_total = true });
 }
 
 /* The same in one call for each process, which also is what a restore that fails gives back. */
 static void test_each(void **state)
 {
 	(void)state;
-	for (size_t a = 0; a < ARRAY_LEN(adjusts); a++)
-		for (size_t v = 0; v < ARRAY_LEN(values); v++) {
-			int after = (int)values[v] + adjusts[a];
-
-			if (after < 0 || after > 32767 || adjusts[a] == -32768)
-				continue;
-			follow((img_sem_undo){ .semid = 7,
-					       .num = 3,
-					       .adjust = adjusts[a],
-					       .value = values[v],
-					       .has_each = true,
-					       .each = true },
-			       false, (struct semaphore_now){ after, 0 },
-			       (struct semaphore_now){ (int)values[v], adjusts[a] });
-		}
+	follow_outside((img_sem_undo){ .has_each = true, .each = true });
 }
 
 static void test_check(void **state)
