@@ -1,7 +1,7 @@
 #include "net/inet-diag.h"
 
 #include "base/own.h"
-#include "net/netlink-error.h"
+#include "net/netlink-answers.h"
 
 #include <arpa/inet.h>
 #include <errno.h>

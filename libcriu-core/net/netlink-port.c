@@ -5,7 +5,7 @@
 #include "base/buf.h"
 #include "base/io.h"
 #include "base/own.h"
-#include "net/netlink-error.h"
+#include "net/netlink-answers.h"
 #include "procfs/scan.h"
 
 #include <arpa/inet.h>

@@ -1,7 +1,7 @@
 #include "net/packet-diag.h"
 
 #include "base/own.h"
-#include "net/netlink-error.h"
+#include "net/netlink-answers.h"
 
 #include <errno.h>
 #include <linux/netlink.h>
@@ -42,15 +42,22 @@ static int parse_ring(const struct rtattr *a, struct packet_diag_ring *ret, bool
 	return 0;
 }
 
-static int parse_socket(const struct nlmsghdr *h, uint32_t ino, struct packet_fact *ret)
+struct sought {
+	uint32_t ino;
+	struct packet_fact *fact;
+};
+
+static int parse_socket(const struct nlmsghdr *h, void *arg)
 {
+	const struct sought *sought = arg;
+	struct packet_fact *ret = sought->fact;
 	const struct packet_diag_msg *m = NLMSG_DATA(h);
 	struct rtattr *a = (struct rtattr *)((char *)NLMSG_DATA(h) + NLMSG_ALIGN(sizeof(*m)));
 	int left = (int)h->nlmsg_len - (int)NLMSG_SPACE(sizeof(*m)), r = 0;
 
 	if (left < 0)
 		return -EBADMSG;
-	if (m->pdiag_ino != ino)
+	if (m->pdiag_ino != sought->ino)
 		return 0;
 	ret->found = true;
 	for (; r == 0 && RTA_OK(a, left); a = RTA_NEXT(a, left)) {
@@ -66,19 +73,9 @@ static int parse_socket(const struct nlmsghdr *h, uint32_t ino, struct packet_fa
 
 int packet_diag_parse(const void *packet, size_t len, uint32_t ino, struct packet_fact *ret)
 {
-	/* signed: the last message may be followed by less than it is rounded up to */
-	ssize_t left = (ssize_t)len;
-	int r = 0;
+	struct sought sought = { .ino = ino, .fact = ret };
 
-	for (const struct nlmsghdr *h = packet; NLMSG_OK(h, left) && r == 0; h = NLMSG_NEXT(h, left)) {
-		if (h->nlmsg_type == NLMSG_DONE)
-			return 1;
-		if (h->nlmsg_type == NLMSG_ERROR)
-			return netlink_error(h);
-		if (h->nlmsg_type == SOCK_DIAG_BY_FAMILY)
-			r = parse_socket(h, ino, ret);
-	}
-	return r;
+	return netlink_walk(packet, len, SOCK_DIAG_BY_FAMILY, parse_socket, &sought);
 }
 
 int packet_fact_read(uint32_t ino, struct packet_fact *ret, struct cr_error *err)

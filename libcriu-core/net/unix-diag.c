@@ -5,7 +5,7 @@
 #include "net/unix-diag.h"
 
 #include "base/own.h"
-#include "net/netlink-error.h"
+#include "net/netlink-answers.h"
 
 #include <errno.h>
 #include <linux/netlink.h>

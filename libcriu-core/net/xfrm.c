@@ -1,7 +1,7 @@
 #include "net/xfrm.h"
 
 #include "base/own.h"
-#include "net/netlink-error.h"
+#include "net/netlink-answers.h"
 
 #include <errno.h>
 #include <linux/netlink.h>
@@ -17,8 +17,9 @@
 
 #define ANSWER_SECONDS 5
 
-static int parse_policy(const struct nlmsghdr *h, struct xfrm_policies *ret)
+static int parse_policy(const struct nlmsghdr *h, void *arg)
 {
+	struct xfrm_policies *ret = arg;
 	struct xfrm_userpolicy_info p;
 	struct rtattr *a = (struct rtattr *)((char *)NLMSG_DATA(h) + NLMSG_ALIGN(sizeof(p)));
 	int left = (int)h->nlmsg_len - (int)NLMSG_SPACE(sizeof(p));
@@ -39,19 +40,7 @@ static int parse_policy(const struct nlmsghdr *h, struct xfrm_policies *ret)
 
 int xfrm_policies_parse(const void *packet, size_t len, struct xfrm_policies *ret)
 {
-	/* signed: the last message may be followed by less than it is rounded up to */
-	ssize_t left = (ssize_t)len;
-	int r = 0;
-
-	for (const struct nlmsghdr *h = packet; NLMSG_OK(h, left) && r == 0; h = NLMSG_NEXT(h, left)) {
-		if (h->nlmsg_type == NLMSG_DONE)
-			return 1;
-		if (h->nlmsg_type == NLMSG_ERROR)
-			return netlink_error(h);
-		if (h->nlmsg_type == XFRM_MSG_NEWPOLICY)
-			r = parse_policy(h, ret);
-	}
-	return r;
+	return netlink_walk(packet, len, XFRM_MSG_NEWPOLICY, parse_policy, ret);
 }
 
 /*
